@@ -1,0 +1,119 @@
+"""CLIP's text tower (Radford et al. 2021, arXiv:2103.00020).
+
+Attribute names are the checkpoint's key names below `cond_stage_model.transformer.`, so `load_state_dict` needs
+no map. transformers' CLIPTextModel is the oracle of the tests; importing its modelling code takes seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from models.attention import attention
+from models.config import ClipConfig
+
+Tick = Callable[[], None]
+
+
+class Embeddings(nn.Module):
+    """Token and position tables."""
+
+    def __init__(self, config: ClipConfig) -> None:
+        super().__init__()
+        self.token_embedding = nn.Embedding(config.vocab, config.width)
+        self.position_embedding = nn.Embedding(config.positions, config.width)
+
+
+class SelfAttention(nn.Module):
+    """Causal self-attention."""
+
+    def __init__(self, config: ClipConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.k_proj = nn.Linear(config.width, config.width)
+        self.v_proj = nn.Linear(config.width, config.width)
+        self.q_proj = nn.Linear(config.width, config.width)
+        self.out_proj = nn.Linear(config.width, config.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, D] -> [B, T, D]."""
+        h: Tensor = self.out_proj(attention(self.q_proj(x), self.k_proj(x), self.v_proj(x), self.heads, causal=True))
+        return h
+
+
+class MLP(nn.Module):
+    """Two linear layers around CLIP's cheap GELU, x * sigmoid(1.702 x)."""
+
+    def __init__(self, config: ClipConfig) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(config.width, config.intermediate)
+        self.fc2 = nn.Linear(config.intermediate, config.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, D] -> [B, T, D]."""
+        h = self.fc1(x)
+        y: Tensor = self.fc2(h * torch.sigmoid(1.702 * h))
+        return y
+
+
+class EncoderLayer(nn.Module):
+    """Attention and MLP, each behind a norm and added to what came in."""
+
+    def __init__(self, config: ClipConfig) -> None:
+        super().__init__()
+        self.self_attn = SelfAttention(config)
+        self.layer_norm1 = nn.LayerNorm(config.width)
+        self.mlp = MLP(config)
+        self.layer_norm2 = nn.LayerNorm(config.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, D] -> [B, T, D]."""
+        x = x + self.self_attn(self.layer_norm1(x))
+        return x + self.mlp(self.layer_norm2(x))
+
+
+class Encoder(nn.Module):
+    """The stack of layers."""
+
+    def __init__(self, config: ClipConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.layers))
+
+
+class TextTransformer(nn.Module):
+    """What CLIP's checkpoints call `text_model`."""
+
+    def __init__(self, config: ClipConfig) -> None:
+        super().__init__()
+        self.embeddings = Embeddings(config)
+        self.encoder = Encoder(config)
+        self.final_layer_norm = nn.LayerNorm(config.width)
+
+
+class TextModel(nn.Module):
+    """Token ids -> one vector a token, each aware of the tokens before it."""
+
+    def __init__(self, config: ClipConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.text_model = TextTransformer(config)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Look token ids up, without positions. tokens: [B, T] int64 -> [B, T, D]."""
+        vectors: Tensor = self.text_model.embeddings.token_embedding(tokens)
+        return vectors
+
+    def encode(self, vectors: Tensor, tick: Tick = lambda: None) -> Tensor:
+        """Last hidden state after the final norm, of token vectors from `embed` or a file. [B, T, D] -> [B, T, D]."""
+        x = vectors + self.text_model.embeddings.position_embedding.weight[: vectors.shape[1]]
+        for layer in self.text_model.encoder.layers:
+            tick()
+            x = layer(x)
+        y: Tensor = self.text_model.final_layer_norm(x)
+        return y
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens: [B, T] int64, T at most 77 -> [B, T, D], the last hidden state after the final norm."""
+        return self.encode(self.embed(tokens))

@@ -1,0 +1,124 @@
+"""The shapes of Stable Diffusion's three networks, read from the weights themselves.
+
+A single-file checkpoint carries no configuration, so there is none here to disagree with it: every field is
+read from the keys and shapes of the tensors (as OpenAI's CLIP does). Two numbers no shape tells are rules of
+the family: SD v1 U-Nets have 8 attention heads, and CLIP text towers have one head for every 64 channels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Tensor name, without the component's prefix, -> shape."""
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """The denoising U-Net. The defaults are SD v1's 860M-parameter network."""
+
+    in_channels: int = 4
+    out_channels: int = 4
+    model_channels: int = 320
+    channel_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    transformer_depth: tuple[int, ...] = (1, 1, 1, 0)  # per level, 0: no attention there
+    middle_depth: int = 1
+    context_dim: int = 768
+    num_heads: int = 8
+
+
+@dataclass(frozen=True)
+class VaeConfig:
+    """The autoencoder. Its factor is 2 ** (levels - 1): 8 for SD."""
+
+    ch: int = 128
+    ch_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    in_channels: int = 3
+    z_channels: int = 4
+    embed_dim: int = 4
+
+    @property
+    def factor(self) -> int:
+        """Pixels a side for one latent cell."""
+        return 2 ** (len(self.ch_mult) - 1)
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """A CLIP text tower. The defaults are ViT-L/14's."""
+
+    width: int = 768
+    layers: int = 12
+    intermediate: int = 3072
+    vocab: int = 49408
+    positions: int = 77
+
+    @property
+    def heads(self) -> int:
+        """Attention heads; CLIP gives each 64 channels."""
+        return max(1, self.width // 64)
+
+
+def unet_config(shapes: Shapes) -> UNetConfig:
+    """Read a U-Net's shape. Raises KeyError, naming the tensor, when one that must be there is missing."""
+    model_channels, in_channels = shapes["input_blocks.0.0.weight"][:2]
+    channels: list[int] = []  # per level
+    blocks: list[int] = []
+    depths: list[int] = []
+    for i in range(1, 1 + _count(shapes, r"input_blocks\.(\d+)\.0\.")):
+        name = f"input_blocks.{i}.0"
+        if f"{name}.op.weight" in shapes:  # a downsampling block closes a level
+            continue
+        if i == 1 or f"input_blocks.{i - 1}.0.op.weight" in shapes:
+            channels.append(shapes[f"{name}.in_layers.2.weight"][0])
+            blocks.append(0)
+            depths.append(_count(shapes, rf"input_blocks\.{i}\.1\.transformer_blocks\.(\d+)\."))
+        blocks[-1] += 1
+    return UNetConfig(
+        in_channels=in_channels,
+        out_channels=shapes["out.2.weight"][0],
+        model_channels=model_channels,
+        channel_mult=tuple(c // model_channels for c in channels),
+        num_res_blocks=blocks[0],
+        transformer_depth=tuple(depths),
+        middle_depth=_count(shapes, r"middle_block\.1\.transformer_blocks\.(\d+)\."),
+        context_dim=shapes["middle_block.1.transformer_blocks.0.attn2.to_k.weight"][1],
+    )
+
+
+def vae_config(shapes: Shapes) -> VaeConfig:
+    """Read an autoencoder's shape. Raises KeyError, naming the tensor, when one that must be there is missing."""
+    ch, in_channels = shapes["encoder.conv_in.weight"][:2]
+    levels = _count(shapes, r"encoder\.down\.(\d+)\.")
+    widths = [shapes[f"encoder.down.{i}.block.0.conv1.weight"][0] for i in range(levels)]
+    embed_dim, z_channels = shapes["quant_conv.weight"][:2]
+    return VaeConfig(
+        ch=ch,
+        ch_mult=tuple(w // ch for w in widths),
+        num_res_blocks=_count(shapes, r"encoder\.down\.0\.block\.(\d+)\."),
+        in_channels=in_channels,
+        z_channels=z_channels // 2,
+        embed_dim=embed_dim // 2,
+    )
+
+
+def clip_config(shapes: Shapes) -> ClipConfig:
+    """Read a text tower's shape. Raises KeyError, naming the tensor, when one that must be there is missing."""
+    vocab, width = shapes["text_model.embeddings.token_embedding.weight"]
+    return ClipConfig(
+        width=width,
+        layers=_count(shapes, r"text_model\.encoder\.layers\.(\d+)\."),
+        intermediate=shapes["text_model.encoder.layers.0.mlp.fc1.weight"][0],
+        vocab=vocab,
+        positions=shapes["text_model.embeddings.position_embedding.weight"][0],
+    )
+
+
+def _count(shapes: Shapes, pattern: str) -> int:
+    """How many numbered members a module list has: the largest index that `pattern` captures, plus one."""
+    found = (re.match(pattern, key) for key in shapes)
+    return 1 + max((int(m[1]) for m in found if m), default=-1)

@@ -1,0 +1,163 @@
+"""The U-Net that predicts the noise (Ho et al. 2020, arXiv:2006.11239; Rombach et al. 2022, arXiv:2112.10752).
+
+Attribute names are the checkpoint's key names below `model.diffusion_model.`, so `load_state_dict` needs no map.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.attention import SpatialTransformer, group_norm
+from models.config import UNetConfig
+
+Tick = Callable[[], None]
+"""Called before each block; raising from it is how a run is interrupted."""
+
+
+def timestep_embedding(t: Tensor, channels: int) -> Tensor:
+    """Sinusoids of the time step, cosines first. t: [B] in 0..999 -> [B, channels] float32."""
+    half = channels // 2
+    frequencies = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
+    angles = t.float()[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+class ResBlock(nn.Module):
+    """Two convolutions, with the time step added between them."""
+
+    def __init__(self, channels: int, out_channels: int, time_channels: int) -> None:
+        super().__init__()
+        self.in_layers = nn.Sequential(
+            group_norm(channels, eps=1e-5), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
+        )
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(time_channels, out_channels))
+        self.out_layers = nn.Sequential(
+            group_norm(out_channels, eps=1e-5),
+            nn.SiLU(),
+            nn.Identity(),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1),
+        )
+        self.skip_connection: nn.Module = nn.Identity()
+        if channels != out_channels:
+            self.skip_connection = nn.Conv2d(channels, out_channels, 1)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """x: [B, C, H, W], time: [B, T] -> [B, C', H, W]."""
+        h = self.in_layers(x) + self.emb_layers(time)[:, :, None, None]
+        y: Tensor = self.skip_connection(x) + self.out_layers(h)
+        return y
+
+
+class Downsample(nn.Module):
+    """Halve both sides by a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, ceil(H / 2), ceil(W / 2)]."""
+        y: Tensor = self.op(x)
+        return y
+
+
+class Upsample(nn.Module):
+    """Enlarge to a given size, then a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """[B, C, h, w] -> [B, C, *size]; `size` is the skip's, which an odd side makes less than twice ours."""
+        y: Tensor = self.conv(F.interpolate(x, size=size, mode="nearest"))
+        return y
+
+
+class UNet(nn.Module):
+    """eps(x, t, context): the noise in `x`, as seen by a network that has read the text."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        base = config.model_channels
+        time = 4 * base
+        self.time_embed = nn.Sequential(nn.Linear(base, time), nn.SiLU(), nn.Linear(time, time))
+
+        def transformer(channels: int, depth: int) -> list[nn.Module]:
+            return [SpatialTransformer(channels, config.context_dim, config.num_heads, depth)] if depth else []
+
+        self.input_blocks = nn.ModuleList([_stage(nn.Conv2d(config.in_channels, base, 3, padding=1))])
+        skips = [base]
+        channels = base
+        levels = list(zip(config.channel_mult, config.transformer_depth, strict=True))
+        for level, (mult, depth) in enumerate(levels):
+            for _ in range(config.num_res_blocks):
+                block = ResBlock(channels, mult * base, time)
+                channels = mult * base
+                self.input_blocks.append(_stage(block, *transformer(channels, depth)))
+                skips.append(channels)
+            if level + 1 < len(levels):
+                self.input_blocks.append(_stage(Downsample(channels)))
+                skips.append(channels)
+        self.middle_block = _stage(
+            ResBlock(channels, channels, time),
+            *transformer(channels, config.middle_depth),
+            ResBlock(channels, channels, time),
+        )
+        self.output_blocks = nn.ModuleList()
+        for level, (mult, depth) in reversed(list(enumerate(levels))):
+            for i in range(config.num_res_blocks + 1):
+                parts: list[nn.Module] = [ResBlock(channels + skips.pop(), mult * base, time)]
+                channels = mult * base
+                parts += transformer(channels, depth)
+                if level > 0 and i == config.num_res_blocks:
+                    parts.append(Upsample(channels))
+                self.output_blocks.append(_stage(*parts))
+        self.out = nn.Sequential(
+            group_norm(channels, eps=1e-5), nn.SiLU(), nn.Conv2d(channels, config.out_channels, 3, padding=1)
+        )
+
+    def forward(self, x: Tensor, t: Tensor, context: Tensor, tick: Tick = lambda: None) -> Tensor:
+        """x: [B, 4, h, w] latents, t: [B] time steps in 0..999, context: [B, T, D] text -> [B, 4, h, w]."""
+        time = self.time_embed(timestep_embedding(t, self.config.model_channels).to(x.dtype))
+        h = x
+        skips: list[Tensor] = []
+        for stage in self.input_blocks:
+            tick()
+            h = _run(stage, h, time, context)
+            skips.append(h)
+        tick()
+        h = _run(self.middle_block, h, time, context)
+        for stage in self.output_blocks:
+            tick()
+            h = torch.cat([h, skips.pop()], dim=1)
+            h = _run(stage, h, time, context, size=skips[-1].shape[-2:] if skips else None)
+        y: Tensor = self.out(h)
+        return y
+
+
+def _stage(*parts: nn.Module) -> nn.ModuleList:
+    return nn.ModuleList(parts)
+
+
+def _run(
+    stage: nn.Module, h: Tensor, time: Tensor, context: Tensor, size: tuple[int, int] | torch.Size | None = None
+) -> Tensor:
+    """Run the parts of one numbered block, giving each what it needs."""
+    for part in stage.children():
+        match part:
+            case ResBlock():
+                h = part(h, time)
+            case SpatialTransformer():
+                h = part(h, context)
+            case Upsample():
+                h = part(h, size)
+            case _:
+                h = part(h)
+    return h
