@@ -31,8 +31,7 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """x: [B, N, C], context: [B, M, D] -> [B, N, C]."""
-        h: Tensor = self.to_out(attention(self.to_q(x), self.to_k(context), self.to_v(context), self.heads))
-        return h
+        return self.to_out(attention(self.to_q(x), self.to_k(context), self.to_v(context), self.heads))
 
 
 class GEGLU(nn.Module):
@@ -57,8 +56,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, C] -> [B, N, C]."""
-        h: Tensor = self.net(x)
-        return h
+        return self.net(x)
 
 
 class TransformerBlock(nn.Module):

@@ -39,8 +39,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]."""
-        h: Tensor = self.out_proj(attention(self.q_proj(x), self.k_proj(x), self.v_proj(x), self.heads, causal=True))
-        return h
+        return self.out_proj(attention(self.q_proj(x), self.k_proj(x), self.v_proj(x), self.heads, causal=True))
 
 
 class MLP(nn.Module):
@@ -54,8 +53,7 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]."""
         h = self.fc1(x)
-        y: Tensor = self.fc2(h * torch.sigmoid(1.702 * h))
-        return y
+        return self.fc2(h * torch.sigmoid(1.702 * h))
 
 
 class EncoderLayer(nn.Module):
@@ -102,8 +100,7 @@ class TextModel(nn.Module):
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Look token ids up, without positions. tokens: [B, T] int64 -> [B, T, D]."""
-        vectors: Tensor = self.text_model.embeddings.token_embedding(tokens)
-        return vectors
+        return self.text_model.embeddings.token_embedding(tokens)
 
     def encode(self, vectors: Tensor, tick: Tick = lambda: None) -> Tensor:
         """Last hidden state after the final norm, of token vectors from `embed` or a file. [B, T, D] -> [B, T, D]."""
@@ -111,8 +108,7 @@ class TextModel(nn.Module):
         for layer in self.text_model.encoder.layers:
             tick()
             x = layer(x)
-        y: Tensor = self.text_model.final_layer_norm(x)
-        return y
+        return self.text_model.final_layer_norm(x)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: [B, T] int64, T at most 77 -> [B, T, D], the last hidden state after the final norm."""

@@ -49,8 +49,7 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """x: [B, C, H, W], time: [B, T] -> [B, C', H, W]."""
         h = self.in_layers(x) + self.emb_layers(time)[:, :, None, None]
-        y: Tensor = self.skip_connection(x) + self.out_layers(h)
-        return y
+        return self.skip_connection(x) + self.out_layers(h)
 
 
 class Downsample(nn.Module):
@@ -62,8 +61,7 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, ceil(H / 2), ceil(W / 2)]."""
-        y: Tensor = self.op(x)
-        return y
+        return self.op(x)
 
 
 class Upsample(nn.Module):
@@ -75,8 +73,7 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """[B, C, h, w] -> [B, C, *size]; `size` is the skip's, which an odd side makes less than twice ours."""
-        y: Tensor = self.conv(F.interpolate(x, size=size, mode="nearest"))
-        return y
+        return self.conv(F.interpolate(x, size=size, mode="nearest"))
 
 
 class UNet(nn.Module):
@@ -138,8 +135,7 @@ class UNet(nn.Module):
             tick()
             h = torch.cat([h, skips.pop()], dim=1)
             h = _run(stage, h, time, context, size=skips[-1].shape[-2:] if skips else None)
-        y: Tensor = self.out(h)
-        return y
+        return self.out(h)
 
 
 def _stage(*parts: nn.Module) -> nn.ModuleList:

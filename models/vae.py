@@ -80,8 +80,7 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, H / 2, W / 2]."""
-        y: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)))
-        return y
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
 
 
 class Upsample(nn.Module):
@@ -93,8 +92,7 @@ class Upsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, 2 H, 2 W]."""
-        y: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-        return y
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
 class Level(nn.Module):
@@ -142,8 +140,7 @@ class Encoder(nn.Module):
         for level in self.down:
             h = level(h, tick)
         h = self.mid(h, tick)
-        y: Tensor = self.conv_out(F.silu(self.norm_out(h)))
-        return y
+        return self.conv_out(F.silu(self.norm_out(h)))
 
 
 class Decoder(nn.Module):
@@ -170,8 +167,7 @@ class Decoder(nn.Module):
         h = self.mid(self.conv_in(z), tick)
         for level in reversed(list(self.up)):
             h = level(h, tick)
-        y: Tensor = self.conv_out(F.silu(self.norm_out(h)))
-        return y
+        return self.conv_out(F.silu(self.norm_out(h)))
 
 
 class AutoencoderKL(nn.Module):
@@ -187,10 +183,8 @@ class AutoencoderKL(nn.Module):
 
     def encode(self, x: Tensor, tick: Tick = lambda: None) -> Tensor:
         """x: [B, 3, H, W] in -1..1, sides multiples of the factor -> [B, 8, h, w]: mean, then log variance."""
-        y: Tensor = self.quant_conv(self.encoder(x, tick))
-        return y
+        return self.quant_conv(self.encoder(x, tick))
 
     def decode(self, z: Tensor, tick: Tick = lambda: None) -> Tensor:
         """z: [B, 4, h, w], unscaled -> [B, 3, H, W], about -1..1."""
-        y: Tensor = self.decoder(self.post_quant_conv(z), tick)
-        return y
+        return self.decoder(self.post_quant_conv(z), tick)
