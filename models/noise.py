@@ -1,0 +1,37 @@
+"""From a seed to noise: the one place that decides which generator draws what, and in which order.
+
+Everything is drawn on the CPU, so a seed gives one picture on every device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+NoiseStream = Callable[[Tensor], Tensor]
+"""Called with the current latent, returns fresh standard normal noise of its shape, on its device."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The noise of one seed (0 to 2**64 - 1)."""
+
+    seed: int
+
+    def initial(self, shape: tuple[int, ...]) -> Tensor:
+        """The noise that sampling starts from: one draw for the whole batch. [B, 4, h, w] float32 on the CPU."""
+        return torch.randn(shape, generator=self._generator())
+
+    def stream(self) -> NoiseStream:
+        """The noise that samplers add between steps, from a second generator of the same seed.
+
+        So the first draw repeats the initial noise; the pictures that people share by seed have this in them.
+        """
+        generator = self._generator()
+        return lambda x: torch.randn(x.shape, generator=generator).to(x)
+
+    def _generator(self) -> torch.Generator:
+        return torch.Generator("cpu").manual_seed(self.seed)

@@ -1,0 +1,141 @@
+"""The prompt language: `(words:1.3)` weights, `embedding:name`, and chunks of 77 tokens."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from torch import Tensor
+
+from models.tokenizer import BOS, EOS
+
+CHUNK = 77  # tokens a chunk: BOS, up to 75, EOS, padding
+KEEP_WHOLE = 8  # a group shorter than this is not cut by the end of a chunk
+EMBEDDING = "embedding:"
+
+
+class Piece(NamedTuple):
+    """Text with one weight."""
+
+    text: str
+    weight: float
+
+
+class Token(NamedTuple):
+    """One position of the text encoder: a token id, or a vector [D] from an embedding file."""
+
+    value: int | Tensor
+    weight: float = 1.0
+
+
+Chunk = list[Token]
+
+
+def parse(text: str) -> list[Piece]:
+    """Cut a prompt into pieces of one weight.
+
+    `(words)` multiplies the weight of its inside by 1.1, `(words:1.3)` sets it, whatever is around; `\\(` and `\\)`
+    are letters. An unclosed `(` stays text.
+    """
+    hidden = text.replace(r"\(", "\0[").replace(r"\)", "\0]")
+    return [Piece(p.text.replace("\0[", "(").replace("\0]", ")"), p.weight) for p in _weighted(hidden, 1.0)]
+
+
+def _weighted(text: str, weight: float) -> Iterator[Piece]:
+    for part in _groups(text):
+        if len(part) < 2 or part[0] != "(" or part[-1] != ")":
+            yield Piece(part, weight)
+            continue
+        inside, inner_weight = part[1:-1], weight * 1.1
+        words, colon, number = inside.rpartition(":")
+        if words and colon and (given := _number(number)) is not None:
+            inside, inner_weight = words, given
+        yield from _weighted(inside, inner_weight)
+
+
+def _groups(text: str) -> Iterator[str]:
+    """Cut text before each outermost `(` and after the `)` that closes it."""
+    depth = start = 0
+    for i, letter in enumerate(text):
+        if letter == "(":
+            if depth == 0 and i > start:
+                yield text[start:i]
+                start = i
+            depth += 1
+        elif letter == ")":
+            depth -= 1
+            if depth == 0:
+                yield text[start : i + 1]
+                start = i + 1
+    if start < len(text):
+        yield text[start:]
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def embedding_names(text: str) -> list[str]:
+    """The names that a prompt asks for by `embedding:name`, as written."""
+    return [part.name for piece in parse(text) for part in _cut(piece.text) if isinstance(part, _Embedding)]
+
+
+class _Embedding(NamedTuple):
+    name: str
+
+
+def _cut(text: str) -> Iterator[str | _Embedding]:
+    """Cut a piece at each `embedding:name` that begins it or follows a space or a new line."""
+    first, *others = re.split(rf"[ \n](?={EMBEDDING})", text)
+    if not first.startswith(EMBEDDING):
+        if first:
+            yield first
+    else:
+        others.insert(0, first)
+    for part in others:
+        name, _, rest = part.removeprefix(EMBEDDING).partition(" ")
+        bare = name.strip().rstrip(",")
+        yield _Embedding(bare.lstrip(","))
+        if after := name.strip()[len(bare) :] + (f" {rest}" if rest else ""):
+            yield after
+
+
+def chunks(
+    text: str, tokenize: Callable[[str], list[int]], embedding: Callable[[str], Iterable[Tensor]]
+) -> list[Chunk]:
+    """A prompt as chunks of 77 tokens each; the empty prompt is one chunk.
+
+    embedding: name -> vectors [D], none when there is no such embedding.
+    """
+    groups: list[list[Token]] = []
+    for piece in parse(text):
+        for part in _cut(piece.text):
+            values: Iterable[int | Tensor] = embedding(part.name) if isinstance(part, _Embedding) else tokenize(part)
+            groups.append([Token(value, piece.weight) for value in values])
+    return [_framed(tokens) for tokens in _filled(groups)]
+
+
+def _filled(groups: list[list[Token]]) -> list[list[Token]]:
+    """Deal groups of tokens into chunks of at most 75, keeping short groups whole."""
+    room = CHUNK - 2
+    dealt: list[list[Token]] = [[]]
+    for group in groups:
+        if len(group) < KEEP_WHOLE and len(dealt[-1]) + len(group) > room:
+            dealt.append([])
+        while group:
+            if len(dealt[-1]) == room:
+                dealt.append([])
+            fits = room - len(dealt[-1])
+            dealt[-1] += group[:fits]
+            group = group[fits:]
+    return dealt
+
+
+def _framed(tokens: list[Token]) -> Chunk:
+    return [Token(BOS), *tokens, *(Token(EOS) for _ in range(CHUNK - 1 - len(tokens)))]

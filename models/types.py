@@ -1,0 +1,114 @@
+"""What travels on the links of a workflow: immutable CPU data, and handles that say which weights to use.
+
+Each class names its socket, so `graph` can type links without importing this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass
+from typing import ClassVar, Generic, TypeVar
+
+from torch import Tensor, nn
+
+from models.checkpoint import Part, Weights
+from models.clip import TextModel
+from models.unet import UNet
+from models.vae import AutoencoderKL
+
+Network = TypeVar("Network", bound=nn.Module, covariant=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Latent:
+    """Pictures as the VAE sees them. samples: [B, 4, H / 8, W / 8] float32, not scaled by 0.18215."""
+
+    socket: ClassVar[str] = "LATENT"
+    samples: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """Pictures. pixels: [B, H, W, 3] float32 in 0..1."""
+
+    socket: ClassVar[str] = "IMAGE"
+    pixels: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Masks, 1 where something is to happen. values: [B, H, W] float32 in 0..1."""
+
+    socket: ClassVar[str] = "MASK"
+    values: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Cond:
+    """One encoded text. tokens: [1, T, D] float32, T a multiple of 77; pooled: [1, D], the vector at the first EOS."""
+
+    tokens: Tensor
+    pooled: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioning:
+    """What a denoiser is steered by: the mean over `conds`."""
+
+    socket: ClassVar[str] = "CONDITIONING"
+    conds: tuple[Cond, ...]
+
+
+@dataclass(frozen=True)
+class ModelHandle(Generic[Network]):
+    """Which network of which file. Picklable; the weights themselves never travel.
+
+    identity: names the file's content, so a replaced file is another handle.
+    """
+
+    part: ClassVar[Part]
+    weights: Weights
+    identity: str
+
+
+@dataclass(frozen=True)
+class Model(ModelHandle[UNet]):
+    """The denoising U-Net of a checkpoint."""
+
+    socket: ClassVar[str] = "MODEL"
+    part: ClassVar[Part] = "model"
+
+
+@dataclass(frozen=True)
+class Clip(ModelHandle[TextModel]):
+    """The text encoder of a checkpoint."""
+
+    socket: ClassVar[str] = "CLIP"
+    part: ClassVar[Part] = "clip"
+
+
+@dataclass(frozen=True)
+class Vae(ModelHandle[AutoencoderKL]):
+    """The autoencoder of a checkpoint."""
+
+    socket: ClassVar[str] = "VAE"
+    part: ClassVar[Part] = "vae"
+
+
+def nbytes(value: object) -> int:
+    """Bytes of the tensors that a value on a link keeps alive. Handles hold none."""
+    match value:
+        case Tensor():
+            return value.untyped_storage().nbytes()
+        case ModelHandle():
+            return 0
+        case tuple() | list():
+            return _total(value)
+        case _ if is_dataclass(value):
+            return _total(getattr(value, field.name) for field in fields(value))
+        case _:
+            return 0
+
+
+def _total(values: Iterable[object]) -> int:
+    return sum(nbytes(v) for v in values)
