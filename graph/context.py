@@ -1,0 +1,88 @@
+"""A run, and what a node function sees of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from graph.document import Document, NodeId
+from graph.errors import Interrupted
+from graph.events import Event, Progress
+
+S = TypeVar("S")
+_logger = logging.getLogger(__name__)
+
+
+class Cancel:
+    """A request to stop one run. Takes no lock, so a signal handler may set it."""
+
+    def __init__(self) -> None:
+        self._set = False
+        self._wakers: list[Callable[[], None]] = []
+
+    @property
+    def is_set(self) -> bool:
+        return self._set
+
+    def set(self) -> None:
+        """Ask the run to stop, and wake the loop that waits for it. May be called from any thread, and twice."""
+        self._set = True
+        for wake in list(self._wakers):
+            wake()
+
+    def check(self) -> None:
+        """Raise Interrupted once `set` was called."""
+        if self._set:
+            raise Interrupted
+
+    def waking(self, wake: Callable[[], None]) -> None:
+        """Have `set` call `wake`; at once if that has already happened."""
+        self._wakers.append(wake)
+        if self._set:
+            wake()
+
+
+def _ignore(event: Event) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """One execution of a document.
+
+    `emit` is called from the loop's thread and from those of the io lane. What it raises is logged and goes no
+    further: whoever watches a run cannot break it. `extra` is what clients send along (`extra_pnginfo`).
+    """
+
+    id: str
+    document: Document
+    emit: Callable[[Event], None] = _ignore
+    cancel: Cancel = field(default_factory=Cancel)
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+    def tell(self, event: Event) -> None:
+        """Hand `event` to the sink."""
+        try:
+            self.emit(event)
+        except Exception:
+            _logger.exception("the event sink of run %s failed on %s", self.id, type(event).__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Context(Generic[S]):
+    """The first argument of every node function: who it is, for whom it works, and what it may use."""
+
+    node_id: NodeId
+    run: Run
+    services: S
+
+    def check(self) -> None:
+        """Raise Interrupted if the run was asked to stop; cheap enough to call for every block of a network."""
+        self.run.cancel.check()
+
+    def progress(self, done: float, total: float, preview: Callable[[], object] | None = None) -> None:
+        """Report `done` of `total` steps, then `check`. `preview` is called only if somebody looks."""
+        self.run.tell(Progress(self.run.id, self.node_id, done, total, preview))
+        self.run.cancel.check()

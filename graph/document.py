@@ -1,0 +1,195 @@
+"""The submitted graph as data: JSON in, JSON out, nothing checked against node types yet."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from graph.errors import GraphError, GraphErrors, brief
+
+NodeId: TypeAlias = str
+
+MAX_DEPTH = 64
+"""Levels of brackets a document may have; real ones have about ten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Output number `slot` of node `node`, counted from 0."""
+
+    node: NodeId
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class DocNode:
+    """A node as written. In `inputs` a tuple is a list value; a bare list is a link that was written badly."""
+
+    class_type: str
+    inputs: Mapping[str, object] = field(default_factory=dict)
+    meta: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What was submitted, untyped. `problems` are faults of single nodes that the JSON alone shows."""
+
+    nodes: Mapping[NodeId, DocNode]
+    problems: tuple[GraphError, ...] = ()
+
+
+def parse(text: str | bytes) -> Document:
+    """Read API-format JSON, `{id: {"class_type", "inputs", "_meta"?}}`.
+
+    Raises GraphErrors if this is no such document at all. A fault of one node (a key given twice, NaN, no
+    class_type) is kept in `Document.problems` instead, so that `build` reports it along with all others.
+    """
+    raw = _loads(text)
+    if not isinstance(raw, dict):
+        raise _refusal(f"got {brief(raw)}, expected an object of nodes", received=raw)
+    if _is_editor_format(raw):
+        raise _refusal(
+            "this is the editor's save format; use the API format instead: in the editor, Workflow > Export (API)"
+        )
+    problems = [_twice(raw, node_id=raw.twice)] if isinstance(raw, _KeyTwice) else []
+    nodes: dict[NodeId, DocNode] = {}
+    for node_id, entry in raw.items():
+        nodes[node_id] = _node(entry)
+        problems.extend(_faults(node_id, entry))
+    return Document(nodes, tuple(problems))
+
+
+def write(document: Document, indent: int | None = None) -> str:
+    """API-format JSON in ASCII, which `parse` reads back as an equal document."""
+    return json.dumps({key: _written(node) for key, node in document.nodes.items()}, indent=indent)
+
+
+class _KeyTwice(dict[str, object]):
+    """A JSON object in which `twice` was given more than once."""
+
+    twice: str = ""
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    plain = dict(pairs)
+    if len(plain) == len(pairs):
+        return plain
+    seen: set[str] = set()
+    marked = _KeyTwice(plain)
+    marked.twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+    return marked
+
+
+def _loads(text: str | bytes) -> object:
+    try:
+        raw: object = json.loads(text, object_pairs_hook=_object)
+    except RecursionError:
+        raise _refusal(f"brackets are nested deeper than {MAX_DEPTH} levels", "invalid_json") from None
+    except ValueError as error:
+        raise _refusal(f"not valid JSON: {error}", "invalid_json") from None
+    if any(depth > MAX_DEPTH for depth, _, _ in _walk(raw)):
+        raise _refusal(f"brackets are nested deeper than {MAX_DEPTH} levels", "invalid_json")
+    return raw
+
+
+def _is_editor_format(raw: Mapping[str, object]) -> bool:
+    return isinstance(raw.get("nodes"), list)
+
+
+def _node(entry: object) -> DocNode:
+    if not isinstance(entry, dict):
+        return DocNode("")
+    class_type, inputs, meta = entry.get("class_type"), entry.get("inputs"), entry.get("_meta")
+    return DocNode(
+        class_type if isinstance(class_type, str) else "",
+        {name: _input(value) for name, value in inputs.items()} if isinstance(inputs, dict) else {},
+        meta if isinstance(meta, dict) else {},
+    )
+
+
+def _input(value: object) -> object:
+    match value:
+        case [str() | int() as node, int() as slot] if not isinstance(node, bool) and not isinstance(slot, bool):
+            return Link(str(node), slot)
+        case {"__value__": wrapped}:
+            return _frozen(wrapped)
+        case _:
+            return value
+
+
+def _frozen(value: object) -> object:
+    match value:
+        case list():
+            return tuple(map(_frozen, value))
+        case dict():
+            return {key: _frozen(item) for key, item in value.items()}
+        case _:
+            return value
+
+
+def _faults(node_id: NodeId, entry: object) -> Iterator[GraphError]:
+    if not isinstance(entry, dict):
+        message = f"got {brief(entry)}, expected an object with class_type and inputs"
+        yield GraphError("invalid_prompt", message, node_id, received=entry, expected="an object")
+        return
+    class_type = entry.get("class_type")
+    if not isinstance(class_type, str) or not class_type:
+        given = f"got {brief(class_type)} as class_type" if "class_type" in entry else "class_type is missing"
+        yield GraphError("invalid_prompt", f"{given}, expected a node type", node_id, received=class_type)
+        class_type = ""
+    for name, kind in (("inputs", dict), ("_meta", dict)):
+        if not isinstance(entry.get(name, {}), kind):
+            message = f"got {brief(entry[name])} as {name}, expected an object"
+            yield GraphError("invalid_prompt", message, node_id, class_type, received=entry[name])
+    for _, path, value in _walk(entry):
+        input_name = path[1] if len(path) > 1 and path[0] == "inputs" else ""
+        if isinstance(value, _KeyTwice):
+            owner = input_name or (value.twice if path == ("inputs",) else "")
+            yield _twice(value, node_id, class_type, owner)
+        elif isinstance(value, float) and not math.isfinite(value):
+            message = f"got {value!r}, expected a finite number"
+            yield GraphError("invalid_input_type", message, node_id, class_type, input_name, value, "a finite number")
+
+
+def _twice(found: _KeyTwice, node_id: NodeId = "", node_type: str = "", input_name: str = "") -> GraphError:
+    message = f"the key {found.twice!r} is given more than once"
+    return GraphError("duplicate_key", message, node_id, node_type, input_name, found.twice, "every key once")
+
+
+def _walk(root: object) -> Iterator[tuple[int, tuple[str, ...], object]]:
+    """Depth, path of its first three keys, and value of everything in a JSON tree; no recursion."""
+    stack: list[tuple[int, tuple[str, ...], object]] = [(0, (), root)]
+    while stack:
+        depth, path, value = stack.pop()
+        yield depth, path, value
+        if isinstance(value, dict):
+            stack.extend((depth + 1, (*path, key)[:3], item) for key, item in value.items())
+        elif isinstance(value, list):
+            stack.extend((depth + 1, path, item) for item in value)
+
+
+def _written(node: DocNode) -> dict[str, object]:
+    entry: dict[str, object] = {
+        "class_type": node.class_type,
+        "inputs": {name: _written_input(value) for name, value in node.inputs.items()},
+    }
+    if node.meta:
+        entry["_meta"] = dict(node.meta)
+    return entry
+
+
+def _written_input(value: object) -> object:
+    match value:
+        case Link(node, slot):
+            return [node, slot]
+        case tuple():
+            return {"__value__": value}
+        case _:
+            return value
+
+
+def _refusal(message: str, code: str = "invalid_prompt", received: object = None) -> GraphErrors:
+    return GraphErrors([GraphError(code, message, received=received)])

@@ -1,0 +1,88 @@
+"""What a run tells its sink, in order: RunStarted, NodesCached, nodes, and exactly one of the three last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from graph.document import NodeId
+from graph.errors import NodeError
+from graph.result import Ui
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """`nodes`: all that the targets rest on, sources first."""
+
+    run_id: str
+    nodes: tuple[NodeId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodesCached:
+    """`nodes` need not run: their results are at hand, or nobody needs them any more."""
+
+    run_id: str
+    nodes: tuple[NodeId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStarted:
+    """The node was called, or handed to its lane."""
+
+    run_id: str
+    node_id: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`preview` computes a picture when called; a sink that shows none leaves it alone."""
+
+    run_id: str
+    node_id: NodeId
+    done: float
+    total: float
+    preview: Callable[[], object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFinished:
+    """`cached`: it did not run, its result was at hand; told only of targets and of nodes with an equal twin.
+
+    `seconds` counts from NodeStarted, so it includes waiting for a thread of the io lane.
+    """
+
+    run_id: str
+    node_id: NodeId
+    ui: Ui
+    seconds: float = 0.0
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailed:
+    """The run ended with a node's failure."""
+
+    run_id: str
+    error: NodeError
+
+
+@dataclass(frozen=True, slots=True)
+class RunInterrupted:
+    """The run was stopped; `node_id` is the node that was under way, if one was."""
+
+    run_id: str
+    node_id: NodeId = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """Every target has its result."""
+
+    run_id: str
+
+
+Event: TypeAlias = (
+    RunStarted | NodesCached | NodeStarted | Progress | NodeFinished | RunFailed | RunInterrupted | RunFinished
+)

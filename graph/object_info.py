@@ -1,0 +1,77 @@
+"""NodeSpec -> the description that ComfyUI clients read under `/object_info`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from graph.files import Folders
+from graph.sockets import Choice, File, Float, Int, Text, Widget
+from graph.spec import REQUIRED, InputSpec, NodeSpec
+
+
+def object_info(specs: Mapping[str, NodeSpec], folders: Folders) -> dict[str, dict[str, object]]:
+    """`describe` for every node type, by name."""
+    return {name: describe(spec, folders) for name, spec in specs.items()}
+
+
+def describe(spec: NodeSpec, folders: Folders) -> dict[str, object]:
+    """One entry of `/object_info`; file lists are as they are now."""
+    groups: dict[str, dict[str, object]] = {
+        "required": {i.name: _input(i, folders) for i in spec.inputs if not i.optional},
+        "optional": {i.name: _input(i, folders) for i in spec.inputs if i.optional},
+        "hidden": dict(spec.hidden),
+    }
+    shown = {group: inputs for group, inputs in groups.items() if inputs or group == "required"}
+    info: dict[str, object] = {
+        "input": shown,
+        "input_order": {group: list(inputs) for group, inputs in shown.items()},
+        "output": [output.socket for output in spec.outputs],
+        "output_is_list": [False for _ in spec.outputs],
+        "output_name": [output.name for output in spec.outputs],
+        "name": spec.type,
+        "display_name": spec.title,
+        "description": spec.description,
+        "python_module": spec.module,
+        "category": spec.category,
+        "output_node": spec.terminal,
+    }
+    if any(output.tooltip for output in spec.outputs):
+        info["output_tooltips"] = [output.tooltip for output in spec.outputs]
+    flags = {"deprecated": spec.deprecated, "experimental": spec.experimental}
+    return info | {name: True for name, on in flags.items() if on}
+
+
+def _input(declared: InputSpec, folders: Folders) -> list[object]:
+    options: dict[str, object] = {}
+    if declared.default is not REQUIRED and declared.default is not None:
+        options["default"] = declared.default
+    options |= _widget_options(declared.widget)
+    if declared.tooltip:
+        options["tooltip"] = declared.tooltip
+    options |= declared.extra
+    match declared.widget:
+        case Choice(typed=typed) as choice:
+            return _combo(list(choice.options()), typed, options)
+        case File(typed=typed) as file:
+            return _combo(list(file.options(folders)), typed, options)
+        case _:
+            return [declared.socket, options]
+
+
+def _combo(names: list[str], typed: bool, options: dict[str, object]) -> list[object]:
+    return ["COMBO", options | {"options": names}] if typed else [names, options]
+
+
+def _widget_options(widget: Widget | None) -> dict[str, object]:
+    """What the editor needs to draw the widget; settings left at nothing are left out."""
+    options: dict[str, object] = {}
+    match widget:
+        case Int(low, high, step, control):
+            options = {"min": low, "max": high, "step": step, "control_after_generate": control or None}
+        case Float(low, high, step, rounding):
+            options = {"min": low, "max": high, "step": step, "round": rounding}
+        case Text(multiline, dynamic_prompts):
+            options = {"multiline": multiline or None, "dynamicPrompts": dynamic_prompts or None}
+        case File(image_upload=True):
+            options = {"image_upload": True}
+    return {name: value for name, value in options.items() if value is not None}

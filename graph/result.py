@@ -1,0 +1,31 @@
+"""What a node may give back. A closed union: the executor matches it exhaustively."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from graph.errors import Interrupted, NodeError
+
+Ui: TypeAlias = Mapping[str, Sequence[object]]
+"""What a client shows for a node. Files it wrote are `{"filename", "subfolder", "type"}`, type input | output | temp."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """A node's values, one for each declared output, and what to show for it."""
+
+    values: tuple[object, ...] = ()
+    ui: Ui = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The result comes later, into the executor's inbox, and says so through `future`."""
+
+    future: Future[Outputs | NodeError | Interrupted]
+
+
+Result: TypeAlias = Outputs | Pending
