@@ -1,0 +1,141 @@
+"""Which networks are in memory, on which device and in which precision; the only way to the networks."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+import torch
+from torch import nn
+
+from models.checkpoint import Part, load_part
+from models.types import ModelHandle, Network
+
+RESERVE = 0.2  # share of the memory that is left to activations and to other programs
+
+
+class OutOfMemory(Exception):
+    """The networks in use do not fit the budget; the message names the sizes."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The dtype of each part's weights. Sampling itself is always float32."""
+
+    model: torch.dtype = torch.float32
+    clip: torch.dtype = torch.float32
+    vae: torch.dtype = torch.float32
+
+    def of(self, part: Part) -> torch.dtype:
+        """The dtype of one part."""
+        return {"model": self.model, "clip": self.clip, "vae": self.vae}[part]
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """The device called `name` ("cuda:1", "mps", "cpu"), else the accelerator torch sees, else the CPU.
+
+    Raises ValueError for a device that is not there.
+    """
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if name is None:
+        return accelerator or torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"there is no kind of device called {name!r}") from error
+    here = 1 if device.type == "cpu" else torch.accelerator.device_count() if _same(device, accelerator) else 0
+    if (device.index or 0) >= here:
+        raise ValueError(f"there is no device {name!r} on this machine; there is {accelerator or 'only the cpu'}")
+    return device
+
+
+def choose_precision(device: torch.device, force_fp32: bool = False) -> Precision:
+    """float32 on the CPU; half precision on accelerators, whose VAE needs bfloat16's range or float32."""
+    if force_fp32 or device.type == "cpu":
+        return Precision()
+    wide = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    return Precision(torch.float16, torch.float16, torch.bfloat16 if wide else torch.float32)
+
+
+def memory_budget(device: torch.device) -> int:
+    """Bytes that weights may take on `device`, judged by what is free now."""
+    if device.type == "cpu":
+        free = psutil.virtual_memory().available
+    else:
+        free, _ = torch.accelerator.get_memory_info(device)
+    return int(free * (1 - RESERVE))
+
+
+@dataclass(frozen=True)
+class _Key:
+    identity: str
+    part: Part
+
+
+class Residency:
+    """Keeps networks between runs, least recently used out first. Used from one thread, the executor's loop."""
+
+    def __init__(self, device: torch.device, precision: Precision, budget: int) -> None:
+        """budget: bytes that weights may take."""
+        self.device = device
+        self._precision = precision
+        self._budget = budget
+        self._resident: OrderedDict[_Key, nn.Module] = OrderedDict()  # least recently used first
+        self._pins: Counter[_Key] = Counter()
+
+    @contextmanager
+    def use(self, handle: ModelHandle[Network]) -> Iterator[Network]:
+        """The network that `handle` names, on the device, for the length of a `with`.
+
+        Raises CheckpointError if its file is damaged, OutOfMemory if it cannot fit.
+        """
+        key = _Key(handle.identity, handle.part)
+        network = self._resident.get(key)
+        if network is None:
+            dtype = self._precision.of(handle.part)
+            self._make_room(_weights_of(handle) * dtype.itemsize)
+            network = load_part(handle.weights, handle.part, dtype=dtype, device=self.device)
+            self._resident[key] = network
+        self._resident.move_to_end(key)
+        self._pins[key] += 1
+        try:
+            yield network  # type: ignore[misc]
+        finally:
+            self._pins[key] -= 1
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of the weights held now."""
+        return sum(network_bytes(network) for network in self._resident.values())
+
+    def _make_room(self, needed: int) -> None:
+        """Drop networks nobody uses, oldest first, until `needed` more bytes fit."""
+        for key in list(self._resident):
+            if self.resident_bytes + needed <= self._budget:
+                return
+            if not self._pins[key]:
+                del self._resident[key]
+        if self.resident_bytes + needed > self._budget:
+            raise OutOfMemory(
+                f"the weights need {needed / 2**30:.2f} GiB on {self.device}, where {self._budget / 2**30:.2f} GiB "
+                f"may be used and {self.resident_bytes / 2**30:.2f} GiB are in use"
+            )
+
+
+def network_bytes(network: nn.Module) -> int:
+    """Bytes of a network's weights."""
+    return sum(p.numel() * p.element_size() for p in network.parameters())
+
+
+def _weights_of(handle: ModelHandle[Network]) -> int:
+    """How many numbers the file holds for one network."""
+    prefix = handle.weights.prefixes[handle.part]
+    return sum(math.prod(info.shape) for name, info in handle.weights.tensors.items() if name.startswith(prefix))
+
+
+def _same(device: torch.device, accelerator: torch.device | None) -> bool:
+    return accelerator is not None and device.type == accelerator.type

@@ -1,0 +1,115 @@
+"""Nodes that read, write and show pictures, and latents as files."""
+
+from __future__ import annotations
+
+import json
+import random
+import string
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, NamedTuple
+
+import PIL.Image
+import torch
+from PIL.PngImagePlugin import PngInfo
+from safetensors.torch import save_file
+
+from graph.document import write
+from graph.errors import InputError
+from graph.files import FileRef
+from graph.result import Outputs
+from graph.sockets import File, Text
+from graph.spec import Tip, node
+from models.types import Image, Latent, Mask
+from nodes.output_files import expand, write_numbered
+from nodes.pictures import read_picture, to_pil
+from nodes.services import Context
+
+EMBEDDED: Mapping[str, str] = MappingProxyType({"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"})
+"""What files carry besides pixels: the workflow that made them."""
+
+
+class Picture(NamedTuple):
+    """What a picture file holds."""
+
+    image: Annotated[Image, Tip("The colours.")]
+    mask: Annotated[Mask, Tip("1 where the picture is transparent.")]
+
+
+@node("LoadImage", category="image", title="Load Image", lane="io")
+def load_image(
+    ctx: Context,
+    *,
+    image: Annotated[
+        FileRef, File("input", annotated=True, image_upload=True, tooltip="A picture of the input directory.")
+    ],
+) -> Picture:
+    """Read a picture, and its transparency as a mask."""
+    try:
+        pixels, mask = read_picture(image.path)
+    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+        raise InputError("image", f"{image.name} cannot be read as a picture: {error}") from error
+    return Picture(Image(pixels), Mask(mask))
+
+
+@node("SaveImage", category="image", title="Save Image", terminal=True, lane="io", hidden=EMBEDDED)
+def save_image(
+    ctx: Context,
+    *,
+    images: Annotated[Image, Tip("The pictures to save.")],
+    filename_prefix: Annotated[
+        str, Text(tooltip="How the names begin. May hold folders and %year% %month% %day% %width% %height%.")
+    ] = "ComfyUI",
+) -> Outputs:
+    """Save pictures as PNG files in the output directory, each with the workflow that made it."""
+    return _save(ctx, images, filename_prefix, ctx.services.folders.output_dir, "output", compress_level=4)
+
+
+@node("PreviewImage", category="image", title="Preview Image", terminal=True, lane="io", hidden=EMBEDDED)
+def preview_image(ctx: Context, *, images: Annotated[Image, Tip("The pictures to show.")]) -> Outputs:
+    """Show pictures without keeping them: they go to the temporary directory."""
+    prefix = "ComfyUI_temp_" + "".join(random.choices(string.ascii_lowercase, k=5))
+    return _save(ctx, images, prefix, ctx.services.folders.temp_dir, "temp", compress_level=1)
+
+
+@node("SaveLatent", category="_for_testing", terminal=True, lane="io", hidden=EMBEDDED)
+def save_latent(
+    ctx: Context,
+    *,
+    samples: Annotated[Latent, Tip("The latents to save.")],
+    filename_prefix: Annotated[str, Text(tooltip="How the name begins. May hold folders.")] = "latents/ComfyUI",
+) -> Outputs:
+    """Save latents as a file in the output directory, with the workflow that made them."""
+    tensors = {"latent_tensor": samples.samples.contiguous(), "latent_format_version_0": torch.tensor([])}
+    metadata = dict(_embedded(ctx))
+    place = expand(filename_prefix, ctx.services.folders.output_dir, {})
+    name = write_numbered(place, ".latent", lambda path: save_file(tensors, path, metadata))
+    return Outputs(ui={"latents": [{"filename": name, "subfolder": place.subfolder, "type": "output"}]})
+
+
+def _save(ctx: Context, images: Image, prefix: str, root: Path, kind: str, compress_level: int) -> Outputs:
+    info = PngInfo()
+    for name, text in _embedded(ctx):
+        info.add_text(name, text)
+    height, width = images.pixels.shape[1:3]
+    shown = []
+    for i, pixels in enumerate(images.pixels):
+        ctx.check()
+        picture = to_pil(pixels)
+        place = expand(prefix, root, {"width": width, "height": height, "batch_num": i})
+
+        def save(path: Path, picture: PIL.Image.Image = picture) -> None:
+            picture.save(path, format="PNG", pnginfo=info, compress_level=compress_level)
+
+        shown.append({"filename": write_numbered(place, ".png", save), "subfolder": place.subfolder, "type": kind})
+    return Outputs(ui={"images": shown})
+
+
+def _embedded(ctx: Context) -> Iterator[tuple[str, str]]:
+    """The workflow of this run, and what its client sent along to be kept with the files."""
+    yield "prompt", write(ctx.run.document)
+    extra = ctx.run.extra.get("extra_pnginfo")
+    if isinstance(extra, Mapping):
+        for name, value in extra.items():
+            yield str(name), json.dumps(value)

@@ -1,0 +1,65 @@
+"""Nodes that make latents, and go between latents and pictures."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+
+from graph.errors import InputError
+from graph.sockets import Int
+from graph.spec import Tip, node
+from models.types import Image, Latent, Vae
+from nodes.services import Context
+
+
+@node("EmptyLatentImage", category="latent", title="Empty Latent Image")
+def empty_latent_image(
+    ctx: Context,
+    *,
+    width: Annotated[int, Int(16, 16384, step=8, tooltip="Width of the picture in pixels.")] = 512,
+    height: Annotated[int, Int(16, 16384, step=8, tooltip="Height of the picture in pixels.")] = 512,
+    batch_size: Annotated[int, Int(1, 4096, tooltip="How many pictures to make at once.")] = 1,
+) -> Annotated[Latent, Tip("Nothing yet: all zeros.")]:
+    """A batch of blank latents to denoise from."""
+    return Latent(torch.zeros(batch_size, 4, height // 8, width // 8))
+
+
+@node("VAEDecode", category="latent", title="VAE Decode")
+def vae_decode(
+    ctx: Context,
+    *,
+    samples: Annotated[Latent, Tip("The latents to decode.")],
+    vae: Annotated[Vae, Tip("The autoencoder of the checkpoint that made them.")],
+) -> Annotated[Image, Tip("The pictures.")]:
+    """Decode latents into pictures."""
+    with ctx.services.residency.use(vae) as autoencoder:
+        weight = next(autoencoder.parameters())
+        pictures = [
+            ((autoencoder.decode(z[None].to(weight), ctx.check).float() + 1) / 2).clamp(0, 1).cpu()
+            for z in samples.samples
+        ]
+    return Image(torch.cat(pictures).movedim(1, -1).contiguous())
+
+
+@node("VAEEncode", category="latent", title="VAE Encode")
+def vae_encode(
+    ctx: Context,
+    *,
+    pixels: Annotated[Image, Tip("The pictures to encode; cropped at the edges to multiples of 8 pixels.")],
+    vae: Annotated[Vae, Tip("The autoencoder of the checkpoint that will use the latents.")],
+) -> Annotated[Latent, Tip("The latents.")]:
+    """Encode pictures into latents."""
+    with ctx.services.residency.use(vae) as autoencoder:
+        factor = autoencoder.config.factor
+        height, width = pixels.pixels.shape[1:3]
+        if min(height, width) < factor:
+            raise InputError("pixels", f"a picture of {width}x{height} is smaller than {factor}x{factor} pixels")
+        top, left = height % factor // 2, width % factor // 2
+        cropped = pixels.pixels[:, top : top + height // factor * factor, left : left + width // factor * factor, :3]
+        weight = next(autoencoder.parameters())
+        means = [
+            autoencoder.encode((picture * 2 - 1).movedim(-1, 0)[None].to(weight), ctx.check).chunk(2, dim=1)[0]
+            for picture in cropped
+        ]
+    return Latent(torch.cat(means).float().cpu())

@@ -1,0 +1,39 @@
+"""Nodes that open weight files. They read headers only; the weights are read when a network is first used."""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+from graph.errors import InputError
+from graph.files import FileRef
+from graph.sockets import File
+from graph.spec import Tip, node
+from models.checkpoint import CheckpointError, read_header
+from models.types import Clip, Model, Vae
+from nodes.services import Context
+
+
+class Checkpoint(NamedTuple):
+    """The three networks of a Stable Diffusion file."""
+
+    model: Annotated[Model, Tip("The U-Net that removes noise from latents.")]
+    clip: Annotated[Clip, Tip("The text encoder that turns prompts into conditioning.")]
+    vae: Annotated[Vae, Tip("The autoencoder between pictures and latents.")]
+
+
+@node("CheckpointLoaderSimple", category="loaders", title="Load Checkpoint", lane="io")
+def checkpoint_loader_simple(
+    ctx: Context, *, ckpt_name: Annotated[FileRef, File("checkpoints", tooltip="A file of models/checkpoints.")]
+) -> Checkpoint:
+    """Open a Stable Diffusion checkpoint: its U-Net, its text encoder and its autoencoder."""
+    try:
+        weights = read_header(ckpt_name.path)
+    except CheckpointError as error:
+        raise InputError("ckpt_name", str(error)) from error
+    missing = {"model", "clip", "vae"} - weights.parts()
+    if missing:
+        raise InputError(
+            "ckpt_name", f"{ckpt_name.name} is not a whole checkpoint: it lacks {', '.join(sorted(missing))}"
+        )
+    identity = ctx.services.folders.identity(ckpt_name.path)
+    return Checkpoint(Model(weights, identity), Clip(weights, identity), Vae(weights, identity))

@@ -1,0 +1,11 @@
+"""The node types that come with Darkroom."""
+
+from __future__ import annotations
+
+from graph.spec import Registry, collect
+from nodes import conditioning, image, latent, loaders, sampling
+
+
+def builtin() -> Registry:
+    """All of them."""
+    return Registry(collect(loaders, conditioning, latent, sampling, image))

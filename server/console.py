@@ -1,0 +1,59 @@
+"""A run's progress on a terminal: an event sink."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TextIO
+
+from tqdm import tqdm
+
+from graph.events import Event, NodeFinished, NodesCached, Progress, RunFailed, RunInterrupted
+from graph.document import NodeId
+
+QUIET = 1.0  # seconds between plain lines about one node
+
+
+class Console:
+    """Shows a bar for each node that reports steps; plain lines where nobody watches a terminal."""
+
+    def __init__(self, stream: TextIO, titles: Mapping[NodeId, str]) -> None:
+        self._stream = stream
+        self._titles = titles
+        self._bar: tqdm[None] | None = None
+        self._told = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        match event:
+            case Progress(node_id=node_id, done=done, total=total):
+                if self._stream.isatty():
+                    self._draw(node_id, done, total)
+                else:
+                    self._write(node_id, done, total)
+            case NodesCached(nodes=nodes) if nodes:
+                self._stream.write(f"{len(nodes)} nodes are at hand from before\n")
+            case NodeFinished() | RunFailed() | RunInterrupted():
+                self._close()
+            case _:
+                pass
+
+    def _draw(self, node_id: NodeId, done: float, total: float) -> None:
+        if self._bar is None:
+            self._bar = tqdm(total=total, desc=self._title(node_id), file=self._stream, unit="step")
+        self._bar.update(done - self._bar.n)
+
+    def _write(self, node_id: NodeId, done: float, total: float) -> None:
+        now = time.monotonic()
+        if done >= total or now - self._told >= QUIET:
+            self._told = now
+            self._stream.write(f"{self._title(node_id)}: step {done:g} of {total:g}\n")
+            self._stream.flush()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _title(self, node_id: NodeId) -> str:
+        return self._titles.get(node_id, node_id)
