@@ -1,0 +1,211 @@
+"""Stable Diffusion v1 weight files -> networks.
+
+The networks' attribute names are the files' key names: a component's tensors are found by a prefix, its
+architecture is read from their shapes, and no table of names is needed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from models.clip import TextModel
+from models.config import Shapes, clip_config, unet_config, vae_config
+from models.families import foreign_family, unlike_family
+from models.unet import UNet
+from models.vae import AutoencoderKL
+from models.weights import CheckpointError as CheckpointError
+from models.weights import TensorFile, TensorInfo, read_table, read_tensors
+
+Part = Literal["model", "clip", "vae"]
+
+
+class _Layout(NamedTuple):
+    """How one component lies in a file: `prefix` stands where the network's own names begin with `own`."""
+
+    title: str
+    own: str
+    prefixes: tuple[str, ...]  # most specific first; "" is a file that holds this component alone
+    root: str  # a name that tells this component from all others
+    build: Callable[[Shapes], nn.Module]
+
+
+_LAYOUTS: tuple[tuple[Part, _Layout], ...] = (
+    (
+        "model",
+        _Layout(
+            title="U-Net",
+            own="",
+            prefixes=("model.diffusion_model.", "diffusion_model.", ""),
+            root="input_blocks.0.0.weight",
+            build=lambda shapes: UNet(unet_config(shapes)),
+        ),
+    ),
+    (
+        "clip",
+        _Layout(
+            title="text encoder",
+            own="text_model.",
+            prefixes=(
+                "cond_stage_model.transformer.text_model.",
+                "cond_stage_model.transformer.",  # some old files leave the level out
+                "text_model.",
+                "",
+            ),
+            root="embeddings.token_embedding.weight",
+            build=lambda shapes: TextModel(clip_config(shapes)),
+        ),
+    ),
+    (
+        "vae",
+        _Layout(
+            title="VAE",
+            own="",
+            prefixes=("first_stage_model.", ""),
+            root="decoder.up.0.block.0.norm1.weight",
+            build=lambda shapes: AutoencoderKL(vae_config(shapes)),
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A weight file's header: names, shapes and places of tensors, none of the numbers. Can be pickled."""
+
+    file: TensorFile
+    prefixes: Mapping[Part, str]
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.file.path
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]:
+        """All that the file holds, by the file's own names."""
+        return self.file.tensors
+
+    def parts(self) -> frozenset[Part]:
+        """Which of the three components the file holds."""
+        return frozenset(self.prefixes)
+
+
+def read_header(path: Path) -> Weights:
+    """Read what a file holds, not the weights. Raises CheckpointError if it is damaged or not of SD v1."""
+    file = read_table(path)
+    names = [*file.tensors, *file.others]
+    if family := foreign_family(names, {name: info.shape for name, info in file.tensors.items()}):
+        raise CheckpointError(f"{path.name} is {family}; only Stable Diffusion v1 is supported")
+    prefixes = {
+        part: prefix
+        for part, layout in _LAYOUTS
+        for prefix in reversed(layout.prefixes)  # the last one found stays
+        if prefix + layout.root in file.tensors
+    }
+    if not prefixes:
+        kind = unlike_family(names) or f"not a Stable Diffusion checkpoint (it holds {_some(names) or 'nothing'})"
+        raise CheckpointError(f"{path.name} is {kind}; expected a U-Net, VAE or text encoder of Stable Diffusion v1")
+    return Weights(file, prefixes)
+
+
+def load_part(
+    weights: Weights, part: Part, *, dtype: torch.dtype | None, device: torch.device, ema: bool = False
+) -> nn.Module:
+    """Build one network (UNet, TextModel or AutoencoderKL) and give it the file's weights, without gradients.
+
+    dtype: None as stored (float32 where a file mixes several). On the CPU weights that are stored as wanted are
+    mapped, not copied. ema: the running average that training kept of the U-Net, where the file has one. Reads
+    this part's bytes only, except from .ckpt files older than torch 1.6. Raises CheckpointError.
+    """
+    layout = dict(_LAYOUTS)[part]
+    name = weights.path.name
+    if part not in weights.prefixes:
+        held = " and ".join(sorted(dict(_LAYOUTS)[p].title for p in weights.prefixes))
+        raise CheckpointError(f"{name} holds no {layout.title}, only a {held}")
+    if ema and part != "model":
+        raise ValueError("only the U-Net has averaged weights")
+
+    module, sources = _build(weights, part, layout)
+    if ema:
+        sources = {own: "model_ema.diffusion_model" + own.replace(".", "") for own in sources}
+        if not any(source in weights.tensors for source in sources.values()):
+            raise CheckpointError(f"{name} holds no averaged (EMA) weights")
+    wanted = {own: tuple(tensor.shape) for own, tensor in module.state_dict().items()}
+    _check(weights, layout, wanted, sources)
+
+    stored = {weights.tensors[source].dtype for source in sources.values()}
+    if dtype is None:
+        dtype = stored.pop() if len(stored) == 1 else torch.float32
+    owns = {source: own for own, source in sources.items()}
+    state: dict[str, Tensor] = {}
+    for source, tensor in read_tensors(weights.file, owns, dtype=dtype, device=device):
+        state[owns[source]] = tensor.reshape(wanted[owns[source]])
+    module.load_state_dict(state, assign=True)
+    return module
+
+
+def _build(weights: Weights, part: Part, layout: _Layout) -> tuple[nn.Module, dict[str, str]]:
+    """The network without weights (on the meta device), and the file's name for each of its tensors."""
+    prefix, file = weights.prefixes[part], weights.path.name
+    found = {
+        layout.own + key.removeprefix(prefix): key
+        for key in weights.tensors
+        if key.startswith(prefix) and not key.endswith("position_ids")
+    }
+    orphans = [key.removesuffix("bias") + "weight" for key in found.values() if key.endswith(".bias")]
+    _raise_if_missing(file, layout, [key for key in orphans if key not in weights.tensors])
+    shapes = {own: weights.tensors[key].shape for own, key in found.items()}
+    try:
+        if any(int(n) > len(shapes) for own in shapes for n in re.findall(r"\d+", own)):
+            raise ValueError("a block number larger than the number of tensors")
+        with torch.device("meta"):
+            module = layout.build(shapes)
+    except KeyError as error:
+        missing = prefix + str(error.args[0]).removeprefix(layout.own)
+        _raise_if_missing(file, layout, [missing])
+        raise
+    except (ValueError, IndexError, ArithmeticError, RuntimeError) as error:
+        raise CheckpointError(f"{file} has a {layout.title} that Stable Diffusion v1 does not have: {error}") from error
+    module.eval().requires_grad_(False)
+    expected = module.state_dict().keys()
+    children = tuple(
+        layout.own + name + "." for name, _ in module.get_submodule(layout.own.rstrip(".")).named_children()
+    )
+    unknown = [key for own, key in found.items() if own.startswith(children) and own not in expected]
+    _raise_if_missing(file, layout, [prefix + own.removeprefix(layout.own) for own in expected if own not in found])
+    if unknown:
+        raise CheckpointError(
+            f"{file} has a {layout.title} with {len(unknown)} tensors that Stable Diffusion v1's has not: {_some(unknown)}"
+        )
+    return module, {own: found[own] for own in expected}
+
+
+def _check(weights: Weights, layout: _Layout, wanted: Shapes, sources: Mapping[str, str]) -> None:
+    file = weights.path.name
+    _raise_if_missing(file, layout, [source for source in sources.values() if source not in weights.tensors])
+    for own, source in sources.items():
+        info, shape = weights.tensors[source], wanted[own]
+        linear = shape[:2] if shape[2:] == (1, 1) else shape  # a 1x1 convolution may be stored as a linear layer
+        if info.shape not in (shape, linear):
+            raise CheckpointError(f"{file}: {source} has the shape {list(info.shape)}, expected {list(shape)}")
+        if not info.dtype.is_floating_point:
+            raise CheckpointError(f"{file}: {source} holds {info.dtype}, expected floating-point numbers")
+
+
+def _raise_if_missing(file: str, layout: _Layout, missing: list[str]) -> None:
+    if missing:
+        tensors = "1 tensor" if len(missing) == 1 else f"{len(missing)} tensors"
+        raise CheckpointError(f"{file} lacks {tensors} of its {layout.title}: {_some(missing)}")
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first few of some names, shortened."""
+    shown = [name if len(name) < 100 else name[:97] + "…" for name in names]
+    return ", ".join(shown[:4] + ["…"] * (len(shown) > 4))

@@ -1,0 +1,226 @@
+"""Files of tensors: `.safetensors` and what torch.save wrote, told apart by content, not by ending.
+
+A header (names, shapes, places) is read at once; the numbers later, one tensor at a time. Tensors that are wanted
+as they are stored are mapped into memory. Others pass through one reused buffer: mapped pages that a conversion
+has touched would count as resident memory, beside their converted copies.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from models.unpickle import UnpickleError, is_plain, read_legacy, read_legacy_header, read_zip
+
+Format = Literal["safetensors", "zip", "legacy"]
+
+_MAX_HEADER = 100_000_000  # bytes; safetensors' own limit
+_DTYPES = (
+    ("F64", torch.float64), ("F32", torch.float32), ("F16", torch.float16), ("BF16", torch.bfloat16),
+    ("F8_E4M3", torch.float8_e4m3fn), ("F8_E5M2", torch.float8_e5m2),
+    ("I64", torch.int64), ("I32", torch.int32), ("I16", torch.int16), ("I8", torch.int8),
+    ("U64", torch.uint64), ("U32", torch.uint32), ("U16", torch.uint16), ("U8", torch.uint8), ("BOOL", torch.bool),
+)  # fmt: skip
+
+
+class CheckpointError(Exception):
+    """A weight file that cannot be used. The message names the file and says what is wrong, for people."""
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor of a file."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]  # in elements
+    offset: int | None  # of its first element, in bytes from the start of the file; None: known only by reading all
+
+    @property
+    def span(self) -> int:
+        """Bytes from its first element to the end of its last."""
+        if 0 in self.shape:
+            return 0
+        last = sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
+        return (last + 1) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """What a file holds: names, shapes, dtypes and places, no numbers. Can be pickled."""
+
+    path: Path
+    format: Format
+    stamp: tuple[int, int]  # size in bytes, time of change in ns: what is stated here is true of that file only
+    tensors: Mapping[str, TensorInfo]
+    others: frozenset[str]  # entries that are not tensors, such as a training file's epoch
+
+
+def read_table(path: Path) -> TensorFile:
+    """Read a file's header, and check that the file is as long as its header says. Raises CheckpointError."""
+    with _opened(path) as file:
+        stamp = _stamp(path)
+        try:
+            match _format(path, file.peek(512)):
+                case "safetensors":
+                    table = TensorFile(path, "safetensors", stamp, _safetensors_header(path, file), frozenset())
+                case "zip":
+                    table = _pickled(path, "zip", stamp, read_zip(file))
+                case "legacy":
+                    table = _pickled(path, "legacy", stamp, read_legacy_header(file))
+        except UnpickleError as error:
+            raise CheckpointError(f"{path.name} {error}") from error
+    needed = max((info.offset + info.span for info in table.tensors.values() if info.offset is not None), default=0)
+    if needed > stamp[0]:
+        raise CheckpointError(f"{path.name} is truncated: its tensors need {needed} bytes, the file has {stamp[0]}")
+    return table
+
+
+def read_tensors(
+    table: TensorFile, names: Iterable[str], *, dtype: torch.dtype | None, device: torch.device
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield the named tensors, in the order they lie in the file, as `dtype` (None: as stored) on `device`.
+
+    A tensor that needs neither conversion nor transfer is a map of the file, which must then not be overwritten in
+    place (replacing it by another file is safe). Raises CheckpointError, also when the file changed since its
+    header was read.
+    """
+    with _opened(table.path) as file:
+        if _stamp(table.path) != table.stamp:
+            raise CheckpointError(f"{table.path.name} was changed since it was opened; load it again")
+        if table.format == "legacy":
+            yield from _read_whole(table.path, file, frozenset(names), dtype, device)
+        else:
+            infos = sorted(((name, table.tensors[name]) for name in names), key=lambda item: item[1].offset or 0)
+            yield from _read_each(table, file, infos, dtype, device)
+
+
+def _read_each(
+    table: TensorFile,
+    file: BufferedReader,
+    infos: list[tuple[str, TensorInfo]],
+    dtype: torch.dtype | None,
+    device: torch.device,
+) -> Iterator[tuple[str, Tensor]]:
+    def mappable(info: TensorInfo) -> bool:
+        aligned = (info.offset or 0) % info.dtype.itemsize == 0
+        return aligned and info.span > 0 and device.type == "cpu" and dtype in (None, info.dtype)
+
+    file_map = torch.UntypedStorage.from_file(str(table.path), False, table.stamp[0])
+    buffer = bytearray(max((info.span for _, info in infos if not mappable(info)), default=0) or 1)
+    copied = torch.frombuffer(buffer, dtype=torch.uint8).untyped_storage()
+    for name, info in infos:
+        start = info.offset or 0
+        if mappable(info):
+            yield name, _view(file_map[start : start + info.span], info)
+            continue
+        file.seek(start)
+        if file.readinto(memoryview(buffer)[: info.span]) != info.span:
+            raise CheckpointError(f"{table.path.name} is truncated: it ends inside {name}")
+        yield name, _view(copied, info).to(device, dtype or info.dtype, copy=True)
+
+
+def _view(storage: torch.UntypedStorage, info: TensorInfo) -> Tensor:
+    return torch.empty(0, dtype=info.dtype).set_(storage, 0, info.shape, info.stride)
+
+
+def _read_whole(
+    path: Path, file: BufferedReader, names: frozenset[str], dtype: torch.dtype | None, device: torch.device
+) -> Iterator[tuple[str, Tensor]]:
+    """The old format, whose pickle tells no places: read all, then hand out and drop one by one."""
+    try:
+        entries = read_legacy(file)
+    except UnpickleError as error:
+        raise CheckpointError(f"{path.name} {error}") from error
+    kept = {name: value for name, value in entries.items() if name in names and is_plain(value)}
+    del entries
+    while kept:
+        name, tensor = kept.popitem()
+        yield name, tensor.detach().to(device, dtype or tensor.dtype)
+
+
+def _opened(path: Path) -> BufferedReader:
+    try:
+        return path.open("rb")
+    except IsADirectoryError:
+        raise CheckpointError(f"{path.name} is a folder, not a file") from None
+    except FileNotFoundError:
+        raise CheckpointError(f"{path.name} does not exist") from None
+    except OSError as error:
+        raise CheckpointError(f"{path.name} cannot be read: {error.strerror or error}") from error
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _format(path: Path, start: bytes) -> Format:
+    """Tell the format by a file's first bytes."""
+    if start.startswith(b"PK\x03\x04"):
+        return "zip"
+    if start.startswith(b"\x80") or start[257:262] == b"ustar":  # a pickle of any kind, the tar of torch 0.1
+        return "legacy"
+    if start[8:9] == b"{":
+        return "safetensors"
+    if not start:
+        raise CheckpointError(f"{path.name} is empty")
+    if start.startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{path.name} is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`")
+    if start.startswith(b"GGUF"):
+        raise CheckpointError(f"{path.name} is a GGUF file, a format that is not supported")
+    raise CheckpointError(f"{path.name} is neither a safetensors file nor one that torch.save wrote")
+
+
+def _safetensors_header(path: Path, file: BufferedReader) -> dict[str, TensorInfo]:
+    """[length: 8 bytes][JSON: name -> dtype, shape, data_offsets][data]; places count from the start of the data."""
+    length = int.from_bytes(file.read(8), "little")
+    if length > _MAX_HEADER:
+        raise CheckpointError(f"{path.name} is not a safetensors file: its header would be {length} bytes long")
+    text = file.read(length)
+    if len(text) < length:
+        raise CheckpointError(f"{path.name} is truncated: it ends inside its header of {length} bytes")
+    try:
+        header = json.loads(text)
+        header.pop("__metadata__", None)
+        return {name: _safetensors_info(entry, 8 + length) for name, entry in header.items()}
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path.name} has a damaged safetensors header: {error}") from error
+
+
+def _safetensors_info(entry: Mapping[str, Any], start: int) -> TensorInfo:
+    """Raises ValueError, TypeError or KeyError for an entry that does not describe a tensor."""
+    shape, (begin, end) = entry["shape"], entry["data_offsets"]
+    if not all(type(n) is int and n >= 0 for n in (*shape, begin, end)):
+        raise ValueError("a size or an offset that is no natural number")
+    info = TensorInfo(dict(_DTYPES)[entry["dtype"]], tuple(shape), _contiguous(shape), start + begin)
+    if end - begin != info.span:
+        raise ValueError(f"{end - begin} bytes given to shape {shape} of {entry['dtype']}")
+    return info
+
+
+def _contiguous(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
+
+
+def _pickled(path: Path, kind: Format, stamp: tuple[int, int], entries: Mapping[str, object]) -> TensorFile:
+    tensors: dict[str, TensorInfo] = {}
+    for name, value in entries.items():
+        if not is_plain(value):
+            continue
+        place: int | None = None
+        if kind == "zip":
+            storage_place = value.untyped_storage()._checkpoint_offset
+            if storage_place is None:  # not stored but made by the pickle
+                continue
+            place = storage_place + int(value.storage_offset()) * value.dtype.itemsize
+        tensors[name] = TensorInfo(value.dtype, tuple(value.shape), value.stride(), place)
+    return TensorFile(path, kind, stamp, tensors, frozenset(entries.keys() - tensors.keys()))
