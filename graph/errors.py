@@ -61,7 +61,7 @@ class InputError(Exception):
 
 
 class ValueRefused(Exception):
-    """Raised by a widget for a value it does not take; `build` adds where that was.
+    """What was given for an input will not do; `build` adds where that was.
 
     `message` replaces the usual "got …, expected …" where a better sentence is at hand.
     """

@@ -141,7 +141,7 @@ class Folders:
         known = self._folder(folder)
         wanted = known.suffixes if suffixes is None else suffixes
         names = {name for root in known.roots for name in _names(root, known.recursive)}
-        return sorted(name for name in names if _has_suffix(name, wanted) and not _objection(name))
+        return sorted(name for name in names if _has_suffix(name, wanted) and not objection(name))
 
     def resolve(self, folder: str, name: str, suffixes: Collection[str] | None = None) -> Path:
         """The file that `name` stands for: in the first directory that has it, and never outside of them.
@@ -149,9 +149,9 @@ class Folders:
         Links that the operator placed in a directory are followed. Raises ValueRefused.
         """
         known = self._folder(folder)
-        if objection := _objection(name):
+        if reason := objection(name):
             near = suggestion(name.replace("\\", "/"), self.list(folder, suffixes))
-            raise ValueRefused("invalid_path", f"a file in {folder}", f"got {brief(name)}, which {objection}{near}")
+            raise ValueRefused("invalid_path", f"a file in {folder}", f"got {brief(name)}, which {reason}{near}")
         if _has_suffix(name, known.suffixes if suffixes is None else suffixes):
             for root in known.roots:
                 if (path := root / name).is_file():
@@ -197,7 +197,7 @@ def _has_suffix(name: str, suffixes: Collection[str]) -> bool:
     return not suffixes or Path(name).suffix.lower() in suffixes
 
 
-def _objection(name: str) -> str:
+def objection(name: str) -> str:
     """Why `name` is no safe relative path on every system, or nothing. Also keeps `list` to what `resolve` takes."""
     if _CONTROL.search(name) or not _encodable(name):
         return "holds a character that no file name should have"

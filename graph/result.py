@@ -25,7 +25,7 @@ class Outputs:
 class Pending:
     """The result comes later, into the executor's inbox, and says so through `future`."""
 
-    future: Future[Outputs | NodeError | Interrupted]
+    future: Future[Outputs | Pending | NodeError | Interrupted]
 
 
 Result: TypeAlias = Outputs | Pending

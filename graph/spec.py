@@ -10,12 +10,16 @@ from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, get_t
 from typing import Literal as OneOf
 
 from graph.context import Context
+from graph.document import NodeId
 from graph.errors import suggestion
 from graph.result import Outputs, Pending, Result
 from graph.sockets import ANY, PYTHON_SOCKETS, Choice, File, Float, Int, Text, Toggle, Widget
 
 Lane: TypeAlias = OneOf["device", "io"]
 """Where a node runs: on the loop's own thread, or on the small pool for reading and writing files."""
+
+
+Freshness: TypeAlias = Callable[[NodeId, Mapping[str, object]], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,8 @@ class OutputSpec:
 class NodeSpec:
     """A node type. Calling it calls the function it was declared with.
 
-    `run(ctx, inputs)` gives a Result. `freshness` adds to what names the node's results; it must not raise.
+    `run(ctx, inputs)` gives a Result. `freshness(node id, inputs)` adds to what names the node's results: any JSON
+    value; links are still links there.
     `terminal` nodes write files: they are what a workflow is run for. `hidden` is only shown in `/object_info`;
     the data comes through the context.
     """
@@ -90,7 +95,7 @@ class NodeSpec:
     description: str = ""
     terminal: bool = False
     lane: Lane = "device"
-    freshness: Callable[[], object] | None = None
+    freshness: Freshness | None = None
     hidden: Mapping[str, str] = field(default_factory=dict)
     deprecated: bool = False
     experimental: bool = False
@@ -110,7 +115,7 @@ def node(
     title: str = "",
     terminal: bool = False,
     lane: Lane = "device",
-    freshness: Callable[[], object] | None = None,
+    freshness: Freshness | None = None,
     hidden: Mapping[str, str] = MappingProxyType({}),
     deprecated: bool = False,
     experimental: bool = False,
@@ -162,6 +167,10 @@ class Registry(Mapping[str, NodeSpec]):
 
     def __len__(self) -> int:
         return len(self._specs)
+
+    def find(self, type: str) -> NodeSpec | None:  # noqa: A002
+        """`get`, without the detour through Mapping: `build` asks for every link."""
+        return self._specs.get(type)
 
     def suggestion(self, type: str) -> str:  # noqa: A002
         """What an unknown type may have meant."""

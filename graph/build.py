@@ -1,0 +1,224 @@
+"""Document -> Graph: every name resolved, every value converted, every problem found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from graph.document import DocNode, Document, Link, NodeId
+from graph.errors import GraphError, Severity, ValueRefused, brief
+from graph.files import Folders
+from graph.order import reachable, reverse, sort_sources_first
+from graph.sockets import accepts
+from graph.spec import InputSpec, NodeSpec, Registry
+
+Input: TypeAlias = object
+"""What `BoundNode.inputs` holds: a Link, a FileRef, or a plain value."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BoundNode:
+    """A node whose inputs are all there, in declared order and of the declared kind."""
+
+    id: NodeId
+    spec: NodeSpec
+    inputs: Mapping[str, Input]
+
+    def links(self) -> Iterator[Link]:
+        """The inputs that come from other nodes."""
+        return (value for value in self.inputs.values() if type(value) is Link)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Graph:
+    """What can run: `nodes` are those that the runnable `targets` rest on, `order` the same with sources first.
+
+    `problems` covers the whole document: an error keeps at least one wanted target from running (those are
+    `blocked`), a warning stops nothing.
+    """
+
+    nodes: Mapping[NodeId, BoundNode]
+    order: tuple[NodeId, ...]
+    targets: tuple[NodeId, ...]
+    blocked: tuple[NodeId, ...] = ()
+    problems: tuple[GraphError, ...] = ()
+
+    @property
+    def errors(self) -> tuple[GraphError, ...]:
+        return tuple(problem for problem in self.problems if problem.severity is Severity.ERROR)
+
+    @property
+    def warnings(self) -> tuple[GraphError, ...]:
+        return tuple(problem for problem in self.problems if problem.severity is Severity.WARNING)
+
+
+def build(document: Document, registry: Registry, folders: Folders, targets: Sequence[NodeId] | None = None) -> Graph:
+    """Bind `document` to node types. Never raises: what is wrong is in `problems`, what can run is the rest.
+
+    `targets` may name any nodes; None means all that write files.
+    """
+    binder = _Binder(document, registry, folders)
+    for node_id, node in document.nodes.items():
+        binder.bind(node_id, node)
+    sources, bound = binder.sources, binder.bound
+    order, cycles = sort_sources_first(sources)
+    problems = [*document.problems, *binder.problems, *(_cycle_error(cycle, document) for cycle in cycles)]
+    broken = {problem.node_id for problem in problems if problem.severity is Severity.ERROR}
+    stuck = reachable(broken, reverse(sources)) if broken else broken
+
+    if targets is None:
+        wanted = _outputs(document, registry, sources)
+        if not wanted:
+            problems.append(GraphError("prompt_no_outputs", "nothing to do: no node of this workflow writes a file"))
+    else:
+        wanted = [target for target in targets if target in document.nodes]
+        problems.extend(_no_target(target) for target in targets if target not in document.nodes)
+    runnable = tuple(target for target in wanted if target not in stuck)
+    kept = reachable(runnable, sources)
+    relevant = kept if len(runnable) == len(wanted) > 0 else reachable(wanted or sources, sources)
+    order = tuple(node_id for node_id in order if node_id in kept)
+    return Graph(
+        nodes={node_id: bound[node_id] for node_id in order},
+        order=order,
+        targets=runnable,
+        blocked=tuple(target for target in wanted if target in stuck),
+        problems=tuple(problem if problem.node_id in relevant else _harmless(problem) for problem in problems),
+    )
+
+
+class _Binder:
+    """Binds one node after another; gathers what each depends on, and what is wrong."""
+
+    def __init__(self, document: Document, registry: Registry, folders: Folders) -> None:
+        self.bound: dict[NodeId, BoundNode] = {}
+        self.sources: dict[NodeId, list[NodeId]] = {}
+        self.problems: list[GraphError] = []
+        self._nodes = document.nodes
+        self._registry = registry
+        self._folders = folders
+        self._hints: dict[str, str] = {}
+
+    def bind(self, node_id: NodeId, node: DocNode) -> None:
+        spec = self._registry.find(node.class_type)
+        if spec is None:
+            self._unknown_type(node_id, node)
+            return
+        sources = self.sources[node_id] = []
+        inputs: dict[str, Input] = {}
+        given = node.inputs
+        for declared in spec.inputs:
+            name = declared.name
+            try:
+                if name not in given:
+                    inputs[name] = _default(declared)
+                elif type(value := given[name]) is Link:
+                    if value.node in self._nodes:
+                        sources.append(value.node)
+                    self._check_link(declared, value)
+                    inputs[name] = value
+                else:
+                    inputs[name] = self._literal(declared, value)
+            except ValueRefused as refused:
+                received = given.get(name)
+                message = refused.message or f"got {brief(received)}, expected {refused.expected}"
+                self.problems.append(
+                    GraphError(refused.code, message, node_id, node.class_type, name, received, refused.expected)
+                )
+        if len(inputs) == len(spec.inputs):
+            self.bound[node_id] = BoundNode(node_id, spec, inputs)
+        if not inputs.keys() >= given.keys():
+            self._extra(node_id, node, spec)
+
+    def _literal(self, declared: InputSpec, value: object) -> Input:
+        if declared.widget is not None and not isinstance(value, list):
+            if value is None and declared.optional and declared.default is None:
+                return None
+            return declared.widget.coerce(value, self._folders)
+        expected = "a link, [node id, output number]"
+        if declared.widget is None:
+            expected += f", to an output of type {declared.socket}"
+        raise ValueRefused("bad_linked_input", expected)
+
+    def _check_link(self, declared: InputSpec, link: Link) -> None:
+        source = self._nodes.get(link.node)
+        if source is None:
+            raise ValueRefused(
+                "linked_node_missing", "a node", f"links to node {brief(link.node)}, which does not exist"
+            )
+        if (spec := self._registry.find(source.class_type)) is None:
+            return
+        if not 0 <= link.slot < len(spec.outputs):
+            count = len(spec.outputs)
+            expected = f"one of its {count} outputs, counted from 0" if count else "a node with outputs"
+            message = f"links to output {link.slot} of {_named(link, source)}, expected {expected}"
+            raise ValueRefused("linked_slot_missing", expected, message)
+        socket = spec.outputs[link.slot].socket
+        if declared.widget is not None and not declared.widget.linkable:
+            message = f"links to {_named(link, source)}, but a file has to be chosen by its name"
+            raise ValueRefused("return_type_mismatch", "the name of a file", message)
+        if not accepts(declared.socket, socket):
+            message = f"links to {socket} (output {link.slot} of {_named(link, source)}), expected {declared.socket}"
+            raise ValueRefused("return_type_mismatch", declared.socket, message)
+
+    def _extra(self, node_id: NodeId, node: DocNode, spec: NodeSpec) -> None:
+        names = [declared.name for declared in spec.inputs]
+        expected = f"one of {brief(names, 200, 1)}" if names else "no input at all"
+        message = f"is no input of this node and is ignored, expected {expected}"
+        self.problems.extend(
+            GraphError("unknown_input", message, node_id, spec.type, name, value, expected, Severity.WARNING)
+            for name, value in node.inputs.items()
+            if name not in names
+        )
+
+    def _unknown_type(self, node_id: NodeId, node: DocNode) -> None:
+        links = (value for value in node.inputs.values() if isinstance(value, Link))
+        self.sources[node_id] = [link.node for link in links if link.node in self._nodes]
+        if not (name := node.class_type):
+            return  # the document's own problems say so already
+        if name not in self._hints:
+            self._hints[name] = self._registry.suggestion(name)
+        message = f"there is no node type {name!r}{self._hints[name]}"
+        self.problems.append(
+            GraphError("missing_node_type", message, node_id, name, "", name, "the name of a node type")
+        )
+
+
+def _default(declared: InputSpec) -> Input:
+    """Defaults are for the editor; only an input that was declared optional may be left out."""
+    if declared.optional:
+        return declared.default
+    expected = declared.socket if declared.widget else f"a link to an output of type {declared.socket}"
+    raise ValueRefused("required_input_missing", expected, f"is missing, expected {expected}")
+
+
+def _outputs(document: Document, registry: Registry, sources: Mapping[NodeId, Iterable[NodeId]]) -> list[NodeId]:
+    """The nodes a workflow is run for. One of unknown type that nobody reads may have been meant as one."""
+    read = {source for links in sources.values() for source in links}
+    return [
+        node_id
+        for node_id, node in document.nodes.items()
+        if (node_id not in read if (spec := registry.find(node.class_type)) is None else spec.terminal)
+    ]
+
+
+def _cycle_error(cycle: Sequence[NodeId], document: Document) -> GraphError:
+    first = cycle[0]
+    message = f"its result depends on itself: {' → '.join([*cycle, first])}"
+    return GraphError(
+        "dependency_cycle", message, first, document.nodes[first].class_type, "", tuple(cycle), "links without a cycle"
+    )
+
+
+def _no_target(target: NodeId) -> GraphError:
+    return GraphError(
+        "unknown_target", f"there is no node {brief(target)} to run", received=target, expected="a node id"
+    )
+
+
+def _harmless(problem: GraphError) -> GraphError:
+    return replace(problem, severity=Severity.WARNING) if problem.node_id else problem
+
+
+def _named(link: Link, source: DocNode) -> str:
+    return f"node {link.node} ({source.class_type})"

@@ -1,0 +1,338 @@
+"""The one loop of a backend: it alone decides what runs next, and waits for one thing, its inbox."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Generic, Self, TypeAlias, TypeVar
+
+from graph.build import BoundNode, Graph, build
+from graph.cache import Cache
+from graph.context import Context, Run
+from graph.document import NodeId
+from graph.errors import GraphErrors, InputError, Interrupted, NodeError, brief
+from graph.events import NodeFinished, NodesCached, NodeStarted, RunFailed, RunFinished, RunInterrupted, RunStarted
+from graph.files import Folders
+from graph.fingerprint import Fingerprint, fingerprints
+from graph.plan import Frontier
+from graph.result import Outputs, Pending, Result
+from graph.spec import Registry
+
+S = TypeVar("S")
+
+Results: TypeAlias = Mapping[NodeId, Outputs]
+"""The outputs of a run's targets."""
+
+Ending: TypeAlias = NodeError | Interrupted
+
+_PATIENCE = 0.5 if os.name == "nt" else None
+"""Seconds to wait before looking up: on Windows a waiting main thread would not notice Ctrl+C."""
+
+
+@dataclass(slots=True, eq=False)
+class _Live:
+    """A run between submission and its closing event."""
+
+    run: Run
+    graph: Graph
+    names: Mapping[NodeId, Fingerprint]
+    frontier: Frontier
+    results: Future[Results] = field(default_factory=Future)
+    begun: bool = False
+    started: dict[NodeId, float] = field(default_factory=dict)
+    parked: set[Future[Result | Ending]] = field(default_factory=set)
+    ending: Ending | None = None
+    stopped_at: NodeId = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Submitted:
+    live: _Live
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    live: _Live
+    node: BoundNode
+    future: Future[Result | Ending]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wake:
+    """A run was cancelled, or the executor closes."""
+
+
+class Executor(Generic[S]):
+    """Runs graphs. Any thread may submit; one at a time serves, and runs the nodes of lane `device` itself.
+
+    The oldest run goes first; a younger one gets the loop while all that is left of the older waits for io.
+    `scope` wraps every call of a node function, in the thread that makes it. `salt` stands for whatever else
+    results depend on: code, precision, device kind.
+    """
+
+    def __init__(
+        self,
+        services: S,
+        registry: Registry,
+        folders: Folders,
+        cache: Cache,
+        *,
+        scope: Callable[[], AbstractContextManager[object]] = nullcontext,
+        salt: str = "",
+        io_workers: int = 2,
+    ) -> None:
+        self._services = services
+        self._registry = registry
+        self._folders = folders
+        self._cache = cache
+        self._scope = scope
+        self._salt = salt
+        self._pool = ThreadPoolExecutor(io_workers, thread_name_prefix="graph-io")
+        self._inbox: SimpleQueue[_Submitted | _Settled | _Wake] = SimpleQueue()
+        self._live: list[_Live] = []
+        self._flights: dict[Fingerprint, list[tuple[_Live, BoundNode]]] = {}
+        self._serving = threading.Lock()
+        self._open = True
+
+    def submit(self, run: Run, graph: Graph | None = None) -> Future[Results]:
+        """Queue `run`; `graph` defaults to what `build` makes of its document.
+
+        The future gives the results of the runnable targets, or raises NodeError or Interrupted, after the closing
+        event. Raises GraphErrors, and tells no event, if no target can run or a file cannot be read.
+        """
+        if not self._open:
+            raise RuntimeError("this executor is closed")
+        graph = graph or build(run.document, self._registry, self._folders)
+        if not graph.targets:
+            raise GraphErrors(graph.errors)
+        destination = f"{self._folders.output_dir}\n{self._folders.temp_dir}"
+        names = fingerprints(graph, self._folders.identity, self._salt, destination)
+        live = _Live(run, graph, names, Frontier(graph, names))
+        live.results.set_running_or_notify_cancel()
+        self._inbox.put(_Submitted(live))
+        run.cancel.waking(lambda: self._inbox.put(_Wake()))
+        return live.results
+
+    def serve(self) -> None:
+        """Run what is submitted until `close`. Raises RuntimeError if another thread serves already."""
+        with self._loop():
+            self._turn(until=self._is_over)
+
+    def execute(self, run: Run, graph: Graph | None = None) -> Results:
+        """Submit `run`, serve until it has ended, and return its results or raise as `submit` says."""
+        with self._loop():
+            results = self.submit(run, graph)
+            self._turn(until=results.done)
+        return results.result()
+
+    def close(self) -> None:
+        """Interrupt what is live, wait for it, and end `serve`. Not to be called from within a run."""
+        self._open = False
+        for live in list(self._live):
+            live.run.cancel.set()
+        self._inbox.put(_Wake())
+        with self._serving:
+            self._turn(until=self._is_over)
+        self._pool.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _loop(self) -> Iterator[None]:
+        if not self._serving.acquire(blocking=False):
+            raise RuntimeError("another thread serves this executor")
+        try:
+            yield
+        except BaseException:
+            self._abandon()
+            raise
+        finally:
+            self._serving.release()
+
+    def _is_over(self) -> bool:
+        return not self._open and not self._live and self._inbox.empty()
+
+    def _turn(self, until: Callable[[], bool]) -> None:
+        while not until():
+            if not self._inbox.empty() or not self._advance():
+                self._receive()
+
+    def _receive(self) -> None:
+        try:
+            message = self._inbox.get(timeout=_PATIENCE)
+        except Empty:
+            return
+        match message:
+            case _Submitted(live):
+                self._live.append(live)
+            case _Settled(live, node, future):
+                self._settle(live, node, future)
+        for live in list(self._live):
+            if live.run.cancel.is_set or not self._open:
+                self._stop(live, Interrupted())
+
+    def _advance(self) -> bool:
+        """Do one thing for the oldest run that has something to do."""
+        for live in self._live:
+            if not live.begun:
+                self._begin(live)
+                return True
+            if live.ending is None and (node := live.frontier.ready()) is not None:
+                self._step(live, node)
+                return True
+        return False
+
+    def _begin(self, live: _Live) -> None:
+        """Plan a run when its turn first comes, so that it finds what older runs have made."""
+        live.begun = True
+        run, targets = live.run, live.graph.targets
+        cached = live.frontier.plan(self._known)
+        run.tell(RunStarted(run.id, live.graph.order))
+        run.tell(NodesCached(run.id, cached))
+        at_hand = live.frontier.results()
+        for target in targets:
+            if target in at_hand and at_hand[target].ui:
+                run.tell(NodeFinished(run.id, target, at_hand[target].ui, cached=True))
+        if live.frontier.done:
+            self._conclude(live)
+
+    def _step(self, live: _Live, node: BoundNode) -> None:
+        name = live.names[node.id]
+        if (waiting := self._flights.get(name)) is not None:
+            waiting.append((live, node))
+        elif (outputs := self._known(node, name)) is not None:
+            self._finish(live, node, outputs, cached=True)
+        else:
+            live.started[node.id] = time.perf_counter()
+            live.run.tell(NodeStarted(live.run.id, node.id))
+            self._take(live, node, self._start(live, node))
+
+    def _start(self, live: _Live, node: BoundNode) -> Result | Ending:
+        context = Context(node.id, live.run, self._services)
+        inputs = live.frontier.inputs(node)
+        if node.spec.lane == "io":
+            return Pending(self._pool.submit(self._call, node, context, inputs))
+        return self._call(node, context, inputs)
+
+    def _call(self, node: BoundNode, context: Context[S], inputs: Mapping[str, object]) -> Result | Ending:
+        """Call the node function. The only place that catches what foreign code raises."""
+        try:
+            context.check()
+            with self._scope():
+                return node.spec.run(context, inputs)
+        except Interrupted as stop:
+            _forget_frames(stop)
+            return Interrupted()
+        except (Exception, SystemExit) as error:  # noqa: BLE001
+            _forget_frames(error)
+            return _failure(node, inputs, error)
+
+    def _take(self, live: _Live, node: BoundNode, result: Result | Ending) -> None:
+        match result:
+            case Outputs():
+                self._finish(live, node, result)
+            case Pending(future):
+                self._park(live, node, future)
+            case NodeError() | Interrupted():
+                self._stop(live, result, node.id)
+
+    def _finish(self, live: _Live, node: BoundNode, outputs: Outputs, cached: bool = False) -> None:
+        run = live.run
+        twins = live.frontier.finish(node, outputs)
+        if not cached:
+            self._cache.put(live.names[node.id], outputs)
+        seconds = 0.0 if cached else time.perf_counter() - live.started.pop(node.id)
+        run.tell(NodeFinished(run.id, node.id, outputs.ui, seconds, cached))
+        for twin in twins:
+            run.tell(NodeFinished(run.id, twin, outputs.ui, cached=True))
+        if live.frontier.done:
+            self._conclude(live)
+
+    def _park(self, live: _Live, node: BoundNode, future: Future[Result | Ending]) -> None:
+        self._flights.setdefault(live.names[node.id], [])
+        live.parked.add(future)
+        future.add_done_callback(lambda settled: self._inbox.put(_Settled(live, node, settled)))
+
+    def _settle(self, live: _Live, node: BoundNode, future: Future[Result | Ending]) -> None:
+        live.parked.discard(future)
+        waiting = self._flights.pop(live.names[node.id], [])
+        if not live.results.done():
+            self._take(live, node, Interrupted() if future.cancelled() else future.result())
+            if live.ending is not None:
+                self._stop(live, live.ending)
+        for other, twin in waiting:
+            if other.ending is None:
+                other.frontier.again(twin)
+
+    def _stop(self, live: _Live, ending: Ending, node_id: NodeId = "") -> None:
+        """Start nothing more of this run; it ends when what is under way has come back."""
+        if live.ending is None:
+            live.ending, live.stopped_at = ending, node_id or next(iter(live.started), "")
+            for future in list(live.parked):
+                future.cancel()
+        if not live.parked and not live.results.done():
+            self._conclude(live)
+
+    def _conclude(self, live: _Live) -> None:
+        self._live.remove(live)
+        run = live.run
+        match live.ending:
+            case None:
+                run.tell(RunFinished(run.id))
+                live.results.set_result(live.frontier.results())
+            case NodeError() as error:
+                run.tell(RunFailed(run.id, error))
+                live.results.set_exception(error)
+            case Interrupted() as stop:
+                run.tell(RunInterrupted(run.id, live.stopped_at))
+                live.results.set_exception(stop)
+
+    def _abandon(self) -> None:
+        """Something broke out of the loop, such as KeyboardInterrupt: end every run without waiting for its io."""
+        for live in list(self._live):
+            live.parked.clear()
+            self._stop(live, Interrupted())
+
+    def _known(self, node: BoundNode, name: Fingerprint) -> Outputs | None:
+        """The result at hand, unless it says that files were written and they are gone."""
+        outputs = self._cache.get(name)
+        if outputs is not None and node.spec.terminal and not self._folders.has_files(outputs.ui):
+            return None
+        return outputs
+
+
+def _failure(node: BoundNode, inputs: Mapping[str, object], error: BaseException) -> NodeError:
+    blamed, message = "", traceback.format_exception_only(error)[-1].strip()
+    if isinstance(error, InputError):
+        blamed, message = error.input_name, error.message
+    shown = {name: brief(value) for name, value in inputs.items()}
+    failure = NodeError(node.id, node.spec.type, message, blamed, shown)
+    failure.__cause__ = error
+    return failure
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Empty the frames that `error` and its causes went through, which would keep the node's values alive.
+
+    The first frame is the one that is catching it: still running, so it is taken off instead.
+    """
+    if error.__traceback__ is not None:
+        error.__traceback__ = error.__traceback__.tb_next
+    pending, seen = [error], set[int]()
+    while pending:
+        current = pending.pop()
+        if id(current) not in seen:
+            seen.add(id(current))
+            traceback.clear_frames(current.__traceback__)
+            pending.extend(chained for chained in (current.__cause__, current.__context__) if chained is not None)
