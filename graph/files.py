@@ -162,15 +162,19 @@ class Folders:
         """`resolve`, with the name kept."""
         return FileRef(folder, name, self.resolve(folder, name, suffixes))
 
-    def has_files(self, ui: Ui) -> bool:
-        """Whether every file that `ui` names is still where it was written."""
+    def shown_files(self, ui: Ui) -> tuple[Path, ...]:
+        """The files that `ui` names, where they were written."""
         places = {"input": self.input_dir, "output": self.output_dir, "temp": self.temp_dir}
         entries = [entry for shown in ui.values() for entry in shown if isinstance(entry, Mapping)]
-        return all(
-            (places[kind] / str(entry.get("subfolder", "")) / str(entry["filename"])).is_file()
+        return tuple(
+            places[kind] / str(entry.get("subfolder", "")) / str(entry["filename"])
             for entry in entries
             if "filename" in entry and (kind := str(entry.get("type", "output"))) in places
         )
+
+    def has_files(self, ui: Ui) -> bool:
+        """Whether every file that `ui` names is still there."""
+        return all(path.is_file() for path in self.shown_files(ui))
 
     def _folder(self, name: str) -> Folder:
         if (folder := self.folders.get(_canonical(name))) is None:

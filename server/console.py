@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from graph.events import Event, NodeFinished, NodesCached, Progress, RunFailed, RunInterrupted
 from graph.document import NodeId
+from graph.events import Event, NodeFinished, NodesCached, Progress, RunFailed, RunInterrupted
 
 QUIET = 1.0  # seconds between plain lines about one node
 
@@ -20,7 +20,7 @@ class Console:
     def __init__(self, stream: TextIO, titles: Mapping[NodeId, str]) -> None:
         self._stream = stream
         self._titles = titles
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Any] | None = None
         self._told = 0.0
 
     def __call__(self, event: Event) -> None:
@@ -39,9 +39,9 @@ class Console:
                 pass
 
     def _draw(self, node_id: NodeId, done: float, total: float) -> None:
-        if self._bar is None:
-            self._bar = tqdm(total=total, desc=self._title(node_id), file=self._stream, unit="step")
-        self._bar.update(done - self._bar.n)
+        bar = self._bar or tqdm(total=total, desc=self._title(node_id), file=self._stream, unit="step")
+        bar.update(done - bar.n)
+        self._bar = bar
 
     def _write(self, node_id: NodeId, done: float, total: float) -> None:
         now = time.monotonic()

@@ -1,0 +1,208 @@
+"""What the command line does, once its parts are built."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from graph.build import Graph, build
+from graph.context import Cancel, Run
+from graph.document import DocNode, Document, Link, parse
+from graph.errors import GraphError, GraphErrors, Interrupted, NodeError, suggestion
+from graph.execute import Executor, Results
+from graph.files import Folders
+from graph.object_info import object_info
+from graph.spec import NodeSpec, Registry
+from server.console import Console
+
+SEEDS = ("seed", "noise_seed")
+DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130  # exit statuses
+
+
+def nodes(registry: Registry, folders: Folders, *, as_json: bool) -> int:
+    """Print the node types: a line each, or what `/object_info` answers."""
+    if as_json:
+        print(json.dumps(object_info(registry, folders), indent=1))
+    else:
+        for spec in sorted(registry.values(), key=lambda spec: (spec.category, spec.type)):
+            print(f"{spec.type:24} {spec.category:16} {_signature(spec)}")
+    return DONE
+
+
+def read_workflow(name: str, changes: Iterable[str], seed: str | None, registry: Registry) -> Document:
+    """The workflow in a file (`-`: standard input), changed as the command line says.
+
+    changes: `NODE.INPUT=VALUE` each. seed: for every literal `seed` and `noise_seed`.
+    Raises GraphErrors, ValueError for a change that names nothing, OSError.
+    """
+    content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    document = parse(content)
+    edited = dict(document.nodes)
+    for change in changes:
+        _change(edited, change, registry)
+    if seed is not None:
+        for node_id, node in edited.items():
+            literal = {key: seed for key in SEEDS if key in node.inputs and not isinstance(node.inputs[key], Link)}
+            edited[node_id] = replace(node, inputs={**node.inputs, **literal})
+    return replace(document, nodes=edited)
+
+
+def run(
+    open_executor: Callable[[], Executor[Any]],
+    registry: Registry,
+    folders: Folders,
+    read: Callable[[], Document],
+    *,
+    as_json: bool,
+) -> int:
+    """Run a workflow, show its progress on standard error, print the files it wrote. Returns the exit status.
+
+    What is wrong with the workflow is said before `open_executor` is called.
+    """
+    report = _Report(folders, as_json)
+    cancel = Cancel()
+    try:
+        document = read()
+        graph = build(document, registry, folders)
+        report.problems(graph)
+        if graph.errors:
+            return report.end(REFUSED)
+        titles = {node_id: str(node.meta.get("title", node.class_type)) for node_id, node in document.nodes.items()}
+        console = Console(sys.stderr, titles)
+        with open_executor() as executor, _stopping_on_ctrl_c(cancel):
+            started = time.monotonic()
+            results = executor.execute(Run(uuid.uuid4().hex, document, console, cancel), graph)
+    except GraphErrors as error:
+        report.errors(error.problems)
+        return report.end(REFUSED)
+    except (ValueError, OSError) as error:
+        report.errors([GraphError("invalid_request", str(error))])
+        return report.end(REFUSED)
+    except NodeError as error:
+        report.failure(error)
+        return report.end(FAILED)
+    except Interrupted:
+        print("interrupted", file=sys.stderr)
+        return report.end(INTERRUPTED)
+    report.results(results, time.monotonic() - started)
+    return report.end(DONE)
+
+
+def _change(edited: dict[str, DocNode], change: str, registry: Registry) -> None:
+    """Apply one `NODE.INPUT=VALUE`. VALUE is text as typed, or a link written `[node, slot]`."""
+    target, equals, value = change.partition("=")
+    node_id, dot, name = target.partition(".")
+    if not (equals and dot and name):
+        raise ValueError(f"--set {change}: expected NODE.INPUT=VALUE, such as 6.text=hello")
+    node = edited.get(node_id)
+    if node is None:
+        raise ValueError(f"--set {change}: the workflow has no node {node_id!r}{suggestion(node_id, edited)}")
+    spec = registry.find(node.class_type)
+    known = {given.name for given in spec.inputs} if spec else {name}
+    if name not in known:
+        raise ValueError(f"--set {change}: {node.class_type} has no input {name!r}{suggestion(name, known)}")
+    edited[node_id] = replace(node, inputs={**node.inputs, name: _value(value)})
+
+
+def _value(text: str) -> object:
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    match given:
+        case [str() | int() as node_id, int() as slot] if not isinstance(slot, bool):
+            return Link(str(node_id), slot)
+        case _:
+            return text  # widgets read numbers and true or false from text
+
+
+@contextmanager
+def _stopping_on_ctrl_c(cancel: Cancel) -> Iterator[None]:
+    """Let the first Ctrl+C stop the run cleanly; a second one breaks off as usual."""
+
+    def stop(signum: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        cancel.set()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Report:
+    """What a run came to, as lines for a person or as one JSON object."""
+
+    def __init__(self, folders: Folders, as_json: bool) -> None:
+        self._folders = folders
+        self._as_json = as_json
+        self._json: dict[str, object] = {"files": [], "errors": [], "warnings": []}
+
+    def problems(self, graph: Graph) -> None:
+        """Errors and warnings of the workflow itself."""
+        self.errors(graph.errors)
+        self._json["warnings"] = [_as_json(problem) for problem in graph.warnings]
+        for problem in graph.warnings:
+            print(f"warning: {problem}", file=sys.stderr)
+
+    def errors(self, problems: Sequence[GraphError]) -> None:
+        """Why the workflow cannot run."""
+        self._json["errors"] = [_as_json(problem) for problem in problems]
+        for problem in problems:
+            print(problem, file=sys.stderr)
+
+    def failure(self, error: NodeError) -> None:
+        """Which node failed, and how."""
+        self._json["errors"] = [
+            {
+                "code": "node_failed",
+                "message": error.message,
+                "node_id": error.node_id,
+                "node_type": error.node_type,
+                "input_name": error.input_name,
+                "inputs": dict(error.inputs),
+            }
+        ]
+        print(error, file=sys.stderr)
+
+    def results(self, results: Results, seconds: float) -> None:
+        """The files that were written, and everything else there is to show."""
+        self._json["outputs"] = {node_id: outputs.ui for node_id, outputs in results.items()}
+        self._json["seconds"] = round(seconds, 3)
+        files = [str(path) for outputs in results.values() for path in self._folders.shown_files(outputs.ui)]
+        self._json["files"] = files
+        if not self._as_json:
+            print("\n".join(files))
+
+    def end(self, status: int) -> int:
+        """Print the JSON object, if that is wanted; gives the exit status back."""
+        if self._as_json:
+            names = {DONE: "success", FAILED: "failed", REFUSED: "refused", INTERRUPTED: "interrupted"}
+            print(json.dumps({"status": names[status], **self._json}))
+        return status
+
+
+def _as_json(problem: GraphError) -> Mapping[str, object]:
+    return {
+        "code": problem.code,
+        "message": problem.message,
+        "node_id": problem.node_id,
+        "node_type": problem.node_type,
+        "input_name": problem.input_name,
+        "expected": problem.expected,
+    }
+
+
+def _signature(spec: NodeSpec) -> str:
+    given = ", ".join(f"{i.name}: {i.socket}" for i in spec.inputs)
+    made = ", ".join(output.name for output in spec.outputs) or "files"
+    return f"({given}) -> {made}"
