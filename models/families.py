@@ -9,11 +9,17 @@ from models.config import Shapes
 
 _LIKE_SD = (  # shares names with Stable Diffusion v1, so these signs come first
     (r"time_stack|time_mix|motion_modules", "a video model"),
+    (r"^cond_stage_model\.model\.", "a Stable Diffusion 2 model"),
     (r"^conditioner\.embedders\.|(^|\.)label_emb\.0\.0\.weight$", "an SDXL model"),
     (r"(^|\.)joint_blocks\.\d", "a Stable Diffusion 3 model"),
     (r"(^|\.)double_blocks\.\d", "a Flux model"),
-    (r"^cond_stage_model\.model\.", "a Stable Diffusion 2 model"),
     (r"^input_hint_block\.", "a ControlNet"),
+)
+_TELLING = (  # tensors whose shapes differ between families
+    "middle_block.1.transformer_blocks.0.attn2.to_k.weight",
+    "middle_block.1.proj_in.weight",
+    "embeddings.token_embedding.weight",
+    "decoder.conv_in.weight",
 )
 _UNLIKE_SD = (
     (r"lora_(up|down|A|B|unet|te)\b|lora_(unet|te)|\.lora\.|hada_w1|lokr_w1", "a LoRA"),
@@ -32,13 +38,14 @@ def foreign_family(names: Iterable[str], shapes: Shapes) -> str | None:
     """The family of a file whose names are like SD v1's and which is not SD v1, such as "an SDXL model"."""
     if family := _match(_LIKE_SD, names):
         return family
-    for name, shape in shapes.items():
-        if re.search(r"(^|\.)middle_block\.1\.proj_in\.weight$", name) and len(shape) == 2:
-            return "a Stable Diffusion 2 model"  # whose transformers begin with a linear layer, not a convolution
-        if name.endswith("decoder.conv_in.weight") and shape[1:2] == (16,):
-            return "a VAE with 16 latent channels (Stable Diffusion 3, Flux)"
-        if name.endswith("embeddings.token_embedding.weight") and shape[1:] in ((1024,), (1280,)):
-            return "a text encoder of Stable Diffusion 2 or SDXL"
+    ends = {end: next((shape for name, shape in shapes.items() if name.endswith(end)), ()) for end in _TELLING}
+    context, proj_in, tokens, latents = (ends[end] for end in _TELLING)
+    if len(proj_in) == 2 or (context[1:] == (1024,) and tokens[1:] != (1024,)):
+        return "a Stable Diffusion 2 model"  # its transformers begin with a linear layer, its text has 1024 channels
+    if tokens[1:] in ((1024,), (1280,)) and context[1:] != tokens[1:]:
+        return "a text encoder of Stable Diffusion 2 or SDXL"
+    if latents[1:2] == (16,):
+        return "a VAE with 16 latent channels (Stable Diffusion 3, Flux)"
     return None
 
 

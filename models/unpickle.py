@@ -80,6 +80,7 @@ _INERT_NAMES = (
     "omegaconf.listconfig.ListConfig",
     "torch.nn.modules.container.ParameterDict",
     "torch.nn.modules.container.ParameterList",
+    "torch.torch_version.TorchVersion",
     "argparse.Namespace",
     "pathlib.PosixPath",
     "pathlib.WindowsPath",

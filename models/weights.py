@@ -59,7 +59,7 @@ class TensorFile:
 
     path: Path
     format: Format
-    stamp: tuple[int, int]  # size in bytes, time of change in ns: what is stated here is true of that file only
+    stamp: tuple[int, int]  # size in bytes, time of change in ns, of the file when it was read
     tensors: Mapping[str, TensorInfo]
     others: frozenset[str]  # entries that are not tensors, such as a training file's epoch
 
@@ -90,11 +90,11 @@ def read_tensors(
     """Yield the named tensors, in the order they lie in the file, as `dtype` (None: as stored) on `device`.
 
     A tensor that needs neither conversion nor transfer is a map of the file, which must then not be overwritten in
-    place (replacing it by another file is safe). Raises CheckpointError, also when the file changed since its
-    header was read.
+    place (replacing it by another file is safe). Raises CheckpointError, also when the file is no longer the one
+    whose header was read.
     """
     with _opened(table.path) as file:
-        if _stamp(table.path) != table.stamp:
+        if _stamp(table.path) != table.stamp and read_table(table.path).tensors != table.tensors:
             raise CheckpointError(f"{table.path.name} was changed since it was opened; load it again")
         if table.format == "legacy":
             yield from _read_whole(table.path, file, frozenset(names), dtype, device)
@@ -175,6 +175,8 @@ def _format(path: Path, start: bytes) -> Format:
         raise CheckpointError(f"{path.name} is empty")
     if start.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{path.name} is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`")
+    if start.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
+        raise CheckpointError(f"{path.name} is a web page: what was downloaded is not the file itself")
     if start.startswith(b"GGUF"):
         raise CheckpointError(f"{path.name} is a GGUF file, a format that is not supported")
     raise CheckpointError(f"{path.name} is neither a safetensors file nor one that torch.save wrote")
@@ -201,7 +203,10 @@ def _safetensors_info(entry: Mapping[str, Any], start: int) -> TensorInfo:
     shape, (begin, end) = entry["shape"], entry["data_offsets"]
     if not all(type(n) is int and n >= 0 for n in (*shape, begin, end)):
         raise ValueError("a size or an offset that is no natural number")
-    info = TensorInfo(dict(_DTYPES)[entry["dtype"]], tuple(shape), _contiguous(shape), start + begin)
+    dtype = dict(_DTYPES).get(entry["dtype"])
+    if dtype is None:
+        raise ValueError(f"the number format {entry['dtype']} is not supported")
+    info = TensorInfo(dtype, tuple(shape), _contiguous(shape), start + begin)
     if end - begin != info.span:
         raise ValueError(f"{end - begin} bytes given to shape {shape} of {entry['dtype']}")
     return info
