@@ -72,7 +72,7 @@ def build(document: Document, registry: Registry, folders: Folders, targets: Seq
         if not wanted:
             problems.append(GraphError("prompt_no_outputs", "nothing to do: no node of this workflow writes a file"))
     else:
-        wanted = [target for target in targets if target in document.nodes]
+        wanted = [target for target in dict.fromkeys(targets) if target in document.nodes]
         problems.extend(_no_target(target) for target in targets if target not in document.nodes)
     runnable = tuple(target for target in wanted if target not in stuck)
     kept = reachable(runnable, sources)

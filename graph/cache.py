@@ -31,9 +31,6 @@ class Cache:
     def used_bytes(self) -> int:
         return self._used
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     def get(self, name: Fingerprint) -> Outputs | None:
         """The outputs, which count as used now."""
         with self._lock:

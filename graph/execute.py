@@ -225,18 +225,23 @@ class Executor(Generic[S]):
             return Pending(self._pool.submit(self._call, node, context, inputs))
         return self._call(node, context, inputs)
 
-    def _call(self, node: BoundNode, context: Context[S], inputs: Mapping[str, object]) -> Result | Ending:
-        """Call the node function. The only place that catches what foreign code raises."""
+    def _call(self, node: BoundNode, context: Context[S], inputs: dict[str, object]) -> Result | Ending:
+        """Call the node function. The only place that catches what foreign code raises.
+
+        A failure outlives the run, and its traceback keeps every frame on the stack alive: so `inputs` is emptied,
+        as are the frames below this one. `_conclude` does the same to the frontier.
+        """
         try:
             context.check()
             with self._scope():
                 return node.spec.run(context, inputs)
-        except Interrupted as stop:
-            _forget_frames(stop)
+        except Interrupted:
             return Interrupted()
         except (Exception, SystemExit) as error:  # noqa: BLE001
+            failure = _failure(node, inputs, error)
+            inputs.clear()
             _forget_frames(error)
-            return _failure(node, inputs, error)
+            return failure
 
     def _take(self, live: _Live, node: BoundNode, result: Result | Ending) -> None:
         match result:
@@ -297,6 +302,7 @@ class Executor(Generic[S]):
             case Interrupted() as stop:
                 run.tell(RunInterrupted(run.id, live.stopped_at))
                 live.results.set_exception(stop)
+        live.frontier.release()
 
     def _abandon(self) -> None:
         """Something broke out of the loop, such as KeyboardInterrupt: end every run without waiting for its io."""
@@ -323,12 +329,7 @@ def _failure(node: BoundNode, inputs: Mapping[str, object], error: BaseException
 
 
 def _forget_frames(error: BaseException) -> None:
-    """Empty the frames that `error` and its causes went through, which would keep the node's values alive.
-
-    The first frame is the one that is catching it: still running, so it is taken off instead.
-    """
-    if error.__traceback__ is not None:
-        error.__traceback__ = error.__traceback__.tb_next
+    """Empty the frames that `error` and its causes came through. Those still running stay as they are."""
     pending, seen = [error], set[int]()
     while pending:
         current = pending.pop()

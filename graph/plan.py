@@ -44,6 +44,10 @@ class Frontier:
         """Whether every target has its result, once planned."""
         return not self._tasks
 
+    def release(self) -> None:
+        """Let go of every result: the run is over."""
+        self._held.clear()
+
     def plan(self, lookup: Callable[[BoundNode, Fingerprint], Outputs | None]) -> tuple[NodeId, ...]:
         """Find out what has to run, and return the nodes that need not, sources first.
 
