@@ -69,7 +69,7 @@ def unet_config(shapes: Shapes) -> UNetConfig:
     channels: list[int] = []  # per level
     blocks: list[int] = []
     depths: list[int] = []
-    for i in range(1, 1 + _count(shapes, r"input_blocks\.(\d+)\.0\.")):
+    for i in range(1, _count(shapes, r"input_blocks\.(\d+)\.0\.")):
         name = f"input_blocks.{i}.0"
         if f"{name}.op.weight" in shapes:  # a downsampling block closes a level
             continue
