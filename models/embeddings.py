@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Mapping
+import re
+import struct
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from safetensors import SafetensorError
@@ -13,38 +16,57 @@ from torch import Tensor
 
 from models.weights import CheckpointError
 
+_DAMAGE = (
+    SafetensorError, pickle.UnpicklingError, struct.error, OSError, EOFError, RuntimeError, ValueError, TypeError,
+    LookupError, AttributeError, AssertionError, ArithmeticError, MemoryError,
+)  # fmt: skip
+"""What the readers raise on bytes that are no sane file."""
+
+_BUNDLED = re.compile(r"bundle_emb\..*\.(string_to_param\.\*|clip_l)", re.DOTALL)
+"""Names of embeddings that travel in a LoRA's file."""
+
 
 def load_embedding(path: Path, width: int) -> Tensor:
     """The vectors of an embedding file for a text encoder of `width` channels: [n, width] float32 on the CPU.
 
-    Reads what trainers write: `string_to_param`, keys by encoder (`clip_l`), or a single tensor; .safetensors, or
-    pickles of tensors alone. Raises CheckpointError.
+    Reads what trainers write: `string_to_param`, keys by encoder (`clip_l`), lists of parts, bundles in LoRA files, or
+    a single tensor; .safetensors, or pickles of tensors alone. Raises CheckpointError.
     """
     try:
         if path.suffix.lower() == ".safetensors":
             content: object = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    except _DAMAGE as error:
         raise CheckpointError(f"{path.name} cannot be read as an embedding: {error}") from error
-    vectors = next(_vectors(content), None)
-    if vectors is None:
+    parts = [part.detach().float().reshape(-1, part.shape[-1]) for part in _parts(content, width)]
+    if not parts:
         raise CheckpointError(f"{path.name} holds no embedding")
-    rows = vectors.detach().float().reshape(-1, vectors.shape[-1])
-    if rows.shape[1] != width:
+    if wrong := [part.shape[1] for part in parts if part.shape[1] != width]:
         raise CheckpointError(
-            f"{path.name} holds vectors of width {rows.shape[1]}, but this text encoder has {width} channels"
+            f"{path.name} holds vectors of width {wrong[0]}, but this text encoder has {width} channels"
         )
-    return rows
+    return torch.cat(parts)
 
 
-def _vectors(content: object) -> Iterator[Tensor]:
-    """The tensors that may be the embedding, likeliest first."""
-    if isinstance(content, Tensor) and content.ndim > 0:
-        yield content
-    if isinstance(content, Mapping):
-        for key in ("string_to_param", "clip_l"):
-            yield from _vectors(content.get(key))
-        for value in content.values():
-            if isinstance(value, Tensor):
-                yield from _vectors(value)
+def _parts(content: object, width: int) -> list[Tensor]:
+    """The tensors whose rows make up the embedding."""
+    match content:
+        case Tensor():
+            return [content] if _is_vectors(content) else []
+        case list():  # of dicts, where other encoders' vectors stand beside ours
+            values = (value for part in content if isinstance(part, Mapping) for value in part.values())
+            return [value for value in values if _is_vectors(value) and value.shape[-1] == width]
+        case Mapping():
+            for key in ("string_to_param", "clip_l"):
+                if found := _parts(content.get(key), width):
+                    return found
+            vectors = {str(key): value for key, value in content.items() if _is_vectors(value)}
+            bundled = [value for key, value in vectors.items() if _BUNDLED.fullmatch(key)]
+            return bundled or list(vectors.values())[:1]
+        case _:
+            return []
+
+
+def _is_vectors(value: object) -> TypeGuard[Tensor]:
+    return isinstance(value, Tensor) and value.ndim > 0 and value.numel() > 0

@@ -39,20 +39,25 @@ def parse(text: str) -> list[Piece]:
     `(words)` multiplies the weight of its inside by 1.1, `(words:1.3)` sets it, whatever is around; `\\(` and `\\)`
     are letters. An unclosed `(` stays text.
     """
-    hidden = text.replace(r"\(", "\0[").replace(r"\)", "\0]")
-    return [Piece(p.text.replace("\0[", "(").replace("\0]", ")"), p.weight) for p in _weighted(hidden, 1.0)]
+    hidden = text.replace(r"\(", _OPEN).replace(r"\)", _CLOSE)
+    return [Piece(p.text.replace(_OPEN, "(").replace(_CLOSE, ")"), p.weight) for p in _weighted(hidden)]
 
 
-def _weighted(text: str, weight: float) -> Iterator[Piece]:
-    for part in _groups(text):
+_OPEN, _CLOSE = "\udc28", "\udc29"  # halves of surrogate pairs, which no text contains, stand for escaped brackets
+
+
+def _weighted(text: str) -> Iterator[Piece]:
+    pending = [Piece(part, 1.0) for part in _groups(text)][::-1]  # a stack, since brackets may be nested deeply
+    while pending:
+        part, weight = piece = pending.pop()
         if len(part) < 2 or part[0] != "(" or part[-1] != ")":
-            yield Piece(part, weight)
+            yield piece
             continue
         inside, inner_weight = part[1:-1], weight * 1.1
         words, colon, number = inside.rpartition(":")
         if words and colon and (given := _number(number)) is not None:
             inside, inner_weight = words, given
-        yield from _weighted(inside, inner_weight)
+        pending += [Piece(part, inner_weight) for part in _groups(inside)][::-1]
 
 
 def _groups(text: str) -> Iterator[str]:
@@ -99,10 +104,10 @@ def _cut(text: str) -> Iterator[str | _Embedding]:
     else:
         others.insert(0, first)
     for part in others:
-        name, _, rest = part.removeprefix(EMBEDDING).partition(" ")
-        bare = name.strip().rstrip(",")
+        name, rest = (*part.removeprefix(EMBEDDING).split(maxsplit=1), "", "")[:2]
+        bare = name.rstrip(",")
         yield _Embedding(bare.lstrip(","))
-        if after := name.strip()[len(bare) :] + (f" {rest}" if rest else ""):
+        if after := name[len(bare) :] + (f" {rest}" if rest else ""):
             yield after
 
 
