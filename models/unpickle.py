@@ -131,8 +131,11 @@ def read_zip(file: BinaryIO) -> dict[str, object]:
 
 
 def read_legacy_header(file: BinaryIO) -> dict[str, object]:
-    """The state dict of a file in the format before torch 1.6, on the meta device. Raises UnpickleError."""
-    entries = _state_dict(_load(file, "meta", torch.serialization.skip_data()))
+    """The state dict of a file in the format before torch 1.6. The tensors have memory, but nothing is read into it.
+
+    Raises UnpickleError.
+    """
+    entries = _state_dict(_load(file, "cpu", torch.serialization.skip_data()))
     storages = [value.untyped_storage() for value in entries.values() if is_plain(value)]
     needed = file.tell() + sum({s._cdata: 8 + s.nbytes() for s in storages}.values())  # each behind its own length
     if needed > file.seek(0, os.SEEK_END):

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from models.unpickle import UnpickleError, is_plain, read_legacy, read_legacy_header, read_zip
+from models.unpickle import LEGACY_MAGIC, UnpickleError, is_plain, read_legacy, read_legacy_header, read_zip
 
 Format = Literal["safetensors", "zip", "legacy"]
 
@@ -167,10 +167,10 @@ def _format(path: Path, start: bytes) -> Format:
     """Tell the format by a file's first bytes."""
     if start.startswith(b"PK\x03\x04"):
         return "zip"
+    if start[8:9] == b"{" and not start.startswith(LEGACY_MAGIC):
+        return "safetensors"
     if start.startswith(b"\x80") or start[257:262] == b"ustar":  # a pickle of any kind, the tar of torch 0.1
         return "legacy"
-    if start[8:9] == b"{":
-        return "safetensors"
     if not start:
         raise CheckpointError(f"{path.name} is empty")
     if start.startswith(b"version https://git-lfs"):
