@@ -1,0 +1,37 @@
+"""`make bench`: every ratio in one run, as a table to paste into RESULTS.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import date
+
+import psutil
+import torch
+
+from bench import engine, memory, networks
+from tests.random_checkpoint import random_checkpoint
+
+
+def main() -> None:
+    """Print the table."""
+    print(f"{date.today()}, {_machine()}, torch {torch.__version__}\n")
+    print("| engine | nodes | µs a node, run | µs a node, cached |\n|---|---|---|---|")
+    for line in engine.table():
+        print(f"| {line.shape} | {line.nodes} | {line.run:.1f} | {line.cached:.1f} |", flush=True)
+    print("\n| against diffusers, same weights | ours | theirs | ratio |\n|---|---|---|---|", flush=True)
+    checkpoint = random_checkpoint()
+    for table in (networks.table, memory.table):
+        for row in table(checkpoint):
+            print(f"| {row.name} | {row.ours} | {row.theirs} | {row.ratio:.2f} |", flush=True)
+
+
+def _machine() -> str:
+    return (
+        f"{platform.machine()} {platform.system()}, {os.cpu_count()} cores, "
+        f"{psutil.virtual_memory().total / 2**30:.0f} GiB, {torch.get_num_threads()} threads"
+    )
+
+
+if __name__ == "__main__":
+    main()
