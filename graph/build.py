@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from graph.document import DocNode, Document, Link, NodeId
-from graph.errors import GraphError, Severity, ValueRefused, brief
+from graph.errors import GraphError, Severity, ValueRefused, brief, listing
 from graph.files import Folders
 from graph.order import reachable, reverse, sort_sources_first
 from graph.sockets import accepts
@@ -53,10 +53,20 @@ class Graph:
         return tuple(problem for problem in self.problems if problem.severity is Severity.WARNING)
 
 
-def build(document: Document, registry: Registry, folders: Folders, targets: Sequence[NodeId] | None = None) -> Graph:
+Rule: TypeAlias = Callable[[Graph], Iterable[GraphError]]
+"""A policy beyond types: what it finds wrong with a graph that could run otherwise."""
+
+
+def build(
+    document: Document,
+    registry: Registry,
+    folders: Folders,
+    targets: Sequence[NodeId] | None = None,
+    rules: Sequence[Rule] = (),
+) -> Graph:
     """Bind `document` to node types. Never raises: what is wrong is in `problems`, what can run is the rest.
 
-    `targets` may name any nodes; None means all that write files.
+    `targets` may name any nodes; None means all that write files. `rules`: see `enforce`.
     """
     binder = _Binder(document, registry, folders)
     for node_id, node in document.nodes.items():
@@ -78,12 +88,36 @@ def build(document: Document, registry: Registry, folders: Folders, targets: Seq
     kept = reachable(runnable, sources)
     relevant = kept if len(runnable) == len(wanted) > 0 else reachable(wanted or sources, sources)
     order = tuple(node_id for node_id in order if node_id in kept)
-    return Graph(
+    graph = Graph(
         nodes={node_id: bound[node_id] for node_id in order},
         order=order,
         targets=runnable,
         blocked=tuple(target for target in wanted if target in stuck),
         problems=tuple(problem if problem.node_id in relevant else _harmless(problem) for problem in problems),
+    )
+    return enforce(graph, rules)
+
+
+def enforce(graph: Graph, rules: Sequence[Rule]) -> Graph:
+    """`graph` without the targets that rest on a node some rule objects to; they are `blocked`.
+
+    An error that names no node objects to the graph as a whole.
+    """
+    found = [problem for rule in rules for problem in rule(graph)]
+    if not found:
+        return graph
+    wrong = {problem.node_id for problem in found if problem.severity is Severity.ERROR}
+    sources = {node_id: [link.node for link in node.links()] for node_id, node in graph.nodes.items()}
+    stuck = set(sources) if "" in wrong else reachable(wrong, reverse(sources))
+    runnable = tuple(target for target in graph.targets if target not in stuck)
+    kept = reachable(runnable, sources)
+    order = tuple(node_id for node_id in graph.order if node_id in kept)
+    return Graph(
+        nodes={node_id: graph.nodes[node_id] for node_id in order},
+        order=order,
+        targets=runnable,
+        blocked=(*graph.blocked, *(target for target in graph.targets if target in stuck)),
+        problems=(*graph.problems, *found),
     )
 
 
@@ -163,7 +197,7 @@ class _Binder:
 
     def _extra(self, node_id: NodeId, node: DocNode, spec: NodeSpec) -> None:
         names = [declared.name for declared in spec.inputs]
-        expected = f"one of {brief(names, 200, 1)}" if names else "no input at all"
+        expected = f"one of {listing(names)}" if names else "no input at all"
         message = f"is no input of this node and is ignored, expected {expected}"
         self.problems.extend(
             GraphError("unknown_input", message, node_id, spec.type, name, value, expected, Severity.WARNING)

@@ -114,6 +114,18 @@ def brief(value: object, limit: int = 60, depth: int = 2) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def listing(names: Sequence[str], limit: int = 200) -> str:
+    """`'a', 'b', 'c'`, or as many as fit in about `limit` characters and how many there are."""
+    shown: list[str] = []
+    length = 0
+    for name in names:
+        length += len(name) + 4
+        if length > limit and shown:
+            return f"{', '.join(shown)}, … ({len(names)} in all)"
+        shown.append(repr(name))
+    return ", ".join(shown)
+
+
 def suggestion(given: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)`, or nothing when nothing is near."""
     lowered = {name.lower(): name for name in known}

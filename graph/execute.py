@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Generic, Self, TypeAlias, TypeVar
 
-from graph.build import BoundNode, Graph, build
+from graph.build import BoundNode, Graph, Rule, build, enforce
 from graph.cache import Cache
 from graph.context import Context, Run
 from graph.document import NodeId
@@ -32,8 +31,9 @@ Results: TypeAlias = Mapping[NodeId, Outputs]
 
 Ending: TypeAlias = NodeError | Interrupted
 
-_PATIENCE = 0.5 if os.name == "nt" else None
-"""Seconds to wait before looking up: on Windows a waiting main thread would not notice Ctrl+C."""
+_PATIENCE = 0.5
+"""Seconds to wait for io before looking up. Signals are handled between waits: on Windows always, elsewhere when one
+arrives just before a wait begins."""
 
 
 @dataclass(slots=True, eq=False)
@@ -74,7 +74,7 @@ class Executor(Generic[S]):
 
     The oldest run goes first; a younger one gets the loop while all that is left of the older waits for io.
     `scope` wraps every call of a node function, in the thread that makes it. `salt` stands for whatever else
-    results depend on: code, precision, device kind.
+    results depend on: code, precision, device kind. `rules` hold for every graph, whoever built it.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class Executor(Generic[S]):
         *,
         scope: Callable[[], AbstractContextManager[object]] = nullcontext,
         salt: str = "",
+        rules: Sequence[Rule] = (),
         io_workers: int = 2,
     ) -> None:
         self._services = services
@@ -94,6 +95,7 @@ class Executor(Generic[S]):
         self._cache = cache
         self._scope = scope
         self._salt = salt
+        self._rules = rules
         self._pool = ThreadPoolExecutor(io_workers, thread_name_prefix="graph-io")
         self._inbox: SimpleQueue[_Submitted | _Settled | _Wake] = SimpleQueue()
         self._live: list[_Live] = []
@@ -109,7 +111,7 @@ class Executor(Generic[S]):
         """
         if not self._open:
             raise RuntimeError("this executor is closed")
-        graph = graph or build(run.document, self._registry, self._folders)
+        graph = enforce(graph or build(run.document, self._registry, self._folders), self._rules)
         if not graph.targets:
             raise GraphErrors(graph.errors)
         destination = f"{self._folders.output_dir}\n{self._folders.temp_dir}"
@@ -170,7 +172,7 @@ class Executor(Generic[S]):
 
     def _receive(self) -> None:
         try:
-            message = self._inbox.get(timeout=_PATIENCE)
+            message = self._inbox.get(timeout=_PATIENCE if self._live else None)
         except Empty:
             return
         match message:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from graph.errors import ValueRefused, brief, suggestion
+from graph.errors import ValueRefused, brief, listing, suggestion
 from graph.identity import FileIdentity
 from graph.result import Ui
 
@@ -187,7 +187,7 @@ class Folders:
             places = " or ".join(str(root) for root in self.roots(folder))
             message = f"got {brief(name)}, but there is no file yet in {places}"
             return ValueRefused("value_not_in_list", f"a file in {places}", message)
-        expected = f"one of the files in {folder}: {brief(names, 200)}"
+        expected = f"one of the files in {folder}: {listing(names)}"
         return ValueRefused(
             "value_not_in_list", expected, f"got {brief(name)}, expected {expected}{suggestion(name, names)}"
         )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 from graph.errors import Interrupted, NodeError
+
+T = TypeVar("T")
 
 Ui: TypeAlias = Mapping[str, Sequence[object]]
 """What a client shows for a node. Files it wrote are `{"filename", "subfolder", "type"}`, type input | output | temp."""
@@ -19,6 +21,14 @@ class Outputs:
 
     values: tuple[object, ...] = ()
     ui: Ui = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown(Generic[T]):
+    """What a node function returns, declared `-> Shown[R]`, that has something to show besides its outputs R."""
+
+    value: T
+    ui: Ui
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar, Protocol, TypeAlias
 
-from graph.errors import ValueRefused, brief, suggestion
+from graph.errors import ValueRefused, brief, listing, suggestion
 from graph.files import FileRef, Folders
 
 Literal: TypeAlias = bool | int | float | str | FileRef | None
@@ -187,7 +187,7 @@ class Choice:
         options = self.choices() if callable(self.choices) else self.choices
         if isinstance(value, str) and value in options:
             return value
-        expected = f"one of {brief(tuple(options), 200, 1)}" if options else "a choice, of which there is none now"
+        expected = f"one of {listing(tuple(options))}" if options else "a choice, of which there is none now"
         near = suggestion(value, options) if isinstance(value, str) else ""
         raise ValueRefused("value_not_in_list", expected, f"got {brief(value)}, expected {expected}{near}")
 
@@ -200,13 +200,15 @@ class File:
     """A file of a named folder; the node function gets a FileRef. Only chosen, never linked: who would check a link?
 
     `suffixes` replaces those of the folder. `annotated` also takes `name [output]`, which editors write
-    for a file of another directory. `image_upload` is the editor's.
+    for a file of another directory. `when_empty` says what to put into a folder that holds nothing yet.
+    `image_upload` is the editor's.
     """
 
     folder: str
     tooltip: str = ""
     suffixes: tuple[str, ...] | None = None
     annotated: bool = False
+    when_empty: str = ""
     image_upload: bool = False
     typed: bool = False
     socket: ClassVar[str] = "COMBO"
@@ -217,6 +219,15 @@ class File:
         return folders.list(self.folder, self.suffixes)
 
     def coerce(self, value: object, folders: Folders) -> FileRef:
+        try:
+            return self._find(value, folders)
+        except ValueRefused as refused:
+            if not self.when_empty or self.options(folders):
+                raise
+            message = refused.message or f"got {brief(value)}, expected {refused.expected}"
+            raise ValueRefused(refused.code, refused.expected, f"{message}; {self.when_empty}") from None
+
+    def _find(self, value: object, folders: Folders) -> FileRef:
         if not isinstance(value, str):
             raise ValueRefused("invalid_input_type", f"the name of a file in {self.folder}")
         if self.annotated and (parts := _ANNOTATION.fullmatch(value)):

@@ -12,7 +12,7 @@ from typing import Literal as OneOf
 from graph.context import Context
 from graph.document import NodeId
 from graph.errors import suggestion
-from graph.result import Outputs, Pending, Result
+from graph.result import Outputs, Pending, Result, Shown
 from graph.sockets import ANY, PYTHON_SOCKETS, Choice, File, Float, Int, Text, Toggle, Widget
 
 Lane: TypeAlias = OneOf["device", "io"]
@@ -123,7 +123,8 @@ def node(
     """Declare a node by its function: `def f(ctx: Context, *, name: Annotated[T, widget] = default, …) -> R`.
 
     Inputs are the keyword-only parameters, in order. `X | None` makes one optional. R is one type for one output,
-    a NamedTuple for several, None for none, or Outputs for a node that has only something to show.
+    a NamedTuple for several, None for none, Shown[…] of these to show something besides, or Outputs for a node that
+    has only that.
     Raises TypeError naming the function if its signature says less than that.
     """
 
@@ -222,7 +223,16 @@ def _outputs(
     """The declared outputs, and what makes a Result of the value returned."""
     if "return" not in hints:
         raise TypeError(f"{_place(function)}: the return type is missing")
-    bare, _ = _unwrap(hints["return"])
+    return _returned(function, hints["return"])
+
+
+def _returned(
+    function: Callable[..., object], hint: object
+) -> tuple[tuple[OutputSpec, ...], Callable[[object], Result]]:
+    bare, _ = _unwrap(hint)
+    if get_origin(bare) is Shown:
+        outputs, pack = _returned(function, get_args(bare)[0])
+        return outputs, _shown(pack)
     if bare is Outputs:
         return (), _as_is
     if bare is NoneType:
@@ -231,7 +241,7 @@ def _outputs(
         fields = get_type_hints(bare, include_extras=True)
         return tuple(_output(name, hint, function) for name, hint in fields.items()), _checked(bare, tuple)
     socket = _socket(bare, function)
-    return (_output(socket, hints["return"], function),), _checked(bare, lambda value: (value,))
+    return (_output(socket, hint, function),), _checked(bare, lambda value: (value,))
 
 
 def _output(name: str, hint: Any, function: Callable[..., object]) -> OutputSpec:
@@ -246,6 +256,16 @@ def _as_is(value: object) -> Result:
     if not isinstance(value, Outputs | Pending):
         raise TypeError(f"returned {type(value).__name__}, declared Outputs")
     return value
+
+
+def _shown(pack: Callable[[object], Result]) -> Callable[[object], Result]:
+    def pack_shown(value: object) -> Result:
+        if not isinstance(value, Shown):
+            raise TypeError(f"returned {type(value).__name__}, declared Shown")
+        packed = pack(value.value)
+        return Outputs(packed.values, value.ui) if isinstance(packed, Outputs) else packed
+
+    return pack_shown
 
 
 def _nothing(value: object) -> Result:
