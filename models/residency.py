@@ -113,17 +113,18 @@ class Residency:
         return sum(network_bytes(network) for network in self._resident.values())
 
     def _make_room(self, needed: int) -> None:
-        """Drop networks nobody uses, oldest first, until `needed` more bytes fit."""
+        """Drop networks nobody uses, oldest first, until `needed` more bytes fit; none if they never will."""
+        in_use = sum(network_bytes(network) for key, network in self._resident.items() if self._pins[key])
+        if in_use + needed > self._budget:
+            raise OutOfMemory(
+                f"the weights need {needed / 2**30:.2f} GiB on {self.device}, where {self._budget / 2**30:.2f} GiB "
+                f"may be used and {in_use / 2**30:.2f} GiB are in use"
+            )
         for key in list(self._resident):
             if self.resident_bytes + needed <= self._budget:
                 return
             if not self._pins[key]:
                 del self._resident[key]
-        if self.resident_bytes + needed > self._budget:
-            raise OutOfMemory(
-                f"the weights need {needed / 2**30:.2f} GiB on {self.device}, where {self._budget / 2**30:.2f} GiB "
-                f"may be used and {self.resident_bytes / 2**30:.2f} GiB are in use"
-            )
 
 
 def network_bytes(network: nn.Module) -> int:

@@ -1,0 +1,261 @@
+"""Which networks stay in memory: least recently used out first, never one in use, never twice."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from models.checkpoint import Weights, read_header
+from models.residency import (
+    OutOfMemory,
+    Precision,
+    Residency,
+    choose_device,
+    choose_precision,
+    memory_budget,
+    network_bytes,
+)
+from models.types import Clip, Model, Vae
+from models.weights import CheckpointError, TensorFile, TensorInfo
+from tests.tiny_checkpoint import tiny_clip, tiny_unet, tiny_vae, write_tiny_checkpoint
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CPU = torch.device("cpu")
+VAE_BYTES = network_bytes(tiny_vae())  # what one of the networks below takes
+MUCH = 2**40
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Weights:
+    return read_header(write_tiny_checkpoint(tmp_path / "tiny.safetensors"))
+
+
+def residency(budget: int = MUCH, precision: Precision | None = None) -> Residency:
+    return Residency(CPU, precision or Precision(), budget)
+
+
+def touch(place: Residency, handle: Model | Clip | Vae) -> weakref.ref[nn.Module]:
+    """Use a network for a moment; what is returned tells whether it is still in memory."""
+    with place.use(handle) as network:
+        return weakref.ref(network)
+
+
+def test_each_part_is_the_network_of_the_file(weights: Weights) -> None:
+    place = residency()
+    with (
+        place.use(Model(weights, "a")) as unet,
+        place.use(Clip(weights, "a")) as clip,
+        place.use(Vae(weights, "a")) as vae,
+    ):
+        for loaded, written in ((unet, tiny_unet()), (clip, tiny_clip()), (vae, tiny_vae())):
+            state = written.state_dict()
+            assert loaded.state_dict().keys() == state.keys()
+            assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.state_dict().items())
+            assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
+        assert place.resident_bytes == sum(map(network_bytes, (unet, clip, vae)))
+
+
+def test_a_network_is_loaded_once(weights: Weights) -> None:
+    place, vae = residency(), Vae(weights, "a")
+    with place.use(vae) as first:
+        pass
+    weights.path.unlink()
+    with place.use(vae) as second, place.use(Vae(weights, "a")) as third:
+        assert first is second is third
+
+
+def test_the_parts_of_one_file_are_loaded_apart(weights: Weights) -> None:
+    place = residency()
+    with place.use(Vae(weights, "a")):
+        assert place.resident_bytes == VAE_BYTES
+
+
+def test_a_replaced_file_is_another_network(weights: Weights) -> None:
+    place = residency()
+    with place.use(Vae(weights, "a")) as before:
+        old = before.decoder.conv_in.weight.clone()
+    replaced = read_header(write_tiny_checkpoint(weights.path, seed=1))
+    with place.use(Vae(replaced, "b")) as after:
+        assert torch.equal(after.decoder.conv_in.weight, tiny_vae(seed=1).decoder.conv_in.weight)
+        assert not torch.equal(after.decoder.conv_in.weight, old)
+
+
+def test_the_least_recently_used_goes_first(weights: Weights) -> None:
+    place = residency(3 * VAE_BYTES)
+    a, b, c, d = (Vae(weights, name) for name in "abcd")
+    networks = [touch(place, handle) for handle in (a, b, c)]
+    assert touch(place, a) == networks[0]  # so b is the one not used for longest
+    networks.append(touch(place, d))
+    assert [network() is not None for network in networks] == [True, False, True, True]
+
+
+def test_no_more_go_than_must(weights: Weights) -> None:
+    place = residency(network_bytes(tiny_clip()) + VAE_BYTES + 1000)  # the file has position ids besides
+    small = [touch(place, Vae(weights, str(i))) for i in range(4)]
+    touch(place, Clip(weights, "big"))
+    assert [network() is not None for network in small] == [False, False, False, True]
+
+
+def test_the_budget_is_kept_exactly(weights: Weights) -> None:
+    place = residency(2 * VAE_BYTES)
+    with place.use(Vae(weights, "a")), place.use(Vae(weights, "b")):
+        assert place.resident_bytes == 2 * VAE_BYTES
+    short = residency(2 * VAE_BYTES - 1)
+    with short.use(Vae(weights, "a")), pytest.raises(OutOfMemory), short.use(Vae(weights, "b")):
+        pass
+
+
+def test_a_network_in_use_is_not_dropped(weights: Weights) -> None:
+    place = residency(2 * VAE_BYTES)
+    oldest, other, new = (Vae(weights, name) for name in "abc")
+    with place.use(oldest) as held:
+        dropped = touch(place, other)
+        touch(place, new)
+        assert dropped() is None
+        with place.use(oldest) as again:
+            assert again is held
+
+
+def test_a_network_used_twice_at_once_is_held_until_both_are_done(weights: Weights) -> None:
+    place, vae = residency(VAE_BYTES), Vae(weights, "a")
+    with place.use(vae):
+        network = touch(place, vae)
+        with pytest.raises(OutOfMemory):
+            touch(place, Vae(weights, "b"))
+    touch(place, Vae(weights, "b"))
+    assert network() is None
+
+
+def test_a_failure_while_using_lets_go(weights: Weights) -> None:
+    place = residency(VAE_BYTES)
+    with pytest.raises(ZeroDivisionError), place.use(Vae(weights, "a")):
+        raise ZeroDivisionError
+    with place.use(Vae(weights, "b")):
+        assert place.resident_bytes == VAE_BYTES
+
+
+def test_dropped_weights_are_given_back_at_once(weights: Weights) -> None:
+    place = residency(VAE_BYTES)
+    with place.use(Vae(weights, "a")) as vae:
+        network, tensor = weakref.ref(vae), weakref.ref(vae.decoder.conv_in.weight)
+    del vae
+    gc.disable()
+    try:
+        assert network() is not None, "kept for the next use"
+        touch(place, Vae(weights, "b"))
+        assert network() is None and tensor() is None, "no reference and no cycle holds them"
+    finally:
+        gc.enable()
+
+
+def test_a_damaged_file_leaves_what_is_there_usable(weights: Weights, tmp_path: Path) -> None:
+    place, good = residency(), Vae(weights, "good")
+    with place.use(good) as before:
+        pass
+    broken = read_header(write_tiny_checkpoint(tmp_path / "broken.safetensors"))
+    with (tmp_path / "broken.safetensors").open("r+b") as file:
+        file.truncate(1000)
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=r"broken\.safetensors"), place.use(Vae(broken, "broken")):
+            pass
+    with place.use(good) as after:
+        assert after is before
+    assert place.resident_bytes == VAE_BYTES
+
+
+def of_shape(count: int) -> Weights:
+    """The header of a file whose U-Net has `count` numbers."""
+    info = TensorInfo(torch.float16, (count,), (1,), 0)
+    other = TensorInfo(torch.float32, (10**12,), (1,), 0)
+    tensors = {"model.diffusion_model.x": info, "first_stage_model.y": other}
+    prefixes = {"model": "model.diffusion_model.", "vae": "first_stage_model."}
+    return Weights(TensorFile(Path("big.safetensors"), "safetensors", (0, 0), tensors, frozenset()), prefixes)  # type: ignore[arg-type]
+
+
+def test_what_cannot_fit_is_told_with_its_sizes() -> None:
+    place = residency(2 * 2**30)
+    with pytest.raises(OutOfMemory, match=r"need 3\.20 GiB on cpu.* 2\.00 GiB .*0\.00 GiB"):
+        touch(place, Model(of_shape(859_520_964), "big"))
+
+
+def test_room_is_counted_in_the_precision_of_use() -> None:
+    half = residency(2 * 2**30, Precision(model=torch.float16))
+    with pytest.raises(CheckpointError, match=r"big\.safetensors"):  # it fits, but there is no such file
+        touch(half, Model(of_shape(859_520_964), "big"))
+
+
+def test_what_can_never_fit_drops_nothing(weights: Weights) -> None:
+    place = residency(2 * VAE_BYTES)
+    network = touch(place, Vae(weights, "a"))
+    with pytest.raises(OutOfMemory):
+        touch(place, Clip(weights, "a"))
+    assert network() is not None
+
+
+def test_each_part_has_the_precision_it_was_given(weights: Weights) -> None:
+    place = residency(precision=Precision(torch.float16, torch.float32, torch.bfloat16))
+    with (
+        place.use(Model(weights, "a")) as unet,
+        place.use(Clip(weights, "a")) as clip,
+        place.use(Vae(weights, "a")) as vae,
+    ):
+        for network, dtype in ((unet, torch.float16), (clip, torch.float32), (vae, torch.bfloat16)):
+            assert {p.dtype for p in network.parameters()} == {dtype}
+
+
+# --- device and precision -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A machine whose accelerators the test says."""
+    here = SimpleNamespace(accelerator=None, count=0)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: here.accelerator)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: here.count)
+    return here
+
+
+def test_without_an_accelerator_it_is_the_cpu(machine: SimpleNamespace) -> None:
+    assert choose_device() == CPU
+    assert choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps", "xpu"])
+def test_the_accelerator_is_chosen_where_there_is_one(machine: SimpleNamespace, kind: str) -> None:
+    machine.accelerator, machine.count = torch.device(kind), 2
+    assert choose_device() == torch.device(kind)
+    assert choose_device("cpu") == CPU
+    assert choose_device(f"{kind}:1") == torch.device(kind, 1)
+
+
+@pytest.mark.parametrize("name", ["cuda:2", "mps", "cpu:1", "gpu", "", "cuda:x"])
+def test_a_device_that_is_not_there_is_refused_by_name(machine: SimpleNamespace, name: str) -> None:
+    machine.accelerator, machine.count = torch.device("cuda"), 2
+    with pytest.raises(ValueError, match=f"{name!r}"):
+        choose_device(name)
+
+
+def test_the_cpu_computes_in_float32() -> None:
+    assert choose_precision(CPU) == Precision(torch.float32, torch.float32, torch.float32)
+
+
+def test_an_accelerator_computes_in_half_precision_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_precision(torch.device("mps")).of("model") == torch.float16
+    assert choose_precision(torch.device("mps"), force_fp32=True) == Precision()
+    for has_bf16, vae in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True, has=has_bf16: has)
+        assert choose_precision(torch.device("cuda")) == Precision(torch.float16, torch.float16, vae)
+
+
+def test_the_budget_leaves_a_fifth_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=10 * 2**30))
+    assert memory_budget(CPU) == 8 * 2**30
+    monkeypatch.setattr(torch.accelerator, "get_memory_info", lambda device: (5 * 2**30, 8 * 2**30))
+    assert memory_budget(torch.device("cuda")) == 4 * 2**30
