@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from graph.build import Graph, build
+from graph.build import Graph, Rule, build
 from graph.context import Cancel, Run
 from graph.document import DocNode, Document, Link, parse
 from graph.errors import GraphError, GraphErrors, Interrupted, NodeError, suggestion
@@ -59,6 +59,7 @@ def run(
     open_executor: Callable[[], Executor[Any]],
     registry: Registry,
     folders: Folders,
+    rules: Sequence[Rule],
     read: Callable[[], Document],
     *,
     as_json: bool,
@@ -71,7 +72,7 @@ def run(
     cancel = Cancel()
     try:
         document = read()
-        graph = build(document, registry, folders)
+        graph = build(document, registry, folders, rules=rules)
         report.problems(graph)
         if graph.errors:
             return report.end(REFUSED)

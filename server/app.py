@@ -1,0 +1,157 @@
+"""The web application: everything it holds, in the order in which it comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from aiohttp import web
+
+from server import routes_files, routes_info, routes_live, routes_run, routes_userdata
+from server.backend import EngineUnavailable
+from server.deps import DEPS, HUB, METRICS, NUMBERS, READER, REDACT, STORE, THREADS, WORKER, Deps
+from server.desk import Desk, StoreUnavailable
+from server.hub import Hub
+from server.job import Job, Numbers, Outcome
+from server.lock import Lock
+from server.metrics import Metrics
+from server.redact import Redactor
+from server.refused import Refused
+from server.store import Store
+from server.worker import PAUSED, Worker
+
+SOURCE = Path(__file__).resolve().parent.parent
+
+_logger = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def create_app(deps: Deps) -> web.Application:
+    """The server over `deps`; it opens nothing before it starts.
+
+    Starting raises Held where another server has the database, Newer for a database of a later version.
+    """
+    app = web.Application(middlewares=[_answer_refusals, _guard], client_max_size=deps.limits.upload)
+    app[DEPS] = deps
+    app[METRICS] = Metrics()
+    app[REDACT] = _redactor(deps)
+    app.cleanup_ctx.extend([_with_threads, _with_store, _with_hub, _with_worker])
+    app.on_response_prepare.append(_add_headers)
+    for route in _routes():
+        app.router.add_route(route.method, route.path, route.handler)
+        app.router.add_route(route.method, f"/api{route.path}", route.handler)
+    app.router.add_route("OPTIONS", "/{any:.*}", _options)
+    _serve_front_end(app, deps.front_end)
+    return app
+
+
+def _routes() -> Iterable[web.RouteDef]:
+    for module in (routes_run, routes_files, routes_info, routes_userdata, routes_live):
+        yield from module.routes()
+
+
+def _redactor(deps: Deps) -> Redactor:
+    folders = deps.folders
+    places = {root: name for name, folder in folders.folders.items() for root in folder.roots}
+    places |= {folders.input_dir: "input", folders.output_dir: "output", folders.temp_dir: "temp"}
+    return Redactor(places | {folders.base: "", SOURCE: "", Path.home(): "~"})
+
+
+async def _with_threads(app: web.Application) -> AsyncIterator[None]:
+    app[THREADS] = ThreadPoolExecutor(4, thread_name_prefix="server")
+    yield
+    app[THREADS].shutdown(cancel_futures=True)
+
+
+async def _with_store(app: web.Application) -> AsyncIterator[None]:
+    with Lock(app[DEPS].database):
+        app[STORE] = Desk(app[DEPS].database)
+        app[READER] = Desk(app[DEPS].database)
+        again, failed = await app[STORE](Store.recover)
+        if again or failed:
+            _logger.warning("after a crash: %d jobs run again, %d have failed", again, failed)
+        app[NUMBERS] = Numbers(await app[STORE](Store.next_number))
+        yield
+        app[READER].close()
+        app[STORE].close()
+
+
+async def _with_hub(app: web.Application) -> AsyncIterator[None]:
+    with ThreadPoolExecutor(1, thread_name_prefix="previews") as pool:
+        app[HUB] = Hub(pool, app[DEPS].previews)
+        app[HUB].status(await app[STORE](Store.remaining))
+        yield
+
+
+async def _with_worker(app: web.Application) -> AsyncIterator[None]:
+    deps = app[DEPS]
+    limits = deps.limits
+    pruning: set[asyncio.Task[int]] = set()
+
+    def ended(job: Job, outcome: Outcome) -> None:
+        task = asyncio.create_task(app[STORE](Store.prune, limits.history, limits.history_days))
+        pruning.add(task)
+        task.add_done_callback(pruning.discard)
+
+    worker = app[WORKER] = Worker(
+        app[STORE], app[HUB], deps.backend, app[THREADS], app[METRICS], app[REDACT], ended, deps.sink
+    )
+    worker.paused = await app[STORE](Store.setting, PAUSED, "") == "true"
+    deps.backend.start()
+    serving = asyncio.create_task(worker.serve())
+    yield
+    await worker.stop(serving)
+    await asyncio.gather(*pruning, return_exceptions=True)
+    await app[HUB].shut_down()
+    await asyncio.get_running_loop().run_in_executor(None, deps.backend.close)
+
+
+@web.middleware
+async def _answer_refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns what handlers raise into answers; nothing unforeseen reaches a client in its own words."""
+    try:
+        return await handler(request)
+    except web.HTTPException:
+        raise
+    except Refused as refused:
+        return web.json_response(refused.body, status=refused.status)
+    except (StoreUnavailable, EngineUnavailable) as error:
+        return web.json_response(Refused(503, "unavailable", str(error)).body, status=503)
+    except ConnectionError:
+        raise
+    except Exception:
+        _logger.exception("%s %s failed", request.method, request.path)
+        return web.json_response(Refused(500, "internal", "the server failed; its log says why").body, status=500)
+
+
+@web.middleware
+async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    request.app[DEPS].guard.check(request)
+    return await handler(request)
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in request.app[DEPS].guard.headers(request).items():
+        response.headers.setdefault(name, value)
+
+
+async def _options(request: web.Request) -> web.Response:
+    return web.Response()
+
+
+async def _home(request: web.Request) -> web.StreamResponse:
+    root = request.app[DEPS].front_end
+    if root is None:
+        text = "<!doctype html><title>Darkroom</title><h1>Darkroom</h1><p>The server runs. It has no editor yet.</p>"
+        return web.Response(text=text, content_type="text/html")
+    return web.FileResponse(root / "index.html", headers={"Cache-Control": "no-cache"})
+
+
+def _serve_front_end(app: web.Application, root: Path | None) -> None:
+    app.router.add_get("/", _home)
+    if root is not None:
+        app.router.add_static("/", root)

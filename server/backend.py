@@ -1,0 +1,131 @@
+"""Where jobs run: the engine on its own thread, built after the port is open."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from graph.build import build
+from graph.context import Run
+from graph.errors import GraphErrors
+from graph.execute import Executor, Results
+from graph.files import Folders
+from graph.spec import Registry
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A processor and its memory in bytes."""
+
+    name: str
+    type: str
+    index: int | None
+    total: int
+    free: int
+    torch_total: int
+    torch_free: int
+
+
+def _no_devices() -> Sequence[Device]:
+    return ()
+
+
+def _keep(unload_models: bool, free_memory: bool) -> None:
+    pass
+
+
+def _no_gauges() -> Mapping[str, float]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What the factory makes. The functions may be called from any thread while no run is live.
+
+    `free(unload_models, free_memory)` lets go of weights, and of results as well. `gauges` are bytes by name.
+    """
+
+    executor: Executor[Any]
+    registry: Registry
+    versions: Mapping[str, str] = field(default_factory=dict)
+    devices: Callable[[], Sequence[Device]] = _no_devices
+    free: Callable[[bool, bool], None] = _keep
+    gauges: Callable[[], Mapping[str, float]] = _no_gauges
+
+
+class EngineUnavailable(Exception):
+    """The engine could not be built; its log says why."""
+
+
+class Backend(Protocol):
+    """Runs one job after the other. `submit` may take its time and is called outside the event loop."""
+
+    def start(self) -> None:
+        """Begin to build the engine."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `engine` answers at once."""
+
+    async def engine(self) -> Engine:
+        """The engine, once it is there. Raises EngineUnavailable."""
+
+    def submit(self, run: Run, targets: Sequence[str]) -> Future[Results]:
+        """Queue a run. The future raises NodeError or Interrupted; raises GraphErrors if it cannot run at all."""
+
+    def close(self) -> None:
+        """Interrupt what runs and wait for it."""
+
+
+class LocalBackend:
+    """One executor in this process."""
+
+    def __init__(self, factory: Callable[[], Engine], folders: Folders) -> None:
+        """factory: called on the backend's thread; may import for seconds."""
+        self._factory = factory
+        self._folders = folders
+        self._engine: Future[Engine] = Future()
+        self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def is_ready(self) -> bool:
+        return self._engine.done() and self._engine.exception() is None
+
+    async def engine(self) -> Engine:
+        return await asyncio.shield(asyncio.wrap_future(self._engine))
+
+    def submit(self, run: Run, targets: Sequence[str]) -> Future[Results]:
+        engine = self._engine.result()
+        graph = build(run.document, engine.registry, self._folders, targets)
+        if graph.errors:
+            raise GraphErrors(graph.errors)
+        return engine.executor.submit(run, graph)
+
+    def close(self) -> None:
+        if not self._thread.is_alive():
+            return
+        try:
+            self._engine.result().executor.close()
+        except EngineUnavailable:
+            return
+        self._thread.join()
+
+    def _serve(self) -> None:
+        try:
+            engine = self._factory()
+        except Exception:
+            _logger.exception("the engine could not be built")
+            self._engine.set_exception(EngineUnavailable("the engine could not be built; the server's log says why"))
+            return
+        self._engine.set_result(engine)
+        engine.executor.serve()

@@ -1,0 +1,100 @@
+"""Request bodies and query values: bounded, and never a reason for 500."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from server.refused import Refused, bad_request
+
+CONTROL_BYTES = 2**20
+"""Enough for every body but workflows, uploads and user data."""
+
+
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """The whole body. Raises Refused if it is longer than `limit` bytes, before reading what is announced too long."""
+    too_long = Refused(413, "body_too_large", f"Maximum request body size {limit} exceeded.")
+    if (request.content_length or 0) > limit:
+        raise too_long
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.content.iter_any():
+        size += len(part)
+        if size > limit:
+            raise too_long
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def read_object(request: web.Request) -> Mapping[str, object]:
+    """A small JSON object, whatever the content type; no body is an empty one."""
+    body = await read_body(request, CONTROL_BYTES)
+    if not body.strip():
+        return {}
+    value = loads(body)
+    if not isinstance(value, dict):
+        raise bad_request("expected a JSON object")
+    return value
+
+
+def loads(text: str | bytes) -> object:
+    """JSON without NaN. Raises Refused."""
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise Refused(400, "invalid_json", "brackets are nested too deeply") from None
+    except ValueError as error:
+        raise Refused(400, "invalid_json", f"not valid JSON: {error}") from None
+
+
+def ids_of(value: object) -> list[str]:
+    """`["id", …]`; a single id is taken as a list of one. Raises Refused."""
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
+        raise bad_request("expected a list of prompt ids")
+    return [text for text in values if is_text(text)]
+
+
+def whole(request: web.Request, name: str, default: int | None, low: int = 0) -> int | None:
+    """A whole number of the query. Raises Refused."""
+    text = request.query.get(name)
+    if text is None or text == "":
+        return default
+    if not (text.removeprefix("-").isascii() and text.removeprefix("-").isdigit()) or len(text) > 15:
+        raise bad_request(f"{name}: expected a whole number")
+    number = int(text)
+    if number < low:
+        return None if number == -1 else low
+    return number
+
+
+def seconds(request: web.Request, name: str) -> float | None:
+    """A time of the query, in seconds since 1970. Raises Refused."""
+    text = request.query.get(name)
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise bad_request(f"{name}: expected seconds since 1970")
+    return number
+
+
+def is_text(value: object) -> bool:
+    """Whether a value is a text that UTF-8 can hold."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON number")

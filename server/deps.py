@@ -1,0 +1,68 @@
+"""What the server is made of, and the keys under which handlers find it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiohttp import web
+
+from graph.events import Event
+from graph.files import Folders
+from server.backend import Backend
+from server.desk import Desk
+from server.hub import Hub
+from server.job import Numbers
+from server.logs import LogTail
+from server.metrics import Metrics
+from server.redact import Redactor
+from server.security import Guard
+from server.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may ask of the server; bytes unless said otherwise."""
+
+    prompt: int = 20 * 2**20
+    nodes: int = 20_000  # of one workflow
+    waiting: int = 10_000  # jobs in the queue
+    upload: int = 100 * 2**20
+    pixels: int = 120_000_000  # of one picture
+    history: int = 10_000  # jobs kept; 0 keeps all
+    history_days: float = 0.0  # days they are kept; 0 keeps them for ever
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """What `create_app` is given.
+
+    `sink` makes, for a job's id and its node titles, a function that sees all events of its run (the terminal's
+    progress bar). `front_end` holds another program's static files; `version` is shown in `/system_stats`.
+    """
+
+    folders: Folders
+    database: Path
+    backend: Backend
+    guard: Guard = field(default_factory=Guard)
+    limits: Limits = field(default_factory=Limits)
+    previews: bool = True
+    front_end: Path | None = None
+    version: str = "0.1.0"
+    arguments: Sequence[str] = ()
+    logs: LogTail = field(default_factory=LogTail)
+    sink: Callable[[Event], None] | None = None
+    webhook_hosts: Sequence[str] = ()
+
+
+DEPS = web.AppKey("deps", Deps)
+STORE = web.AppKey("store", Desk)
+READER = web.AppKey("reader", Desk)
+HUB = web.AppKey("hub", Hub)
+WORKER = web.AppKey("worker", Worker)
+METRICS = web.AppKey("metrics", Metrics)
+REDACT = web.AppKey("redact", Redactor)
+THREADS = web.AppKey("threads", ThreadPoolExecutor)
+NUMBERS = web.AppKey("numbers", Numbers)

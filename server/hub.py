@@ -1,0 +1,246 @@
+"""The live side: sockets, who gets which message, and what a client missed while it was away."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from graph.events import Event, Progress, RunFailed, RunFinished, RunInterrupted
+from server.messages import preview_frame, preview_frame_with_metadata
+from server.previews import encode_preview
+from server.socket import Socket
+from server.transcript import Message, Transcript
+
+REPLAY_FRAMES = 2000
+"""Messages of one run that are kept for clients that come back."""
+REPLAY_RUNS = 64
+REPLAY_SECONDS = 60.0
+"""How long a run that has ended is still told to a client that missed it."""
+PREVIEW_SECONDS = 0.1
+CLIENTS = 1000
+"""Clients whose place is remembered after their last socket has closed."""
+
+_ENDINGS = (RunFailed, RunFinished, RunInterrupted)
+
+
+@dataclass(slots=True, eq=False)
+class Live:
+    """A run that is being told, or was a moment ago. `log` holds its lasting frames with their place in time."""
+
+    transcript: Transcript
+    client_id: str | None
+    watchers: set[Socket] = field(default_factory=set)
+    log: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=REPLAY_FRAMES))
+    ended: float | None = None
+    listened: bool = False
+
+
+class Hub:
+    """All sockets of the server. Everything here happens on the event loop."""
+
+    def __init__(self, encode_in: ThreadPoolExecutor, previews: bool = True) -> None:
+        self._pool = encode_in
+        self._previews = previews
+        self._sockets: set[Socket] = set()
+        self._clients: dict[str, set[Socket]] = {}
+        self._lives: OrderedDict[str, Live] = OrderedDict()
+        self._left: OrderedDict[str, int] = OrderedDict()
+        self._place = 0
+        self.remaining = 0
+
+    @property
+    def sockets(self) -> int:
+        """How many are open."""
+        return len(self._sockets)
+
+    def join(self, socket: Socket, watch: str | None = None) -> None:
+        """Welcome a socket: its status first, then what its client missed."""
+        self._sockets.add(socket)
+        self._clients.setdefault(socket.client_id, set()).add(socket)
+        data = {"status": {"exec_info": {"queue_remaining": self.remaining}}, "sid": socket.client_id}
+        socket.send(Message("status", data).text())
+        alone = len(self._clients[socket.client_id]) == 1
+        known = socket.client_id in self._left
+        seen = self._left.pop(socket.client_id, 0 if alone else self._place)
+        for live in self._recent():
+            if live.client_id == socket.client_id and (known or live.ended is None):
+                self._catch_up(socket, live, seen)
+            self._listen(live)
+        if watch is not None:
+            self.watch(socket, watch)
+
+    def leave(self, socket: Socket) -> None:
+        """Forget a socket, but not where its client was."""
+        self._sockets.discard(socket)
+        siblings = self._clients.get(socket.client_id, set())
+        siblings.discard(socket)
+        if not siblings:
+            self._clients.pop(socket.client_id, None)
+            self._left[socket.client_id] = self._place
+            while len(self._left) > CLIENTS:
+                self._left.popitem(last=False)
+        for live in self._lives.values():
+            live.watchers.discard(socket)
+            self._listen(live)
+
+    def watch(self, socket: Socket, prompt_id: str) -> None:
+        """Show a run to a socket whose client did not submit it, from its beginning."""
+        live = self._lives.get(prompt_id)
+        if live is None or socket in live.watchers or live.client_id == socket.client_id:
+            return
+        live.watchers.add(socket)
+        self._listen(live)
+        self._catch_up(socket, live, 0)
+
+    def status(self, remaining: int) -> None:
+        """Tell every socket how many jobs wait or run."""
+        self.remaining = remaining
+        text = Message("status", {"status": {"exec_info": {"queue_remaining": remaining}}}).text()
+        for socket in self._sockets:
+            socket.send(text)
+
+    def open(self, transcript: Transcript, client_id: str | None, told: Callable[[Event], None]) -> Feed:
+        """Begin to tell a run. `told` sees every event as well, on the event loop."""
+        live = Live(transcript, client_id)
+        self._lives[transcript.id] = live
+        self._listen(live)
+        return Feed(self, live, asyncio.get_running_loop(), told)
+
+    def transcript(self, prompt_id: str) -> Transcript | None:
+        """What a run that is live has told so far."""
+        live = self._lives.get(prompt_id)
+        return live.transcript if live is not None and live.ended is None else None
+
+    def close(self, prompt_id: str, remaining: int) -> None:
+        """Send the last messages of a run, whose outcome is stored by now."""
+        live = self._lives[prompt_id]
+        for socket in self._audience(live):
+            socket.flush(live.transcript)
+        if live.transcript.closing is not None:
+            self.tell(live, live.transcript.closing)
+        self.status(remaining)
+        self.tell(live, Message("executing", {"node": None, "prompt_id": prompt_id}))
+        live.ended = time.monotonic()
+        live.watchers.clear()
+
+    def drop(self, prompt_id: str) -> None:
+        """Forget a run that goes back to the queue."""
+        self._lives.pop(prompt_id, None)
+
+    async def shut_down(self) -> None:
+        """Say goodbye to every socket."""
+        await asyncio.gather(*(socket.close(1001, "the server shuts down") for socket in list(self._sockets)))
+
+    def show(self, live: Live, event: Event, when: float, preview: bytes | None) -> None:
+        """Send what `event` means."""
+        audience = self._audience(live)
+        for item in live.transcript.apply(event, when):
+            if isinstance(item, Message):
+                if preview is not None and item.type == "progress":
+                    self._show_preview(audience, live, event, item, preview)
+                else:
+                    self.tell(live, item, audience)
+            else:
+                for socket in audience:
+                    socket.touch(live.transcript, item)
+
+    def tell(self, live: Live, message: Message, audience: Iterable[Socket] | None = None) -> None:
+        """Send one message to all who follow the run, and keep it for those who come back."""
+        text = message.text()
+        if message.lasting:
+            self._place += 1
+            live.log.append((self._place, text))
+        for socket in self._audience(live) if audience is None else audience:
+            socket.send(text, droppable=not message.lasting)
+
+    def encode(self, live: Live, event: Progress) -> Future[bytes | None] | None:
+        """Have a preview made, if somebody looks. Called on the engine's thread."""
+        if not self._previews or not live.listened or event.preview is None:
+            return None
+        return self._pool.submit(encode_preview, event.preview)
+
+    def _show_preview(
+        self, audience: Iterable[Socket], live: Live, event: Event, progress: Message, preview: bytes
+    ) -> None:
+        """The two kinds of preview stand on different sides of the progress message."""
+        node_id = event.node_id if isinstance(event, Progress) else ""
+        text, plain = progress.text(), preview_frame(preview)
+        named = preview_frame_with_metadata(preview, node_id, live.transcript.id)
+        for socket in audience:
+            first, second = (named, text) if socket.knows_metadata else (text, plain)
+            socket.send(first, droppable=True)
+            socket.send(second, droppable=True)
+
+    def _catch_up(self, socket: Socket, live: Live, seen: int) -> None:
+        for place, text in live.log:
+            if place > seen:
+                socket.send(text)
+        if live.ended is None and live.transcript.nodes:
+            socket.send(live.transcript.progress_state())
+
+    def _audience(self, live: Live) -> list[Socket]:
+        own = self._clients.get(live.client_id, set()) if live.client_id is not None else set()
+        return [*own, *(socket for socket in live.watchers if socket not in own)]
+
+    def _listen(self, live: Live) -> None:
+        live.listened = bool(self._audience(live))
+
+    def _recent(self) -> Iterator[Live]:
+        """Live runs and those that ended a moment ago, oldest first; lets go of the others."""
+        now = time.monotonic()
+        for prompt_id, live in list(self._lives.items()):
+            if live.ended is not None and (now - live.ended > REPLAY_SECONDS or len(self._lives) > REPLAY_RUNS):
+                del self._lives[prompt_id]
+        return iter(list(self._lives.values()))
+
+
+class Feed:
+    """Carries one run's events from the engine's threads to the event loop: in order, in batches, never waiting."""
+
+    def __init__(self, hub: Hub, live: Live, loop: asyncio.AbstractEventLoop, told: Callable[[Event], None]) -> None:
+        self._hub = hub
+        self._live = live
+        self._loop = loop
+        self._told = told
+        self._events: deque[tuple[Event, float, Future[bytes | None] | None]] = deque()
+        self._scheduled = False
+        self._shown = 0.0
+        self._encoding: Future[bytes | None] | None = None
+        self.ended = asyncio.Event()
+
+    def __call__(self, event: Event) -> None:
+        """Take an event. Called on any thread; a preview is begun here, so that it shows this very step."""
+        preview = self._preview(event) if isinstance(event, Progress) else None
+        self._events.append((event, time.time(), preview))
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon_threadsafe(self._drain)
+
+    def _preview(self, event: Progress) -> Future[bytes | None] | None:
+        """One at a time, ten a second."""
+        now = time.monotonic()
+        if now - self._shown < PREVIEW_SECONDS or (self._encoding is not None and not self._encoding.done()):
+            return None
+        self._encoding = self._hub.encode(self._live, event)
+        if self._encoding is not None:
+            self._shown = now
+        return self._encoding
+
+    def _drain(self) -> None:
+        """Tell what has come in, up to a preview that is still being made: it calls again."""
+        self._scheduled = False
+        while self._events:
+            event, when, preview = self._events[0]
+            if preview is not None and not preview.done():
+                self._scheduled = True
+                preview.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._drain))
+                return
+            self._events.popleft()
+            self._hub.show(self._live, event, when, None if preview is None else preview.result())
+            self._told(event)
+            if isinstance(event, _ENDINGS):
+                self.ended.set()

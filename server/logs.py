@@ -1,0 +1,68 @@
+"""The log: lines for people, JSON for programs, and the newest of them for the browser."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+TAIL = 300
+"""Lines that `/internal/logs` shows."""
+
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+class LogTail(logging.Handler):
+    """Keeps the newest lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: deque[tuple[float, str]] = deque(maxlen=TAIL)
+        self.setFormatter(logging.Formatter("%(message)s"))
+
+    def entries(self, redact: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+        """Time and text of each line, without the machine's paths."""
+        for when, text in list(self.lines):
+            yield time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(when)), redact(text)
+
+    def texts(self, redact: Callable[[str], str]) -> Iterator[str]:
+        """The lines as texts."""
+        return (f"{when} - {text}" for when, text in self.entries(redact))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append((record.created, record.getMessage()))
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def set_up_logs(tail: LogTail, level: str = "INFO", as_json: bool = False, file: Path | None = None) -> None:
+    """Send the log to standard error and, if given, to `file`."""
+    plain = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if file is not None:
+        handlers.append(logging.FileHandler(file, encoding="utf-8"))
+    root = logging.getLogger()
+    for handler in handlers:
+        handler.setFormatter(JsonLines() if as_json else plain)
+        root.addHandler(handler)
+    root.addHandler(tail)
+    root.setLevel(level)
+    logging.getLogger("aiohttp.access").setLevel("WARNING")

@@ -1,0 +1,49 @@
+"""Figures for Prometheus; `prometheus_client` alone knows the format."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from graph.events import Event, NodeFinished, NodesCached
+from server.job import State
+
+_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
+
+
+class Metrics:
+    """The counters of one server."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.queue_depth = Gauge("darkroom_queue_depth", "Jobs that wait or run.", registry=self._registry)
+        self.sockets = Gauge("darkroom_websockets", "Open websockets.", registry=self._registry)
+        self._jobs = Histogram(
+            "darkroom_job_seconds", "How long jobs ran.", ["state"], buckets=_SECONDS, registry=self._registry
+        )
+        self._nodes = Histogram(
+            "darkroom_node_seconds", "How long nodes ran.", buckets=_SECONDS, registry=self._registry
+        )
+        self._cached = Counter("darkroom_nodes_cached", "Nodes that did not need to run.", registry=self._registry)
+        self._bytes = Gauge("darkroom_bytes", "Memory held, by what holds it.", ["what"], registry=self._registry)
+
+    def observe(self, event: Event) -> None:
+        """Count one event of a run."""
+        match event:
+            case NodesCached(nodes=nodes):
+                self._cached.inc(len(nodes))
+            case NodeFinished(cached=False, seconds=seconds):
+                self._nodes.observe(seconds)
+            case _:
+                pass
+
+    def job_ended(self, state: State, seconds: float) -> None:
+        """Count one job."""
+        self._jobs.labels(str(state)).observe(seconds)
+
+    def held(self, what: str, size: float) -> None:
+        """Set how many bytes `what` holds."""
+        self._bytes.labels(what).set(size)
+
+    def text(self) -> bytes:
+        """All figures in Prometheus's text format."""
+        return generate_latest(self._registry)

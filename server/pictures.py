@@ -1,0 +1,83 @@
+"""Pictures that clients ask for in another form, or send."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from server.refused import Refused
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+"""What may be opened at all: PIL knows dozens more, some of which run programs."""
+
+_PREVIEW = re.compile(r"(webp|jpeg)(?:;([0-9]{1,3}))?")
+
+
+def open_picture(source: Path | BinaryIO, most_pixels: int) -> Image.Image:
+    """A picture whose header is read and whose size is harmless; not decoded yet. Raises Refused."""
+    try:
+        picture = Image.open(source, formats=FORMATS)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+        raise Refused(400, "not_a_picture", "the file cannot be read as a picture") from None
+    if picture.width * picture.height > most_pixels:
+        picture.close()
+        raise Refused(413, "picture_too_large", f"{picture.width} × {picture.height} pixels are too many")
+    return picture
+
+
+def as_preview(path: Path, wanted: str, most_pixels: int) -> tuple[bytes, str]:
+    """The picture as `webp;90` or `jpeg`, and its content type. Raises Refused."""
+    found = _PREVIEW.fullmatch(wanted)
+    kind, quality = (found[1], int(found[2] or 90)) if found else ("webp", 90)
+    with open_picture(path, most_pixels) as picture:
+        small = _decoded(picture)
+        if kind == "jpeg" or small.mode not in ("RGB", "RGBA"):
+            small = small.convert("RGB" if kind == "jpeg" else "RGBA")
+        return _encoded(small, kind.upper(), quality=max(1, min(quality, 100))), f"image/{kind}"
+
+
+def channel(path: Path, name: str, most_pixels: int) -> bytes:
+    """Only the colours (`rgb`), or the transparency (`a`) as an RGBA picture that is otherwise black. PNG."""
+    with open_picture(path, most_pixels) as picture:
+        rgba = _decoded(picture).convert("RGBA")
+    if name == "rgb":
+        return _encoded(rgba.convert("RGB"), "PNG")
+    alone = Image.new("RGBA", rgba.size)
+    alone.putalpha(rgba.getchannel("A"))
+    return _encoded(alone, "PNG")
+
+
+def masked(original: Path, mask: BinaryIO, most_pixels: int) -> bytes:
+    """The original picture with the transparency of `mask`, as PNG with the original's texts. Raises Refused."""
+    with open_picture(original, most_pixels) as picture, open_picture(mask, most_pixels) as drawn:
+        info = PngInfo()
+        for name, text in getattr(picture, "text", {}).items():
+            info.add_text(name, text)
+        alpha = _decoded(drawn).convert("RGBA").getchannel("A")
+        rgba = _decoded(picture).convert("RGBA")
+        if alpha.size != rgba.size:
+            alpha = alpha.resize(rgba.size)
+        rgba.putalpha(alpha)
+        return _encoded(rgba, "PNG", info)
+
+
+def _decoded(picture: Image.Image) -> Image.Image:
+    try:
+        picture.load()
+    except (OSError, ValueError, SyntaxError, EOFError):
+        raise Refused(400, "not_a_picture", "the picture is damaged") from None
+    return picture
+
+
+def _encoded(picture: Image.Image, kind: str, info: PngInfo | None = None, quality: int = 90) -> bytes:
+    buffer = io.BytesIO()
+    if kind == "PNG":
+        picture.save(buffer, format=kind, pnginfo=info, compress_level=1)
+    else:
+        picture.save(buffer, format=kind, quality=quality)
+    return buffer.getvalue()

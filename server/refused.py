@@ -1,0 +1,24 @@
+"""An answer of 4xx or 5xx with words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class Refused(Exception):
+    """Ends a request with `status` and a JSON body; `message` is for people, `type` for programs."""
+
+    def __init__(self, status: int, type_: str, message: str, body: Mapping[str, object] | None = None) -> None:
+        super().__init__(status, type_, message)
+        self.status = status
+        self.body = body or {"error": {"type": type_, "message": message, "details": "", "extra_info": {}}}
+
+
+def bad_request(message: str) -> Refused:
+    """The client's mistake."""
+    return Refused(400, "bad_request", message)
+
+
+def not_found(message: str) -> Refused:
+    """There is no such thing."""
+    return Refused(404, "not_found", message)

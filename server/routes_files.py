@@ -1,0 +1,214 @@
+"""Pictures out and in: `/view`, `/upload/image`, `/upload/mask`, `/view_metadata`."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import quote
+
+from aiohttp import BodyPartReader, web
+
+from graph.errors import ValueRefused
+from graph.files import IMAGES
+from server.deps import DEPS, THREADS
+from server.pictures import as_preview, channel, masked, open_picture
+from server.places import annotated, below, directory
+from server.refused import Refused, bad_request, not_found
+from server.threads import in_thread
+from server.uploads import Stored, place
+
+_HEADER_BYTES = 16 * 2**20
+_FIELD_BYTES = 64 * 2**10
+
+_SHOWN: Mapping[str, str] = MappingProxyType(
+    {
+        ".png": "image/png",
+        ".jpg": "image/jpeg",
+        ".jpeg": "image/jpeg",
+        ".webp": "image/webp",
+        ".gif": "image/gif",
+        ".bmp": "image/bmp",
+        ".tif": "image/tiff",
+        ".tiff": "image/tiff",
+        ".mp4": "video/mp4",
+        ".webm": "video/webm",
+        ".mp3": "audio/mpeg",
+        ".wav": "audio/wav",
+        ".flac": "audio/flac",
+        ".ogg": "audio/ogg",
+    }
+)
+"""Types that a browser may show: none of them can run anything. All others are only for saving."""
+
+
+def routes() -> list[web.RouteDef]:
+    """What this file answers."""
+    return [
+        web.get("/view", get_view),
+        web.get("/view_metadata/{folder}", get_view_metadata),
+        web.post("/upload/image", post_upload_image),
+        web.post("/upload/mask", post_upload_mask),
+    ]
+
+
+async def get_view(request: web.Request) -> web.StreamResponse:
+    """A file by `filename`, `subfolder` and `type`; `preview=webp;90` and `channel=rgb|a` change its form."""
+    path = await in_thread(request.app[THREADS], _wanted, request.query, request.app)
+    disposition = (
+        f"filename*=UTF-8''{quote(path.name)}" if not path.name.isascii() else f'filename="{_plain(path.name)}"'
+    )
+    headers = {"Content-Disposition": disposition}
+    most = request.app[DEPS].limits.pixels
+    if wanted := request.query.get("preview"):
+        body, kind = await in_thread(request.app[THREADS], as_preview, path, wanted, most)
+        return web.Response(body=body, content_type=kind, headers=headers)
+    if (name := request.query.get("channel")) in ("rgb", "a"):
+        body = await in_thread(request.app[THREADS], channel, path, name, most)
+        return web.Response(body=body, content_type="image/png", headers=headers)
+    kind = _SHOWN.get(path.suffix.lower(), "application/octet-stream")
+    if kind == "application/octet-stream":
+        headers["Content-Disposition"] = f"attachment; {disposition}"
+    return web.FileResponse(path, headers={**headers, "Content-Type": kind})
+
+
+async def get_view_metadata(request: web.Request) -> web.Response:
+    """The `__metadata__` of a safetensors file."""
+    folders, name = request.app[DEPS].folders, request.query.get("filename", "")
+    folder = request.match_info["folder"]
+    if not name.endswith(".safetensors") or folder not in folders.folders:
+        raise not_found("no such file")
+    try:
+        path = await in_thread(request.app[THREADS], folders.resolve, folder, name)
+        metadata = await in_thread(request.app[THREADS], _metadata, path)
+    except (ValueRefused, OSError):
+        raise not_found("no such file") from None
+    if metadata is None:
+        raise not_found("the file has no metadata")
+    return web.json_response(metadata)
+
+
+async def post_upload_image(request: web.Request) -> web.Response:
+    """Store the picture of field `image`; `type`, `subfolder` and `overwrite` say where and how."""
+    form = await _form(request)
+    app = request.app
+    root, subfolder = directory(app[DEPS].folders, form.kind), form.fields.get("subfolder", "")
+    await in_thread(app[THREADS], _inspect, form.content, app[DEPS].limits.pixels)
+    overwrite = form.fields.get("overwrite", "").lower() in ("true", "1")
+    stored = await in_thread(app[THREADS], place, root, subfolder, form.filename, form.content, overwrite)
+    return _answer(stored, form.kind)
+
+
+async def post_upload_mask(request: web.Request) -> web.Response:
+    """Store the picture `original_ref` with the transparency of the picture in field `image`."""
+    form = await _form(request)
+    app = request.app
+    original = await in_thread(app[THREADS], _wanted, _reference(form.fields.get("original_ref", "")), app)
+    most = app[DEPS].limits.pixels
+    content = await in_thread(app[THREADS], masked, original, io.BytesIO(form.content), most)
+    root, subfolder = directory(app[DEPS].folders, form.kind), form.fields.get("subfolder", "")
+    overwrite = form.fields.get("overwrite", "").lower() in ("true", "1")
+    stored = await in_thread(app[THREADS], place, root, subfolder, form.filename, content, overwrite)
+    return _answer(stored, form.kind)
+
+
+class _Form:
+    """The fields of an upload."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, str] = {}
+        self.filename = ""
+        self.content = b""
+
+    @property
+    def kind(self) -> str:
+        return self.fields.get("type", "input")
+
+
+async def _form(request: web.Request) -> _Form:
+    """Read an upload, bounded. Raises Refused."""
+    if not request.content_type.startswith("multipart/"):
+        raise Refused(415, "multipart_expected", "expected multipart/form-data with a field `image`")
+    form, limit = _Form(), request.app[DEPS].limits.upload
+    if (request.content_length or 0) > limit + _FIELD_BYTES * 16:
+        raise Refused(413, "body_too_large", f"Maximum request body size {limit} exceeded.")
+    try:
+        async for part in await request.multipart():
+            if not isinstance(part, BodyPartReader):
+                raise bad_request("nested multipart bodies are not read")
+            if part.name == "image" and part.filename is not None:
+                form.filename, form.content = part.filename, await _content(part, limit)
+            elif part.name is not None and len(form.fields) < 16:
+                form.fields[part.name] = (await _content(part, _FIELD_BYTES)).decode()
+    except (ValueError, AssertionError, RuntimeError, LookupError):
+        raise bad_request("the multipart body is damaged") from None
+    if not form.filename:
+        raise bad_request("expected a file, with a name, in the field `image`")
+    if Path(form.filename).suffix.lower() not in IMAGES:
+        raise Refused(415, "type_refused", f"only pictures are taken here: {', '.join(sorted(IMAGES))}")
+    return form
+
+
+async def _content(part: BodyPartReader, limit: int) -> bytes:
+    content = bytearray()
+    while chunk := await part.read_chunk(2**16):
+        content += chunk
+        if len(content) > limit:
+            raise Refused(413, "body_too_large", f"Maximum request body size {limit} exceeded.")
+    return bytes(content)
+
+
+def _inspect(content: bytes, most_pixels: int) -> None:
+    open_picture(io.BytesIO(content), most_pixels).close()
+
+
+def _wanted(query: Mapping[str, str], app: web.Application) -> Path:
+    """The file that a query names. Raises Refused, with the statuses that clients know."""
+    folders = app[DEPS].folders
+    name, kind = annotated(query.get("filename", ""), query.get("type", "output"))
+    if not name:
+        raise not_found("no filename")
+    root, subfolder = directory(folders, kind), query.get("subfolder", "")
+    below(root, name)
+    if subfolder:
+        below(root, subfolder, status=403)
+        name = f"{subfolder}/{name}"
+    path = below(root, name)
+    if not path.is_file():
+        raise not_found("no such file")
+    return path
+
+
+def _reference(text: str) -> Mapping[str, str]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise bad_request('original_ref: expected {"filename", "subfolder", "type"}')
+    return {"type": "output", **value}
+
+
+def _metadata(path: Path) -> object:
+    """What the header says about the file, or None."""
+    with path.open("rb") as file:
+        start = file.read(8)
+        size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 0 < size <= _HEADER_BYTES:
+            return None
+        try:
+            header = json.loads(file.read(size))
+        except (ValueError, RecursionError):
+            return None
+    return header.get("__metadata__") if isinstance(header, dict) else None
+
+
+def _plain(name: str) -> str:
+    return name.replace("\\", "").replace('"', "'")
+
+
+def _answer(stored: Stored, kind: str) -> web.Response:
+    return web.json_response({"name": stored.name, "subfolder": stored.subfolder, "type": kind})

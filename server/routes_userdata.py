@@ -1,0 +1,224 @@
+"""What the front end keeps for its user: settings, workflows, small files."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from aiohttp import web
+
+from server.body import CONTROL_BYTES, loads, read_body, read_object
+from server.deps import DEPS, THREADS
+from server.places import below
+from server.refused import Refused, bad_request, not_found
+from server.threads import in_thread
+
+_SETTINGS = "comfy.settings.json"
+_FILE_BYTES = 50 * 2**20
+
+
+def routes() -> list[web.RouteDef]:
+    """What this file answers."""
+    return [
+        web.get("/users", get_users),
+        web.post("/users", post_users),
+        web.get("/settings", get_settings),
+        web.post("/settings", post_settings),
+        web.get("/settings/{id}", get_setting),
+        web.post("/settings/{id}", post_setting),
+        web.get("/userdata", get_files),
+        web.get("/v2/userdata", get_tree),
+        web.get("/userdata/{file}", get_file),
+        web.post("/userdata/{file}", post_file),
+        web.delete("/userdata/{file}", delete_file),
+        web.post("/userdata/{file}/move/{target}", move_file),
+    ]
+
+
+async def get_users(request: web.Request) -> web.Response:
+    """There is one user, whose data the server keeps."""
+    return web.json_response({"storage": "server", "migrated": True})
+
+
+async def post_users(request: web.Request) -> web.Response:
+    """More users are not kept apart."""
+    raise bad_request("this server keeps the data of one user")
+
+
+async def get_settings(request: web.Request) -> web.Response:
+    """All settings of the front end."""
+    return web.json_response(await in_thread(request.app[THREADS], _settings, _home(request)))
+
+
+async def post_settings(request: web.Request) -> web.Response:
+    """Change several settings."""
+    changes = await read_object(request)
+    await in_thread(request.app[THREADS], _change_settings, _home(request), dict(changes))
+    return web.Response()
+
+
+async def get_setting(request: web.Request) -> web.Response:
+    """One setting, or null."""
+    settings = await in_thread(request.app[THREADS], _settings, _home(request))
+    return web.json_response(settings.get(request.match_info["id"]))
+
+
+async def post_setting(request: web.Request) -> web.Response:
+    """Change one setting; the body is its value."""
+    value = loads(await read_body(request, CONTROL_BYTES))
+    await in_thread(request.app[THREADS], _change_settings, _home(request), {request.match_info["id"]: value})
+    return web.Response()
+
+
+async def get_files(request: web.Request) -> web.Response:
+    """The files below `dir`: names, or with `full_info` sizes and times, or with `split` names in parts."""
+    query = request.query
+    if "dir" not in query:
+        raise bad_request("dir: expected the name of a directory")
+    root = _home(request)
+    name = query["dir"].strip("/")
+    place = root if name in ("", ".") else below(root, name, status=403)
+    recurse, full = query.get("recurse", "").lower() == "true", query.get("full_info", "").lower() == "true"
+    entries = await in_thread(request.app[THREADS], lambda: list(_entries(place, recurse)))
+    if not entries and not place.is_dir():
+        return web.Response(status=404, text="Directory not found")
+    if full:
+        return web.json_response(entries)
+    names = [str(entry["path"]) for entry in entries]
+    if query.get("split", "").lower() == "true":
+        return web.json_response([[name, *name.split("/")] for name in names])
+    return web.json_response(names)
+
+
+async def get_tree(request: web.Request) -> web.Response:
+    """Files and directories directly in `path`."""
+    root, name = _home(request), request.query.get("path", "").strip("/")
+    place = below(root, name, status=403) if name else root
+    if not place.is_dir():
+        raise not_found("Directory not found")
+
+    def listing() -> list[dict[str, object]]:
+        return [
+            {
+                "name": entry.name,
+                "path": f"{name}/{entry.name}" if name else entry.name,
+                "type": "directory" if entry.is_dir() else "file",
+                **({} if entry.is_dir() else {"size": entry.stat().st_size, "modified": entry.stat().st_mtime}),
+            }
+            for entry in sorted(place.iterdir())
+        ]
+
+    return web.json_response(await in_thread(request.app[THREADS], listing))
+
+
+async def get_file(request: web.Request) -> web.StreamResponse:
+    """One file; only JSON is served as what it is."""
+    path = below(_home(request), request.match_info["file"], status=403)
+    if not path.is_file():
+        raise not_found("no such file")
+    is_json = path.suffix == ".json"
+    headers = {"Content-Type": "application/json" if is_json else "application/octet-stream"}
+    if not is_json:
+        headers["Content-Disposition"] = "attachment"
+    return web.FileResponse(path, headers=headers)
+
+
+async def post_file(request: web.Request) -> web.Response:
+    """Store a file; `overwrite=false` keeps one that is there."""
+    root, name = _home(request), request.match_info["file"]
+    path = below(root, name, status=403)
+    overwrite = request.query.get("overwrite", "").lower() != "false"
+    content = await read_body(request, _FILE_BYTES)
+    try:
+        await in_thread(request.app[THREADS], _write, path, content, overwrite)
+    except FileExistsError:
+        return web.Response(status=409, text="File already exists")
+    return web.json_response(_described(path, root) if _full(request) else name)
+
+
+async def delete_file(request: web.Request) -> web.Response:
+    """Remove a file."""
+    path = below(_home(request), request.match_info["file"], status=403)
+    try:
+        await in_thread(request.app[THREADS], path.unlink)
+    except OSError:
+        raise not_found("no such file") from None
+    return web.Response(status=204)
+
+
+async def move_file(request: web.Request) -> web.Response:
+    """Give a file another name; `overwrite=false` keeps one that is there."""
+    root, name = _home(request), request.match_info["target"]
+    source, target = below(root, request.match_info["file"], status=403), below(root, name, status=403)
+    if not source.is_file():
+        raise not_found("no such file")
+    if request.query.get("overwrite", "").lower() == "false" and target.exists():
+        return web.Response(status=409, text="File already exists")
+
+    def move() -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)
+
+    try:
+        await in_thread(request.app[THREADS], move)
+    except OSError:
+        raise Refused(409, "not_moved", "the file cannot get that name") from None
+    return web.json_response(_described(target, root) if _full(request) else name)
+
+
+def _home(request: web.Request) -> Path:
+    return request.app[DEPS].folders.base / "user" / "default"
+
+
+def _full(request: web.Request) -> bool:
+    return request.query.get("full_info", "").lower() == "true"
+
+
+def _entries(place: Path, recurse: bool) -> Iterator[dict[str, object]]:
+    if not place.is_dir():
+        return
+    paths = place.rglob("*") if recurse else place.glob("*")
+    for path in sorted(paths):
+        if path.is_file() and not path.is_symlink():
+            yield _described(path, place)
+
+
+def _described(path: Path, root: Path) -> dict[str, object]:
+    stat = path.stat()
+    modified, created = int(stat.st_mtime * 1000), int(stat.st_ctime * 1000)
+    name = path.relative_to(root).as_posix()
+    return {"path": name, "size": stat.st_size, "modified": modified, "created": created}
+
+
+def _settings(home: Path) -> dict[str, object]:
+    try:
+        value = json.loads((home / _SETTINGS).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _change_settings(home: Path, changes: dict[str, object]) -> None:
+    text = json.dumps(_settings(home) | changes, indent=2)
+    _write(home / _SETTINGS, text.encode(), overwrite=True)
+
+
+def _write(path: Path, content: bytes, overwrite: bool) -> None:
+    """Whole or not at all. Raises FileExistsError, or Refused where the system refuses."""
+    part = path.parent / f".{uuid.uuid4().hex}.part"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        if overwrite:
+            part.replace(path)
+        else:
+            os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise Refused(507, "not_stored", f"the file cannot be stored: {error.strerror or 'unknown error'}") from None
+    finally:
+        part.unlink(missing_ok=True)

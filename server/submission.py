@@ -1,0 +1,175 @@
+"""`POST /prompt`: bytes -> a submission, or every reason against it."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from graph.build import Graph, build
+from graph.document import Document, parse
+from graph.errors import GraphError, GraphErrors
+from graph.files import Folders
+from graph.spec import Registry
+from server.body import is_text, loads
+from server.job import Submission
+from server.messages import NodeErrors, refusal, top_error
+from server.redact import Redactor
+from server.refused import Refused, bad_request
+
+ID_LENGTH = 200
+PRIORITIES = range(-1000, 1001)
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+_WHOLE_PROMPT = frozenset({"missing_node_type", "invalid_prompt"})
+"""Problems for which other servers refuse a workflow even if some of it could run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A body that has the right shape. `prompt` is the JSON of the workflow as it was sent."""
+
+    prompt: str
+    id: str
+    client_id: str | None
+    extra: Mapping[str, object]
+    number: float | None
+    front: bool
+    priority: int
+    targets: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A workflow of which at least one output can run, and what is wrong with the rest."""
+
+    request: Request
+    graph: Graph
+    node_errors: Mapping[str, object]
+
+    def submission(self, number: int | float) -> Submission:
+        """The job, with its place in the queue."""
+        request = self.request
+        extra = dict(request.extra)
+        if request.client_id is not None:
+            extra["client_id"] = request.client_id
+        return Submission(
+            id=request.id,
+            number=number,
+            prompt=request.prompt,
+            extra=json.dumps(extra, allow_nan=False),
+            targets=self.graph.targets,
+            client_id=request.client_id,
+            priority=request.priority,
+            types=frozenset(node.spec.type for node in self.graph.nodes.values()),
+        )
+
+
+def read(body: bytes) -> Request:
+    """Take a body apart. Raises Refused."""
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Refused(400, "invalid_json", f"not valid UTF-8: {error.reason} at byte {error.start}") from None
+    value = loads(text)
+    if not isinstance(value, dict) or value.get("prompt") is None:
+        raise Refused(400, "no_prompt", "", refusal("no_prompt", "No prompt provided", "No prompt provided"))
+    extra = value.get("extra_data") or {}
+    if not isinstance(extra, dict):
+        raise bad_request("extra_data: expected an object")
+    client_id = value.get("client_id", extra.get("client_id"))
+    return Request(
+        prompt=_member(text, "prompt"),
+        id=_id(value.get("prompt_id"), "prompt_id") or str(uuid.uuid4()),
+        client_id=_id(client_id, "client_id"),
+        extra=extra,
+        number=_number(value.get("number")),
+        front=value.get("front") is True,
+        priority=_priority(value.get("priority", extra.get("priority", 0))),
+        targets=_targets(value.get("partial_execution_targets")),
+    )
+
+
+def check(request: Request, registry: Registry, folders: Folders, most_nodes: int, redact: Redactor) -> Checked:
+    """Build the workflow. Raises Refused with all that is wrong, if nothing of it can run."""
+    try:
+        document = parse(request.prompt)
+    except GraphErrors as errors:
+        raise _refused(top_error(errors.problems, redact), {}) from None
+    if len(document.nodes) > most_nodes:
+        raise Refused(
+            400, "too_many_nodes", f"the workflow has {len(document.nodes)} nodes, at most {most_nodes} may be"
+        )
+    graph = build(document, registry, folders, request.targets)
+    node_errors = NodeErrors(document, registry, folders, redact).write(graph.errors, graph.blocked)
+    if not graph.targets or _is_refused_whole(document, graph):
+        everything = NodeErrors(document, registry, folders, redact).write(graph.problems, graph.blocked)
+        unknown = [problem for problem in graph.problems if problem.code in _WHOLE_PROMPT]
+        nothing = [] if graph.errors else [GraphError("prompt_no_outputs", "nothing to do")]
+        top = top_error(unknown or graph.errors or nothing, redact)
+        raise _refused(top, everything if unknown else node_errors)
+    return Checked(request, graph, node_errors)
+
+
+def _is_refused_whole(document: Document, graph: Graph) -> bool:
+    return any(problem.code in _WHOLE_PROMPT and problem.node_id in document.nodes for problem in graph.problems)
+
+
+def _refused(top: Mapping[str, object], node_errors: Mapping[str, object]) -> Refused:
+    return Refused(400, str(top["type"]), str(top["message"]), {"error": top, "node_errors": node_errors})
+
+
+def _member(text: str, wanted: str) -> str:
+    """The JSON of one member of an object, exactly as it is written; of several of that name the last."""
+    decode = json.JSONDecoder().raw_decode
+    found = ""
+    place = _SPACE.match(text).end() + 1  # type: ignore[union-attr]
+    while True:
+        place = _SPACE.match(text, place).end()  # type: ignore[union-attr]
+        key, place = decode(text, place)
+        place = _SPACE.match(text, place).end() + 1  # type: ignore[union-attr]
+        place = start = _SPACE.match(text, place).end()  # type: ignore[union-attr]
+        _, place = decode(text, place)
+        if key == wanted:
+            found = text[start:place]
+        place = _SPACE.match(text, place).end()  # type: ignore[union-attr]
+        if text[place] == "}":
+            return found
+        place += 1
+
+
+def _id(value: object, name: str) -> str | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or len(value) > ID_LENGTH or not is_text(value) or not value.isprintable():
+        raise bad_request(f"{name}: expected a text of at most {ID_LENGTH} printable characters")
+    return value
+
+
+def _number(value: object) -> float | None:
+    if value is None:
+        return None
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise bad_request("number: expected a number")
+    return number
+
+
+def _priority(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value not in PRIORITIES:
+        raise bad_request(f"priority: expected a whole number from {PRIORITIES[0]} to {PRIORITIES[-1]}")
+    return value
+
+
+def _targets(value: object) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(item, str | int) for item in value):
+        raise bad_request("partial_execution_targets: expected a list of node ids")
+    return tuple(dict.fromkeys(str(item) for item in value))

@@ -1,0 +1,202 @@
+"""What a run has told so far: the messages of its clients, and its entry in the history."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from graph.document import NodeId
+from graph.errors import GraphErrors, NodeError, brief
+from graph.events import (
+    Event,
+    NodeFinished,
+    NodesCached,
+    NodeStarted,
+    Progress,
+    RunFailed,
+    RunFinished,
+    RunInterrupted,
+    RunStarted,
+)
+from server.job import Outcome, State
+from server.redact import Redactor
+
+Data: TypeAlias = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One text frame: `{"type", "data"}`. `lasting` ones are sent again to a client that was away."""
+
+    type: str
+    data: Data
+    lasting: bool = True
+
+    def text(self) -> str:
+        """The frame."""
+        return json.dumps({"type": self.type, "data": self.data})
+
+
+@dataclass(slots=True)
+class NodeProgress:
+    """How far one node is."""
+
+    value: float = 0.0
+    max: float = 1.0
+    state: str = "running"
+    seconds: float | None = None
+    cached: bool = False
+
+
+@dataclass(slots=True)
+class Transcript:
+    """Turns one run's events into messages, in order, and remembers what the history needs.
+
+    `closing` is the last message of the run; it waits until the outcome is stored.
+    """
+
+    id: str
+    types: Mapping[NodeId, str]
+    redact: Redactor
+    nodes: dict[NodeId, NodeProgress] = field(default_factory=dict)
+    outputs: dict[NodeId, object] = field(default_factory=dict)
+    messages: list[tuple[str, Data]] = field(default_factory=list)
+    cached: tuple[NodeId, ...] = ()
+    executed: list[NodeId] = field(default_factory=list)
+    closing: Message | None = None
+    state: State = State.RUNNING
+    error: Data | None = None
+    _fragments: dict[NodeId, str] = field(default_factory=dict)
+
+    def apply(self, event: Event, when: float) -> Iterator[Message | NodeId]:
+        """The messages for `event`, told at `when`; a node id stands where that node's progress_state belongs."""
+        match event:
+            case RunStarted():
+                yield self._noted("execution_start", {"prompt_id": self.id, "timestamp": int(when * 1000)})
+            case NodesCached(nodes=cached):
+                self.cached = cached
+                data = {"nodes": list(cached), "prompt_id": self.id, "timestamp": int(when * 1000)}
+                yield self._noted("execution_cached", data)
+            case NodeStarted(node_id=node_id):
+                self._move(node_id, NodeProgress())
+                yield node_id
+                yield Message("executing", {"node": node_id, "display_node": node_id, "prompt_id": self.id})
+            case Progress(node_id=node_id, done=done, total=total):
+                self._move(node_id, NodeProgress(done, total))
+                yield node_id
+                data = {"value": done, "max": total, "prompt_id": self.id, "node": node_id}
+                yield Message("progress", data, lasting=False)
+            case NodeFinished():
+                yield from self._finished(event)
+            case RunFailed(error=error):
+                self._stop(error.node_id)
+                yield error.node_id
+                self.fail(error, when)
+            case RunInterrupted(node_id=node_id):
+                data = {"prompt_id": self.id, "node_id": node_id or None, "node_type": self.types.get(node_id)}
+                self._close(State.CANCELLED, "execution_interrupted", data | {"executed": list(self.executed)}, when)
+            case RunFinished():
+                self._close(State.COMPLETED, "execution_success", {"prompt_id": self.id}, when)
+
+    def fail(self, error: NodeError | GraphErrors, when: float) -> None:
+        """The run ends with a failure."""
+        data: dict[str, object] = {"prompt_id": self.id, "executed": list(self.executed), "traceback": []}
+        match error:
+            case NodeError():
+                inputs = {name: [self.redact(text)] for name, text in error.inputs.items()}
+                data |= {"node_id": error.node_id, "node_type": error.node_type, "current_inputs": inputs}
+                data |= {"current_outputs": [], "exception_message": self.redact(error.message)}
+                kind = type(error.__cause__) if error.__cause__ is not None else NodeError
+                data |= {"exception_type": _qualified(kind), "input_name": error.input_name}
+                self._stop(error.node_id)
+            case GraphErrors(problems=problems):
+                first = problems[0].node_id if problems else ""
+                data |= {"node_id": first, "node_type": self.types.get(first, ""), "current_inputs": {}}
+                data |= {"current_outputs": [], "exception_message": self.redact(str(error))}
+                data |= {"exception_type": "GraphErrors"}
+        self._close(State.FAILED, "execution_error", data, when)
+        self.error = self.closing.data if self.closing else None
+
+    def progress_state(self, only: set[NodeId] | None = None) -> str:
+        """The frame that shows all nodes touched so far, or `only` some as a delta."""
+        parts = self._fragments.values() if only is None else (self._fragments[node_id] for node_id in only)
+        delta = "" if only is None else '"delta": true, '
+        joined = ", ".join(parts)
+        return f'{{"type": "progress_state", "data": {{"prompt_id": {json.dumps(self.id)}, {delta}"nodes": {{{joined}}}}}}}'
+
+    def outcome(self) -> Outcome:
+        """What the history keeps."""
+        meta = {
+            node_id: {"node_id": node_id, "display_node": node_id, "parent_node": None, "real_node_id": node_id}
+            for node_id in self.outputs
+        }
+        return Outcome(
+            state=self.state,
+            outputs=json.dumps(self.outputs),
+            messages=json.dumps(self.messages),
+            meta=json.dumps(meta),
+            nodes=json.dumps(self.timings()),
+            error=None if self.error is None else json.dumps(self.error),
+        )
+
+    def timings(self) -> dict[NodeId, dict[str, object]]:
+        """Seconds and cached marks by node."""
+        timings: dict[NodeId, dict[str, object]] = {node_id: {"cached": True} for node_id in self.cached}
+        for node_id, progress in self.nodes.items():
+            timings[node_id] = {"cached": progress.cached, "state": progress.state, "seconds": progress.seconds}
+        return timings
+
+    def _finished(self, event: NodeFinished) -> Iterator[Message | NodeId]:
+        node_id = event.node_id
+        if event.ui:
+            shown = self.outputs[node_id] = plain(event.ui)
+            data = {"node": node_id, "display_node": node_id, "output": shown, "prompt_id": self.id}
+            yield Message("executed", data)
+        if not event.cached:
+            self.executed.append(node_id)
+        before = self.nodes.get(node_id, NodeProgress())
+        self._move(node_id, NodeProgress(before.max, before.max, "finished", event.seconds, event.cached))
+        yield node_id
+
+    def _stop(self, node_id: NodeId) -> None:
+        before = self.nodes.get(node_id, NodeProgress())
+        self._move(node_id, NodeProgress(before.value, before.max, "error"))
+
+    def _move(self, node_id: NodeId, progress: NodeProgress) -> None:
+        self.nodes[node_id] = progress
+        name = json.dumps(node_id)
+        self._fragments[node_id] = (
+            f'{name}: {{"value": {json.dumps(progress.value)}, "max": {json.dumps(progress.max)}, "state": '
+            f'"{progress.state}", "node_id": {name}, "prompt_id": {json.dumps(self.id)}, "display_node_id": {name}, '
+            f'"parent_node_id": null, "real_node_id": {name}}}'
+        )
+
+    def _close(self, state: State, type_: str, data: Data, when: float) -> None:
+        self.state = state
+        self.closing = self._noted(type_, {**data, "timestamp": int(when * 1000)})
+
+    def _noted(self, type_: str, data: Data) -> Message:
+        self.messages.append((type_, data))
+        return Message(type_, data)
+
+
+def plain(value: object) -> object:
+    """`value` as JSON can carry it: what a node shows may hold anything."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case Mapping():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case _:
+            return brief(value)
+
+
+def _qualified(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,120 @@
+"""Fast nodes that stand in for the real ones: numbers instead of latents."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from PIL import Image
+
+from graph.cache import Cache
+from graph.context import Context
+from graph.errors import InputError
+from graph.execute import Executor
+from graph.files import FileRef, Folders
+from graph.result import Outputs
+from graph.sockets import Choice, File, Float, Int, Text
+from graph.spec import NodeSpec, Registry, node
+from server.backend import Device, Engine
+
+
+@dataclass(frozen=True)
+class Part:
+    """A value of its own type."""
+
+    name: str
+    socket = "PART"
+
+
+def specs(folders: Folders) -> list[NodeSpec]:
+    """The stub node types."""
+
+    @node("Value", category="stub")
+    def value(ctx: Context[Any], *, value: Annotated[int, Int(0, 100_000)] = 1) -> int:
+        """A number."""
+        return value
+
+    @node("Load", category="stub")
+    def load(ctx: Context[Any], *, name: Annotated[FileRef, File("checkpoints")]) -> Part:
+        """A part, from a file."""
+        return Part(name.name)
+
+    @node("Add", category="stub")
+    def add(ctx: Context[Any], *, a: int, b: Annotated[int, Int(0, 1000)] = 1) -> int:
+        """The sum."""
+        return a + b
+
+    @node("Steps", category="stub")
+    def steps(
+        ctx: Context[Any],
+        *,
+        value: int,
+        seed: Annotated[int, Int(0, 2**64 - 1)] = 0,
+        steps: Annotated[int, Int(1, 10_000)] = 3,
+        cfg: Annotated[float, Float(0.0, 100.0)] = 7.5,
+        kind: Annotated[str, Choice(["euler", "heun"])] = "euler",
+        seconds: Annotated[float, Float(0.0, 10.0)] = 0.0,
+    ) -> int:
+        """Counts, and shows what it does."""
+        for step in range(steps):
+            time.sleep(seconds)
+            ctx.progress(step + 1, steps, preview=lambda: Image.new("RGB", (8, 8), (step % 256, 0, 0)))
+        return value + seed
+
+    @node("Fail", category="stub")
+    def fail(ctx: Context[Any], *, value: int, how: Annotated[str, Choice(["raise", "blame"])] = "raise") -> int:
+        """Fails, with a path in its words."""
+        if how == "blame":
+            raise InputError("value", f"cannot use {folders.output_dir}/secret")
+        raise OSError(2, "No such file", str(Path(__file__).resolve()))
+
+    @node("Die", category="stub")
+    def die(ctx: Context[Any], *, value: int) -> int:
+        """Takes the process with it."""
+        os._exit(9)
+
+    @node("Save", category="stub", terminal=True, lane="io")
+    def save(ctx: Context[Any], *, value: int, prefix: Annotated[str, Text()] = "out") -> Outputs:
+        """Writes a picture whose name tells its value."""
+        buffer = io.BytesIO()
+        Image.new("RGB", (16, 16), (value % 256, 0, 0)).save(buffer, format="PNG")
+        name = f"{prefix}_{value}_{uuid.uuid4().hex[:6]}.png"
+        part = folders.output_dir / f".{name}.part"
+        part.write_bytes(buffer.getvalue())
+        part.rename(folders.output_dir / name)
+        return Outputs(ui={"images": [{"filename": name, "subfolder": "", "type": "output"}]})
+
+    @node("Sink", category="stub", terminal=True)
+    def sink(ctx: Context[Any], *, part: Part) -> Outputs:
+        """Takes a part."""
+        return Outputs()
+
+    return [value, load, add, steps, fail, die, save, sink]
+
+
+def factory(folders: Folders, wait: Callable[[], object] | None = None) -> Callable[[], Engine]:
+    """What builds an engine over the stub nodes; `wait` stands in for a slow import."""
+
+    def build() -> Engine:
+        if wait is not None:
+            wait()
+        registry = Registry(specs(folders))
+        cache = Cache(2**26, lambda value: 8)
+        executor = Executor(None, registry, folders, cache)
+
+        def devices() -> Sequence[Device]:
+            return [Device("stub", "cpu", None, 1, 1, 1, 1)]
+
+        def free(unload_models: bool, free_memory: bool) -> None:
+            if free_memory:
+                cache.clear()
+
+        return Engine(executor, registry, {"torch": "none"}, devices, free, lambda: {"results": cache.used_bytes})
+
+    return build
