@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from graph.build import Rule
     from graph.execute import Executor
     from graph.files import Folders
     from graph.spec import Registry
@@ -50,6 +52,11 @@ def parser() -> argparse.ArgumentParser:
     )
     device.add_argument("--cpu", dest="device", action="store_const", const="cpu", help="the same as --device cpu")
     machine.add_argument("--force-fp32", action="store_true", help="keep all weights in 32 bits")
+    machine.add_argument(
+        "--require-safety",
+        action="store_true",
+        help="refuse workflows that show or save a picture which does not come straight from a SafetyCheck",
+    )
 
     root = argparse.ArgumentParser(
         prog="main.py", description="Darkroom runs graphs of typed nodes that turn text into pictures."
@@ -97,10 +104,12 @@ def main(arguments: list[str] | None = None) -> int:
     registry = open_registry()
     if options.command == "nodes":
         return commands.nodes(registry, folders, as_json=options.json)
+    rules = open_rules(options)
     return commands.run(
-        lambda: open_executor(options, registry, folders),
+        lambda: open_executor(options, registry, folders, rules),
         registry,
         folders,
+        rules,
         lambda: commands.read_workflow(options.workflow, options.changes, options.seed, registry),
         as_json=options.json,
     )
@@ -131,7 +140,16 @@ def open_registry() -> Registry:
     return builtin()
 
 
-def open_executor(options: argparse.Namespace, registry: Registry, folders: Folders) -> Executor[Services]:
+def open_rules(options: argparse.Namespace) -> Sequence[Rule]:
+    """What every graph has to obey, whichever door it comes through."""
+    from nodes.safety import require_safety
+
+    return [require_safety] if options.require_safety else []
+
+
+def open_executor(
+    options: argparse.Namespace, registry: Registry, folders: Folders, rules: Sequence[Rule] = ()
+) -> Executor[Services]:
     """The engine with everything it works with."""
     import torch
 
@@ -152,6 +170,7 @@ def open_executor(options: argparse.Namespace, registry: Registry, folders: Fold
         cache,
         scope=torch.inference_mode,
         salt=f"{torch.__version__} {device} {precision}",
+        rules=rules,
     )
 
 

@@ -1,4 +1,4 @@
-"""Stable Diffusion v1 weight files -> networks.
+"""Stable Diffusion v1 weight files, and its safety checker's -> networks.
 
 The networks' attribute names are the files' key names: a component's tensors are found by a prefix, its
 architecture is read from their shapes, and no table of names is needed.
@@ -16,14 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from models.clip import TextModel
-from models.config import Shapes, clip_config, unet_config, vae_config
+from models.config import Shapes, clip_config, safety_config, unet_config, vae_config
 from models.families import foreign_family, unlike_family
+from models.safety import SafetyChecker, published_name
 from models.unet import UNet
 from models.vae import AutoencoderKL
 from models.weights import CheckpointError as CheckpointError
 from models.weights import TensorFile, TensorInfo, read_table, read_tensors
 
-Part = Literal["model", "clip", "vae"]
+Part = Literal["model", "clip", "vae", "safety"]
 
 
 class _Layout(NamedTuple):
@@ -34,6 +35,7 @@ class _Layout(NamedTuple):
     prefixes: tuple[str, ...]  # most specific first; "" is a file that holds this component alone
     root: str  # a name that tells this component from all others
     build: Callable[[Shapes], nn.Module]
+    own_name: Callable[[str], str] = str  # from a file's name without its prefix, where files differ in more than that
 
 
 _LAYOUTS: tuple[tuple[Part, _Layout], ...] = (
@@ -72,6 +74,17 @@ _LAYOUTS: tuple[tuple[Part, _Layout], ...] = (
             build=lambda shapes: AutoencoderKL(vae_config(shapes)),
         ),
     ),
+    (
+        "safety",
+        _Layout(
+            title="safety checker",
+            own="",
+            prefixes=("",),
+            root="concept_embeds",
+            build=lambda shapes: SafetyChecker(safety_config(shapes)),
+            own_name=published_name,
+        ),
+    ),
 )
 
 
@@ -93,7 +106,7 @@ class Weights:
         return self.file.tensors
 
     def parts(self) -> frozenset[Part]:
-        """Which of the three components the file holds."""
+        """Which of the components the file holds."""
         return frozenset(self.prefixes)
 
 
@@ -111,14 +124,16 @@ def read_header(path: Path) -> Weights:
     }
     if not prefixes:
         kind = unlike_family(names) or f"not a Stable Diffusion checkpoint (it holds {_some(names) or 'nothing'})"
-        raise CheckpointError(f"{path.name} is {kind}; expected a U-Net, VAE or text encoder of Stable Diffusion v1")
+        raise CheckpointError(
+            f"{path.name} is {kind}; expected a U-Net, VAE, text encoder or safety checker of Stable Diffusion v1"
+        )
     return Weights(file, prefixes)
 
 
 def load_part(
     weights: Weights, part: Part, *, dtype: torch.dtype | None, device: torch.device, ema: bool = False
 ) -> nn.Module:
-    """Build one network (UNet, TextModel or AutoencoderKL) and give it the file's weights, without gradients.
+    """Build one network, such as a UNet or a SafetyChecker, and give it the file's weights, without gradients.
 
     dtype: None as stored (float32 where a file mixes several). On the CPU weights that are stored as wanted are
     mapped, not copied. ema: the running average that training kept of the U-Net, where the file has one. Reads
@@ -148,14 +163,14 @@ def load_part(
     for source, tensor in read_tensors(weights.file, owns, dtype=dtype, device=device):
         state[owns[source]] = tensor.reshape(wanted[owns[source]])
     module.load_state_dict(state, assign=True)
-    return module
+    return module.to(device)  # what it did not load but made for itself
 
 
 def _build(weights: Weights, part: Part, layout: _Layout) -> tuple[nn.Module, dict[str, str]]:
     """The network without weights (on the meta device), and the file's name for each of its tensors."""
     prefix, file = weights.prefixes[part], weights.path.name
     found = {
-        layout.own + key.removeprefix(prefix): key
+        layout.own_name(layout.own + key.removeprefix(prefix)): key
         for key in weights.tensors
         if key.startswith(prefix) and not key.endswith("position_ids")
     }

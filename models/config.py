@@ -1,12 +1,13 @@
-"""The shapes of Stable Diffusion's three networks, read from the weights themselves.
+"""The shapes of Stable Diffusion's networks, read from the weights themselves.
 
 A single-file checkpoint carries no configuration, so there is none here to disagree with it: every field is
 read from the keys and shapes of the tensors (as OpenAI's CLIP does). Two numbers no shape tells are rules of
-the family: SD v1 U-Nets have 8 attention heads, and CLIP text towers have one head for every 64 channels.
+the family: SD v1 U-Nets have 8 attention heads, and CLIP towers have one head for every 64 channels.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,6 +64,30 @@ class ClipConfig:
         return max(1, self.width // 64)
 
 
+@dataclass(frozen=True)
+class SafetyConfig:
+    """The safety checker: a CLIP vision tower and the directions it looks for. The defaults are CompVis's."""
+
+    width: int = 1024
+    layers: int = 24
+    intermediate: int = 4096
+    patch: int = 14  # pixels a side
+    grid: int = 16  # patches a side
+    projection: int = 768
+    concepts: int = 17
+    special_care: int = 3
+
+    @property
+    def heads(self) -> int:
+        """Attention heads; CLIP gives each 64 channels."""
+        return max(1, self.width // 64)
+
+    @property
+    def image_size(self) -> int:
+        """Pixels a side of what the tower sees."""
+        return self.patch * self.grid
+
+
 def unet_config(shapes: Shapes) -> UNetConfig:
     """Read a U-Net's shape. Raises KeyError, naming the tensor, when one that must be there is missing."""
     model_channels, in_channels = shapes["input_blocks.0.0.weight"][:2]
@@ -115,6 +140,33 @@ def clip_config(shapes: Shapes) -> ClipConfig:
         intermediate=shapes["text_model.encoder.layers.0.mlp.fc1.weight"][0],
         vocab=vocab,
         positions=shapes["text_model.embeddings.position_embedding.weight"][0],
+    )
+
+
+def safety_config(shapes: Shapes) -> SafetyConfig:
+    """Read a safety checker's shape. Raises KeyError, naming the tensor, when one that must be there is missing, and
+    ValueError when it could find nothing.
+    """
+    tower = "vision_model.vision_model"
+    width, channels, patch, _ = shapes[f"{tower}.embeddings.patch_embedding.weight"]
+    positions = shapes[f"{tower}.embeddings.position_embedding.weight"][0]
+    grid = math.isqrt(positions - 1)
+    concepts, projection = shapes["concept_embeds"]
+    if channels != 3 or grid**2 + 1 != positions or min(width, patch, grid) < 1:
+        raise ValueError("a vision tower that does not look at square pictures in colour")
+    if width > 64 and width % 64:
+        raise ValueError(f"a vision tower of width {width}, which is no multiple of 64")
+    if not concepts:
+        raise ValueError("no concept to look for")
+    return SafetyConfig(
+        width=width,
+        layers=_count(shapes, rf"{tower}\.encoder\.layers\.(\d+)\."),
+        intermediate=shapes[f"{tower}.encoder.layers.0.mlp.fc1.weight"][0],
+        patch=patch,
+        grid=grid,
+        projection=projection,
+        concepts=concepts,
+        special_care=shapes["special_care_embeds"][0],
     )
 
 

@@ -29,10 +29,11 @@ class Precision:
     model: torch.dtype = torch.float32
     clip: torch.dtype = torch.float32
     vae: torch.dtype = torch.float32
+    safety: torch.dtype = torch.float32  # everywhere: its verdicts hang on thousandths
 
     def of(self, part: Part) -> torch.dtype:
         """The dtype of one part."""
-        return {"model": self.model, "clip": self.clip, "vae": self.vae}[part]
+        return {"model": self.model, "clip": self.clip, "vae": self.vae, "safety": self.safety}[part]
 
 
 def choose_device(name: str | None = None) -> torch.device:

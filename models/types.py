@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from models.checkpoint import Part, Weights
 from models.clip import TextModel
+from models.safety import SafetyChecker
 from models.unet import UNet
 from models.vae import AutoencoderKL
 
@@ -93,6 +94,14 @@ class Vae(ModelHandle[AutoencoderKL]):
 
     socket: ClassVar[str] = "VAE"
     part: ClassVar[Part] = "vae"
+
+
+@dataclass(frozen=True)
+class SafetyModel(ModelHandle[SafetyChecker]):
+    """A checker of finished pictures."""
+
+    socket: ClassVar[str] = "SAFETY_MODEL"
+    part: ClassVar[Part] = "safety"
 
 
 def nbytes(value: object) -> int:

@@ -22,6 +22,8 @@ from graph.result import Outputs
 from graph.sockets import File, Text
 from graph.spec import Tip, node
 from models.types import Image, Latent, Mask
+from models.weights import CheckpointError
+from nodes.latent_files import SAMPLES, UNSCALED, read_latent
 from nodes.output_files import expand, write_numbered
 from nodes.pictures import read_picture, to_pil
 from nodes.services import Context
@@ -73,6 +75,22 @@ def preview_image(ctx: Context, *, images: Annotated[Image, Tip("The pictures to
     return _save(ctx, images, prefix, ctx.services.folders.temp_dir, "temp", compress_level=1)
 
 
+@node("LoadLatent", category="_for_testing", lane="io")
+def load_latent(
+    ctx: Context,
+    *,
+    latent: Annotated[
+        FileRef,
+        File("input", suffixes=(".latent",), annotated=True, tooltip="A .latent file of the input directory."),
+    ],
+) -> Annotated[Latent, Tip("The latents.")]:
+    """Read latents that SaveLatent wrote."""
+    try:
+        return Latent(read_latent(latent.path))
+    except CheckpointError as error:
+        raise InputError("latent", str(error)) from error
+
+
 @node("SaveLatent", category="_for_testing", terminal=True, lane="io", hidden=EMBEDDED)
 def save_latent(
     ctx: Context,
@@ -81,7 +99,7 @@ def save_latent(
     filename_prefix: Annotated[str, Text(tooltip="How the name begins. May hold folders.")] = "latents/ComfyUI",
 ) -> Outputs:
     """Save latents as a file in the output directory, with the workflow that made them."""
-    tensors = {"latent_tensor": samples.samples.contiguous(), "latent_format_version_0": torch.tensor([])}
+    tensors = {SAMPLES: samples.samples.contiguous(), UNSCALED: torch.tensor([])}
     metadata = dict(_embedded(ctx))
     place = expand(filename_prefix, ctx.services.folders.output_dir, {})
     name = write_numbered(place, ".latent", lambda path: save_file(tensors, path, metadata))

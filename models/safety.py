@@ -1,0 +1,134 @@
+"""The safety checker that was published with Stable Diffusion v1: does a picture look like something it knows?
+
+A CLIP vision tower turns the picture into a vector, whose cosine with each of 17 unnamed concepts is held against
+that concept's threshold. Three further concepts ask for special care: the first that is found lowers all later
+thresholds by 0.01. Rando et al. 2022 (arXiv:2210.04610) took it apart; the published weights are
+CompVis/stable-diffusion-safety-checker. Its weaknesses come with it: it sees only the square middle of a picture,
+at 224 x 224 pixels, and knows sexual content only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import PIL.Image
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.config import SafetyConfig
+from models.weights import CheckpointError
+
+SPECIAL_CARE = 0.01
+"""What is added to all scores that come after one special-care concept was found."""
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the checker thinks of one picture: per concept the cosine beyond its threshold, in thousandths."""
+
+    concepts: tuple[float, ...]
+    special_care: tuple[float, ...]
+
+    @property
+    def flagged(self) -> bool:
+        """Whether any concept was found. Special-care concepts alone do not count."""
+        return any(score > 0 for score in self.concepts)
+
+
+class SafetyChecker(nn.Module):
+    """Pictures -> verdicts. Attribute names are the published file's."""
+
+    def __init__(self, config: SafetyConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vision_model = nn.ModuleDict({"vision_model": _vision_tower(config)})
+        self.visual_projection = nn.Linear(config.width, config.projection, bias=False)
+        self.concept_embeds = nn.Parameter(torch.empty(config.concepts, config.projection))
+        self.concept_embeds_weights = nn.Parameter(torch.empty(config.concepts))
+        self.special_care_embeds = nn.Parameter(torch.empty(config.special_care, config.projection))
+        self.special_care_embeds_weights = nn.Parameter(torch.empty(config.special_care))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [B, 3, S, S] from `clip_input` -> [B, D], not normalized."""
+        return self.visual_projection(self.vision_model["vision_model"](x).pooler_output)
+
+    def check(self, picture: Tensor) -> Verdict:
+        """Judge one picture, [H, W, 3] in 0..1, which stays as it is. Raises CheckpointError on scores that are no numbers."""
+        x = clip_input(picture, self.config.image_size)[None].to(self.visual_projection.weight)
+        vector = F.normalize(self(x))
+        care = _scores(vector, self.special_care_embeds, self.special_care_embeds_weights)
+        scores = _scores(vector, self.concept_embeds, self.concept_embeds_weights)
+        if not (care.isfinite().all() and scores.isfinite().all()):
+            raise CheckpointError("the safety checker's weights are damaged: its scores are no numbers")
+        return judge(scores, care)
+
+
+def judge(concepts: Tensor, special_care: Tensor) -> Verdict:
+    """The verdict on cosines less thresholds, both [N] float32. Scores count once rounded to thousandths."""
+    added = 0.0
+    care = []
+    for score in special_care:
+        care.append(_thousandths(score + added))
+        if care[-1] > 0:
+            added = SPECIAL_CARE
+    return Verdict(tuple(_thousandths(score + added) for score in concepts), tuple(care))
+
+
+def clip_input(picture: Tensor, size: int) -> Tensor:
+    """A picture [H, W, 3] in 0..1 as CLIP wants it: [3, size, size] float32, its middle, normalized by channel.
+
+    Rounded to 8 bits and resized by PIL, as transformers' CLIPImageProcessor does without torchvision, bit for bit.
+    """
+    pixels = (picture.detach().cpu().float().nan_to_num(0.0).clamp(0, 1) * 255).round().to(torch.uint8)
+    image = PIL.Image.fromarray(pixels.numpy())
+    short = min(image.size)
+    width, height = (int(size * side / short) for side in image.size)
+    left, top = (width - size) // 2, (height - size) // 2
+    seen = image.resize((width, height), PIL.Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
+    values = (np.asarray(seen).astype(np.float64) * (1 / 255)).astype(np.float32)
+    normalized = (values - np.array(CLIP_MEAN, np.float32)) / np.array(CLIP_STD, np.float32)
+    return torch.from_numpy(normalized).movedim(-1, 0).contiguous()
+
+
+def published_name(name: str) -> str:
+    """The published file's name of a tensor. Files that diffusers writes with transformers 5 leave one level out."""
+    inner = name.removeprefix("vision_model.")
+    return name if inner == name or inner.startswith("vision_model.") else f"vision_model.{name}"
+
+
+def _scores(vector: Tensor, concepts: Tensor, thresholds: Tensor) -> Tensor:
+    """[N] float32 on the CPU: the cosine of a unit vector [1, D] with each concept, less the concept's threshold."""
+    cosines = vector @ F.normalize(concepts).T
+    return cosines[0].cpu().float() - thresholds.cpu().float()
+
+
+def _thousandths(score: Tensor) -> float:
+    """Rounded in float32, where the published checker rounds: at the edge that decides."""
+    return round(score.round(decimals=3).item(), 3)
+
+
+def _vision_tower(config: SafetyConfig) -> nn.Module:
+    """CLIP's vision transformer, from the class embedding to the pooled output (arXiv:2103.00020)."""
+    with torch.device("cpu"):  # what libraries make when imported is not for the meta device, where networks are built
+        from transformers import CLIPVisionConfig, CLIPVisionModel  # takes seconds
+    model = CLIPVisionModel(
+        CLIPVisionConfig(
+            hidden_size=config.width,
+            intermediate_size=config.intermediate,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            image_size=config.image_size,
+            patch_size=config.patch,
+            hidden_act="quick_gelu",
+            layer_norm_eps=1e-5,
+        )
+    )
+    tower: nn.Module = getattr(model, "vision_model", model)  # older transformers wrap it once more
+    positions = torch.arange(config.grid**2 + 1, device="cpu")[None]
+    tower.get_submodule("embeddings").register_buffer("position_ids", positions, persistent=False)
+    return tower
