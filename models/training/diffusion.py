@@ -1,0 +1,106 @@
+"""Training the U-Net together with the text encoder, on cached latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from models.clip import TextModel
+from models.config import ClipConfig, UNetConfig
+from models.schedules import NoiseLevels
+from models.training.loop import SHARDS, Loss, Pace, Schedule, Training, stream
+from models.training.words import END, LENGTH, START, UNKNOWN
+from models.unet import UNet
+
+NO_CAPTION = 0.1  # share of captions dropped, which is what guidance needs
+STRANGE_WORD = 0.15  # share of captions given one word that means nothing, as people's prompts have
+SNR_LIMIT = 5.0  # the loss of nearly clean latents is weighed down to that of this signal-to-noise ratio
+
+
+class TextToNoise(nn.Module):
+    """The U-Net and the text encoder that it reads."""
+
+    def __init__(self, unet: UNetConfig, text: ClipConfig) -> None:
+        super().__init__()
+        self.unet = UNet(unet)
+        self.text = TextModel(text)
+        nn.init.normal_(self.text.text_model.embeddings.token_embedding.weight, std=0.3)
+        nn.init.normal_(self.text.text_model.embeddings.position_embedding.weight, std=0.1)
+        for layer in _last_of_branches(self.unet):
+            nn.init.zeros_(layer.weight)
+
+    def forward(self, x: Tensor, t: Tensor, rows: Tensor) -> Tensor:
+        """x: [B, 4, h, w], t: [B], rows: [B, 77] of the compact vocabulary -> the noise in x, [B, 4, h, w]."""
+        eps: Tensor = self.unet(x, t, self.text(rows))
+        return eps
+
+
+def _last_of_branches(unet: UNet) -> Iterator[nn.Conv2d]:
+    """The convolutions that end a residual branch, and the last of all: from zero, each block begins as identity."""
+    for name, layer in unet.named_modules():
+        if isinstance(layer, nn.Conv2d) and (name.endswith(("out_layers.3", "proj_out")) or name == "out.2"):
+            yield layer
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Latents of unit deviation [N, 4, h, w] and the rows of their captions [N, 77] uint8."""
+
+    latents: Tensor
+    rows: Tensor
+
+
+def train_unet(
+    network: TextToNoise, pairs: Pairs, schedule: Schedule, pace: Pace, seed: int, folder: Path,
+    review: Callable[[Training], None] = lambda training: None,
+) -> Training:  # fmt: skip
+    """Train, or go on training, the U-Net and the text encoder; `review` is called after each save."""
+    training = Training(network, schedule, folder / "unet.pt")
+    training.resume()
+    with sdpa_kernel(SDPBackend.MATH):  # for heads this narrow twice as fast as the CPU's fused attention
+        training.run(noise_loss(network, pairs, schedule.batch, seed), pace, lambda: review(training))
+    return training
+
+
+def noise_loss(network: TextToNoise, pairs: Pairs, batch: int, seed: int) -> Loss:
+    """The squared error of the predicted noise (Ho et al. 2020, equation 14), weighed by min-SNR (arXiv:2303.09556)."""
+    sigmas = NoiseLevels().sigmas
+    count = batch // SHARDS
+
+    def loss(step: int, shard: int) -> Tensor:
+        generator = stream(seed, step, shard)
+        picked = (step * batch + shard * count + torch.arange(count)) % len(pairs.latents)
+        z = pairs.latents[picked].float()
+        rows = disturbed(pairs.rows[picked].long(), generator)
+        # One time step from each of `count` equal intervals: the batch's loss varies less than with free draws.
+        t = ((torch.arange(count) + torch.rand(count, generator=generator)) / count * len(sigmas)).long()
+        t = t.clamp(max=len(sigmas) - 1)[torch.randperm(count, generator=generator)]
+        sigma = sigmas[t][:, None, None, None]
+        noise = torch.randn(z.shape, generator=generator)
+        x = (z + sigma * noise) / (sigma.square() + 1).sqrt()
+        with torch.autocast("cpu", torch.bfloat16):
+            eps = network(x, t, rows).float()
+        weight = (SNR_LIMIT * sigma.square()).clamp(max=1).flatten()
+        return (weight * (eps - noise).square().mean((1, 2, 3))).mean()
+
+    return loss
+
+
+def disturbed(rows: Tensor, generator: torch.Generator) -> Tensor:
+    """Captions with some dropped and a meaningless word put into others. rows: [B, 77] -> [B, 77]."""
+    count = len(rows)
+    place = torch.arange(LENGTH)
+    words = (rows > UNKNOWN).sum(1)
+    at = 1 + (torch.rand(count, generator=generator) * (words + 1)).long()[:, None]
+    longer = rows.gather(1, place - (place > at).long())
+    longer = torch.where(place == at, UNKNOWN, longer)
+    empty = torch.full((LENGTH,), END)
+    empty[0] = START
+    strange = torch.rand(count, 1, generator=generator) < STRANGE_WORD
+    dropped = torch.rand(count, 1, generator=generator) < NO_CAPTION
+    return torch.where(dropped, empty, torch.where(strange, longer, rows))

@@ -1,0 +1,71 @@
+"""Writing the trained networks as one Stable Diffusion v1 checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from models.schedules import NoiseLevels
+from models.training.words import LENGTH, row_of_token
+
+UNET = "model.diffusion_model."
+VAE = "first_stage_model."
+TEXT = "cond_stage_model.transformer."
+TOKENS = "text_model.embeddings.token_embedding.weight"
+LIMIT = 40_000_000  # bytes that the file may have
+
+
+def export(
+    unet: Mapping[str, Tensor],
+    text: Mapping[str, Tensor],
+    vae: Mapping[str, Tensor],
+    facts: Mapping[str, str],
+    file: Path,
+) -> None:
+    """Write one fp16 safetensors file, atomically. Raises ValueError if it would exceed 40 MB.
+
+    text: with the compact token table, which is spread over CLIP's 49,408 rows. facts: go into the file's metadata.
+    """
+    spread = dict(text) | {TOKENS: text[TOKENS][torch.from_numpy(row_of_token())]}
+    tensors = {
+        prefix + name: value.detach().half().contiguous()
+        for prefix, part in ((UNET, unet), (VAE, vae), (TEXT, spread))
+        for name, value in part.items()
+    }
+    tensors |= noise_buffers(NoiseLevels())
+    tensors[TEXT + "text_model.embeddings.position_ids"] = torch.arange(LENGTH)[None]
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    if size > LIMIT * 0.99:
+        raise ValueError(f"{size} bytes of weights leave no room below {LIMIT} for the file's header")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(".partial")
+    save_file(tensors, unfinished, metadata={"format": "pt", **facts})
+    unfinished.chmod(0o644)
+    unfinished.replace(file)
+
+
+def noise_buffers(levels: NoiseLevels) -> dict[str, Tensor]:
+    """The twelve schedule buffers of a v1 checkpoint, [1000] float32 each (Ho et al. 2020, equations 4 to 7)."""
+    betas = torch.linspace(levels.beta_start**0.5, levels.beta_end**0.5, levels.steps, dtype=torch.float64) ** 2
+    alphas = torch.cumprod(1 - betas, 0)
+    before = torch.cat([torch.ones(1, dtype=torch.float64), alphas[:-1]])
+    variance = betas * (1 - before) / (1 - alphas)
+    buffers = {
+        "betas": betas,
+        "alphas_cumprod": alphas,
+        "alphas_cumprod_prev": before,
+        "sqrt_alphas_cumprod": alphas.sqrt(),
+        "sqrt_one_minus_alphas_cumprod": (1 - alphas).sqrt(),
+        "log_one_minus_alphas_cumprod": (1 - alphas).log(),
+        "sqrt_recip_alphas_cumprod": (1 / alphas).sqrt(),
+        "sqrt_recipm1_alphas_cumprod": (1 / alphas - 1).sqrt(),
+        "posterior_variance": variance,
+        "posterior_log_variance_clipped": variance.clamp(min=1e-20).log(),
+        "posterior_mean_coef1": betas * before.sqrt() / (1 - alphas),
+        "posterior_mean_coef2": (1 - before) * (1 - betas).sqrt() / (1 - alphas),
+    }
+    return {name: buffer.float() for name, buffer in buffers.items()}
