@@ -161,7 +161,7 @@ def _load(file: BinaryIO, device: str, mode: AbstractContextManager[None]) -> ob
         with _ALLOW_LIST_LOCK, torch.serialization.safe_globals(list(_ALLOWED)), mode:
             return torch.load(file, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
-        if found := re.search(r"GLOBAL (\S+)", str(error)):
+        if found := re.search(r"GLOBAL ([\w.]*\w)\s", str(error)):
             name = found[1]
             raise UnpickleError(
                 f"is refused: its pickle asks for {name}, which is code, not weights; none was run"
@@ -170,8 +170,6 @@ def _load(file: BinaryIO, device: str, mode: AbstractContextManager[None]) -> ob
             "is refused: its pickle is damaged, or does what weights never need; no code was run"
         ) from error
     except _DAMAGE as error:
-        if "legacy .tar format" in str(error):
-            raise UnpickleError("is in the tar format of torch 0.1, which is not supported") from None
         raise UnpickleError("is truncated or damaged: its pickle cannot be read") from error
 
 

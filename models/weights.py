@@ -167,10 +167,10 @@ def _format(path: Path, start: bytes) -> Format:
     """Tell the format by a file's first bytes."""
     if start.startswith(b"PK\x03\x04"):
         return "zip"
-    if start[8:9] == b"{" and not start.startswith(LEGACY_MAGIC):
-        return "safetensors"
-    if start.startswith(b"\x80") or start[257:262] == b"ustar":  # a pickle of any kind, the tar of torch 0.1
+    if start.startswith(LEGACY_MAGIC):
         return "legacy"
+    if start[8:9] == b"{":
+        return "safetensors"
     if not start:
         raise CheckpointError(f"{path.name} is empty")
     if start.startswith(b"version https://git-lfs"):
@@ -179,6 +179,12 @@ def _format(path: Path, start: bytes) -> Format:
         raise CheckpointError(f"{path.name} is a web page: what was downloaded is not the file itself")
     if start.startswith(b"GGUF"):
         raise CheckpointError(f"{path.name} is a GGUF file, a format that is not supported")
+    if start[257:262] == b"ustar":
+        raise CheckpointError(
+            f"{path.name} is a tar archive, as torch before 0.2 wrote, a format that is not supported"
+        )
+    if start.startswith(b"\x80"):
+        raise CheckpointError(f"{path.name} is a pickle that torch.save did not write; it was not opened")
     raise CheckpointError(f"{path.name} is neither a safetensors file nor one that torch.save wrote")
 
 
