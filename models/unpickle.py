@@ -12,6 +12,7 @@ import re
 import struct
 import threading
 import zipfile
+import zlib
 from collections import OrderedDict
 from contextlib import AbstractContextManager, nullcontext
 from itertools import product
@@ -102,9 +103,9 @@ _ALLOW_LIST_LOCK = threading.Lock()
 
 _DAMAGE = (
     RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, AssertionError, ArithmeticError,
-    MemoryError, struct.error,
+    MemoryError, struct.error, zlib.error,
 )  # fmt: skip
-"""What torch's unpickler raises on bytes that are no sane pickle (besides UnpicklingError)."""
+"""What zipfile and torch's unpickler raise on damaged bytes, besides errors of their own."""
 
 
 def read_zip(file: BinaryIO) -> dict[str, object]:
@@ -116,7 +117,7 @@ def read_zip(file: BinaryIO) -> dict[str, object]:
         with zipfile.ZipFile(file) as archive:
             records = {info.filename.partition("/")[2]: info for info in archive.infolist()}
             byteorder = archive.read(records["byteorder"]) if "byteorder" in records else b"little"
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError):
+    except (zipfile.BadZipFile, *_DAMAGE):
         raise UnpickleError("is truncated or damaged: its zip archive has no readable directory") from None
     if "constants.pkl" in records:
         raise UnpickleError("is a TorchScript program, not weights")
