@@ -34,7 +34,7 @@ def step(ctx: Context[None], *, value: int, amount: int) -> int:
 
 
 @node("BenchSink", category="bench", terminal=True)
-def sink(ctx: Context[None], *, value: int) -> Outputs:
+def sink(ctx: Context[None], *, value: int, number: int) -> Outputs:
     """What the graph is run for."""
     return Outputs()
 
@@ -54,16 +54,15 @@ def chain(n: int) -> Document:
     nodes = {"0": DocNode("BenchSource", {"value": 1})}
     for i in range(1, n - 1):
         nodes[str(i)] = DocNode("BenchStep", {"value": Link(str(i - 1), 0), "amount": i})
-    nodes[str(n - 1)] = DocNode("BenchSink", {"value": Link(str(n - 2), 0)})
+    nodes[str(n - 1)] = DocNode("BenchSink", {"value": Link(str(n - 2), 0), "number": 0})
     return Document(nodes)
 
 
 def fan(n: int) -> Document:
-    """A source that `(n - 1) / 2` steps read, a sink behind each."""
+    """A source, and `n - 1` sinks that read it: as many targets."""
     nodes = {"0": DocNode("BenchSource", {"value": 1})}
-    for i in range(1, n - 1, 2):
-        nodes[str(i)] = DocNode("BenchStep", {"value": Link("0", 0), "amount": i})
-        nodes[str(i + 1)] = DocNode("BenchSink", {"value": Link(str(i), 0)})
+    for i in range(1, n):
+        nodes[str(i)] = DocNode("BenchSink", {"value": Link("0", 0), "number": i})
     return Document(nodes)
 
 

@@ -90,7 +90,7 @@ def _loads(text: str | bytes) -> object:
         raise _refusal(f"brackets are nested deeper than {MAX_DEPTH} levels", "invalid_json") from None
     except ValueError as error:
         raise _refusal(f"not valid JSON: {error}", "invalid_json") from None
-    if any(depth > MAX_DEPTH for depth, _, _ in _walk(raw)):
+    if any(depth >= MAX_DEPTH and isinstance(value, dict | list) for depth, _, value in _walk(raw)):
         raise _refusal(f"brackets are nested deeper than {MAX_DEPTH} levels", "invalid_json")
     return raw
 

@@ -1,4 +1,7 @@
-"""What a run tells its sink, in order: RunStarted, NodesCached, nodes, and exactly one of the three last."""
+"""What a run tells its sink, in order: RunStarted, NodesCached, nodes, and exactly one of the three last.
+
+A run that is stopped before its turn tells only RunInterrupted.
+"""
 
 from __future__ import annotations
 

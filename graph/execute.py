@@ -101,6 +101,7 @@ class Executor(Generic[S]):
         self._live: list[_Live] = []
         self._flights: dict[Fingerprint, list[tuple[_Live, BoundNode]]] = {}
         self._serving = threading.Lock()
+        self._gate = threading.Lock()
         self._open = True
 
     def submit(self, run: Run, graph: Graph | None = None) -> Future[Results]:
@@ -109,8 +110,6 @@ class Executor(Generic[S]):
         The future gives the results of the runnable targets, or raises NodeError or Interrupted, after the closing
         event. Raises GraphErrors, and tells no event, if no target can run or a file cannot be read.
         """
-        if not self._open:
-            raise RuntimeError("this executor is closed")
         graph = enforce(graph or build(run.document, self._registry, self._folders), self._rules)
         if not graph.targets:
             raise GraphErrors(graph.errors)
@@ -118,7 +117,10 @@ class Executor(Generic[S]):
         names = fingerprints(graph, self._folders.identity, self._salt, destination)
         live = _Live(run, graph, names, Frontier(graph, names))
         live.results.set_running_or_notify_cancel()
-        self._inbox.put(_Submitted(live))
+        with self._gate:  # whatever is let in is also seen by the loop before it ends
+            if not self._open:
+                raise RuntimeError("this executor is closed")
+            self._inbox.put(_Submitted(live))
         run.cancel.waking(lambda: self._inbox.put(_Wake()))
         return live.results
 
@@ -136,7 +138,8 @@ class Executor(Generic[S]):
 
     def close(self) -> None:
         """Interrupt what is live, wait for it, and end `serve`. Not to be called from within a run."""
-        self._open = False
+        with self._gate:
+            self._open = False
         for live in list(self._live):
             live.run.cancel.set()
         self._inbox.put(_Wake())
@@ -156,9 +159,6 @@ class Executor(Generic[S]):
             raise RuntimeError("another thread serves this executor")
         try:
             yield
-        except BaseException:
-            self._abandon()
-            raise
         finally:
             self._serving.release()
 
@@ -166,9 +166,13 @@ class Executor(Generic[S]):
         return not self._open and not self._live and self._inbox.empty()
 
     def _turn(self, until: Callable[[], bool]) -> None:
-        while not until():
-            if not self._inbox.empty() or not self._advance():
-                self._receive()
+        try:
+            while not until():
+                if not self._inbox.empty() or not self._advance():
+                    self._receive()
+        except BaseException:
+            self._abandon()
+            raise
 
     def _receive(self) -> None:
         try:
@@ -309,8 +313,9 @@ class Executor(Generic[S]):
     def _abandon(self) -> None:
         """Something broke out of the loop, such as KeyboardInterrupt: end every run without waiting for its io."""
         for live in list(self._live):
-            live.parked.clear()
             self._stop(live, Interrupted())
+            if live.parked:
+                self._conclude(live)
 
     def _known(self, node: BoundNode, name: Fingerprint) -> Outputs | None:
         """The result at hand, unless it says that files were written and they are gone."""

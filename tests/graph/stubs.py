@@ -79,7 +79,7 @@ def number(ctx: Ctx, *, value: Annotated[int, Int(0, 1_000_000)] = 0) -> Num:
 
 
 @node("Add", category="stub")
-def add(ctx: Ctx, *, a: Num, b: Num | None = None, plus: Annotated[int | None, Int(0, 1000)] = 0) -> Num:
+def add(ctx: Ctx, *, a: Num, b: Num | None = None, plus: Annotated[int | None, Int(0, 1_000_000)] = 0) -> Num:
     """A sum."""
     return ctx.services.make(a.value + (b.value if b else 0) + (plus or 0))
 
@@ -248,7 +248,7 @@ class Lab:
     ) -> None:
         self.folders = folders
         self.desk = Desk(folders)
-        self.cache = cache or Cache(2**20, sizeof)
+        self.cache = cache or Cache(2**25, sizeof)
         self.executor = Executor(self.desk, REGISTRY, folders, self.cache, scope=scope, salt=salt)
         self.trace = Trace()
 

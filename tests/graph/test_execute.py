@@ -459,6 +459,20 @@ def test_ctrl_c_handled_as_a_cancel_ends_a_wait_for_io(lab: Lab) -> None:
     assert lab.trace.closing == [RunInterrupted("run", "2")]
 
 
+def test_an_unhandled_ctrl_c_does_not_wait_for_io(lab: Lab) -> None:
+    def press() -> None:
+        raise KeyboardInterrupt
+
+    lab.desk.at_watch = press
+    both = Document({**DOOR.nodes, **doc({"5": ("Watch", {"a": link("1")}), "6": ("Show", {"a": link("5")})}).nodes})
+    with pytest.raises(KeyboardInterrupt):
+        lab.run(both)
+    assert lab.trace.closing == [RunInterrupted("run", "2")]
+    lab.desk.at_watch = None
+    lab.desk.opened.set()
+    assert lab.ran(both) >= {"3", "5", "6"}
+
+
 def test_an_unhandled_ctrl_c_still_closes_the_run(lab: Lab) -> None:
     def press() -> None:
         raise KeyboardInterrupt
@@ -517,6 +531,16 @@ def test_only_one_thread_may_serve(lab: Lab) -> None:
     lab.desk.at_watch = second
     lab.run(doc({"1": ("Number", {"value": 2}), "2": ("Watch", {"a": link("1")})}), targets=["2"])
     assert str(caught[0]) == "another thread serves this executor"
+
+
+def test_a_refused_document_leaves_other_runs_alone(lab: Lab) -> None:
+    trace = Trace()
+    future = lab.executor.submit(Run("good", SUM, trace))
+    with pytest.raises(GraphErrors):
+        lab.executor.execute(lab.start(doc({"1": ("Show", {})})))
+    assert trace.events == []
+    assert finish(lab, future) is None
+    assert trace.closing == [RunFinished("good")]
 
 
 def test_a_refused_document_tells_no_event(lab: Lab) -> None:
