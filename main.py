@@ -9,15 +9,32 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from server.options import add_serve_options, understand
+
 if TYPE_CHECKING:
     from graph.build import Rule
+    from graph.cache import Cache
     from graph.execute import Executor
     from graph.files import Folders
     from graph.spec import Registry
     from nodes.services import Services
+    from server.backend import Engine
 
+COMMANDS = ("serve", "run", "nodes")
 SOURCE = Path(__file__).resolve().parent
-NEEDED = ("torch", "safetensors", "transformers", "tokenizers", "networkx", "PIL", "numpy", "yaml", "psutil", "tqdm")
+NEEDED = (
+    "torch",
+    "safetensors",
+    "transformers",
+    "tokenizers",
+    "networkx",
+    "PIL",
+    "numpy",
+    "yaml",
+    "psutil",
+    "tqdm",
+    "aiohttp",
+)
 HOW_TO_INSTALL = (
     "Type `make run`; or without make: `pip install torch==2.13.0`, then `pip install -r requirements.txt`."
 )
@@ -59,9 +76,18 @@ def parser() -> argparse.ArgumentParser:
     )
 
     root = argparse.ArgumentParser(
-        prog="main.py", description="Darkroom runs graphs of typed nodes that turn text into pictures."
+        prog="main.py",
+        description="Darkroom runs graphs of typed nodes that turn text into pictures. Without a command it serves.",
     )
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    serve = commands.add_parser(
+        "serve",
+        parents=[places, machine],
+        help="start the server (also without a command: main.py --port 8190)",
+        description="Start the server that ComfyUI's clients, scripts and editor speak to.",
+        allow_abbrev=False,
+    )
+    add_serve_options(serve)
     run = commands.add_parser(
         "run",
         parents=[places, machine],
@@ -93,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"Darkroom needs packages that this Python does not have: {', '.join(missing)}.", file=sys.stderr)
         print(HOW_TO_INSTALL, file=sys.stderr)
         return 1
-    options = parser().parse_args(arguments)
+    options = understand(parser(), arguments, COMMANDS)
     from server import commands
 
     try:
@@ -101,17 +127,88 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return commands.REFUSED
+    if options.command == "serve":
+        return serve(options, folders)
     registry = open_registry()
     if options.command == "nodes":
         return commands.nodes(registry, folders, as_json=options.json)
     rules = open_rules(options)
     return commands.run(
-        lambda: open_executor(options, registry, folders, rules),
+        lambda: open_executor(options, registry, folders, rules, open_services(options, folders), open_cache(options)),
         registry,
         folders,
         rules,
         lambda: commands.read_workflow(options.workflow, options.changes, options.seed, registry),
         as_json=options.json,
+    )
+
+
+def serve(options: argparse.Namespace, folders: Folders) -> int:
+    """Start the server; the engine, and torch with it, comes after the port is open."""
+    from server import launch
+    from server.backend import LocalBackend
+    from server.deps import Deps, Limits
+    from server.logs import LogTail, set_up_logs
+    from server.security import Guard, allowed
+
+    logs = LogTail()
+    try:
+        set_up_logs(logs, options.verbose, options.log_json, options.log_file)
+        tls = (options.tls_keyfile, options.tls_certfile) if options.tls_certfile else None
+        listen = launch.Listen(tuple(options.listen.split(",")), options.port, tls)
+        token = launch.choose_token(listen, options.token_file)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    deps = Deps(
+        folders=folders,
+        database=options.database or folders.base / "darkroom.db",
+        backend=LocalBackend(lambda: open_engine(options, folders), folders),
+        guard=Guard(allowed(options.allowed_host), token, options.enable_cors_header),
+        limits=Limits(
+            waiting=options.queue_limit,
+            upload=int(options.max_upload_size * 2**20),
+            history=options.history_limit,
+            history_days=options.history_days,
+        ),
+        previews=options.preview_method != "none",
+        front_end=options.front_end_root,
+        arguments=sys.argv,
+        logs=logs,
+        webhook_hosts=options.webhook_host,
+    )
+    return launch.serve(deps, listen)
+
+
+def open_engine(options: argparse.Namespace, folders: Folders) -> Engine:
+    """What the server's backend runs jobs on."""
+    registry, rules = open_registry(), open_rules(options)
+    import torch
+
+    from models.machine import device_memory, device_name
+    from server.backend import Device, Engine
+
+    services, cache = open_services(options, folders), open_cache(options)
+    residency = services.residency
+
+    def devices() -> list[Device]:
+        total, free = device_memory(residency.device)
+        return [Device(device_name(residency.device), residency.device.type, residency.device.index, total, free)]
+
+    def free(unload_models: bool, free_memory: bool) -> None:
+        if unload_models or free_memory:
+            residency.clear()
+        if free_memory:
+            cache.clear()
+
+    return Engine(
+        executor=open_executor(options, registry, folders, rules, services, cache),
+        registry=registry,
+        rules=rules,
+        versions={"torch": torch.__version__},
+        devices=devices,
+        free=free,
+        gauges=lambda: {"weights": residency.resident_bytes, "results": cache.used_bytes},
     )
 
 
@@ -122,7 +219,13 @@ def open_folders(options: argparse.Namespace) -> Folders:
     from graph.extra_paths import extra_paths
     from graph.files import Folders
 
-    folders = Folders.standard(options.base_directory, source_tree=SOURCE, output_dir=options.output_directory)
+    folders = Folders.standard(
+        options.base_directory,
+        source_tree=SOURCE,
+        input_dir=getattr(options, "input_directory", None),
+        output_dir=options.output_directory,
+        temp_dir=getattr(options, "temp_directory", None),
+    )
     for file in options.extra_model_paths_config:
         try:
             sections = list(extra_paths(yaml.safe_load(file.read_text("utf-8")), file.absolute().parent))
@@ -147,29 +250,57 @@ def open_rules(options: argparse.Namespace) -> Sequence[Rule]:
     return [require_safety] if options.require_safety else []
 
 
-def open_executor(
-    options: argparse.Namespace, registry: Registry, folders: Folders, rules: Sequence[Rule] = ()
-) -> Executor[Services]:
-    """The engine with everything it works with."""
+def open_services(options: argparse.Namespace, folders: Folders) -> Services:
+    """What nodes work with."""
+    from dataclasses import replace
+
     import torch
 
-    from graph.cache import Cache
-    from graph.execute import Executor
     from models.residency import Residency, choose_device, choose_precision, memory_budget
-    from models.types import nbytes
     from nodes.services import Services
 
     device = choose_device(options.device)
     precision = choose_precision(device, options.force_fp32)
-    residency = Residency(device, precision, memory_budget(device))
-    cache = Cache(int(memory_budget(torch.device("cpu")) * CACHE_SHARE), nbytes)
+    if getattr(options, "fp16_unet", False):
+        precision = replace(precision, model=torch.float16)
+    return Services(Residency(device, precision, memory_budget(device)), folders)
+
+
+def open_cache(options: argparse.Namespace) -> Cache:
+    """Where results are kept between runs."""
+    import torch
+
+    from graph.cache import ENTRY_BYTES, Cache
+    from models.residency import memory_budget
+    from models.types import nbytes
+
+    if getattr(options, "cache_none", False):
+        return Cache(0, nbytes)
+    if most := getattr(options, "cache_lru", 0):
+        return Cache(most * ENTRY_BYTES, lambda value: 0)  # counts results, not their bytes
+    return Cache(int(memory_budget(torch.device("cpu")) * CACHE_SHARE), nbytes)
+
+
+def open_executor(
+    options: argparse.Namespace,
+    registry: Registry,
+    folders: Folders,
+    rules: Sequence[Rule],
+    services: Services,
+    cache: Cache,
+) -> Executor[Services]:
+    """The engine with everything it works with."""
+    import torch
+
+    from graph.execute import Executor
+
     return Executor(
-        Services(residency, folders),
+        services,
         registry,
         folders,
         cache,
         scope=torch.inference_mode,
-        salt=f"{torch.__version__} {device} {precision}",
+        salt=f"{torch.__version__} {services.residency.device} {services.residency.precision}",
         rules=rules,
     )
 

@@ -83,7 +83,7 @@ class Residency:
     def __init__(self, device: torch.device, precision: Precision, budget: int) -> None:
         """budget: bytes that weights may take."""
         self.device = device
-        self._precision = precision
+        self.precision = precision
         self._budget = budget
         self._resident: OrderedDict[_Key, nn.Module] = OrderedDict()  # least recently used first
         self._pins: Counter[_Key] = Counter()
@@ -97,7 +97,7 @@ class Residency:
         key = _Key(handle.identity, handle.part)
         network = self._resident.get(key)
         if network is None:
-            dtype = self._precision.of(handle.part)
+            dtype = self.precision.of(handle.part)
             self._make_room(_weights_of(handle) * dtype.itemsize)
             network = load_part(handle.weights, handle.part, dtype=dtype, device=self.device)
             self._resident[key] = network
@@ -112,6 +112,12 @@ class Residency:
     def resident_bytes(self) -> int:
         """Bytes of the weights held now."""
         return sum(network_bytes(network) for network in self._resident.values())
+
+    def clear(self) -> None:
+        """Drop every network that nobody uses now."""
+        for key in list(self._resident):
+            if not self._pins[key]:
+                del self._resident[key]
 
     def _make_room(self, needed: int) -> None:
         """Drop networks nobody uses, oldest first, until `needed` more bytes fit; none if they never will."""

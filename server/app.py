@@ -31,7 +31,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def create_app(deps: Deps) -> web.Application:
-    """The server over `deps`; it opens nothing before it starts.
+    """The server over `deps`; it opens nothing before it starts. Start `deps.backend` once the port is open.
 
     Starting raises Held where another server has the database, Newer for a database of a later version.
     """
@@ -101,7 +101,6 @@ async def _with_worker(app: web.Application) -> AsyncIterator[None]:
         app[STORE], app[HUB], deps.backend, app[THREADS], app[METRICS], app[REDACT], ended, deps.sink
     )
     worker.paused = await app[STORE](Store.setting, PAUSED, "") == "true"
-    deps.backend.start()
     serving = asyncio.create_task(worker.serve())
     yield
     await worker.stop(serving)

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from graph.build import build
+from graph.build import Rule, build
 from graph.context import Run
 from graph.errors import GraphErrors
 from graph.execute import Executor, Results
@@ -29,8 +29,6 @@ class Device:
     index: int | None
     total: int
     free: int
-    torch_total: int
-    torch_free: int
 
 
 def _no_devices() -> Sequence[Device]:
@@ -54,6 +52,7 @@ class Engine:
 
     executor: Executor[Any]
     registry: Registry
+    rules: Sequence[Rule] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     devices: Callable[[], Sequence[Device]] = _no_devices
     free: Callable[[bool, bool], None] = _keep
@@ -113,6 +112,7 @@ class LocalBackend:
 
     def close(self) -> None:
         if not self._thread.is_alive():
+            self._engine.cancel()
             return
         try:
             self._engine.result().executor.close()

@@ -207,6 +207,6 @@ def _device(device: Device) -> dict[str, object]:
         "index": device.index,
         "vram_total": device.total,
         "vram_free": device.free,
-        "torch_vram_total": device.torch_total,
-        "torch_vram_free": device.torch_free,
+        "torch_vram_total": device.total,
+        "torch_vram_free": device.free,
     }

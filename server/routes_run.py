@@ -125,7 +125,7 @@ async def announce(app: web.Application) -> None:
 
 def _checked(body: bytes, engine: Engine, app: web.Application) -> Checked:
     deps = app[DEPS]
-    return check(read(body), engine.registry, deps.folders, deps.limits.nodes, app[REDACT])
+    return check(read(body), engine, deps.folders, deps.limits.nodes, app[REDACT])
 
 
 def _entries(entries: Iterable[str]) -> web.Response:

@@ -13,7 +13,7 @@ from graph.build import Graph, build
 from graph.document import Document, parse
 from graph.errors import GraphError, GraphErrors
 from graph.files import Folders
-from graph.spec import Registry
+from server.backend import Engine
 from server.body import is_text, loads
 from server.job import Submission
 from server.messages import NodeErrors, refusal, top_error
@@ -93,7 +93,7 @@ def read(body: bytes) -> Request:
     )
 
 
-def check(request: Request, registry: Registry, folders: Folders, most_nodes: int, redact: Redactor) -> Checked:
+def check(request: Request, engine: Engine, folders: Folders, most_nodes: int, redact: Redactor) -> Checked:
     """Build the workflow. Raises Refused with all that is wrong, if nothing of it can run."""
     try:
         document = parse(request.prompt)
@@ -103,10 +103,10 @@ def check(request: Request, registry: Registry, folders: Folders, most_nodes: in
         raise Refused(
             400, "too_many_nodes", f"the workflow has {len(document.nodes)} nodes, at most {most_nodes} may be"
         )
-    graph = build(document, registry, folders, request.targets)
-    node_errors = NodeErrors(document, registry, folders, redact).write(graph.errors, graph.blocked)
+    graph = build(document, engine.registry, folders, request.targets, engine.rules)
+    node_errors = NodeErrors(document, engine.registry, folders, redact).write(graph.errors, graph.blocked)
     if not graph.targets or _is_refused_whole(document, graph):
-        everything = NodeErrors(document, registry, folders, redact).write(graph.problems, graph.blocked)
+        everything = NodeErrors(document, engine.registry, folders, redact).write(graph.problems, graph.blocked)
         unknown = [problem for problem in graph.problems if problem.code in _WHOLE_PROMPT]
         nothing = [] if graph.errors else [GraphError("prompt_no_outputs", "nothing to do")]
         top = top_error(unknown or graph.errors or nothing, redact)

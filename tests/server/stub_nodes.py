@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -64,7 +65,7 @@ def specs(folders: Folders) -> list[NodeSpec]:
         """Counts, and shows what it does."""
         for step in range(steps):
             time.sleep(seconds)
-            ctx.progress(step + 1, steps, preview=lambda: Image.new("RGB", (8, 8), (step % 256, 0, 0)))
+            ctx.progress(step + 1, steps, preview=partial(Image.new, "RGB", (8, 8), (step % 256, 0, 0)))
         return value + seed
 
     @node("Fail", category="stub")
@@ -109,12 +110,12 @@ def factory(folders: Folders, wait: Callable[[], object] | None = None) -> Calla
         executor = Executor(None, registry, folders, cache)
 
         def devices() -> Sequence[Device]:
-            return [Device("stub", "cpu", None, 1, 1, 1, 1)]
+            return [Device("stub", "cpu", None, 1, 1)]
 
         def free(unload_models: bool, free_memory: bool) -> None:
             if free_memory:
                 cache.clear()
 
-        return Engine(executor, registry, {"torch": "none"}, devices, free, lambda: {"results": cache.used_bytes})
+        return Engine(executor, registry, (), {"torch": "none"}, devices, free, lambda: {"results": cache.used_bytes})
 
     return build

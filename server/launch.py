@@ -1,0 +1,114 @@
+"""Opens the port, keeps the server running, and closes it in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import ssl
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from server.app import create_app
+from server.deps import Deps
+from server.desk import StoreUnavailable
+from server.lock import Held
+from server.security import is_loopback
+from server.store import Newer
+
+SHUTDOWN_SECONDS = 2.0
+"""How long requests that are under way may take when the server stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where the server is to be found."""
+
+    addresses: Sequence[str] = ("127.0.0.1",)
+    port: int = 8188
+    tls: tuple[Path, Path] | None = None
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether other machines can reach it."""
+        return not all(is_loopback(address) for address in self.addresses)
+
+
+def choose_token(listen: Listen, file: Path | None) -> str | None:
+    """The token clients need: from a file or DARKROOM_TOKEN, else made and shown once where one is needed.
+
+    Raises ValueError for an empty one, OSError if the file cannot be read.
+    """
+    given = file.read_text("utf-8") if file else os.environ.get("DARKROOM_TOKEN")
+    if given is not None:
+        if not given.strip():
+            raise ValueError("the token is empty")
+        return given.strip()
+    if not listen.needs_token:
+        return None
+    token = secrets.token_urlsafe(24)
+    print(f"Clients from other machines need this token: {token}", flush=True)
+    return token
+
+
+def serve(deps: Deps, listen: Listen) -> int:
+    """Serve until SIGINT or SIGTERM. Returns the exit status."""
+    try:
+        return asyncio.run(_serve(deps, listen))
+    except (Held, Newer, StoreUnavailable, ssl.SSLError, OSError) as error:
+        print(f"the server cannot start: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+async def _serve(deps: Deps, listen: Listen) -> int:
+    stop = asyncio.Event()
+    _on_signals(stop)
+    runner = web.AppRunner(create_app(deps), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    await runner.setup()
+    try:
+        context = _tls(listen.tls)
+        port = listen.port
+        for address in listen.addresses:
+            await _open(runner, address, port, context)
+            port = port or runner.addresses[0][1]
+        deps.backend.start()
+        scheme = "https" if context else "http"
+        for host, port, *_ in runner.addresses:
+            print(f"Darkroom listens on {scheme}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+        await stop.wait()
+        print("stopping", file=sys.stderr, flush=True)
+    finally:
+        await runner.cleanup()
+    return 0
+
+
+async def _open(runner: web.AppRunner, address: str, port: int, context: ssl.SSLContext | None) -> None:
+    try:
+        await web.TCPSite(runner, address, port, ssl_context=context).start()
+    except OSError as error:
+        raise OSError(f"cannot listen on {address}, port {port}: {error.strerror}; see --listen and --port") from error
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+
+
+def _tls(files: tuple[Path, Path] | None) -> ssl.SSLContext | None:
+    if files is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    key, certificate = files
+    context.load_cert_chain(certificate, key)
+    return context
