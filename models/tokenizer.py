@@ -43,13 +43,17 @@ class ClipTokenizer:
     """Text -> token ids, without marks or padding."""
 
     def encode(self, text: str) -> list[int]:
-        """Ids of `text`: lower-cased, white space folded, split into words, byte-pair merged."""
+        """Ids of `text`: lower-cased, white space folded, split into words, byte-pair merged.
+
+        The two marks are themselves when written out. Half a surrogate pair, which JSON can carry, is read as U+FFFD.
+        """
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
-        from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+        from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
         tokenizer = Tokenizer(
             models.BPE(vocabulary(), merges(), end_of_word_suffix=WORD_END, unk_token="<|endoftext|>")
@@ -57,11 +61,13 @@ class ClipTokenizer:
         tokenizer.normalizer = normalizers.Sequence(
             [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
         )
-        words = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+        words = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [
                 pre_tokenizers.Split(Regex(words), behavior="removed", invert=True),
                 pre_tokenizers.ByteLevel(add_prefix_space=False),
             ]
         )
+        marks = ("<|startoftext|>", "<|endoftext|>")
+        tokenizer.add_special_tokens([AddedToken(mark, normalized=False, special=True) for mark in marks])
         return tokenizer
