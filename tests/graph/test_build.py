@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import pytest
 
+from graph.build import Graph, build, enforce
 from graph.document import DocNode, Document, parse
 from graph.errors import GraphError, Severity
 from graph.files import FileRef
@@ -292,6 +293,25 @@ def test_targets_can_be_named(lab: Lab, whole: Document) -> None:
     graph = lab.build(whole, targets=["1", "44"])
     assert [(p.code, str(p)) for p in graph.errors] == [("unknown_target", "there is no node '44' to run")]
     assert graph.targets == ("1",)
+
+
+def test_a_rule_blocks_the_targets_that_rest_on_what_it_objects_to(lab: Lab, whole: Document) -> None:
+    both = Document({**whole.nodes, "3": DocNode("Number", {"value": 4}), "4": DocNode("Show", {"a": link("3")})})
+
+    def no_four(graph: Graph) -> Iterator[GraphError]:
+        for key, node in graph.nodes.items():
+            if node.inputs.get("value") == 4:
+                yield GraphError("policy", "four is not allowed", key, node.spec.type)
+
+    graph = build(both, REGISTRY, lab.folders, rules=[no_four])
+    assert (graph.targets, graph.blocked, graph.order) == (("2",), ("4",), ("1", "2"))
+    assert [str(p) for p in graph.errors] == ["node 3 (Number): four is not allowed"]
+    assert enforce(graph, [no_four]) is graph
+
+
+def test_a_rule_that_names_no_node_blocks_everything(lab: Lab, whole: Document) -> None:
+    graph = build(whole, REGISTRY, lab.folders, rules=[lambda graph: [GraphError("policy", "not today")]])
+    assert (graph.targets, graph.blocked) == ((), ("2",))
 
 
 def test_building_changes_nothing_in_the_document(lab: Lab, whole: Document) -> None:

@@ -168,6 +168,17 @@ def test_an_empty_folder_says_where_files_go(folders: Folders) -> None:
     )
 
 
+def test_a_file_widget_may_say_what_to_put_into_an_empty_folder(folders: Folders) -> None:
+    weights = File("vae", when_empty="the checkpoint holds one already")
+    with pytest.raises(ValueRefused) as caught:
+        weights.coerce("a.pt", folders)
+    assert caught.value.message.endswith("; the checkpoint holds one already")
+    put(folders.base / "models/vae/b.pt")
+    with pytest.raises(ValueRefused) as caught:
+        weights.coerce("a.pt", folders)
+    assert "already" not in caught.value.message
+
+
 @pytest.mark.skipif(os.name == "nt", reason="making links needs a privilege there")
 def test_links_that_the_operator_placed_are_followed_but_never_in_circles(folders: Folders, tmp_path: Path) -> None:
     put(tmp_path / "disk/deep/a.safetensors")

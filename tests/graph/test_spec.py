@@ -12,7 +12,7 @@ from graph.context import Cancel, Context, Run
 from graph.document import Document
 from graph.files import FileRef, Folders
 from graph.object_info import describe, object_info
-from graph.result import Outputs
+from graph.result import Outputs, Shown
 from graph.sockets import Choice, File, Float, Int, Text, Toggle
 from graph.spec import REQUIRED, Extra, InputSpec, Named, NodeSpec, OutputSpec, Registry, Tip, collect, node
 from tests.graph.stubs import REGISTRY, Num, number
@@ -165,6 +165,19 @@ def test_what_a_function_returns_becomes_outputs() -> None:
     assert run(several).values[2] == Num(2)
     assert run(shown).ui == {"text": ["hello"]}
     assert run(nothing) == Outputs()
+
+
+def test_outputs_and_something_to_show_come_together() -> None:
+    def both(ctx: Ctx) -> Shown[Annotated[Num, Named("sum")]]:
+        return Shown(Num(3), {"text": ["three"]})
+
+    def bare(ctx: Ctx) -> Shown[Num]:
+        return Num(3)  # type: ignore[return-value]
+
+    assert declared(both).outputs == (OutputSpec("sum", "NUM"),)
+    assert run(both) == Outputs((Num(3),), {"text": ["three"]})
+    with pytest.raises(TypeError, match="returned Num, declared Shown"):
+        run(bare)
 
 
 def test_a_result_of_the_wrong_type_is_caught_where_it_is_made() -> None:
