@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from graph.errors import InputError
@@ -9,6 +10,7 @@ from graph.sockets import Choice, Float, Int
 from graph.spec import Tip, node
 from models.denoiser import LATENT_SCALE, Denoiser, Guided
 from models.noise import Noise
+from models.preview import latent_preview
 from models.samplers import SAMPLERS
 from models.schedules import SCHEDULES, NoiseLevels, sigmas_for, starts_from_noise
 from models.types import Conditioning, Latent, Model
@@ -53,7 +55,7 @@ def ksampler(
         denoiser = Denoiser(unet, levels, ctx.check)
         guided = Guided(denoiser, positive, negative, cfg)
         for step in SAMPLERS[sampler_name](guided, x.to(denoiser.device), sigmas, noise.stream()):
-            ctx.progress(step.i + 1, len(sigmas) - 1)
+            ctx.progress(step.i + 1, len(sigmas) - 1, partial(latent_preview, step.denoised))
             x = step.x
     return Latent((x / LATENT_SCALE).cpu())
 

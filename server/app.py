@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from server import routes_files, routes_info, routes_live, routes_run, routes_userdata
+from server import routes_files, routes_info, routes_jobs, routes_live, routes_run, routes_userdata
 from server.backend import EngineUnavailable
 from server.deps import DEPS, HUB, METRICS, NUMBERS, READER, REDACT, STORE, THREADS, WORKER, Deps
 from server.desk import Desk, StoreUnavailable
@@ -50,7 +50,7 @@ def create_app(deps: Deps) -> web.Application:
 
 
 def _routes() -> Iterable[web.RouteDef]:
-    for module in (routes_run, routes_files, routes_info, routes_userdata, routes_live):
+    for module in (routes_run, routes_jobs, routes_files, routes_info, routes_userdata, routes_live):
         yield from module.routes()
 
 

@@ -88,7 +88,7 @@ def read(body: bytes) -> Request:
         extra=extra,
         number=_number(value.get("number")),
         front=value.get("front") is True,
-        priority=_priority(value.get("priority", extra.get("priority", 0))),
+        priority=priority_of(value.get("priority", extra.get("priority", 0))),
         targets=_targets(value.get("partial_execution_targets")),
     )
 
@@ -161,7 +161,8 @@ def _number(value: object) -> float | None:
     return number
 
 
-def _priority(value: object) -> int:
+def priority_of(value: object) -> int:
+    """A priority that jobs may have. Raises Refused."""
     if isinstance(value, bool) or not isinstance(value, int) or value not in PRIORITIES:
         raise bad_request(f"priority: expected a whole number from {PRIORITIES[0]} to {PRIORITIES[-1]}")
     return value

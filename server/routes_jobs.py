@@ -1,0 +1,163 @@
+"""`/api/jobs`: every job as a record, and the queue's order in the user's hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from server.body import read_object, seconds, whole
+from server.deps import HUB, READER, STORE, WORKER
+from server.job import State
+from server.refused import Refused, bad_request, not_found
+from server.routes_run import announce
+from server.store import Search, Store
+from server.submission import priority_of
+from server.transcript import Transcript
+from server.worker import PAUSED
+
+_MOST = 1000
+
+
+def routes() -> list[web.RouteDef]:
+    """What this file answers."""
+    return [
+        web.get("/jobs", get_jobs),
+        web.get("/jobs/{id}", get_job),
+        web.post("/jobs/{id}/cancel", post_cancel),
+        web.post("/jobs/{id}/priority", post_priority),
+        web.post("/jobs/{id}/move", post_move),
+        web.post("/queue/pause", post_pause),
+        web.post("/queue/resume", post_resume),
+    ]
+
+
+async def get_jobs(request: web.Request) -> web.Response:
+    """A page of jobs, newest first: `status`, `type` (of a node), `after`, `before`, `sort_order`, `limit`, `offset`."""
+    search = Search(
+        states=_states(request.query.get("status", "")),
+        type=request.query.get("type"),
+        after=seconds(request, "after"),
+        before=seconds(request, "before"),
+        newest_first=request.query.get("sort_order", "desc") != "asc",
+        limit=min(whole(request, "limit", 100, low=1) or 1, _MOST),
+        offset=whole(request, "offset", 0) or 0,
+    )
+    rows, total = await request.app[READER](Store.search, search)
+    page = {
+        "offset": search.offset,
+        "limit": search.limit,
+        "total": total,
+        "has_more": search.offset + len(rows) < total,
+    }
+    jobs = [_summary(row, _live(request, row)) for row in rows]
+    return web.json_response({"jobs": jobs, "pagination": page, "paused": request.app[WORKER].paused})
+
+
+async def get_job(request: web.Request) -> web.Response:
+    """Everything about one job; of a running one what it has made so far."""
+    row = await request.app[READER](Store.record, request.match_info["id"])
+    if row is None:
+        raise not_found("there is no such job")
+    live = _live(request, row)
+    outputs = live.outputs if live else _json(row["outputs"], {})
+    record = _summary(row, live) | {
+        "outputs": outputs,
+        "nodes": live.timings() if live else _json(row["nodes"], {}),
+        "execution_status": {"messages": live.messages if live else _json(row["messages"], [])},
+        "execution_meta": _json(row["meta"], {}),
+        "client_id": row["client_id"],
+        "targets": _json(row["targets"], []),
+        "workflow": {"prompt": _json(row["prompt"], {}), "extra_data": _json(row["extra"], {})},
+    }
+    return web.json_response(record)
+
+
+async def post_cancel(request: web.Request) -> web.Response:
+    """Take a waiting job out of the queue, or stop a running one."""
+    id_ = request.match_info["id"]
+    if await request.app[STORE](Store.cancel_pending, [id_]):
+        await announce(request.app)
+    elif not request.app[WORKER].interrupt(id_):
+        raise not_found("that job neither waits nor runs")
+    return web.Response()
+
+
+async def post_priority(request: web.Request) -> web.Response:
+    """Have a waiting job run before all of lower `priority`."""
+    priority = priority_of((await read_object(request)).get("priority"))
+    if not await request.app[STORE](Store.set_priority, request.match_info["id"], priority):
+        raise not_found("that job does not wait")
+    return web.Response()
+
+
+async def post_move(request: web.Request) -> web.Response:
+    """Have a waiting job be the one at `place`, counted from 0."""
+    place = (await read_object(request)).get("place")
+    if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < 2**31:
+        raise bad_request("place: expected a whole number, counted from 0")
+    if not await request.app[STORE](Store.move, request.match_info["id"], place):
+        raise not_found("that job does not wait")
+    return web.Response()
+
+
+async def post_pause(request: web.Request) -> web.Response:
+    """Start no more jobs, not even after a restart; the running one goes on."""
+    return await _pause(request, True)
+
+
+async def post_resume(request: web.Request) -> web.Response:
+    """Go on with the queue."""
+    return await _pause(request, False)
+
+
+async def _pause(request: web.Request, paused: bool) -> web.Response:
+    await request.app[STORE](Store.set, PAUSED, "true" if paused else "false")
+    request.app[WORKER].pause(paused)
+    return web.Response()
+
+
+def _states(text: str) -> tuple[State, ...]:
+    try:
+        return tuple(State(name) for name in text.split(",") if name)
+    except ValueError:
+        raise Refused(400, "bad_request", f"status: expected some of {', '.join(State)}") from None
+
+
+def _live(request: web.Request, row: Mapping[str, Any]) -> Transcript | None:
+    return request.app[HUB].transcript(row["id"]) if row["state"] == State.RUNNING else None
+
+
+def _summary(row: Mapping[str, Any], live: Transcript | None) -> dict[str, object]:
+    outputs = live.outputs if live else _json(row["outputs"], {})
+    shown = [
+        {**entry, "nodeId": node_id, "mediaType": kind}
+        for node_id, ui in outputs.items()
+        for kind, entries in ui.items()
+        if isinstance(entries, list)
+        for entry in entries
+        if isinstance(entry, dict) and "filename" in entry
+    ]
+    return {
+        "id": row["id"],
+        "status": row["state"],
+        "number": row["number"],
+        "priority": row["priority"],
+        "attempts": row["attempts"],
+        "create_time": _milliseconds(row["created"]),
+        "execution_start_time": _milliseconds(row["started"]),
+        "execution_end_time": _milliseconds(row["finished"]),
+        "execution_error": _json(row["error"], None),
+        "outputs_count": len(shown),
+        "preview_output": shown[0] if shown else None,
+    }
+
+
+def _milliseconds(when: float | None) -> int | None:
+    return None if when is None else int(when * 1000)
+
+
+def _json(text: str | None, otherwise: Any) -> Any:
+    return otherwise if text is None else json.loads(text)
