@@ -25,7 +25,7 @@ from models.types import Image, Latent, Mask
 from models.weights import CheckpointError
 from nodes.latent_files import SAMPLES, UNSCALED, read_latent
 from nodes.output_files import expand, write_numbered
-from nodes.pictures import read_picture, to_pil
+from nodes.pictures import NO_PICTURE, read_picture, to_pil
 from nodes.services import Context
 
 EMBEDDED: Mapping[str, str] = MappingProxyType({"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"})
@@ -50,7 +50,7 @@ def load_image(
     """Read a picture, and its transparency as a mask."""
     try:
         pixels, mask = read_picture(image.path)
-    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+    except NO_PICTURE as error:
         raise InputError("image", f"{image.name} cannot be read as a picture: {error}") from error
     return Picture(Image(pixels), Mask(mask))
 
@@ -72,7 +72,10 @@ def save_image(
 def preview_image(ctx: Context, *, images: Annotated[Image, Tip("The pictures to show.")]) -> Outputs:
     """Show pictures without keeping them: they go to the temporary directory."""
     prefix = "ComfyUI_temp_" + "".join(random.choices(string.ascii_lowercase, k=5))
-    return _save(ctx, images, prefix, ctx.services.folders.temp_dir, "temp", compress_level=1)
+    try:
+        return _save(ctx, images, prefix, ctx.services.folders.temp_dir, "temp", compress_level=1)
+    except InputError as error:  # blames the prefix, which is no input here
+        raise InputError("images", error.message) from error
 
 
 @node("LoadLatent", category="_for_testing", lane="io")

@@ -77,8 +77,8 @@ def write_numbered(prefix: Prefix, suffix: str, write: Callable[[Path], None]) -
 
 def _highest(prefix: Prefix) -> int:
     """The highest number that files of this prefix have."""
-    pattern = re.compile(re.escape(os.path.normcase(prefix.stem)) + "_([0-9]+)(?:_|$)")
-    found = (pattern.match(os.path.normcase(entry.name.split(".")[0])) for entry in os.scandir(prefix.folder))
+    pattern = re.compile(re.escape(os.path.normcase(prefix.stem)) + "_([0-9]+)_")
+    found = (pattern.match(os.path.normcase(entry.name)) for entry in os.scandir(prefix.folder))
     return max((int(m[1]) for m in found if m), default=0)
 
 
@@ -88,8 +88,22 @@ def _take(part: Path, target: Path) -> bool:
         os.link(part, target)
     except FileExistsError:
         return False
-    except OSError:  # a file system without hard links
+    except OSError:  # a file system without hard links, where renaming would replace what another just wrote
+        return _take_alone(part, target)
+    return True
+
+
+def _take_alone(part: Path, target: Path) -> bool:
+    """The same without links: only who makes the claim beside `target` may look for it and take it."""
+    claim = target.with_name(f".{target.name}.claim")
+    try:
+        claim.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    try:
         if target.exists():
             return False
         part.rename(target)
-    return True
+        return True
+    finally:
+        claim.unlink(missing_ok=True)
