@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 import pytest
 import torch
@@ -129,16 +130,20 @@ def vae() -> AutoencoderKL:
     return randomized(build(AutoencoderKL, TINY_VAE))  # type: ignore[return-value]
 
 
+@pytest.fixture(scope="module")
+def their_unet(unet: UNet) -> Any:
+    return diffusers_unet(unet)
+
+
 class TestParity:
     """With narrow networks of the full layout; tests/acceptance has the full size."""
 
     @pytest.mark.parametrize("size", [(16, 16), (8, 24), (9, 17), (13, 6)])
-    def test_unet(self, unet: UNet, size: tuple[int, int]) -> None:
-        theirs = diffusers_unet(unet)
+    def test_unet(self, unet: UNet, their_unet: Any, size: tuple[int, int]) -> None:
         x, context = normal(2, 4, *size), normal(2, 77, TINY_UNET.context_dim)
         t = torch.tensor([999.0, 321.0])
         with torch.inference_mode():
-            assert relative_error(unet(x, t, context), theirs(x, t, context).sample) <= TOLERANCE
+            assert relative_error(unet(x, t, context), their_unet(x, t, context).sample) <= TOLERANCE
 
     def test_vae_encode(self, vae: AutoencoderKL) -> None:
         x = normal(2, 3, 40, 64)
