@@ -113,8 +113,7 @@ class Executor(Generic[S]):
         graph = enforce(graph or build(run.document, self._registry, self._folders), self._rules)
         if not graph.targets:
             raise GraphErrors(graph.errors)
-        destination = f"{self._folders.output_dir}\n{self._folders.temp_dir}"
-        names = fingerprints(graph, self._folders.identity, self._salt, destination)
+        names = fingerprints(graph, self._folders, self._salt)
         live = _Live(run, graph, names, Frontier(graph, names))
         live.results.set_running_or_notify_cancel()
         with self._gate:  # whatever is let in is also seen by the loop before it ends

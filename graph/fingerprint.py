@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import NewType
@@ -11,21 +11,20 @@ from typing import NewType
 from graph.build import BoundNode, Graph, Input
 from graph.document import Link, NodeId
 from graph.errors import GraphError, GraphErrors
-from graph.files import FileRef
+from graph.files import FileRef, Folders
 
 Fingerprint = NewType("Fingerprint", str)
 
 _json = json.JSONEncoder(allow_nan=False, sort_keys=True, separators=(",", ":")).encode
 
 
-def fingerprints(
-    graph: Graph, identity: Callable[[Path], str], salt: str = "", destination: str = ""
-) -> dict[NodeId, Fingerprint]:
+def fingerprints(graph: Graph, folders: Folders, salt: str = "") -> dict[NodeId, Fingerprint]:
     """Name every node's outputs by how they are made, in one pass from sources to sinks.
 
     Equal names mean equal code (`salt`), type, freshness, literals, file contents and upstream; ids do not matter.
-    `destination`, where files are written, counts for terminal nodes only. Raises GraphErrors if a file is gone.
+    The directories that files are written to count for terminal nodes only. Raises GraphErrors if a file is gone.
     """
+    destination = [str(folders.output_dir), str(folders.temp_dir)]
     names: dict[NodeId, Fingerprint] = {}
     for node_id in graph.order:
         node = graph.nodes[node_id]
@@ -33,30 +32,28 @@ def fingerprints(
         recipe = [
             salt,
             spec.type,
-            spec.freshness(node_id, node.inputs) if spec.freshness else None,
+            spec.freshness(node_id, node.inputs, folders) if spec.freshness else None,
             destination if spec.terminal else None,
-            {name: _named(value, names, identity, node) for name, value in node.inputs.items()},
+            {name: _named(value, names, folders, node) for name, value in node.inputs.items()},
         ]
         names[node_id] = Fingerprint(sha256(_json(recipe).encode()).hexdigest())
     return names
 
 
-def _named(
-    value: Input, names: Mapping[NodeId, Fingerprint], identity: Callable[[Path], str], node: BoundNode
-) -> list[object]:
+def _named(value: Input, names: Mapping[NodeId, Fingerprint], folders: Folders, node: BoundNode) -> list[object]:
     """Tagged, so that a literal never equals a link or a file; JSON keeps 1, 1.0, true and "1" apart."""
     match value:
         case Link(source, slot):
             return ["link", names[source], slot]
         case FileRef(path=path):
-            return ["file", _identified(path, identity, node)]
+            return ["file", _identified(path, folders, node)]
         case _:
             return ["value", value]
 
 
-def _identified(path: Path, identity: Callable[[Path], str], node: BoundNode) -> str:
+def _identified(path: Path, folders: Folders, node: BoundNode) -> str:
     try:
-        return identity(path)
+        return folders.identity(path)
     except OSError as error:
         message = f"cannot read {path}: {error.strerror or error}"
         raise GraphErrors([GraphError("file_unreadable", message, node.id, node.spec.type)]) from error

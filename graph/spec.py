@@ -12,6 +12,7 @@ from typing import Literal as OneOf
 from graph.context import Context
 from graph.document import NodeId
 from graph.errors import suggestion
+from graph.files import Folders
 from graph.result import Outputs, Pending, Result, Shown
 from graph.sockets import ANY, PYTHON_SOCKETS, Choice, File, Float, Int, Text, Toggle, Widget
 
@@ -19,7 +20,7 @@ Lane: TypeAlias = OneOf["device", "io"]
 """Where a node runs: on the loop's own thread, or on the small pool for reading and writing files."""
 
 
-Freshness: TypeAlias = Callable[[NodeId, Mapping[str, object]], object]
+Freshness: TypeAlias = Callable[[NodeId, Mapping[str, object], Folders], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,8 @@ class OutputSpec:
 class NodeSpec:
     """A node type. Calling it calls the function it was declared with.
 
-    `run(ctx, inputs)` gives a Result. `freshness(node id, inputs)` adds to what names the node's results: any JSON
-    value; links are still links there.
+    `run(ctx, inputs)` gives a Result. `freshness(node id, inputs, folders)` adds to what names the node's results: any
+    JSON value; links are still links there.
     `terminal` nodes write files: they are what a workflow is run for. `hidden` is only shown in `/object_info`;
     the data comes through the context.
     """

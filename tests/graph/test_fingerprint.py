@@ -10,16 +10,28 @@ import pytest
 
 from graph.build import BoundNode, Graph
 from graph.document import Link
-from graph.files import FileRef
+from graph.files import FileRef, Folders
 from graph.fingerprint import Fingerprint, fingerprints
+from graph.identity import FileIdentity
 from graph.spec import NodeSpec
 from tests.graph.stubs import REGISTRY
 
 
-def name(spec: NodeSpec, salt: str = "", destination: str = "", **inputs: object) -> Fingerprint:
+class _ByName(FileIdentity):
+    """Files whose content is their name."""
+
+    def __call__(self, path: Path) -> str:
+        return f"content of {path.name}"
+
+
+def folders(output: str = "/out") -> Folders:
+    return Folders(Path("/base"), {}, Path("/in"), Path(output), Path("/temp"), _ByName())
+
+
+def name(spec: NodeSpec, salt: str = "", destination: str = "/out", **inputs: object) -> Fingerprint:
     """The fingerprint of one node that reads nothing, whatever its inputs are called."""
     graph = Graph({"1": BoundNode("1", spec, inputs)}, ("1",), ("1",))
-    return fingerprints(graph, lambda path: f"content of {path.name}", salt, destination)["1"]
+    return fingerprints(graph, folders(destination), salt)["1"]
 
 
 NUMBER, SHOW = REGISTRY["Number"], REGISTRY["Show"]
@@ -76,9 +88,9 @@ def test_a_file_counts_by_content() -> None:
 
 def test_freshness_counts() -> None:
     tick = iter(range(10))
-    fresh = replace(NUMBER, freshness=lambda node_id, inputs: next(tick))
+    fresh = replace(NUMBER, freshness=lambda node_id, inputs, folders: next(tick))
     assert name(fresh, value=1) != name(fresh, value=1)
-    stale = replace(NUMBER, freshness=lambda node_id, inputs: [node_id, inputs["value"]])
+    stale = replace(NUMBER, freshness=lambda node_id, inputs, folders: [node_id, inputs["value"]])
     assert name(stale, value=1) == name(stale, value=1)
 
 
@@ -86,7 +98,7 @@ def test_what_is_upstream_counts_and_through_which_output() -> None:
     def chained(value: int, slot: int, id_: str = "1") -> Fingerprint:
         first = BoundNode(id_, NUMBER, {"value": value})
         second = BoundNode("2", SHOW, {"a": Link(id_, slot)})
-        return fingerprints(Graph({id_: first, "2": second}, (id_, "2"), ("2",)), str)["2"]
+        return fingerprints(Graph({id_: first, "2": second}, (id_, "2"), ("2",)), folders())["2"]
 
     assert chained(1, 0) == chained(1, 0, id_="x")
     assert len({chained(1, 0), chained(2, 0), chained(1, 1)}) == 3
