@@ -41,6 +41,7 @@ def create_app(deps: Deps) -> web.Application:
     app[REDACT] = _redactor(deps)
     app.cleanup_ctx.extend([_with_threads, _with_store, _with_hub, _with_worker])
     app.on_response_prepare.append(_add_headers)
+    app.on_shutdown.append(_say_goodbye)
     for route in _routes():
         app.router.add_route(route.method, route.path, route.handler)
         app.router.add_route(route.method, f"/api{route.path}", route.handler)
@@ -105,8 +106,11 @@ async def _with_worker(app: web.Application) -> AsyncIterator[None]:
     yield
     await worker.stop(serving)
     await asyncio.gather(*pruning, return_exceptions=True)
-    await app[HUB].shut_down()
     await asyncio.get_running_loop().run_in_executor(None, deps.backend.close)
+
+
+async def _say_goodbye(app: web.Application) -> None:
+    await app[HUB].shut_down()
 
 
 @web.middleware

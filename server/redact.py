@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-_ABSOLUTE = re.compile(r"(?<![\w.:/>~-])(?:/[^\s/'\":;,()\[\]<>|]+)+/?|\b[A-Za-z]:\\[^\s'\":;,()\[\]<>|]+")
+_ABSOLUTE = re.compile(
+    r"(?<=')/[^'\n]+(?=')|(?<=\")/[^\"\n]+(?=\")|(?<![\w.:/>~-])(?:/[^\s/'\":;,()\[\]<>|]+)+/?|\b[A-Za-z]:\\[^\s'\":;,()\[\]<>|]+"
+)
 
 
 class Redactor:

@@ -82,7 +82,7 @@ class Ear:
             said = json.loads(message.data)
             self.heard.append((said["type"], said["data"]))
         else:
-            self.heard.append(("closed", (self.ws.close_code, message.extra)))
+            self.heard.append(("closed", (message.data, message.extra)))
         return self.heard[-1]
 
     async def until(self, wanted: Callable[[str, Json], bool]) -> list[tuple[str, Json]]:

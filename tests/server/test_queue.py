@@ -1,0 +1,222 @@
+"""The queue, the history and jobs, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+from server.deps import Limits
+from tests.server.loop import in_loop
+from tests.server.support import chain, deps_of, serving
+
+
+@in_loop
+async def test_numbers_and_order(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        await client.post("/queue/pause")
+        numbers = []
+        for body in ({}, {"front": True}, {"number": -50, "prompt_id": "mine"}, {"number": "7"}, {}):
+            status, answer = await client.post("/prompt", {"prompt": chain(), **body})
+            assert status == 200
+            numbers.append(answer["number"])
+        assert json.dumps(numbers) == "[0, -1, -50.0, 7.0, 2]"
+        queue = await client.get("/queue")
+        assert [item[0] for item in queue["queue_pending"]] == [-50.0, -1, 0, 2, 7.0]
+        assert queue["queue_pending"][0][1:] == ["mine", chain(), {}, ["o"]]
+        assert await client.get("/prompt") == {"exec_info": {"queue_remaining": 5}}
+        assert await client.post("/queue", {"delete": ["mine", "nope"]}) == (200, "")
+        assert len((await client.get("/api/queue"))["queue_pending"]) == 4
+        assert await client.post("/queue", {"clear": True}) == (200, "")
+        assert await client.get("/queue") == {"queue_running": [], "queue_pending": []}
+        assert await client.get("/history") == {}
+
+
+@in_loop
+async def test_a_refused_prompt_uses_a_number_up(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        assert (await client.post("/prompt", {"prompt": {}}))[0] == 400
+        _, answer = await client.post("/prompt", {"prompt": chain()})
+        assert answer["number"] == 1
+
+
+@in_loop
+async def test_history_is_paged(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        ids = [await client.queue(chain(seed=seed)) for seed in range(5)]
+        await client.entry(ids[-1])
+        assert list(await client.get("/history")) == ids
+        assert list(await client.get("/history?max_items=2")) == ids[3:]
+        assert list(await client.get("/history?max_items=2&offset=1")) == ids[1:3]
+        assert list(await client.get("/history?max_items=0")) == []
+        assert await client.get("/history/nope") == {}
+        async with client.session.get(f"{client.url}/history?max_items=abc") as answer:
+            assert answer.status == 400
+        assert await client.post("/history", {"delete": [ids[0], "nope"]}) == (200, "")
+        assert list(await client.get("/history")) == ids[1:]
+        assert await client.post("/history", {"clear": True}) == (200, "")
+        assert await client.get("/history") == {}
+
+
+@in_loop
+async def test_a_repeated_id_runs_once(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        body = {"prompt": chain(), "prompt_id": "twice"}
+        first = await client.post("/prompt", body)
+        await client.entry("twice")
+        assert await client.post("/prompt", body) == first
+        assert len(await client.get("/history")) == 1
+        status, answer = await client.post("/prompt", {**body, "prompt": chain(seed=1)})
+        assert (status, answer["error"]["type"]) == (409, "prompt_id_taken")
+
+
+@in_loop
+async def test_the_queue_is_bounded(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path, limits=Limits(waiting=2))) as client:
+        await client.post("/queue/pause")
+        statuses = [(await client.post("/prompt", {"prompt": chain()}))[0] for _ in range(3)]
+        assert statuses == [200, 200, 429]
+
+
+@in_loop
+async def test_priorities_moves_and_pause(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        await client.post("/api/queue/pause")
+        for name in "abcd":
+            await client.queue(chain(seed=ord(name)), prompt_id=name)
+
+        async def order() -> str:
+            return "".join(item[1] for item in (await client.get("/queue"))["queue_pending"])
+
+        assert await order() == "abcd"
+        assert (await client.post("/api/jobs/d/priority", {"priority": 5}))[0] == 200
+        assert await order() == "dabc"
+        assert (await client.post("/api/jobs/c/move", {"place": 0}))[0] == 200
+        assert await order() == "cdab"
+        assert (await client.post("/api/jobs/c/move", {"place": 3}))[0] == 200
+        assert await order() == "dabc"
+        assert (await client.post("/api/jobs/nope/move", {"place": 0}))[0] == 404
+        assert (await client.post("/api/jobs/a/move", {"place": -1}))[0] == 400
+        await client.queue(chain(), prompt_id="e", priority=1)
+        assert await order() == "deabc"
+        assert (await client.get("/api/jobs"))["paused"] is True
+        await client.post("/api/queue/resume")
+        await asyncio.gather(*(client.entry(name) for name in "abcde"))
+        assert "".join(await client.get("/history")) == "deabc"
+
+
+@in_loop
+async def test_jobs_are_records(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        done = await client.queue(chain(), client_id="me")
+        failing = chain()
+        failing["s"] = {"class_type": "Fail", "inputs": {"value": ["a0", 0], "how": "raise"}}
+        failed = await client.queue(failing)
+        await client.entry(failed)
+        page = await client.get("/api/jobs?limit=1")
+        assert [job["id"] for job in page["jobs"]] == [failed]
+        assert page["pagination"] == {"offset": 0, "limit": 1, "total": 2, "has_more": True}
+        assert [job["id"] for job in (await client.get("/api/jobs?status=completed"))["jobs"]] == [done]
+        assert [job["id"] for job in (await client.get("/api/jobs?type=Fail"))["jobs"]] == [failed]
+        assert (await client.get("/api/jobs?before=1000"))["jobs"] == []
+        record = await client.get(f"/api/jobs/{done}")
+        assert record["status"] == "completed" and record["outputs_count"] == 1
+        assert record["preview_output"]["nodeId"] == "o" and record["preview_output"]["type"] == "output"
+        assert record["nodes"]["s"]["seconds"] >= 0 and record["nodes"]["s"]["cached"] is False
+        assert record["workflow"] == {"prompt": chain(), "extra_data": {"client_id": "me"}}
+        record = await client.get(f"/api/jobs/{failed}")
+        assert record["status"] == "failed" and record["execution_error"]["node_id"] == "s"
+        assert record["nodes"]["a0"]["cached"] is True
+        for query in ("status=nope", "limit=x", "after=nan"):
+            async with client.session.get(f"{client.url}/api/jobs?{query}") as answer:
+                assert answer.status == 400
+
+
+@in_loop
+async def test_a_failure_tells_node_and_reason_but_no_path(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client, client.listen("me") as ear:
+        for how in ("raise", "blame"):
+            prompt = chain()
+            prompt["s"] = {"class_type": "Fail", "inputs": {"value": ["a0", 0], "how": how}}
+            prompt_id = await client.queue(prompt, client_id="me")
+            await ear.until_done(prompt_id)
+            error = next(data for type_, data in reversed(ear.heard) if type_ == "execution_error")
+            assert error["node_id"] == "s" and error["node_type"] == "Fail" and error["traceback"] == []
+            entry = await client.entry(prompt_id)
+            assert entry["status"]["messages"][-1] == ["execution_error", error]
+            text = json.dumps([error, entry])
+            assert str(tmp_path) not in text and "/work" not in text
+            states = [data["nodes"] for type_, data in ear.heard if type_ == "progress_state"]
+            assert states[-1]["s"]["state"] == "error"
+
+
+@in_loop
+async def test_interrupts_reach_only_their_job(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client, client.listen("me") as ear:
+        assert await client.post("/interrupt", {}) == (200, "")
+        assert (await client.post("/interrupt", "{oops"))[0] == 400
+        first = await client.queue(chain(steps=5000, seconds=0.01), client_id="me")
+        second = await client.queue(chain(seed=3), client_id="me")
+        await ear.until(lambda type_, data: type_ == "progress")
+        assert await client.post("/interrupt", {"prompt_id": second}) == (200, "")
+        assert await client.post("/interrupt", {"prompt_id": first}) == (200, "")
+        await ear.until_done(second)
+        assert (await client.entry(first))["status"]["status_str"] == "error"
+        assert (await client.entry(second))["status"]["status_str"] == "success"
+        assert (await client.get(f"/api/jobs/{first}"))["status"] == "cancelled"
+
+
+@in_loop
+async def test_partial_targets(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        prompt = chain()
+        prompt["p"] = {"class_type": "Save", "inputs": {"value": ["v", 0], "prefix": "other"}}
+        entry = await client.run(prompt, partial_execution_targets=["p"])
+        assert list(entry["outputs"]) == ["p"] and entry["prompt"][4] == ["p"]
+        status, answer = await client.post("/prompt", {"prompt": prompt, "partial_execution_targets": []})
+        assert (status, answer["error"]["type"]) == (400, "prompt_no_outputs")
+        assert (await client.post("/prompt", {"prompt": prompt, "partial_execution_targets": "p"}))[0] == 400
+
+
+@in_loop
+async def test_free_forgets_results(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        await client.run(chain())
+        assert await client.post("/free", {"unload_models": True, "free_memory": True}) == (200, "")
+        again = await client.queue(chain())
+        await client.entry(again)
+        assert not any(node["cached"] for node in (await client.get(f"/api/jobs/{again}"))["nodes"].values())
+        assert (await client.post("/free", b""))[0] == 200
+
+
+@in_loop
+async def test_old_jobs_are_pruned(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path, limits=Limits(history=3))) as client:
+        ids = [await client.queue(chain(seed=seed)) for seed in range(6)]
+        await client.entry(ids[-1])
+        async with asyncio.timeout(10):
+            while list(await client.get("/history")) != ids[3:]:
+                await asyncio.sleep(0.01)
+
+
+@in_loop
+async def test_odd_requests_are_the_clients_mistake(tmp_path: Path) -> None:
+    bodies = [
+        *(b"", b"{", b"[]", b"null", b"3", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"prompt": NaN}'),
+        *({"prompt": value} for value in ([], "x", 3, True, {"1": 3}, {"1": {"class_type": ["Save"]}})),
+        *({"prompt": {"1": {"class_type": "Save", "inputs": value}}} for value in ([], "x", None)),
+        *({"prompt": chain(), "number": value} for value in ("abc", [], True, 1e400)),
+        *({"prompt": chain(), "extra_data": value} for value in ([1], "x", 5)),
+        *({"prompt": chain(), "prompt_id": value} for value in ([], 3, "x" * 999, "\ud800", "a\0b")),
+        *({"prompt": chain(), "client_id": value} for value in ([], 3, "\ud800")),
+        *({"prompt": chain(), "priority": value} for value in ("x", 5000, 1.5)),
+    ]
+    async with serving(deps_of(tmp_path)) as client:
+        for body in bodies:
+            status, answer = await client.post("/prompt", body)
+            assert 400 <= status < 500, (body, answer)
+            assert "error" in answer
+        for path in ("/queue", "/history", "/free", "/interrupt", "/api/jobs/x/move", "/settings"):
+            for raw in (b"{", b"[]", b"\xff", b"[" * 100_000):
+                assert (await client.post(path, raw))[0] == 400, (path, raw)
+        assert (await client.post("/queue", {"delete": 3}))[0] == 400
