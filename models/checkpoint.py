@@ -131,19 +131,25 @@ def read_header(path: Path) -> Weights:
 
 
 def load_part(
-    weights: Weights, part: Part, *, dtype: torch.dtype | None, device: torch.device, ema: bool = False
+    weights: Weights,
+    part: Part,
+    *,
+    dtype: torch.dtype | None,
+    device: torch.device,
+    ema: bool = False,
+    mapped: bool = True,
 ) -> nn.Module:
     """Build one network, such as a UNet or a SafetyChecker, and give it the file's weights, without gradients.
 
-    dtype: None as stored (float32 where a file mixes several). On the CPU weights that are stored as wanted are
-    mapped, not copied. ema: the running average that training kept of the U-Net, where the file has one. Reads
+    dtype: None as stored (float32 where a file mixes several). mapped: on the CPU, weights that are stored as
+    wanted are a map of the file, not copied. ema: the running average that training kept of the U-Net, where the file has one. Reads
     this part's bytes only, except from .ckpt files older than torch 1.6. Raises CheckpointError.
     """
     layout = dict(_LAYOUTS)[part]
     name = weights.path.name
     if part not in weights.prefixes:
-        held = " and ".join(sorted(dict(_LAYOUTS)[p].title for p in weights.prefixes))
-        raise CheckpointError(f"{name} holds no {layout.title}, only a {held}")
+        held = " and ".join(f"a {held.title}" for other, held in _LAYOUTS if other in weights.prefixes)
+        raise CheckpointError(f"{name} holds no {layout.title}, only {held}")
     if ema and part != "model":
         raise ValueError("only the U-Net has averaged weights")
 
@@ -160,7 +166,7 @@ def load_part(
         dtype = stored.pop() if len(stored) == 1 else torch.float32
     owns = {source: own for own, source in sources.items()}
     state: dict[str, Tensor] = {}
-    for source, tensor in read_tensors(weights.file, owns, dtype=dtype, device=device):
+    for source, tensor in read_tensors(weights.file, owns, dtype=dtype, device=device, mapped=mapped):
         state[owns[source]] = tensor.reshape(wanted[owns[source]])
     module.load_state_dict(state, assign=True)
     return module.to(device)  # what it did not load but made for itself
