@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from graph.context import Cancel, Run
+from graph.context import Context as GraphContext
 from graph.document import Document, parse
 from graph.events import Event
 from graph.files import FileRef, Folders
@@ -46,7 +47,7 @@ class Workplace:
         """What a node of `document` is called with."""
         document = parse(document) if isinstance(document, str) else document
         run = Run("run", document, emit or self.events.append, cancel or Cancel(), extra or {})
-        return Context("1", run, self.services)
+        return GraphContext("1", run, self.services)
 
     def file(self, folder: str, name: str) -> FileRef:
         """What a node gets for a file that was chosen by its name."""
