@@ -26,7 +26,6 @@ _UNLIKE_SD = (
     (r"^control_model\.|controlnet_cond_embedding|^controlnet_|zero_convs\.", "a ControlNet"),
     (r"^(down_blocks|up_blocks|encoder\.down_blocks|decoder\.up_blocks)\.", "a component in the layout of diffusers"),
     (r"^(emb_params|string_to_param|clip_[lg])$|^<.*>$", "a textual-inversion embedding"),
-    (r"^concept_embeds|^special_care_embeds", "a safety checker"),
     (r"(^|\.)vision_model\.|^visual\.", "a CLIP vision model"),
     (r"^params(_ema)?$|^model\.\d+\.sub\.|^RRDB_trunk|^body\.\d+\.rdb|^conv_first|residual_group", "an upscaler"),
     (r"^(activation_func|layer_structure)$", "a hypernetwork"),

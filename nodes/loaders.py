@@ -30,6 +30,8 @@ def checkpoint_loader_simple(
         weights = read_header(ckpt_name.path)
     except CheckpointError as error:
         raise InputError("ckpt_name", str(error)) from error
+    if weights.parts() == {"safety"}:
+        raise InputError("ckpt_name", f"{ckpt_name.name} is a safety checker; its place is models/safety_checker")
     missing = {"model", "clip", "vae"} - weights.parts()
     if missing:
         raise InputError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Annotated, NamedTuple
 
 import torch
@@ -14,7 +13,6 @@ from torch import Tensor
 from graph.build import BoundNode, Graph
 from graph.document import Link
 from graph.errors import GraphError, InputError
-from graph.events import Event, Progress
 from graph.files import FileRef
 from graph.result import Shown
 from graph.sockets import Choice, File
@@ -95,6 +93,8 @@ def safety_check(
 def require_safety(graph: Graph) -> Iterator[GraphError]:
     """The rule of `--require-safety`: every picture that a node shows or saves comes straight from a SafetyCheck.
 
+    It binds nodes. Previews of sampling (Progress.preview) are pictures too: whoever shows them has to leave it.
+
     Straight, since a node in between could undo what hid something from the checker: turn a negative back, crop to a
     corner of a padded canvas. So checks go last, behind scaling and joining. What a SafetyCheck cannot look at (a
     latent, a mask) is not saved at all.
@@ -102,11 +102,6 @@ def require_safety(graph: Graph) -> Iterator[GraphError]:
     for node_id in graph.order:
         if graph.nodes[node_id].spec.terminal:
             yield from _faults(graph.nodes[node_id], graph)
-
-
-def without_preview(event: Event) -> Event:
-    """`event` as clients may see it under `--require-safety`: previews are pictures that nobody has checked."""
-    return replace(event, preview=None) if isinstance(event, Progress) else event
 
 
 def _verdicts(ctx: Context, image: Image, safety_model: SafetyModel) -> list[Verdict]:

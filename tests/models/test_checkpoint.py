@@ -300,7 +300,6 @@ class TestRefusal:
         ({"down_blocks.0.resnets.0.conv1.weight": (1,), "conv_in.weight": (1,)}, "a component in the layout of diffusers"),
         ({"encoder.down_blocks.0.resnets.0.conv1.weight": (1,), "quant_conv.weight": (1,)}, "a component in the layout of diffusers"),
         ({"vision_model.post_layernorm.weight": (1024,)}, "a CLIP vision model"),
-        ({"concept_embeds": (17, 768), "vision_model.vision_model.post_layernorm.weight": (1,)}, "a safety checker"),
         ({"model.1.sub.0.RDB1.conv1.0.weight": (32, 64, 3, 3)}, "an upscaler"),
         ({"body.0.rdb1.conv1.weight": (32, 64, 3, 3)}, "an upscaler"),
         ({"a": (1,), "b": (2,), "c": (), "d": (1,), "e": (1,)}, "not a Stable Diffusion checkpoint (it holds a, b, c, d, …)"),
