@@ -13,9 +13,13 @@ import torch
 from torch import nn
 
 from models.checkpoint import Part, load_part
+from models.packed import pack
 from models.types import ModelHandle, Network
 
 RESERVE = 0.2  # share of the memory that is left to activations and to other programs
+
+
+PACKED: tuple[Part, ...] = ("model", "clip", "vae")
 
 
 class OutOfMemory(Exception):
@@ -80,11 +84,12 @@ class _Key:
 class Residency:
     """Keeps networks between runs, least recently used out first. Used from one thread, the executor's loop."""
 
-    def __init__(self, device: torch.device, precision: Precision, budget: int) -> None:
-        """budget: bytes that weights may take."""
+    def __init__(self, device: torch.device, precision: Precision, budget: int, packing: bool = False) -> None:
+        """budget: bytes that weights may take. packing: pack the weights of our own networks, on the CPU."""
         self.device = device
         self.precision = precision
         self._budget = budget
+        self._packing = packing
         self._resident: OrderedDict[_Key, nn.Module] = OrderedDict()  # least recently used first
         self._pins: Counter[_Key] = Counter()
 
@@ -99,7 +104,10 @@ class Residency:
         if network is None:
             dtype = self.precision.of(handle.part)
             self._make_room(_weights_of(handle) * dtype.itemsize)
-            network = load_part(handle.weights, handle.part, dtype=dtype, device=self.device)
+            packing = self._packing and handle.part in PACKED
+            network = load_part(handle.weights, handle.part, dtype=dtype, device=self.device, mapped=not packing)
+            if packing:
+                pack(network)
             self._resident[key] = network
         self._resident.move_to_end(key)
         self._pins[key] += 1
@@ -136,7 +144,7 @@ class Residency:
 
 def network_bytes(network: nn.Module) -> int:
     """Bytes of a network's weights."""
-    return sum(p.numel() * p.element_size() for p in network.parameters())
+    return sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers()))
 
 
 def _weights_of(handle: ModelHandle[Network]) -> int:

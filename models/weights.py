@@ -85,11 +85,16 @@ def read_table(path: Path) -> TensorFile:
 
 
 def read_tensors(
-    table: TensorFile, names: Iterable[str], *, dtype: torch.dtype | None, device: torch.device
+    table: TensorFile,
+    names: Iterable[str],
+    *,
+    dtype: torch.dtype | None,
+    device: torch.device,
+    mapped: bool = True,
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the named tensors, in the order they lie in the file, as `dtype` (None: as stored) on `device`.
 
-    A tensor that needs neither conversion nor transfer is a map of the file, which must then not be overwritten in
+    With `mapped`, a tensor that needs neither conversion nor transfer is a map of the file, which must then not be overwritten in
     place (replacing it by another file is safe). Raises CheckpointError, also when the file is no longer the one
     whose header was read.
     """
@@ -100,7 +105,7 @@ def read_tensors(
             yield from _read_whole(table.path, file, frozenset(names), dtype, device)
         else:
             infos = sorted(((name, table.tensors[name]) for name in names), key=lambda item: item[1].offset or 0)
-            yield from _read_each(table, file, infos, dtype, device)
+            yield from _read_each(table, file, infos, dtype, device, mapped)
 
 
 def _read_each(
@@ -109,10 +114,11 @@ def _read_each(
     infos: list[tuple[str, TensorInfo]],
     dtype: torch.dtype | None,
     device: torch.device,
+    mapped: bool,
 ) -> Iterator[tuple[str, Tensor]]:
     def mappable(info: TensorInfo) -> bool:
         aligned = (info.offset or 0) % info.dtype.itemsize == 0
-        return aligned and info.span > 0 and device.type == "cpu" and dtype in (None, info.dtype)
+        return mapped and aligned and info.span > 0 and device.type == "cpu" and dtype in (None, info.dtype)
 
     file_map = torch.UntypedStorage.from_file(str(table.path), False, table.stamp[0])
     buffer = bytearray(max((info.span for _, info in infos if not mappable(info)), default=0) or 1)

@@ -1,0 +1,84 @@
+"""Networks whose weights are packed for oneDNN give what the plain ones give."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+from unittest.mock import patch
+
+import pytest
+import torch
+from torch import nn
+
+from models.clip import TextModel
+from models.config import ClipConfig, UNetConfig, VaeConfig
+from models.packed import PackedConv2d, PackedLinear, can_pack, pack
+from models.unet import UNet
+from models.vae import AutoencoderKL
+
+pytestmark = pytest.mark.skipif(not can_pack(), reason="this torch has no oneDNN operations")
+
+UNET = UNetConfig(model_channels=32, channel_mult=(1, 2), num_res_blocks=1, transformer_depth=(1, 1), context_dim=24)
+VAE = VaeConfig(ch=32, ch_mult=(1, 2, 2), num_res_blocks=1)
+Network = TypeVar("Network", bound=nn.Module)
+TEXT = ClipConfig(width=64, layers=2, intermediate=128, vocab=100)
+
+
+@torch.inference_mode()
+def test_packed_networks_give_what_plain_ones_give() -> None:
+    torch.manual_seed(0)
+    unet, vae, text = UNet(UNET), AutoencoderKL(VAE), TextModel(TEXT)
+    context, t = torch.randn(2, 77, 24), torch.tensor([3.0, 900.0])
+    for latent in (torch.randn(2, 4, 16, 8), torch.randn(2, 4, 9, 5)):
+        assert _error(unet, _packed(unet), latent, t, context) < 1e-5
+    tokens = torch.randint(100, (3, 77))
+    assert _error(text, _packed(text), tokens) < 1e-5
+    packed_vae, picture, z = _packed(vae), torch.randn(1, 3, 24, 40), torch.randn(2, 4, 3, 5)
+    assert _relative(packed_vae.encode(picture), vae.encode(picture)) < 1e-5
+    assert _relative(packed_vae.decode(z), vae.decode(z)) < 1e-5
+
+
+@torch.inference_mode()
+def test_packed_networks_work_in_bfloat16() -> None:
+    torch.manual_seed(0)
+    unet = UNet(UNET).bfloat16()
+    given = torch.randn(2, 4, 16, 8).bfloat16(), torch.tensor([3.0, 900.0]), torch.randn(2, 77, 24).bfloat16()
+    assert _error(unet, _packed(unet), *given) < 0.03
+
+
+def test_every_layer_is_packed_and_holds_as_many_bytes_as_before() -> None:
+    vae = AutoencoderKL(VAE)
+    packed = _packed(vae)
+    plain = [m for m in vae.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    assert len([m for m in packed.modules() if isinstance(m, PackedLinear | PackedConv2d)]) == len(plain)
+    assert not [m for m in packed.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    assert _numbers(packed) == _numbers(vae)
+
+
+def test_layers_that_onednn_would_read_otherwise_stay_as_they_are() -> None:
+    kept = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"))
+    pack(kept)
+    assert [type(layer) for layer in kept] == [nn.Conv2d, nn.Conv2d]
+
+
+def test_a_torch_without_the_operations_is_noticed() -> None:
+    with patch.object(torch.backends.mkldnn, "is_available", return_value=False):
+        assert not can_pack()
+
+
+def _packed(network: Network) -> Network:
+    network = copy.deepcopy(network.eval().requires_grad_(False))
+    pack(network)
+    return network
+
+
+def _error(plain: nn.Module, packed: nn.Module, *given: torch.Tensor) -> float:
+    return _relative(packed(*given), plain(*given))
+
+
+def _relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a - b).float().norm() / b.float().norm())
+
+
+def _numbers(network: nn.Module) -> int:
+    return sum(t.numel() for t in (*network.parameters(), *network.buffers()))
