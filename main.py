@@ -171,7 +171,7 @@ def serve(options: argparse.Namespace, folders: Folders) -> int:
             history=options.history_limit,
             history_days=options.history_days,
         ),
-        previews=options.preview_method != "none",
+        previews=options.preview_method != "none" and not options.require_safety,  # nobody checks previews
         front_end=options.front_end_root,
         arguments=sys.argv,
         logs=logs,
