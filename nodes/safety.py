@@ -93,11 +93,9 @@ def safety_check(
 def require_safety(graph: Graph) -> Iterator[GraphError]:
     """The rule of `--require-safety`: every picture that a node shows or saves comes straight from a SafetyCheck.
 
-    It binds nodes. Previews of sampling (Progress.preview) are pictures too: whoever shows them has to leave it.
-
     Straight, since a node in between could undo what hid something from the checker: turn a negative back, crop to a
     corner of a padded canvas. So checks go last, behind scaling and joining. What a SafetyCheck cannot look at (a
-    latent, a mask) is not saved at all.
+    latent, a mask) is not saved at all. The previews of a sampler are no node's: the server leaves them out.
     """
     for node_id in graph.order:
         if graph.nodes[node_id].spec.terminal:
