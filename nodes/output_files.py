@@ -7,6 +7,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +72,8 @@ def write_numbered(prefix: Prefix, suffix: str, write: Callable[[Path], None]) -
         reason = error.strerror or str(error)
         raise InputError("filename_prefix", f"cannot write {prefix.stem}_ in {prefix.folder}: {reason}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # not written yet, or in no directory at all
+            part.unlink()
     return f"{prefix.stem}_{number:05}_{suffix}"
 
 
