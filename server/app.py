@@ -20,6 +20,7 @@ from server.lock import Lock
 from server.metrics import Metrics
 from server.redact import Redactor
 from server.refused import Refused
+from server.security import COOKIE
 from server.store import Store
 from server.worker import PAUSED, Worker
 
@@ -147,7 +148,11 @@ async def _options(request: web.Request) -> web.Response:
 
 
 async def _home(request: web.Request) -> web.StreamResponse:
-    root = request.app[DEPS].front_end
+    guard, root = request.app[DEPS].guard, request.app[DEPS].front_end
+    if guard.token is not None and "token" in request.query:  # checked by now; not to stay in the address bar
+        welcome = web.HTTPSeeOther("/")
+        welcome.set_cookie(COOKIE, guard.token, httponly=True, samesite="Strict", secure=request.secure)
+        raise welcome
     if root is None:
         text = "<!doctype html><title>Darkroom</title><h1>Darkroom</h1><p>The server runs. It has no editor yet.</p>"
         return web.Response(text=text, content_type="text/html")

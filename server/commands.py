@@ -20,6 +20,7 @@ from graph.errors import GraphError, GraphErrors, Interrupted, NodeError, sugges
 from graph.execute import Executor, Results
 from graph.files import Folders
 from graph.object_info import object_info
+from graph.sockets import Float, Int, Toggle
 from graph.spec import NodeSpec, Registry
 from server.console import Console
 
@@ -50,8 +51,10 @@ def read_workflow(name: str, changes: Iterable[str], seed: str | None, registry:
         _change(edited, change, registry)
     if seed is not None:
         for node_id, node in edited.items():
-            literal = {key: seed for key in SEEDS if key in node.inputs and not isinstance(node.inputs[key], Link)}
-            edited[node_id] = replace(node, inputs={**node.inputs, **literal})
+            spec = registry.find(node.class_type)
+            literals = (name for name in SEEDS if name in node.inputs and not isinstance(node.inputs[name], Link))
+            inputs = {name: _typed(seed, spec, name) for name in literals}
+            edited[node_id] = replace(node, inputs={**node.inputs, **inputs})
     return replace(document, nodes=edited)
 
 
@@ -110,19 +113,30 @@ def _change(edited: dict[str, DocNode], change: str, registry: Registry) -> None
     known = {given.name for given in spec.inputs} if spec else {name}
     if name not in known:
         raise ValueError(f"--set {change}: {node.class_type} has no input {name!r}{suggestion(name, known)}")
-    edited[node_id] = replace(node, inputs={**node.inputs, name: _value(value)})
+    edited[node_id] = replace(node, inputs={**node.inputs, name: _link(value) or _typed(value, spec, name)})
 
 
-def _value(text: str) -> object:
+def _link(text: str) -> Link | None:
     try:
         given = json.loads(text)
     except (ValueError, RecursionError):
-        return text
+        return None
     match given:
         case [str() | int() as node_id, int() as slot] if not isinstance(slot, bool):
             return Link(str(node_id), slot)
         case _:
-            return text  # widgets read numbers and true or false from text
+            return None
+
+
+def _typed(text: str, spec: NodeSpec | None, name: str) -> object:
+    """What was typed, as JSON would have it; as it is where the input takes something else, for `build` to say so."""
+    widget = next((given.widget for given in spec.inputs if given.name == name), None) if spec else None
+    if not isinstance(widget, Int | Float | Toggle):
+        return text
+    try:
+        return json.loads(text.strip())
+    except (ValueError, RecursionError):
+        return text
 
 
 @contextmanager

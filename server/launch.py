@@ -42,13 +42,14 @@ class Listen:
 def choose_token(listen: Listen, file: Path | None) -> str | None:
     """The token clients need: from a file or DARKROOM_TOKEN, else made and shown once where one is needed.
 
-    Raises ValueError for an empty one, OSError if the file cannot be read.
+    Raises ValueError for one that is too short or odd, OSError if the file cannot be read.
     """
     given = file.read_text("utf-8") if file else os.environ.get("DARKROOM_TOKEN")
     if given is not None:
-        if not given.strip():
-            raise ValueError("the token is empty")
-        return given.strip()
+        token = given.strip()
+        if len(token) < 8 or not token.isascii() or not token.isprintable() or " " in token:
+            raise ValueError("the token has to be 8 or more letters, digits and signs without spaces")
+        return token
     if not listen.needs_token:
         return None
     token = secrets.token_urlsafe(24)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,8 +22,11 @@ _PREVIEW = re.compile(r"(webp|jpeg)(?:;([0-9]{1,3}))?")
 def open_picture(source: Path | BinaryIO, most_pixels: int) -> Image.Image:
     """A picture whose header is read and whose size is harmless; not decoded yet. Raises Refused."""
     try:
-        picture = Image.open(source, formats=FORMATS)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+            picture = Image.open(source, formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise Refused(413, "picture_too_large", "the picture has too many pixels") from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError):
         raise Refused(400, "not_a_picture", "the file cannot be read as a picture") from None
     if picture.width * picture.height > most_pixels:
         picture.close()

@@ -31,7 +31,7 @@ def directory(folders: Folders, kind: str) -> Path:
 def below(root: Path, name: str, status: int = 400) -> Path:
     """The path of `name` below `root`: first by its letters, then by where it really leads.
 
-    Links that the operator placed directly in `root` are followed; nobody else can place one. Raises Refused.
+    A link below `root` is the operator's, since no client can place one, and is followed. Raises Refused.
     """
     if reason := objection(name):
         raise Refused(status, "invalid_path", f"the name {reason}")
@@ -54,9 +54,9 @@ def annotated(name: str, kind: str) -> tuple[str, str]:
 
 
 def _operators_links(root: Path, name: str) -> list[Path]:
-    """Where the first link on the way leads: uploads make directories and files, but never links."""
+    """Where the first link on the way leads; links in there are not followed further."""
     path = root
-    for part in name.split("/")[:-1]:
+    for part in name.split("/"):
         path = path / part
         if path.is_symlink():
             return [path.resolve()]

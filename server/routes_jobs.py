@@ -131,7 +131,7 @@ def _live(request: web.Request, row: Mapping[str, Any]) -> Transcript | None:
 
 
 def _summary(row: Mapping[str, Any], live: Transcript | None) -> dict[str, object]:
-    outputs = live.outputs if live else _json(row["outputs"], {})
+    outputs: Mapping[str, Any] = live.outputs if live else _json(row["outputs"], {})
     shown = [
         {**entry, "nodeId": node_id, "mediaType": kind}
         for node_id, ui in outputs.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
@@ -22,11 +22,13 @@ LOST_BYTES = 16 * 2**20
 class Socket:
     """What is sent here never waits: a client that does not read loses progress first, then its socket."""
 
-    def __init__(self, ws: web.WebSocketResponse, client_id: str) -> None:
+    def __init__(self, ws: web.WebSocketResponse, client_id: str, abort: Callable[[], None]) -> None:
+        """abort: drops the connection without waiting for the other side."""
         self.client_id = client_id
         self.knows_metadata = False
         self.knows_deltas = False
         self._ws = ws
+        self._abort = abort
         self._frames: deque[str | bytes] = deque()
         self._bytes = 0
         self._wake = asyncio.Event()
@@ -35,6 +37,11 @@ class Socket:
         self._changed: set[NodeId] = set()
         self._state_due = 0.0
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What has not been sent yet."""
+        return self._bytes
 
     def learn(self, features: Mapping[str, object]) -> None:
         """Note what the client says it knows."""
@@ -50,6 +57,8 @@ class Socket:
         if self._bytes > LOST_BYTES:
             self._lost = True
             self._frames.clear()
+            self._bytes = 0
+            self._abort()
         self._wake.set()
 
     def touch(self, transcript: Transcript, node_id: NodeId) -> None:
@@ -93,9 +102,6 @@ class Socket:
                     await self._ws.send_str(frame)
                 else:
                     await self._ws.send_bytes(frame)
-            if self._lost:
-                await self.close(1008, "too slow: what was to be sent did not get away")
-                return
 
     async def close(self, code: int, reason: str) -> None:
         """Close with a reason; does not wait for a client that is gone."""

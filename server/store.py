@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from server.job import ENDED, Job, Outcome, State, Submission
 
@@ -274,7 +275,7 @@ class Store:
 
     # jobs as records
 
-    def search(self, search: Search) -> tuple[list[dict[str, object]], int]:
+    def search(self, search: Search) -> tuple[list[dict[str, Any]], int]:
         """A page of jobs, and how many there are in all."""
         conditions, values = list(_conditions(search)), list(_values(search))
         where = " AND ".join(conditions) or "1"
@@ -286,7 +287,7 @@ class Store:
         )
         return [dict(zip(_SUMMARY.split(", "), row, strict=True)) for row in rows], total
 
-    def record(self, id_: str) -> dict[str, object] | None:
+    def record(self, id_: str) -> dict[str, Any] | None:
         """Everything about one job; JSON columns as text."""
         columns = f"{_SUMMARY}, client_id, targets, messages, meta, nodes, extra, prompt"
         row = self._db.execute(f"SELECT {columns} FROM jobs WHERE id = ?", (id_,)).fetchone()

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from graph.document import NodeId
 from graph.errors import GraphErrors, NodeError, brief
@@ -62,7 +62,7 @@ class Transcript:
     types: Mapping[NodeId, str]
     redact: Redactor
     nodes: dict[NodeId, NodeProgress] = field(default_factory=dict)
-    outputs: dict[NodeId, object] = field(default_factory=dict)
+    outputs: dict[NodeId, Any] = field(default_factory=dict)
     messages: list[tuple[str, Data]] = field(default_factory=list)
     cached: tuple[NodeId, ...] = ()
     executed: list[NodeId] = field(default_factory=list)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 from server.deps import Limits
 from tests.server.loop import in_loop
@@ -201,16 +202,17 @@ async def test_old_jobs_are_pruned(tmp_path: Path) -> None:
 
 @in_loop
 async def test_odd_requests_are_the_clients_mistake(tmp_path: Path) -> None:
-    bodies = [
-        *(b"", b"{", b"[]", b"null", b"3", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"prompt": NaN}'),
-        *({"prompt": value} for value in ([], "x", 3, True, {"1": 3}, {"1": {"class_type": ["Save"]}})),
-        *({"prompt": {"1": {"class_type": "Save", "inputs": value}}} for value in ([], "x", None)),
-        *({"prompt": chain(), "number": value} for value in ("abc", [], True, 1e400)),
-        *({"prompt": chain(), "extra_data": value} for value in ([1], "x", 5)),
-        *({"prompt": chain(), "prompt_id": value} for value in ([], 3, "x" * 999, "\ud800", "a\0b")),
-        *({"prompt": chain(), "client_id": value} for value in ([], 3, "\ud800")),
-        *({"prompt": chain(), "priority": value} for value in ("x", 5000, 1.5)),
-    ]
+    wrong: dict[str, list[Any]] = {
+        "prompt": [[], "x", 3, True, {"1": 3}, {"1": {"class_type": ["Save"]}}]
+        + [{"1": {"class_type": "Save", "inputs": inputs}} for inputs in ([], "x", None)],
+        "number": ["abc", [], True, 1e400],
+        "extra_data": [[1], "x", 5],
+        "prompt_id": [[], 3, "x" * 999, "\ud800", "a\0b"],
+        "client_id": [[], 3, "\ud800"],
+        "priority": ["x", 5000, 1.5],
+    }
+    bodies: list[Any] = [{"prompt": chain(), name: value} for name, values in wrong.items() for value in values]
+    bodies += [b"", b"{", b"[]", b"null", b"3", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"prompt": NaN}']
     async with serving(deps_of(tmp_path)) as client:
         for body in bodies:
             status, answer = await client.post("/prompt", body)

@@ -1,0 +1,157 @@
+"""What comes through the websocket, to whom, and what a client that was away gets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from pathlib import Path
+
+from server.socket import LOST_BYTES, Socket
+from tests.server.loop import in_loop
+from tests.server.support import chain, deps_of, serving
+
+
+@in_loop
+async def test_a_client_that_comes_back_gets_what_it_missed(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        async with client.listen("me") as ear:
+            prompt_id = await client.queue(chain(steps=30, seconds=0.01), client_id="me")
+            await ear.until(lambda type_, data: type_ == "progress")
+        await client.entry(prompt_id)
+        async with client.listen("me") as again:
+            await again.until_done(prompt_id)
+        both = ear.types("status", "progress", "progress_state", "binary")
+        both += again.types("status", "progress", "progress_state", "binary")
+        assert both == [
+            *("execution_start", "execution_cached", "executing", "executing", "executing"),
+            *("executing", "executed", "execution_success", "executing"),
+        ]
+        async with client.listen("me") as third:
+            await third.next()
+            await client.post("/prompt", {"prompt": {}})
+            assert third.types() == ["status"]  # nothing twice
+
+
+@in_loop
+async def test_a_client_that_comes_late_gets_the_run_from_its_start(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        prompt_id = await client.queue(chain(steps=50, seconds=0.01), client_id="late")
+        async with asyncio.timeout(10):
+            while not (await client.get(f"/api/jobs/{prompt_id}"))["nodes"].get("s"):
+                await asyncio.sleep(0.01)
+        async with client.listen("late") as ear:
+            await ear.until_done(prompt_id)
+        assert ear.types("progress", "binary")[:3] == ["status", "execution_start", "execution_cached"]
+        async with client.listen("stranger") as ear:
+            await ear.next()
+            other = await client.queue(chain(), client_id="late")
+            await client.entry(other)
+            await ear.next()
+            assert set(ear.types()) == {"status"}
+
+
+@in_loop
+async def test_two_sockets_may_share_an_id(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client, client.listen("me") as second:
+        async with client.listen("me") as first:
+            prompt_id = await client.queue(chain(), client_id="me")
+            await asyncio.gather(first.until_done(prompt_id), second.until_done(prompt_id))
+            assert first.types("status", "progress_state") == second.types("status", "progress_state")
+        prompt_id = await client.queue(chain(seed=1), client_id="me")
+        await second.until_done(prompt_id)
+
+
+@in_loop
+async def test_anyone_may_watch_a_run_by_its_id(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        prompt_id = await client.queue(chain(steps=40, seconds=0.01))
+        async with asyncio.timeout(10):
+            while not (await client.get("/queue"))["queue_running"]:
+                await asyncio.sleep(0.005)
+        async with client.listen("a", f"&watch={prompt_id}") as ear, client.listen("b") as other:
+            await other.ws.send_json({"type": "watch", "data": {"prompt_id": prompt_id}})
+            await asyncio.gather(ear.until_done(prompt_id), other.until_done(prompt_id))
+        for heard in (ear, other):
+            assert heard.types("progress", "progress_state", "binary")[:2] == ["status", "execution_start"]
+            assert "progress" in heard.types()
+
+
+@in_loop
+async def test_progress_state_comes_ten_times_a_second_at_most_and_last(tmp_path: Path) -> None:
+    async with (
+        serving(deps_of(tmp_path)) as client,
+        client.listen("me") as ear,
+        client.listen("me", supports_progress_deltas=True) as delta,
+    ):
+        await delta.until(lambda type_, data: type_ == "feature_flags")
+        prompt_id = await client.queue(chain(length=300, steps=300, seconds=0.001), client_id="me")
+        await asyncio.gather(ear.until_done(prompt_id), delta.until_done(prompt_id))
+        started = next(data for type_, data in ear.heard if type_ == "execution_start")["timestamp"]
+        ended = next(data for type_, data in ear.heard if type_ == "execution_success")["timestamp"]
+        states = [data["nodes"] for type_, data in ear.heard if type_ == "progress_state"]
+        assert 2 <= len(states) <= (ended - started) / 100 + 3
+        assert len(states[-1]) == 303 and all(node["state"] == "finished" for node in states[-1].values())
+        merged: dict[str, object] = {}
+        changes = [data for type_, data in delta.heard if type_ == "progress_state"]
+        assert all(data["delta"] is True for data in changes)
+        for data in changes:
+            merged |= data["nodes"]
+        assert merged == states[-1]
+        assert sum(len(data["nodes"]) for data in changes) < 303 + 2 * len(changes) + 303
+
+
+@in_loop
+async def test_previews_are_made_only_for_those_who_look(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client, client.listen("me", supports_preview_metadata=True) as ear:
+        prompt_id = await client.queue(chain(), client_id="me")
+        await ear.until_done(prompt_id)
+        frame = next(data for type_, data in ear.heard if type_ == "binary")
+        kind, length = struct.unpack(">II", frame[:8])
+        assert kind == 4 and frame[8 + length :].startswith(b"\xff\xd8\xff")
+        assert json.loads(frame[8 : 8 + length]) == {
+            "node_id": "s",
+            "prompt_id": prompt_id,
+            "display_node_id": "s",
+            "parent_node_id": None,
+            "real_node_id": "s",
+            "image_type": "image/jpeg",
+        }
+    async with serving(deps_of(tmp_path, previews=False)) as client, client.listen("me") as ear:
+        prompt_id = await client.queue(chain(seed=5), client_id="me")
+        await ear.until_done(prompt_id)
+        assert "binary" not in ear.types() and ear.types().count("progress") == 3
+
+
+@in_loop
+async def test_what_clients_say_breaks_nothing(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client, client.listen("me") as ear:
+        for text in ("", "{", "[]", "3", '{"type": 3}', '{"type": "feature_flags", "data": 7}', "[" * 10_000):
+            await ear.ws.send_str(text)
+        await ear.ws.send_bytes(b"\0" * 100)
+        await ear.ws.send_json({"type": "feature_flags", "data": {}})
+        await ear.until(lambda type_, data: type_ == "feature_flags")
+        await client.run(chain())
+
+
+@in_loop
+async def test_a_socket_nobody_reads_is_given_up() -> None:
+    class Stuck:
+        """A websocket whose other side takes nothing."""
+
+        closed = False
+
+        async def send_str(self, text: str) -> None:
+            await asyncio.sleep(60)
+
+        async def close(self, code: int, message: bytes) -> None:
+            self.closed = True
+
+    given_up: list[bool] = []
+    socket = Socket(Stuck(), "me", lambda: given_up.append(True))  # type: ignore[arg-type]
+    for _ in range(40):
+        socket.send("x" * 2**20, droppable=True)
+    assert socket.waiting_bytes < LOST_BYTES and not given_up  # previews are left out first
+    for _ in range(40):
+        socket.send("x" * 2**20)
+    assert socket.waiting_bytes == 0 and given_up == [True]
