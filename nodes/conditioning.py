@@ -53,7 +53,7 @@ def clip_text_encode(
     clip: Annotated[Clip, Tip("The text encoder of the checkpoint that will sample.")],
 ) -> Annotated[Conditioning, Tip("The prompt as the U-Net reads it.")]:
     """Encode a prompt with a CLIP text encoder, for a sampler to steer by."""
-    with ctx.services.residency.use(clip) as encoder:
+    with ctx.services.use(clip, "clip") as encoder:
         width = encoder.config.width
         cond = encode_text(encoder, ctx.services.tokenizer, text, lambda name: _embedding(ctx, name, width), ctx.check)
     return Conditioning((cond,))
@@ -72,10 +72,10 @@ def _embedding(ctx: Context, name: str, width: int) -> list[Tensor]:
 
 
 def _find_embedding(folders: Folders, name: str) -> Path | None:
-    """The file that `embedding:name` means: with or without its ending, and in any folder below."""
+    """The file that `embedding:name` means: with or without its ending, and in any folder below, the nearest first."""
     listed = folders.list("embeddings")
     for wanted in (name, *(name + suffix for suffix in (".safetensors", ".pt", ".bin"))):
-        for file in listed:
-            if wanted in (file, file.rpartition("/")[2]):
-                return folders.resolve("embeddings", file)
+        found = [file for file in listed if file == wanted or file.endswith(f"/{wanted}")]
+        if found:
+            return folders.resolve("embeddings", min(found, key=lambda file: file.count("/")))
     return None

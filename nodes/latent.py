@@ -33,7 +33,7 @@ def vae_decode(
     vae: Annotated[Vae, Tip("The autoencoder of the checkpoint that made them.")],
 ) -> Annotated[Image, Tip("The pictures.")]:
     """Decode latents into pictures."""
-    with ctx.services.residency.use(vae) as autoencoder:
+    with ctx.services.use(vae, "vae") as autoencoder:
         weight = next(autoencoder.parameters())
         pictures = [
             ((autoencoder.decode(z[None].to(weight), ctx.check).float() + 1) / 2).clamp(0, 1).cpu()
@@ -50,7 +50,7 @@ def vae_encode(
     vae: Annotated[Vae, Tip("The autoencoder of the checkpoint that will use the latents.")],
 ) -> Annotated[Latent, Tip("The latents.")]:
     """Encode pictures into latents."""
-    with ctx.services.residency.use(vae) as autoencoder:
+    with ctx.services.use(vae, "vae") as autoencoder:
         factor = autoencoder.config.factor
         height, width = pixels.pixels.shape[1:3]
         if min(height, width) < factor:

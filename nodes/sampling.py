@@ -47,7 +47,7 @@ def ksampler(
     sigmas = sigmas_for(SCHEDULES[scheduler], levels, steps, denoise)
     if len(sigmas) < 2:
         return latent_image
-    with ctx.services.residency.use(model) as unet:
+    with ctx.services.use(model, "model") as unet:
         _check_text(unet.config.context_dim, positive=positive, negative=negative)
         noise = Noise(seed)
         strength = (1 + sigmas[0] ** 2).sqrt() if starts_from_noise(sigmas, levels) else sigmas[0]

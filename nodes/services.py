@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from graph.context import Context as GraphContext
+from graph.errors import InputError
 from graph.files import Folders
 from models.residency import Residency
 from models.tokenizer import ClipTokenizer
+from models.types import ModelHandle, Network
+from models.weights import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,15 @@ class Services:
     residency: Residency
     folders: Folders
     tokenizer: ClipTokenizer = field(default_factory=ClipTokenizer)
+
+    @contextmanager
+    def use(self, handle: ModelHandle[Network], input_name: str) -> Iterator[Network]:
+        """The network that `handle` names, for the length of a `with`; what is wrong with its file blames the input."""
+        try:
+            with self.residency.use(handle) as network:
+                yield network
+        except CheckpointError as error:
+            raise InputError(input_name, str(error)) from error
 
 
 Context: TypeAlias = GraphContext[Services]

@@ -1,0 +1,142 @@
+"""CLIPTextEncode: a prompt through a checkpoint's text encoder, with embeddings from files."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from graph.context import Cancel
+from graph.errors import InputError, Interrupted
+from models.text import encode_text
+from models.tokenizer import ClipTokenizer
+from models.types import Clip, Cond
+from nodes.conditioning import clip_text_encode
+from nodes.loaders import checkpoint_loader_simple
+from tests.nodes.conftest import CHECKPOINT, Workplace
+from tests.tiny_checkpoint import WIDTH, tiny_clip
+
+
+@pytest.fixture
+def clip(place: Workplace) -> Clip:
+    loaded: Clip = checkpoint_loader_simple(place.ctx(), ckpt_name=place.file("checkpoints", CHECKPOINT)).clip
+    return loaded
+
+
+def encode(place: Workplace, clip: Clip, text: str) -> Cond:
+    [cond] = clip_text_encode(place.ctx(), text=text, clip=clip).conds
+    assert isinstance(cond, Cond)
+    return cond
+
+
+def embedding(place: Workplace, name: str, vectors: Tensor) -> None:
+    path = place.folders.roots("embeddings")[0] / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".safetensors":
+        save_file({"emb_params": vectors}, path)
+    else:
+        torch.save({"string_to_param": {"*": vectors}}, path)
+
+
+def rows(text: str) -> Tensor:
+    """The text encoder's own vectors of some words: an embedding file of them must mean those words."""
+    return tiny_clip().text_model.embeddings.token_embedding.weight[ClipTokenizer().encode(text)].clone()
+
+
+@pytest.mark.parametrize("text", ["", "a red circle", "(a:1.3) red (circle)", "red " * 80])
+def test_a_prompt_is_encoded_by_the_checkpoint_s_text_encoder(place: Workplace, clip: Clip, text: str) -> None:
+    expected = encode_text(tiny_clip(), ClipTokenizer(), text)
+    cond = encode(place, clip, text)
+    torch.testing.assert_close(cond.tokens, expected.tokens)
+    torch.testing.assert_close(cond.pooled, expected.pooled)
+    assert cond.tokens.shape == (1, 154 if len(text) > 100 else 77, WIDTH)
+
+
+@pytest.mark.parametrize("file", ["mine.safetensors", "mine.pt", "mine.bin"])
+@pytest.mark.parametrize("written", ["mine", "whole name"])
+def test_an_embedding_is_named_with_or_without_its_ending(
+    place: Workplace, clip: Clip, file: str, written: str
+) -> None:
+    embedding(place, file, rows("red circle"))
+    name = file if written == "whole name" else written
+    cond = encode(place, clip, f"a embedding:{name}, on white")
+    torch.testing.assert_close(cond.tokens, encode(place, clip, "a red circle, on white").tokens)
+
+
+@pytest.mark.parametrize("name", ["mine", "sub/mine", "mine.pt", "sub/mine.pt"])
+def test_an_embedding_may_lie_in_a_folder_below(place: Workplace, clip: Clip, name: str) -> None:
+    embedding(place, "some/sub/mine.pt", rows("red circle"))
+    cond = encode(place, clip, f"a embedding:{name}")
+    torch.testing.assert_close(cond.tokens, encode(place, clip, "a red circle").tokens)
+
+
+def test_of_equal_names_the_nearest_counts(place: Workplace, clip: Clip) -> None:
+    embedding(place, "a/mine.pt", rows("blue square"))
+    embedding(place, "mine.pt", rows("red circle"))
+    assert torch.equal(encode(place, clip, "embedding:mine").tokens, encode(place, clip, "red circle").tokens)
+    assert torch.equal(encode(place, clip, "embedding:a/mine").tokens, encode(place, clip, "blue square").tokens)
+
+
+@pytest.mark.parametrize("name", ["gone", "../mine", "/etc/passwd", ""])
+def test_a_missing_embedding_is_a_warning_and_the_prompt_goes_on(
+    place: Workplace, clip: Clip, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.save({"*": rows("blue")}, place.folders.roots("embeddings")[0].parent / "mine.pt")
+    with caplog.at_level(logging.WARNING):
+        cond = encode(place, clip, f"a embedding:{name} red" if name else "a red embedding:")
+    torch.testing.assert_close(cond.tokens, encode(place, clip, "a red").tokens)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert f"embedding:{name} " in caplog.text
+
+
+def test_an_embedding_of_another_text_encoder_blames_the_prompt(place: Workplace, clip: Clip) -> None:
+    embedding(place, "sdxl.pt", torch.zeros(2, 1280))
+    with pytest.raises(InputError, match=r"sdxl.*1280") as caught:
+        encode(place, clip, "a embedding:sdxl")
+    assert caught.value.input_name == "text"
+
+
+def test_a_damaged_embedding_blames_the_prompt(place: Workplace, clip: Clip) -> None:
+    (place.folders.roots("embeddings")[0] / "broken.pt").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="broken") as caught:
+        encode(place, clip, "a embedding:broken")
+    assert caught.value.input_name == "text"
+
+
+def freshness(place: Workplace, text: object) -> object:
+    assert clip_text_encode.freshness is not None
+    return clip_text_encode.freshness("6", {"text": text}, place.folders)
+
+
+def test_the_files_a_prompt_names_count_for_its_result(place: Workplace) -> None:
+    text = "a embedding:mine"
+    before = freshness(place, text)
+    embedding(place, "mine.pt", torch.zeros(1, WIDTH))
+    made = freshness(place, text)
+    embedding(place, "mine.pt", torch.ones(1, WIDTH))
+    replaced = freshness(place, text)
+    assert before != made and made != replaced, "a file that came, and one that changed"
+    embedding(place, "other.pt", torch.ones(1, WIDTH))
+    assert freshness(place, text) == replaced, "another file is nobody's business"
+    assert freshness(place, "no embedding") == []
+
+
+def test_an_interrupt_stops_the_text_encoder(place: Workplace, clip: Clip) -> None:
+    cancel = Cancel()
+    cancel.set()
+    with pytest.raises(Interrupted):
+        clip_text_encode(place.ctx(cancel=cancel), text="a", clip=clip)
+
+
+def test_a_checkpoint_damaged_since_it_was_opened_blames_the_input(
+    place: Workplace, clip: Clip, tmp_path: Path
+) -> None:
+    with clip.weights.path.open("r+b") as file:
+        file.truncate(5000)
+    with pytest.raises(InputError, match=CHECKPOINT) as caught:
+        encode(place, clip, "a")
+    assert caught.value.input_name == "clip"
