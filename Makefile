@@ -1,10 +1,11 @@
 # `make run` draws a picture, `make test` checks everything quickly; both set up what they need, once.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 
-.PHONY: help run test acceptance bench train clean
+.PHONY: help run serve test acceptance bench train clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*##/\1:/p' Makefile
@@ -12,16 +13,19 @@ help:  ## what can be made
 run: $(VENV)/.runs  ## draw the example workflow with the embedded model
 	$(BIN)/python main.py run workflows/text_to_image.json
 
+serve: $(VENV)/.runs  ## start the server on http://127.0.0.1:8188
+	$(BIN)/python main.py serve
+
 test: $(VENV)/.tests  ## ruff, the type checker, and the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -m "not acceptance and not gpu"
 
-acceptance: $(VENV)/.tests  ## the long checks: full-size parity, recorded results
-	$(BIN)/pytest -m acceptance
+acceptance: $(VENV)/.tests  ## the long checks: full-size networks, recorded results
+	$(BIN)/pytest -m acceptance --durations=10
 
-bench: $(VENV)/.tests  ## ratios against diffusers, and the engine's cost a node
+bench: $(VENV)/.tests  ## times and memory against diffusers, and the engine's cost a node
 	$(BIN)/python -m bench
 
 train: $(VENV)/.runs  ## the embedded model, from nothing
@@ -31,12 +35,14 @@ clean:  ## remove the environment and what tests leave
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/.runs: requirements.txt
+	@echo "setting up $(VENV) with torch and the other packages; once, some minutes"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	touch $@
+	$(PIP) "$$(grep '^torch==' requirements.txt)"
+	$(PIP) -r requirements.txt
+	@touch $@
 
 $(VENV)/.tests: $(VENV)/.runs requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps k-diffusion==0.1.1.post1
-	touch $@
+	@echo "adding what tests and the bench need"
+	$(PIP) -r requirements-dev.txt
+	$(PIP) --no-deps k-diffusion==0.1.1.post1
+	@touch $@
