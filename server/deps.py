@@ -26,7 +26,7 @@ from server.worker import Worker
 class Limits:
     """What one client may ask of the server; bytes unless said otherwise."""
 
-    prompt: int = 20 * 2**20
+    prompt: int = 16 * 2**20
     nodes: int = 20_000  # of one workflow
     waiting: int = 10_000  # jobs in the queue
     upload: int = 100 * 2**20

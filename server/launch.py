@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import os
 import secrets
 import signal
@@ -15,6 +17,7 @@ from pathlib import Path
 from aiohttp import web
 
 from server.app import create_app
+from server.backend import EngineUnavailable
 from server.deps import Deps
 from server.desk import StoreUnavailable
 from server.lock import Held
@@ -70,6 +73,7 @@ def serve(deps: Deps, listen: Listen) -> int:
 
 async def _serve(deps: Deps, listen: Listen) -> int:
     stop = asyncio.Event()
+    _favour_short_answers()
     _on_signals(stop)
     runner = web.AppRunner(create_app(deps), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
@@ -83,11 +87,28 @@ async def _serve(deps: Deps, listen: Listen) -> int:
         scheme = "https" if context else "http"
         for host, port, *_ in runner.addresses:
             print(f"Darkroom listens on {scheme}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+        settling = asyncio.create_task(_settle(deps))
         await stop.wait()
+        settling.cancel()
         print("stopping", file=sys.stderr, flush=True)
     finally:
         await runner.cleanup()
     return 0
+
+
+def _favour_short_answers() -> None:
+    """This process is the server's own: threads that build workflows let the event loop in every half millisecond,
+    and the garbage collector does not look at everything while a large workflow is being read.
+    """
+    sys.setswitchinterval(0.0005)
+    gc.set_threshold(20_000, 50, 100)
+
+
+async def _settle(deps: Deps) -> None:
+    """What was imported stays; the collector need not look at it again."""
+    with contextlib.suppress(EngineUnavailable):
+        await deps.backend.engine()
+        gc.freeze()
 
 
 async def _open(runner: web.AppRunner, address: str, port: int, context: ssl.SSLContext | None) -> None:

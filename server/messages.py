@@ -38,8 +38,8 @@ _TITLES: Mapping[str, str] = MappingProxyType(
         "invalid_prompt": "The node is no node",
     }
 )
-_MANY = 200
-"""Faulty nodes beyond which all blocked outputs stand for each one's own."""
+_VISITS = 100_000
+"""Steps spent on finding which outputs rest on faulty nodes; only a hostile workflow needs more."""
 
 
 def refusal(type_: str, message: str, details: str = "") -> dict[str, object]:
@@ -153,9 +153,7 @@ class NodeErrors:
         return self._described[spec.type]
 
     def _dependents(self, faulty: Iterable[NodeId], blocked: list[NodeId]) -> dict[NodeId, list[NodeId]]:
-        faulty = list(faulty)
-        if len(faulty) > _MANY:
-            return dict.fromkeys(faulty, blocked)
+        """For each faulty node the outputs that rest on it; after `_VISITS` steps only whether it is one itself."""
         nodes = self._document.nodes
         readers = reverse(
             {
@@ -163,10 +161,15 @@ class NodeErrors:
                 for node_id, node in nodes.items()
             }
         )
-        found = {}
+        places = {node_id: place for place, node_id in enumerate(nodes)}
+        outputs, visits, found = set(blocked), 0, {}
         for node_id in faulty:
-            reached = reachable([node_id], readers)
-            found[node_id] = [target for target in blocked if target in reached]
+            if visits < _VISITS:
+                reached = reachable([node_id], readers)
+                visits += len(reached)
+                found[node_id] = sorted(reached & outputs, key=places.__getitem__)
+            else:
+                found[node_id] = [node_id] if node_id in outputs else []
         return found
 
 

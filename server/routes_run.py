@@ -36,14 +36,12 @@ async def post_prompt(request: web.Request) -> web.Response:
     body = await read_body(request, deps.limits.prompt)
     engine = await deps.backend.engine()
     number = request.app[NUMBERS].take()
-    checked = await in_thread(request.app[THREADS], _checked, body, engine, request.app)
-    given = checked.request
-    place: int | float = -number if given.front else number
-    if given.number is not None:
-        place = given.number
+    checked = await in_thread(request.app[THREADS], _checked, body, number, engine, request.app)
+    job = checked.submission
+    if abs(job.number) != number:
         request.app[NUMBERS].give_back(number)
     try:
-        accepted = await request.app[STORE](Store.accept, checked.submission(place), deps.limits.waiting)
+        accepted = await request.app[STORE](Store.accept, job, deps.limits.waiting)
     except QueueFull:
         text = f"{deps.limits.waiting} jobs wait already; try again when some have run"
         raise Refused(429, "queue_full", text) from None
@@ -52,7 +50,7 @@ async def post_prompt(request: web.Request) -> web.Response:
     if not accepted.repeated:
         await announce(request.app)
         request.app[WORKER].wake()
-    answer = {"prompt_id": given.id, "number": accepted.number, "node_errors": checked.node_errors}
+    answer = {"prompt_id": job.id, "number": accepted.number, "node_errors": checked.node_errors}
     return web.json_response(answer)
 
 
@@ -123,9 +121,9 @@ async def announce(app: web.Application) -> None:
     app[HUB].status(await app[READER](Store.remaining))
 
 
-def _checked(body: bytes, engine: Engine, app: web.Application) -> Checked:
+def _checked(body: bytes, number: int, engine: Engine, app: web.Application) -> Checked:
     deps = app[DEPS]
-    return check(read(body), engine, deps.folders, deps.limits.nodes, app[REDACT])
+    return check(read(body), number, engine, deps.folders, deps.limits.nodes, app[REDACT])
 
 
 def _entries(entries: Iterable[str]) -> web.Response:

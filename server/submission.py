@@ -41,31 +41,19 @@ class Request:
     priority: int
     targets: tuple[str, ...] | None
 
+    def place(self, number: int) -> int | float:
+        """Where it stands in the queue, if `number` is the next one."""
+        if self.number is not None:
+            return self.number
+        return -number if self.front else number
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:
     """A workflow of which at least one output can run, and what is wrong with the rest."""
 
-    request: Request
-    graph: Graph
+    submission: Submission
     node_errors: Mapping[str, object]
-
-    def submission(self, number: int | float) -> Submission:
-        """The job, with its place in the queue."""
-        request = self.request
-        extra = dict(request.extra)
-        if request.client_id is not None:
-            extra["client_id"] = request.client_id
-        return Submission(
-            id=request.id,
-            number=number,
-            prompt=request.prompt,
-            extra=json.dumps(extra, allow_nan=False),
-            targets=self.graph.targets,
-            client_id=request.client_id,
-            priority=request.priority,
-            types=frozenset(node.spec.type for node in self.graph.nodes.values()),
-        )
 
 
 def read(body: bytes) -> Request:
@@ -93,7 +81,9 @@ def read(body: bytes) -> Request:
     )
 
 
-def check(request: Request, engine: Engine, folders: Folders, most_nodes: int, redact: Redactor) -> Checked:
+def check(
+    request: Request, number: int, engine: Engine, folders: Folders, most_nodes: int, redact: Redactor
+) -> Checked:
     """Build the workflow. Raises Refused with all that is wrong, if nothing of it can run."""
     try:
         document = parse(request.prompt)
@@ -111,7 +101,23 @@ def check(request: Request, engine: Engine, folders: Folders, most_nodes: int, r
         nothing = [] if graph.errors else [GraphError("prompt_no_outputs", "nothing to do")]
         top = top_error(unknown or graph.errors or nothing, redact)
         raise _refused(top, everything if unknown else node_errors)
-    return Checked(request, graph, node_errors)
+    return Checked(_submission(request, number, graph), node_errors)
+
+
+def _submission(request: Request, number: int, graph: Graph) -> Submission:
+    extra = dict(request.extra)
+    if request.client_id is not None:
+        extra["client_id"] = request.client_id
+    return Submission(
+        id=request.id,
+        number=request.place(number),
+        prompt=request.prompt,
+        extra=json.dumps(extra, allow_nan=False),
+        targets=graph.targets,
+        client_id=request.client_id,
+        priority=request.priority,
+        types=frozenset(node.spec.type for node in graph.nodes.values()),
+    )
 
 
 def _is_refused_whole(document: Document, graph: Graph) -> bool:

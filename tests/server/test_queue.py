@@ -203,8 +203,15 @@ async def test_old_jobs_are_pruned(tmp_path: Path) -> None:
 @in_loop
 async def test_odd_requests_are_the_clients_mistake(tmp_path: Path) -> None:
     wrong: dict[str, list[Any]] = {
-        "prompt": [[], "x", 3, True, {"1": 3}, {"1": {"class_type": ["Save"]}}]
-        + [{"1": {"class_type": "Save", "inputs": inputs}} for inputs in ([], "x", None)],
+        "prompt": [
+            [],
+            "x",
+            3,
+            True,
+            {"1": 3},
+            {"1": {"class_type": ["Save"]}},
+            {"1": {"class_type": "Save", "inputs": []}},
+        ],
         "number": ["abc", [], True, 1e400],
         "extra_data": [[1], "x", 5],
         "prompt_id": [[], 3, "x" * 999, "\ud800", "a\0b"],

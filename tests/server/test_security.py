@@ -205,7 +205,7 @@ async def test_links(tmp_path: Path) -> None:
             assert answer.status == 200  # the operator's link
         (base / "input" / "x.png").symlink_to(elsewhere / "x.png")
         before = (elsewhere / "x.png").read_bytes()
-        status, stored = await upload(client, picture(size=(9, 9)), "x.png", overwrite="true")
+        status, _ = await upload(client, picture(size=(9, 9)), "x.png", overwrite="true")
         assert status in (200, 400)
         assert (elsewhere / "x.png").read_bytes() == before  # never written through
 
