@@ -10,18 +10,21 @@ from pathlib import Path
 
 from aiohttp import web
 
-from server import routes_files, routes_info, routes_jobs, routes_live, routes_run, routes_userdata
+from server import routes_docs, routes_files, routes_info, routes_jobs, routes_live, routes_run, routes_userdata
 from server.backend import EngineUnavailable
-from server.deps import DEPS, HUB, METRICS, NUMBERS, READER, REDACT, STORE, THREADS, WORKER, Deps
+from server.deps import DEPS, HUB, METRICS, NUMBERS, READER, REDACT, STORE, THREADS, WEBHOOKS, WORKER, Deps
 from server.desk import Desk, StoreUnavailable
 from server.hub import Hub
 from server.job import Job, Numbers, Outcome
 from server.lock import Lock
 from server.metrics import Metrics
+from server.openapi import describe_routes
 from server.redact import Redactor
 from server.refused import Refused
+from server.routes_docs import DOCUMENT
 from server.security import COOKIE
 from server.store import Store
+from server.webhooks import Webhooks
 from server.worker import PAUSED, Worker
 
 SOURCE = Path(__file__).resolve().parent.parent
@@ -40,9 +43,10 @@ def create_app(deps: Deps) -> web.Application:
     app[DEPS] = deps
     app[METRICS] = Metrics()
     app[REDACT] = _redactor(deps)
-    app.cleanup_ctx.extend([_with_threads, _with_store, _with_hub, _with_worker])
+    app.cleanup_ctx.extend([_with_threads, _with_store, _with_hub, _with_webhooks, _with_worker])
     app.on_response_prepare.append(_add_headers)
     app.on_shutdown.append(_say_goodbye)
+    app[DOCUMENT] = describe_routes(_routes(), deps.version)
     for route in _routes():
         app.router.add_route(route.method, route.path, route.handler)
         app.router.add_route(route.method, f"/api{route.path}", route.handler)
@@ -52,7 +56,7 @@ def create_app(deps: Deps) -> web.Application:
 
 
 def _routes() -> Iterable[web.RouteDef]:
-    for module in (routes_run, routes_jobs, routes_files, routes_info, routes_userdata, routes_live):
+    for module in (routes_run, routes_jobs, routes_files, routes_info, routes_userdata, routes_live, routes_docs):
         yield from module.routes()
 
 
@@ -89,12 +93,18 @@ async def _with_hub(app: web.Application) -> AsyncIterator[None]:
         yield
 
 
+async def _with_webhooks(app: web.Application) -> AsyncIterator[None]:
+    async with Webhooks(app[DEPS].webhook_hosts) as app[WEBHOOKS]:
+        yield
+
+
 async def _with_worker(app: web.Application) -> AsyncIterator[None]:
     deps = app[DEPS]
     limits = deps.limits
     pruning: set[asyncio.Task[int]] = set()
 
     def ended(job: Job, outcome: Outcome) -> None:
+        app[WEBHOOKS].report(job, outcome)
         task = asyncio.create_task(app[STORE](Store.prune, limits.history, limits.history_days))
         pruning.add(task)
         task.add_done_callback(pruning.discard)

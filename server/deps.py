@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
 
-from graph.events import Event
 from graph.files import Folders
 from server.backend import Backend
 from server.desk import Desk
@@ -19,7 +18,8 @@ from server.logs import LogTail
 from server.metrics import Metrics
 from server.redact import Redactor
 from server.security import Guard
-from server.worker import Worker
+from server.webhooks import Webhooks
+from server.worker import Sink, Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Limits:
 class Deps:
     """What `create_app` is given.
 
-    `sink` makes, for a job's id and its node titles, a function that sees all events of its run (the terminal's
-    progress bar). `front_end` holds another program's static files; `version` is shown in `/system_stats`.
+    `sink` makes, of the titles of a job's nodes, what sees all events of its run besides the clients: the terminal's
+    progress bar. `front_end` holds another program's static files; `version` is shown in `/system_stats`.
     """
 
     folders: Folders
@@ -53,7 +53,7 @@ class Deps:
     version: str = "0.1.0"
     arguments: Sequence[str] = ()
     logs: LogTail = field(default_factory=LogTail)
-    sink: Callable[[Event], None] | None = None
+    sink: Sink | None = None
     webhook_hosts: Sequence[str] = ()
 
 
@@ -66,3 +66,4 @@ METRICS = web.AppKey("metrics", Metrics)
 REDACT = web.AppKey("redact", Redactor)
 THREADS = web.AppKey("threads", ThreadPoolExecutor)
 NUMBERS = web.AppKey("numbers", Numbers)
+WEBHOOKS = web.AppKey("webhooks", Webhooks)

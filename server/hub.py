@@ -103,12 +103,12 @@ class Hub:
         for socket in self._sockets:
             socket.send(text)
 
-    def open(self, transcript: Transcript, client_id: str | None, told: Callable[[Event], None]) -> Feed:
-        """Begin to tell a run. `told` sees every event as well, on the event loop."""
+    def open(self, transcript: Transcript, client_id: str | None) -> Feed:
+        """Begin to tell a run."""
         live = Live(transcript, client_id)
         self._lives[transcript.id] = live
         self._listen(live)
-        return Feed(self, live, asyncio.get_running_loop(), told)
+        return Feed(self, live, asyncio.get_running_loop())
 
     def transcript(self, prompt_id: str) -> Transcript | None:
         """What a run that is live has told so far."""
@@ -199,13 +199,16 @@ class Hub:
 
 
 class Feed:
-    """Carries one run's events from the engine's threads to the event loop: in order, in batches, never waiting."""
+    """Carries one run's events from the engine's threads to the event loop: in order, in batches, never waiting.
 
-    def __init__(self, hub: Hub, live: Live, loop: asyncio.AbstractEventLoop, told: Callable[[Event], None]) -> None:
+    `sinks` see every event as well, there.
+    """
+
+    def __init__(self, hub: Hub, live: Live, loop: asyncio.AbstractEventLoop) -> None:
         self._hub = hub
         self._live = live
         self._loop = loop
-        self._told = told
+        self.sinks: list[Callable[[Event], None]] = []
         self._events: deque[tuple[Event, float, Future[bytes | None] | None]] = deque()
         self._scheduled = False
         self._shown = 0.0
@@ -241,6 +244,7 @@ class Feed:
                 return
             self._events.popleft()
             self._hub.show(self._live, event, when, None if preview is None else preview.result())
-            self._told(event)
+            for sink in self.sinks:
+                sink(event)
             if isinstance(event, _ENDINGS):
                 self.ended.set()

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from urllib.parse import quote
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from graph.errors import ValueRefused
 from graph.files import IMAGES
@@ -143,7 +144,7 @@ async def _form(request: web.Request) -> _Form:
                 form.filename, form.content = part.filename, await _content(part, limit)
             elif part.name is not None and len(form.fields) < 16:
                 form.fields[part.name] = (await _content(part, _FIELD_BYTES)).decode()
-    except (ValueError, AssertionError, RuntimeError, LookupError):
+    except (ValueError, AssertionError, RuntimeError, LookupError, HttpProcessingError):
         raise bad_request("the multipart body is damaged") from None
     if not form.filename:
         raise bad_request("expected a file, with a name, in the field `image`")

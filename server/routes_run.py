@@ -8,7 +8,7 @@ from aiohttp import web
 
 from server.backend import Engine
 from server.body import ids_of, read_body, read_object, whole
-from server.deps import DEPS, HUB, NUMBERS, READER, REDACT, STORE, THREADS, WORKER
+from server.deps import DEPS, HUB, NUMBERS, READER, REDACT, STORE, THREADS, WEBHOOKS, WORKER
 from server.refused import Refused
 from server.store import IdTaken, QueueFull, Store
 from server.submission import Checked, check, read
@@ -122,8 +122,9 @@ async def announce(app: web.Application) -> None:
 
 
 def _checked(body: bytes, number: int, engine: Engine, app: web.Application) -> Checked:
-    deps = app[DEPS]
-    return check(read(body), number, engine, deps.folders, deps.limits.nodes, app[REDACT])
+    deps, asked = app[DEPS], read(body)
+    app[WEBHOOKS].check(asked.extra)
+    return check(asked, number, engine, deps.folders, deps.limits.nodes, app[REDACT])
 
 
 def _entries(entries: Iterable[str]) -> web.Response:

@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from graph.context import Cancel, Run
-from graph.document import Document, parse
+from graph.document import Document, NodeId, parse
 from graph.errors import GraphErrors, Interrupted, NodeError
 from graph.events import Event
 from server.backend import Backend
@@ -24,6 +25,8 @@ from server.redact import Redactor
 from server.store import Store
 from server.threads import in_thread
 from server.transcript import Transcript
+
+Sink: TypeAlias = Callable[[Mapping[NodeId, str]], Callable[[Event], None]]
 
 PAUSED = "queue_paused"
 GRACE_SECONDS = 10.0
@@ -59,9 +62,9 @@ class Worker:
         metrics: Metrics,
         redact: Redactor,
         ended: Callable[[Job, Outcome], None],
-        told: Callable[[Event], None] | None = None,
+        sink: Sink | None = None,
     ) -> None:
-        """ended: called for each job that has an outcome. told: sees every event."""
+        """ended: called for each job that has an outcome. sink: see Deps."""
         self._store = store
         self._hub = hub
         self._backend = backend
@@ -69,7 +72,7 @@ class Worker:
         self._metrics = metrics
         self._redact = redact
         self._ended = ended
-        self._told = told
+        self._sink = sink
         self._wake = asyncio.Event()
         self._current: _Current | None = None
         self._wishes = _Wishes()
@@ -170,10 +173,13 @@ class Worker:
 
     async def _run(self, current: _Current, transcript: Transcript) -> None:
         job = current.job
-        feed = self._hub.open(transcript, job.client_id, self._tell)
+        feed = self._hub.open(transcript, job.client_id)
         try:
             document, extra = await in_thread(self._threads, _read, job)
             transcript.types = {node_id: node.class_type for node_id, node in document.nodes.items()}
+            feed.sinks.append(self._metrics.observe)
+            if self._sink is not None:
+                feed.sinks.append(self._sink(_titles(document)))
             run = Run(job.id, document, feed, current.cancel, extra)
             results = await in_thread(self._threads, self._backend.submit, run, job.targets)
         except GraphErrors as errors:
@@ -193,13 +199,12 @@ class Worker:
                 _logger.error("%s; the outcome of job %s is kept and written later", error, job.id)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    def _tell(self, event: Event) -> None:
-        self._metrics.observe(event)
-        if self._told is not None:
-            self._told(event)
-
 
 def _read(job: Job) -> tuple[Document, Mapping[str, object]]:
     """What was submitted. `extra_data` went in as an object."""
     extra: dict[str, object] = json.loads(job.extra)
     return parse(job.prompt), extra
+
+
+def _titles(document: Document) -> dict[NodeId, str]:
+    return {node_id: str(node.meta.get("title", node.class_type)) for node_id, node in document.nodes.items()}

@@ -1,0 +1,98 @@
+"""`main.py submit`: sends a workflow to a server that runs already."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+DONE, FAILED, REFUSED = 0, 1, 2  # exit statuses
+POLL_SECONDS = 0.2
+
+
+class Unreachable(Exception):
+    """The server does not answer, or not as it should; the message says how."""
+
+
+def submit(server: str, workflow: str, wait: bool) -> int:
+    """Queue a workflow file (`-`: standard input); with `wait` print what it made. Returns the exit status."""
+    try:
+        text = sys.stdin.read() if workflow == "-" else Path(workflow).read_text("utf-8")
+        prompt = json.loads(text)
+    except (OSError, ValueError) as error:
+        print(f"{workflow}: {error}", file=sys.stderr)
+        return REFUSED
+    try:
+        status, answer = _call(server, "/prompt", {"prompt": prompt, "prompt_id": str(uuid.uuid4())})
+        _tell_problems(answer)
+        if status != 200:
+            return REFUSED
+        prompt_id = answer["prompt_id"]
+        if not wait:
+            print(prompt_id)
+            return DONE
+        return _wait(server, prompt_id)
+    except Unreachable as error:
+        print(error, file=sys.stderr)
+        return FAILED
+
+
+def _wait(server: str, prompt_id: str) -> int:
+    while True:
+        _, job = _call(server, f"/api/jobs/{prompt_id}")
+        match job.get("status"):
+            case "completed":
+                for address in _addresses(server, job["outputs"]):
+                    print(address)
+                return DONE
+            case "failed" | "cancelled" as state:
+                error = job.get("execution_error") or {}
+                place = f" at node {error['node_id']} ({error['node_type']})" if error.get("node_id") else ""
+                print(f"{state}{place}: {error.get('exception_message', 'the job was stopped')}", file=sys.stderr)
+                return FAILED
+        time.sleep(POLL_SECONDS)
+
+
+def _call(server: str, path: str, body: object = None) -> tuple[int, Any]:
+    """The status and JSON of an answer; refusals are answers too. Raises Unreachable."""
+    headers = {"Content-Type": "application/json"}
+    if token := os.environ.get("DARKROOM_TOKEN"):
+        headers["Authorization"] = f"Bearer {token}"
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        request = urllib.request.Request(server.rstrip("/") + path, data, headers)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        try:
+            return error.code, json.load(error)
+        except ValueError:
+            raise Unreachable(f"{server} answers {error.code} {error.reason}") from error
+    except (OSError, ValueError) as error:
+        raise Unreachable(f"{server} does not answer: {getattr(error, 'reason', error)}; see --server") from error
+
+
+def _tell_problems(answer: Any) -> None:
+    if error := answer.get("error"):
+        print(f"{error['message']} {error.get('details', '')}".strip(), file=sys.stderr)
+    for node_id, entry in answer.get("node_errors", {}).items():
+        for problem in entry["errors"]:
+            print(f"node {node_id} ({entry['class_type']}): {problem['details']}", file=sys.stderr)
+
+
+def _addresses(server: str, outputs: Any) -> list[str]:
+    """Where the files of a job can be fetched."""
+    return [
+        f"{server.rstrip('/')}/view?{urlencode({key: file[key] for key in ('filename', 'subfolder', 'type')})}"
+        for shown in outputs.values()
+        for entries in shown.values()
+        for file in entries
+        if isinstance(file, dict) and "filename" in file
+    ]

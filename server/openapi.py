@@ -1,0 +1,236 @@
+"""`/openapi.json`: every route as it is, from the route table, the handlers' docstrings and what is declared here."""
+
+from __future__ import annotations
+
+import html
+import inspect
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from aiohttp import web
+
+from server.job import State
+from server.places import KINDS
+
+Schema: TypeAlias = Mapping[str, Any]
+
+TEXT: Schema = MappingProxyType({"type": "string"})
+WHOLE: Schema = MappingProxyType({"type": "integer"})
+NUMBER: Schema = MappingProxyType({"type": "number"})
+TRUTH: Schema = MappingProxyType({"type": "boolean"})
+ANYTHING: Schema = MappingProxyType({})
+OBJECT: Schema = MappingProxyType({"type": "object"})
+NAMES: Schema = MappingProxyType({"type": "array", "items": {"type": "string"}})
+YES: Schema = MappingProxyType({"type": "string", "enum": ["true", "false"]})
+KIND: Schema = MappingProxyType({"type": "string", "enum": list(KINDS)})
+DIGITS: Schema = MappingProxyType({"type": "integer", "minimum": 0, "maximum": 10**9})
+
+_PLACEHOLDER = re.compile(r"{(\w+)}")
+_UPLOAD = {"image": {"type": "string", "format": "binary"}, "type": KIND, "subfolder": TEXT, "overwrite": YES}
+
+
+def _object(required: Iterable[str] = (), **properties: Schema) -> Schema:
+    shape = {"type": "object", "properties": {name: dict(schema) for name, schema in properties.items()}}
+    return {**shape, "required": sorted(required)} if required else shape
+
+
+ERROR = _object(["error"], error=_object(["type", "message"], type=TEXT, message=TEXT), node_errors=OBJECT)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What one route takes and gives. `answer` is the JSON of 200, None for an empty body, a text for another type."""
+
+    answer: Schema | str | None = None
+    query: Mapping[str, Schema] = field(default_factory=dict)
+    body: Schema | None = None
+    form: Schema | None = None
+    status: int = 200
+    needed: frozenset[str] = frozenset()
+
+
+_REMAINING = _object(["exec_info"], exec_info=_object(["queue_remaining"], queue_remaining=WHOLE))
+_QUEUE = _object(
+    ["queue_running", "queue_pending"],
+    queue_running={"type": "array", "items": {"type": "array"}},
+    queue_pending={"type": "array", "items": {"type": "array"}},
+)
+_REMOVAL = _object((), clear=TRUTH, delete=NAMES)
+_JOB = _object(["id", "status"], id=TEXT, status={"type": "string", "enum": [str(state) for state in State]})
+_JOBS = _object(
+    ["jobs", "pagination", "paused"], jobs={"type": "array", "items": _JOB}, pagination=OBJECT, paused=TRUTH
+)
+_STORED = _object(["name", "subfolder", "type"], name=TEXT, subfolder=TEXT, type=KIND)
+_LISTS: Schema = {"type": "array"}
+_PAGE = {
+    "status": TEXT,
+    "type": TEXT,
+    "after": NUMBER,
+    "before": NUMBER,
+    "sort_order": {"type": "string", "enum": ["asc", "desc"]},
+    "limit": DIGITS,
+    "offset": DIGITS,
+}
+_PROMPT = _object(
+    ["prompt"],
+    prompt=OBJECT,
+    client_id=TEXT,
+    prompt_id=TEXT,
+    extra_data=OBJECT,
+    front=TRUTH,
+    number=NUMBER,
+    priority=WHOLE,
+    partial_execution_targets=NAMES,
+)
+_QUEUED = _object(["prompt_id", "number", "node_errors"], prompt_id=TEXT, number=NUMBER, node_errors=OBJECT)
+
+OPERATIONS: Mapping[str, Operation] = MappingProxyType(
+    {
+        "POST /prompt": Operation(_QUEUED, body=_PROMPT),
+        "GET /prompt": Operation(_REMAINING),
+        "GET /queue": Operation(_QUEUE),
+        "POST /queue": Operation(body=_REMOVAL),
+        "POST /interrupt": Operation(body=_object((), prompt_id=TEXT)),
+        "POST /free": Operation(body=_object((), unload_models=TRUTH, free_memory=TRUTH)),
+        "GET /history": Operation(OBJECT, {"max_items": DIGITS, "offset": DIGITS}),
+        "GET /history/{prompt_id}": Operation(OBJECT),
+        "POST /history": Operation(body=_REMOVAL),
+        "GET /jobs": Operation(_JOBS, _PAGE),
+        "GET /jobs/{id}": Operation(_JOB),
+        "POST /jobs/{id}/priority": Operation(body=_object(["priority"], priority=WHOLE)),
+        "POST /jobs/{id}/move": Operation(body=_object(["place"], place=DIGITS)),
+        "GET /view": Operation(
+            "*/*", {"filename": TEXT, "subfolder": TEXT, "type": KIND, "preview": TEXT, "channel": TEXT}
+        ),
+        "GET /view_metadata/{folder}": Operation(OBJECT, {"filename": TEXT}),
+        "POST /upload/image": Operation(_STORED, form=_object(["image"], **_UPLOAD)),
+        "POST /upload/mask": Operation(_STORED, form=_object(["image", "original_ref"], **_UPLOAD, original_ref=TEXT)),
+        "GET /object_info": Operation(OBJECT),
+        "GET /object_info/{type}": Operation(OBJECT),
+        "GET /system_stats": Operation(_object(["system", "devices"], system=OBJECT, devices=_LISTS)),
+        "GET /features": Operation(OBJECT),
+        "GET /models": Operation(NAMES),
+        "GET /models/{folder}": Operation(NAMES),
+        "GET /experiment/models": Operation(_LISTS),
+        "GET /experiment/models/{folder}": Operation(_LISTS),
+        "GET /embeddings": Operation(NAMES),
+        "GET /extensions": Operation(NAMES),
+        "GET /workflow_templates": Operation(OBJECT),
+        "GET /i18n": Operation(OBJECT),
+        "GET /internal/logs": Operation(TEXT),
+        "GET /internal/logs/raw": Operation(OBJECT),
+        "GET /internal/folder_paths": Operation(OBJECT),
+        "GET /metrics": Operation("text/plain"),
+        "GET /users": Operation(OBJECT),
+        "POST /users": Operation(body=OBJECT),
+        "GET /settings": Operation(OBJECT),
+        "POST /settings": Operation(body=OBJECT),
+        "GET /settings/{id}": Operation(ANYTHING),
+        "POST /settings/{id}": Operation(body=ANYTHING),
+        "GET /userdata": Operation(
+            _LISTS, {"dir": TEXT, "recurse": YES, "full_info": YES, "split": YES}, needed=frozenset({"dir"})
+        ),
+        "GET /v2/userdata": Operation(_LISTS, {"path": TEXT}),
+        "GET /userdata/{file}": Operation("*/*"),
+        "POST /userdata/{file}": Operation(ANYTHING, {"overwrite": YES, "full_info": YES}, body=ANYTHING),
+        "DELETE /userdata/{file}": Operation(status=204),
+        "POST /userdata/{file}/move/{target}": Operation(ANYTHING, {"overwrite": YES, "full_info": YES}),
+        "GET /ws": Operation(query={"clientId": TEXT, "watch": TEXT}, status=101),
+        "GET /openapi.json": Operation(OBJECT),
+        "GET /docs": Operation("text/html"),
+    }
+)
+"""Routes that are not here take nothing and answer with an empty body."""
+
+
+def describe_routes(routes: Iterable[web.RouteDef], version: str) -> dict[str, Any]:
+    """The document. Every route also answers below `/api`."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        operation = OPERATIONS.get(f"{route.method} {route.path}", Operation())
+        paths.setdefault(route.path, {})[route.method.lower()] = _described(route, operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Darkroom",
+            "version": version,
+            "description": "Every route answers below /api as well. A server that others can reach wants a token.",
+        },
+        "paths": paths,
+        "components": {"schemas": {"Error": _plain(ERROR)}, "securitySchemes": {"token": _BEARER}},
+        "security": [{}, {"token": []}],
+    }
+
+
+def page(document: Mapping[str, Any]) -> str:
+    """The document for people, as HTML that needs nothing else."""
+    sections = []
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            shown = {key: operation[key] for key in ("parameters", "requestBody", "responses") if operation.get(key)}
+            details = html.escape(json.dumps(shown, indent=1))
+            head = f"<b>{method.upper()}</b> <code>{html.escape(path)}</code> — {html.escape(operation['summary'])}"
+            sections.append(f"<details><summary>{head}</summary><pre>{details}</pre></details>")
+    style = (
+        "body{font:15px/1.6 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}b{display:inline-block;width:4.5em}"
+    )
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>Darkroom: routes</title><style>{style}</style>"
+        f"<h1>Routes</h1><p>{html.escape(document['info']['description'])} "
+        f'<a href="openapi.json">openapi.json</a></p>{"".join(sections)}'
+    )
+
+
+_BEARER = {"type": "http", "scheme": "bearer"}
+
+
+def _described(route: web.RouteDef, operation: Operation) -> dict[str, Any]:
+    words = inspect.cleandoc(route.handler.__doc__ or "").splitlines()
+    query = [
+        {"name": name, "in": "query", "required": name in operation.needed, "schema": _plain(schema)}
+        for name, schema in operation.query.items()
+    ]
+    places = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        for name in _PLACEHOLDER.findall(route.path)
+    ]
+    described: dict[str, Any] = {
+        "summary": words[0] if words else route.path,
+        "operationId": getattr(route.handler, "__name__", route.path),
+        "parameters": places + query,
+        "responses": {
+            str(operation.status): _answer(operation),
+            "4XX": {"description": "The client's mistake.", "content": _error_content()},
+            "503": {"description": "Not now; the text says why.", "content": _error_content()},
+            "507": {"description": "There is no room to store it.", "content": _error_content()},
+        },
+    }
+    for schema, kind in ((operation.body, "application/json"), (operation.form, "multipart/form-data")):
+        if schema is not None:
+            described["requestBody"] = {"content": {kind: {"schema": _plain(schema)}}}
+    return described
+
+
+def _answer(operation: Operation) -> dict[str, Any]:
+    match operation.answer:
+        case None:
+            return {"description": "Done."}
+        case str() as kind:
+            return {"description": "The content.", "content": {kind: {}}}
+        case schema:
+            return {"description": "The answer.", "content": {"application/json": {"schema": _plain(schema)}}}
+
+
+def _error_content() -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}, "text/plain": {}}
+
+
+def _plain(schema: Any) -> Any:
+    """Without the read-only wrappers, which JSON does not know."""
+    if isinstance(schema, Mapping):
+        return {key: _plain(value) for key, value in schema.items()}
+    return [_plain(item) for item in schema] if isinstance(schema, list) else schema

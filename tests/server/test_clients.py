@@ -1,0 +1,160 @@
+"""Programs that were written for ComfyUI, unchanged; and our own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from PIL import Image
+
+from server.client import submit
+from server.webhooks import Webhooks
+from tests.server.loop import in_loop
+from tests.server.support import Client, chain, deps_of, serving
+
+comfy_api = pytest.importorskip("comfy_api_simplified")
+
+
+@contextlib.contextmanager
+def in_background(tmp_path: Path, **changes: Any) -> Iterator[Client]:
+    """A server on a thread of its own, for clients that block."""
+    ready: list[Client] = []
+    begun, loop = threading.Event(), asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    async def body() -> None:
+        async with serving(deps_of(tmp_path, **changes)) as client:
+            ready.append(client)
+            begun.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(body(),))
+    thread.start()
+    assert begun.wait(30)
+    try:
+        yield ready[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+
+
+def titled(prompt: dict[str, Any]) -> dict[str, Any]:
+    for node_id, node in prompt.items():
+        node["_meta"] = {"title": f"Title of {node_id}"}
+    return prompt
+
+
+def test_comfy_api_simplified(tmp_path: Path) -> None:
+    """It takes any binary frame for the result, hence no previews."""
+    with in_background(tmp_path, previews=False) as client:
+        api = comfy_api.ComfyApiWrapper(client.url)
+        workflow = comfy_api.ComfyWorkflowWrapper(titled(chain(steps=20, seconds=0.01)))
+        workflow.set_node_param("Title of s", "seed", 5)
+        images = api.queue_and_wait_images(workflow, "Title of o")
+        assert len(images) == 1
+        for name, content in images.items():
+            assert name.endswith(".png") and Image.open(io.BytesIO(content)).size == (16, 16)
+        (tmp_path / "up.png").write_bytes(next(iter(images.values())))
+        assert api.upload_image(str(tmp_path / "up.png"))["name"] == "up.png"
+        assert api.get_queue() == {"queue_running": [], "queue_pending": []}
+        broken = titled(chain())
+        broken["s"] = {"class_type": "Fail", "inputs": {"value": ["a0", 0], "how": "raise"}, "_meta": {"title": "f"}}
+        with pytest.raises(Exception, match=r"error occurred|0 images|KeyError|'o'"):
+            api.queue_and_wait_images(comfy_api.ComfyWorkflowWrapper(broken), "Title of o")
+
+
+def test_our_own_submit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "workflow.json"
+    with in_background(tmp_path / "base") as client:
+        file.write_text(json.dumps(chain()))
+        assert submit(client.url, str(file), wait=True) == 0
+        assert f"{client.url}/view?filename=out_2_" in capsys.readouterr().out
+        assert submit(client.url, str(file), wait=False) == 0
+        failing = chain()
+        failing["s"] = {"class_type": "Fail", "inputs": {"value": ["a0", 0], "how": "blame"}}
+        file.write_text(json.dumps(failing))
+        assert submit(client.url, str(file), wait=True) == 1
+        assert "failed at node s (Fail)" in capsys.readouterr().err
+        file.write_text(json.dumps({"1": {"class_type": "Save", "inputs": {}}}))
+        assert submit(client.url, str(file), wait=True) == 2
+        assert "node 1 (Save): value" in capsys.readouterr().err
+    assert submit("http://127.0.0.1:1", str(file), wait=True) == 1
+    assert "--server" in capsys.readouterr().err
+
+
+@in_loop
+async def test_webhooks_are_retried_and_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    got: asyncio.Queue[Any] = asyncio.Queue()
+    statuses = [503, 200, 200]
+
+    async def receive(request: web.Request) -> web.Response:
+        await got.put(await request.json())
+        return web.Response(status=statuses.pop(0))
+
+    receiver = web.Application()
+    receiver.router.add_post("/done", receive)
+    runner = web.AppRunner(receiver)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    monkeypatch.setattr(Webhooks.__init__, "__defaults__", ((0.01,),))
+    try:
+        async with serving(deps_of(tmp_path, webhook_hosts=[f"127.0.0.1:{port}"])) as client:
+            address = {"webhook": f"http://127.0.0.1:{port}/done"}
+            prompt_id = await client.queue(chain(), extra_data=address)
+            for _ in range(2):
+                told = await asyncio.wait_for(got.get(), 20)
+                assert told["prompt_id"] == prompt_id and told["status"] == "completed" and "o" in told["outputs"]
+            for url in (f"http://localhost:{port}/done", "http://evil.example/", "file:///etc/passwd", 7, "http://[x"):
+                status, _ = await client.post("/prompt", {"prompt": chain(), "extra_data": {"webhook": url}})
+                assert status == 400, url
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_curl(tmp_path: Path) -> None:
+    with in_background(tmp_path) as client:
+        body = json.dumps({"prompt": chain()})
+        command = ["curl", "-s", "-X", "POST", f"{client.url}/prompt", "-d", body]
+        answer = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+        assert answer["node_errors"] == {}
+
+
+def test_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    import main
+    from server.options import understand
+
+    def understood(*arguments: str) -> Any:
+        return understand(main.parser(), arguments, main.COMMANDS)
+
+    options = understood("--port", "9000", "--lowvram", "--listen", "--cuda-device", "1", "--fast", "a", "b")
+    assert (options.command, options.port, options.listen) == ("serve", 9000, "0.0.0.0,::")
+    assert "--lowvram --cuda-device --fast" in capsys.readouterr().err
+    assert understood().command == "serve"
+    assert understood("serve", "--enable-cors-header").enable_cors_header == "*"
+    for wrong, near in (("--prot", "--port"), ("--lowram", "--lowvram"), ("--hist-limit", "--history-limit")):
+        with pytest.raises(SystemExit):
+            understood(wrong)
+        assert f"did you mean {near}?" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        understood("run", "x.json", "--lowvram")
+
+
+def test_help_is_quick_because_it_imports_little() -> None:
+    code = (
+        "import sys, main; main.parser(); print([n for n in ('torch', 'aiohttp', 'PIL', 'yaml') if n in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert found.stdout == "[]\n"
