@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from nodes.services import Services
     from server.backend import Engine
 
-COMMANDS = ("serve", "run", "nodes")
+COMMANDS = ("serve", "run", "submit", "nodes")
 SOURCE = Path(__file__).resolve().parent
 NEEDED = (
     "torch",
@@ -105,6 +106,14 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--seed", metavar="N", help="give every seed and noise_seed this value")
     run.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    submit = commands.add_parser(
+        "submit",
+        help="send a workflow file to a server that runs",
+        description="Queue a workflow in API format; prints its id, or with --wait where its files are.",
+    )
+    submit.add_argument("workflow", metavar="WORKFLOW.json", help="the workflow; - reads it from standard input")
+    submit.add_argument("--server", default="http://127.0.0.1:8188", metavar="URL", help="default: %(default)s")
+    submit.add_argument("--wait", action="store_true", help="wait until it has run")
     nodes = commands.add_parser(
         "nodes", parents=[places], help="list the node types", description="List the node types."
     )
@@ -120,6 +129,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(HOW_TO_INSTALL, file=sys.stderr)
         return 1
     options = understand(parser(), arguments, COMMANDS)
+    if options.command == "submit":
+        from server.client import submit
+
+        return submit(options.server, options.workflow, options.wait)
     from server import commands
 
     try:
@@ -147,6 +160,7 @@ def serve(options: argparse.Namespace, folders: Folders) -> int:
     """Start the server; the engine, and torch with it, comes after the port is open."""
     from server import launch
     from server.backend import LocalBackend
+    from server.console import Console
     from server.deps import Deps, Limits
     from server.logs import LogTail, set_up_logs
     from server.security import Guard, allowed
@@ -175,6 +189,7 @@ def serve(options: argparse.Namespace, folders: Folders) -> int:
         front_end=options.front_end_root,
         arguments=sys.argv,
         logs=logs,
+        sink=partial(Console, sys.stderr) if sys.stderr.isatty() else None,
         webhook_hosts=options.webhook_host,
     )
     return launch.serve(deps, listen)
