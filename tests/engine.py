@@ -28,10 +28,14 @@ from nodes.services import Services
 class Engine:
     """Runs workflows, and remembers what happened in the last run."""
 
-    folders: Folders
+    services: Services
     executor: Executor[Services]
     events: list[Event] = field(default_factory=list)
     cancel: Cancel = field(default_factory=Cancel)
+
+    @property
+    def folders(self) -> Folders:
+        return self.services.folders
 
     @property
     def ran(self) -> list[NodeId]:
@@ -61,4 +65,4 @@ def open_engine(base: Path, budget: int = 2**30) -> Iterator[Engine]:
     folders = Folders.standard(base)
     services = Services(Residency(torch.device("cpu"), Precision(), budget), folders)
     with Executor(services, builtin(), folders, Cache(2**28, nbytes), scope=torch.inference_mode) as executor:
-        yield Engine(folders, executor)
+        yield Engine(services, executor)

@@ -286,7 +286,7 @@ class _Stopping(Engine):
 
 
 def test_an_interrupted_run_is_resumed_without_its_prompts(engine: Engine, read: Counter[str]) -> None:
-    stopping = _Stopping(engine.folders, engine.executor)
+    stopping = _Stopping(engine.services, engine.executor)
     with pytest.raises(Interrupted):
         stopping.run(workflow())
     ended = stopping.events[-1]

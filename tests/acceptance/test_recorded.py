@@ -1,0 +1,69 @@
+"""Workflows that ComfyUI ran with the random full-size checkpoint, run here: the same latents, pictures and prompts.
+
+About five minutes on two cores. `pytest -m acceptance -s tests/acceptance/test_recorded.py` prints how near each is.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from models.types import Conditioning, Image, Latent
+from tests.engine import Engine, open_engine
+from tests.models.golden import GOLDEN, recorded
+from tests.models.oracles import relative_error
+from tests.random_checkpoint import random_checkpoint
+
+pytestmark = pytest.mark.acceptance
+
+CASES: dict[str, dict[str, Any]] = {
+    case["name"]: case for case in json.loads((GOLDEN / "cases.json").read_text())["cases"]
+}
+WORKFLOWS = [name for name in CASES if not name.startswith("sigmas_")]  # those are in tests/models/test_schedules.py
+NEAR = 1e-4
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with open_engine(tmp_path_factory.mktemp("recorded"), budget=8 * 2**30) as engine:
+        checkpoint = random_checkpoint()
+        (engine.folders.roots("checkpoints")[0] / checkpoint.name).symlink_to(checkpoint)
+        for name in ("golden_input.png", "golden_input_rgba.png"):
+            shutil.copy(GOLDEN / name, engine.folders.input_dir)
+        shutil.copy(GOLDEN / "random_embedding.safetensors", engine.folders.roots("embeddings")[0])
+        yield engine
+
+
+def arrays(array: str, value: object) -> dict[str, Tensor]:
+    """A node's output under the names that its parts were recorded by."""
+    match value:
+        case Latent(samples):
+            return {array: samples}
+        case Image(pixels):
+            return {array: pixels}
+        case Conditioning(conds):
+            parts = {f"{array}.{i}.0": cond.tokens for i, cond in enumerate(conds)}
+            return parts | {f"{array}.{i}.1.pooled_output": cond.pooled for i, cond in enumerate(conds)}
+        case _:
+            raise AssertionError(f"nothing like {value!r} was recorded")
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_a_recorded_workflow(engine: Engine, name: str) -> None:
+    case = CASES[name]
+    results = engine.run(json.dumps(case["workflow"]), [node for node, _, _ in case["capture"].values()])
+    found: dict[str, Tensor] = {}
+    for array, (node, slot, _) in case["capture"].items():
+        found |= arrays(array, results[node].values[slot])
+    expected = recorded(name)
+    assert found.keys() == expected.keys()
+    for array in expected:
+        assert found[array].shape == expected[array].shape
+        error = relative_error(found[array], expected[array])
+        print(f"{name} {array}: {error:.1e}")
+        assert error <= NEAR, array
