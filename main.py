@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.options import add_serve_options, understand
+from server.options import add_machine_options, add_serve_options, understand
 
 if TYPE_CHECKING:
     from graph.build import Rule
@@ -39,7 +39,7 @@ NEEDED = (
 HOW_TO_INSTALL = (
     "Type `make run`; or without make: `pip install torch==2.13.0`, then `pip install -r requirements.txt`."
 )
-CACHE_SHARE = 0.1  # of the memory that is free at the start: what results may take
+RESULTS = 0.1  # share of the memory budget that results may take
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,17 +64,7 @@ def parser() -> argparse.ArgumentParser:
         help="a YAML file that names more model folders",
     )
     machine = argparse.ArgumentParser(add_help=False)
-    device = machine.add_mutually_exclusive_group()
-    device.add_argument(
-        "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps, xpu … (default: the accelerator that torch finds)"
-    )
-    device.add_argument("--cpu", dest="device", action="store_const", const="cpu", help="the same as --device cpu")
-    machine.add_argument("--force-fp32", action="store_true", help="keep all weights in 32 bits")
-    machine.add_argument(
-        "--require-safety",
-        action="store_true",
-        help="refuse workflows that show or save a picture which does not come straight from a SafetyCheck",
-    )
+    add_machine_options(machine)
 
     root = argparse.ArgumentParser(
         prog="main.py",
@@ -271,6 +261,7 @@ def open_services(options: argparse.Namespace, folders: Folders) -> Services:
 
     import torch
 
+    from models.packed import can_pack
     from models.residency import Residency, choose_device, choose_precision, memory_budget
     from nodes.services import Services
 
@@ -278,22 +269,31 @@ def open_services(options: argparse.Namespace, folders: Folders) -> Services:
     precision = choose_precision(device, options.force_fp32)
     if getattr(options, "fp16_unet", False):
         precision = replace(precision, model=torch.float16)
-    return Services(Residency(device, precision, memory_budget(device)), folders)
+    on_cpu = device.type == "cpu"
+    if on_cpu and options.vram_budget:
+        raise ValueError("--vram-budget is for accelerators; on the CPU --ram-budget is what counts")
+    budget = int(_ram_budget(options) * (1 - RESULTS)) if on_cpu else options.vram_budget or memory_budget(device)
+    return Services(Residency(device, precision, budget, packing=on_cpu and can_pack()), folders)
+
+
+def _ram_budget(options: argparse.Namespace) -> int:
+    import torch
+
+    from models.residency import memory_budget
+
+    return options.ram_budget or memory_budget(torch.device("cpu"))
 
 
 def open_cache(options: argparse.Namespace) -> Cache:
     """Where results are kept between runs."""
-    import torch
-
     from graph.cache import ENTRY_BYTES, Cache
-    from models.residency import memory_budget
     from models.types import nbytes
 
     if getattr(options, "cache_none", False):
         return Cache(0, nbytes)
     if most := getattr(options, "cache_lru", 0):
         return Cache(most * ENTRY_BYTES, lambda value: 0)  # counts results, not their bytes
-    return Cache(int(memory_budget(torch.device("cpu")) * CACHE_SHARE), nbytes)
+    return Cache(int(_ram_budget(options) * RESULTS), nbytes)
 
 
 def open_executor(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
@@ -16,14 +17,18 @@ from models.checkpoint import Part, load_part
 from models.packed import pack
 from models.types import ModelHandle, Network
 
-RESERVE = 0.2  # share of the memory that is left to activations and to other programs
-
-
+RESERVE = 0.1  # share of the free memory that is left to other programs, and to what nobody can foresee
 PACKED: tuple[Part, ...] = ("model", "clip", "vae")
 
 
 class OutOfMemory(Exception):
-    """The networks in use do not fit the budget; the message names the sizes."""
+    """What is wanted does not fit the budget; the message names the sizes."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, by our count or by the device's. torch tells that of the CPU only in words."""
+    cpu = isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in str(error)
+    return cpu or isinstance(error, OutOfMemory | torch.OutOfMemoryError | MemoryError)
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def choose_precision(device: torch.device, force_fp32: bool = False) -> Precisio
 
 
 def memory_budget(device: torch.device) -> int:
-    """Bytes that weights may take on `device`, judged by what is free now."""
+    """Bytes that weights and activations may take on `device`, judged by what is free now."""
     if device.type == "cpu":
         free = psutil.virtual_memory().available
     else:
@@ -81,62 +86,94 @@ class _Key:
     part: Part
 
 
+@dataclass(frozen=True)
+class _Held:
+    network: nn.Module
+    size: int  # bytes
+
+
 class Residency:
     """Keeps networks between runs, least recently used out first. Used from one thread, the executor's loop."""
 
     def __init__(self, device: torch.device, precision: Precision, budget: int, packing: bool = False) -> None:
-        """budget: bytes that weights may take. packing: pack the weights of our own networks, on the CPU."""
+        """budget: bytes that weights and activations may take. packing: pack the weights of our own networks, on the
+        CPU."""
         self.device = device
         self.precision = precision
         self._budget = budget
         self._packing = packing
-        self._resident: OrderedDict[_Key, nn.Module] = OrderedDict()  # least recently used first
+        self._resident: OrderedDict[_Key, _Held] = OrderedDict()  # least recently used first
         self._pins: Counter[_Key] = Counter()
+        self._reserved = 0
 
     @contextmanager
     def use(self, handle: ModelHandle[Network]) -> Iterator[Network]:
         """The network that `handle` names, on the device, for the length of a `with`.
 
-        Raises CheckpointError if its file is damaged, OutOfMemory if it cannot fit.
+        Whoever needs several nests them: if one does not fit, the `with` of the others ends too. Raises
+        CheckpointError if its file is damaged, OutOfMemory if it cannot fit.
         """
         key = _Key(handle.identity, handle.part)
-        network = self._resident.get(key)
-        if network is None:
-            dtype = self.precision.of(handle.part)
-            self._make_room(_weights_of(handle) * dtype.itemsize)
-            packing = self._packing and handle.part in PACKED
-            network = load_part(handle.weights, handle.part, dtype=dtype, device=self.device, mapped=not packing)
-            if packing:
-                pack(network)
-            self._resident[key] = network
+        if key not in self._resident:
+            self._resident[key] = self._load(handle)
         self._resident.move_to_end(key)
         self._pins[key] += 1
         try:
-            yield network  # type: ignore[misc]
+            yield self._resident[key].network  # type: ignore[misc]
         finally:
             self._pins[key] -= 1
+
+    @contextmanager
+    def room(self, needed: int) -> Iterator[None]:
+        """Keep `needed` bytes free of weights for the length of a `with`: for activations. Raises OutOfMemory."""
+        self._make_room(needed, "activations")
+        self._reserved += needed
+        try:
+            yield
+        finally:
+            self._reserved -= needed
+
+    def has_room(self, needed: int) -> bool:
+        """Whether `room` would give that much."""
+        return self._taken + needed <= self._budget
 
     @property
     def resident_bytes(self) -> int:
         """Bytes of the weights held now."""
-        return sum(network_bytes(network) for network in self._resident.values())
+        return sum(held.size for held in self._resident.values())
 
     def clear(self) -> None:
-        """Drop every network that nobody uses now."""
+        """Drop every network that nobody uses now, and give the memory back to the device."""
         for key in list(self._resident):
             if not self._pins[key]:
                 del self._resident[key]
+        gc.collect()
+        if self.device.type != "cpu":
+            torch.accelerator.empty_cache()
 
-    def _make_room(self, needed: int) -> None:
+    @property
+    def _taken(self) -> int:
+        """Bytes that cannot be had now: networks in use, and room that is reserved."""
+        return self._reserved + sum(held.size for key, held in self._resident.items() if self._pins[key])
+
+    def _load(self, handle: ModelHandle[Network]) -> _Held:
+        dtype = self.precision.of(handle.part)
+        self._make_room(_weights_of(handle) * dtype.itemsize, "weights")
+        packing = self._packing and handle.part in PACKED
+        network = load_part(handle.weights, handle.part, dtype=dtype, device=self.device, mapped=not packing)
+        if packing:
+            pack(network)
+        return _Held(network, network_bytes(network))
+
+    def _make_room(self, needed: int, purpose: str) -> None:
         """Drop networks nobody uses, oldest first, until `needed` more bytes fit; none if they never will."""
-        in_use = sum(network_bytes(network) for key, network in self._resident.items() if self._pins[key])
-        if in_use + needed > self._budget:
+        if not self.has_room(needed):
             raise OutOfMemory(
-                f"the weights need {needed / 2**30:.2f} GiB on {self.device}, where {self._budget / 2**30:.2f} GiB "
-                f"may be used and {in_use / 2**30:.2f} GiB are in use"
+                f"the {purpose} need {needed / 2**30:.2f} GiB on {self.device}, where {self._budget / 2**30:.2f} GiB "
+                f"may be used and {self._taken / 2**30:.2f} GiB are in use"
             )
         for key in list(self._resident):
-            if self.resident_bytes + needed <= self._budget:
+            if self.resident_bytes + self._reserved + needed <= self._budget:
                 return
             if not self._pins[key]:
                 del self._resident[key]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -33,6 +34,35 @@ IGNORED: Mapping[str, str] = MappingProxyType(
     | {f"--{name}": "*" for name in _IGNORED_WITH_VALUES.split()}
 )
 """Flags of ComfyUI that have no meaning here, and how many values follow: none, one, or any number."""
+
+
+def add_machine_options(machine: argparse.ArgumentParser) -> None:
+    """Declare what `serve` and `run` compute with."""
+    device = machine.add_mutually_exclusive_group()
+    device.add_argument(
+        "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps, xpu … (default: the accelerator that torch finds)"
+    )
+    device.add_argument("--cpu", dest="device", action="store_const", const="cpu", help="the same as --device cpu")
+    machine.add_argument("--force-fp32", action="store_true", help="keep all weights in 32 bits")
+    machine.add_argument(
+        "--vram-budget",
+        type=_size,
+        default=0,
+        metavar="SIZE",
+        help="bytes of the accelerator's memory for networks at work, such as 6G or 512M (default: what is free)",
+    )
+    machine.add_argument(
+        "--ram-budget",
+        type=_size,
+        default=0,
+        metavar="SIZE",
+        help="bytes of the machine's memory for results, and for networks that work on the CPU (default: what is free)",
+    )
+    machine.add_argument(
+        "--require-safety",
+        action="store_true",
+        help="refuse workflows that show or save a picture which does not come straight from a SafetyCheck",
+    )
 
 
 def add_serve_options(serve: argparse.ArgumentParser) -> None:
@@ -152,3 +182,12 @@ def _count(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError("expected 0 or more")
     return number
+
+
+def _size(text: str) -> int:
+    """Bytes, from `6G`, `1.5G`, `512M`, `800K` or a plain number; `GiB` and `GB` mean the same as `G`."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    size = int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " ")) if found else 0
+    if size <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; expected one such as 6G or 512M")
+    return size

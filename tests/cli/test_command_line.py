@@ -191,3 +191,29 @@ def test_ctrl_c_ends_a_run_cleanly(base: Path) -> None:
     assert err.splitlines()[-1] == "interrupted"
     assert out == ""
     assert not list((base / "output").iterdir())
+
+
+@pytest.mark.parametrize("size", ["0", "-1G", "6X", "lots", "", "nan"])
+def test_a_budget_that_is_no_size_is_refused(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main.main(["run", str(WORKFLOW), "--cpu", f"--ram-budget={size}"])
+    assert "is no size; expected one such as 6G or 512M" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("6G", 6 * 2**30), ("512M", 512 * 2**20), ("1.5gb", 3 * 2**29), ("800KiB", 800 * 2**10), ("4096", 4096)],
+)
+def test_a_budget_is_given_as_people_write_sizes(text: str, size: int) -> None:
+    options = main.parser().parse_args(["run", "x.json", "--ram-budget", text, "--vram-budget", text])
+    assert (options.ram_budget, options.vram_budget) == (size, size)
+
+
+def test_a_budget_too_small_for_the_networks_is_said_with_the_sizes(base: Path, call: Call) -> None:
+    status, _, err = call("run", WORKFLOW, "--base-directory", base, "--cpu", "--ram-budget", "100K", *TINY)
+    assert status == 1 and "GiB may be used" in err
+
+
+def test_a_budget_for_an_accelerator_is_refused_where_there_is_none(base: Path, call: Call) -> None:
+    status, _, err = call("run", WORKFLOW, "--base-directory", base, "--cpu", "--vram-budget", "6G", *TINY)
+    assert status == 2 and "--ram-budget" in err

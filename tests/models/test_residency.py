@@ -6,18 +6,20 @@ import gc
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from models.checkpoint import Weights, read_header
+from models.checkpoint import Part, Weights, load_part, read_header
 from models.residency import (
     OutOfMemory,
     Precision,
     Residency,
     choose_device,
     choose_precision,
+    is_out_of_memory,
     memory_budget,
     network_bytes,
 )
@@ -35,6 +37,19 @@ MUCH = 2**40
 @pytest.fixture
 def weights(tmp_path: Path) -> Weights:
     return read_header(write_tiny_checkpoint(tmp_path / "tiny.safetensors"))
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Which parts of which files were read."""
+    seen: list[tuple[str, str]] = []
+
+    def counted(weights: Weights, part: Part, **how: Any) -> nn.Module:
+        seen.append((weights.path.name, part))
+        return load_part(weights, part, **how)
+
+    monkeypatch.setattr("models.residency.load_part", counted)
+    return seen
 
 
 def residency(budget: int = MUCH, precision: Precision | None = None) -> Residency:
@@ -210,6 +225,88 @@ def test_each_part_has_the_precision_it_was_given(weights: Weights) -> None:
             assert {p.dtype for p in network.parameters()} == {dtype}
 
 
+# --- room for activations -------------------------------------------------------------------------------------------
+
+
+def test_room_for_activations_drops_what_nobody_uses_oldest_first(weights: Weights) -> None:
+    place = residency(3 * VAE_BYTES)
+    networks = [touch(place, Vae(weights, name)) for name in "abc"]
+    with place.use(Vae(weights, "c")), place.room(VAE_BYTES):
+        assert [network() is not None for network in networks] == [False, True, True]
+        with place.use(Vae(weights, "d")):
+            assert networks[1]() is None, "room that is reserved is not given away"
+            assert not place.has_room(1) and place.has_room(0)
+            with pytest.raises(OutOfMemory, match=r"the activations need 0\.00 GiB"), place.room(1):
+                pass
+    assert place.has_room(3 * VAE_BYTES)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, OutOfMemory])
+def test_room_is_given_back_after_a_failure(weights: Weights, error: type[Exception]) -> None:
+    place = residency(2 * VAE_BYTES)
+    with pytest.raises(error), place.use(Vae(weights, "a")), place.room(VAE_BYTES):
+        raise error
+    assert place.has_room(2 * VAE_BYTES) and place.resident_bytes == VAE_BYTES
+
+
+def test_room_that_cannot_be_had_drops_nothing(weights: Weights) -> None:
+    place = residency(2 * VAE_BYTES)
+    network = touch(place, Vae(weights, "a"))
+    with place.use(Vae(weights, "b")), pytest.raises(OutOfMemory), place.room(VAE_BYTES + 1):
+        pass
+    assert network() is not None
+
+
+def test_of_nested_uses_none_stays_pinned_when_one_does_not_fit(weights: Weights) -> None:
+    place = residency(2 * VAE_BYTES)
+    with pytest.raises(OutOfMemory):  # noqa: SIM117
+        with place.use(Vae(weights, "a")), place.use(Vae(weights, "b")), place.use(Vae(weights, "c")):
+            pass
+    assert place.has_room(2 * VAE_BYTES)
+
+
+def test_switching_between_two_checkpoints_that_fit_loads_each_network_once(
+    weights: Weights, loads: list[tuple[str, str]]
+) -> None:
+    whole = sum(network_bytes(network) for network in (tiny_unet(), tiny_clip(), tiny_vae()))
+    place = residency(2 * whole + 1000)
+    for name in "abababab":
+        for handle in (Clip(weights, name), Model(weights, name), Vae(weights, name)):
+            touch(place, handle)
+    assert len(loads) == 6
+    assert place.resident_bytes == 2 * whole
+
+
+def test_all_that_is_not_in_use_can_be_dropped(weights: Weights) -> None:
+    place = residency()
+    touch(place, Clip(weights, "a"))
+    with place.use(Vae(weights, "a")):
+        place.clear()
+        assert place.resident_bytes == VAE_BYTES
+    place.clear()
+    assert place.resident_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (OutOfMemory("x"), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (MemoryError(), True),
+        (RuntimeError("shape mismatch"), False),
+        (ValueError("DefaultCPUAllocator: x"), False),
+    ],
+)
+def test_it_is_known_when_memory_ran_out(error: Exception, verdict: bool) -> None:
+    assert is_out_of_memory(error) is verdict
+
+
+def test_it_is_known_when_the_cpu_has_no_memory_left() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+
+
 # --- device and precision -------------------------------------------------------------------------------------------
 
 
@@ -254,8 +351,8 @@ def test_an_accelerator_computes_in_half_precision_unless_told_otherwise(monkeyp
         assert choose_precision(torch.device("cuda")) == Precision(torch.float16, torch.float16, vae)
 
 
-def test_the_budget_leaves_a_fifth_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_budget_leaves_a_tenth_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=10 * 2**30))
-    assert memory_budget(CPU) == 8 * 2**30
-    monkeypatch.setattr(torch.accelerator, "get_memory_info", lambda device: (5 * 2**30, 8 * 2**30))
-    assert memory_budget(torch.device("cuda")) == 4 * 2**30
+    assert memory_budget(CPU) == 9 * 2**30
+    monkeypatch.setattr(torch.accelerator, "get_memory_info", lambda device: (10 * 2**30, 16 * 2**30))
+    assert memory_budget(torch.device("cuda")) == 9 * 2**30
