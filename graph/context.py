@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from graph.document import Document, NodeId
 from graph.errors import Interrupted
 from graph.events import Event, Progress
+from graph.thrift import Thrift
 
 S = TypeVar("S")
 _logger = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class Context(Generic[S]):
     node_id: NodeId
     run: Run
     services: S
+    thrift: Thrift = Thrift.NONE
 
     def check(self) -> None:
         """Raise Interrupted if the run was asked to stop; cheap enough to call for every block of a network."""

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from graph.document import NodeId
 from graph.errors import NodeError
 from graph.result import Ui
+from graph.thrift import Thrift
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,16 @@ class Progress:
     done: float
     total: float
     preview: Callable[[], object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRetried:
+    """The node ran out of memory, as `message` says, and is called again from its start, as `thrift` says."""
+
+    run_id: str
+    node_id: NodeId
+    thrift: Thrift
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,5 +98,13 @@ class RunFinished:
 
 
 Event: TypeAlias = (
-    RunStarted | NodesCached | NodeStarted | Progress | NodeFinished | RunFailed | RunInterrupted | RunFinished
+    RunStarted
+    | NodesCached
+    | NodeStarted
+    | Progress
+    | NodeRetried
+    | NodeFinished
+    | RunFailed
+    | RunInterrupted
+    | RunFinished
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,9 +13,10 @@ from typing import Generic, Self, TypeAlias, TypeVar
 
 from graph.build import BoundNode, Graph, Rule, build, enforce
 from graph.cache import Cache
+from graph.calls import Ending, Relief, call
 from graph.context import Context, Run
 from graph.document import NodeId
-from graph.errors import GraphErrors, InputError, Interrupted, NodeError, brief
+from graph.errors import GraphErrors, Interrupted, NodeError
 from graph.events import NodeFinished, NodesCached, NodeStarted, RunFailed, RunFinished, RunInterrupted, RunStarted
 from graph.files import Folders
 from graph.fingerprint import Fingerprint, fingerprints
@@ -28,8 +28,6 @@ S = TypeVar("S")
 
 Results: TypeAlias = Mapping[NodeId, Outputs]
 """The outputs of a run's targets."""
-
-Ending: TypeAlias = NodeError | Interrupted
 
 _PATIENCE = 0.5
 """Seconds to wait for io before looking up. Signals are handled between waits: on Windows always, elsewhere when one
@@ -74,7 +72,8 @@ class Executor(Generic[S]):
 
     The oldest run goes first; a younger one gets the loop while all that is left of the older waits for io.
     `scope` wraps every call of a node function, in the thread that makes it. `salt` stands for whatever else
-    results depend on: code, precision, device kind. `rules` hold for every graph, whoever built it.
+    results depend on: code, precision, device kind. `rules` hold for every graph, whoever built it. `relief` is
+    for device nodes that run out of memory.
     """
 
     def __init__(
@@ -87,6 +86,7 @@ class Executor(Generic[S]):
         scope: Callable[[], AbstractContextManager[object]] = nullcontext,
         salt: str = "",
         rules: Sequence[Rule] = (),
+        relief: Relief | None = None,
         io_workers: int = 2,
     ) -> None:
         self._services = services
@@ -96,6 +96,7 @@ class Executor(Generic[S]):
         self._scope = scope
         self._salt = salt
         self._rules = rules
+        self._relief = relief
         self._pool = ThreadPoolExecutor(io_workers, thread_name_prefix="graph-io")
         self._inbox: SimpleQueue[_Submitted | _Settled | _Wake] = SimpleQueue()
         self._live: list[_Live] = []
@@ -224,29 +225,13 @@ class Executor(Generic[S]):
             self._take(live, node, self._start(live, node))
 
     def _start(self, live: _Live, node: BoundNode) -> Result | Ending:
+        """Run a device node here, an io node in the pool. `_conclude` empties the frontier after a failure, as `call`
+        does the frames."""
         context = Context(node.id, live.run, self._services)
         inputs = live.frontier.inputs(node)
         if node.spec.lane == "io":
-            return Pending(self._pool.submit(self._call, node, context, inputs))
-        return self._call(node, context, inputs)
-
-    def _call(self, node: BoundNode, context: Context[S], inputs: dict[str, object]) -> Result | Ending:
-        """Call the node function. The only place that catches what foreign code raises.
-
-        A failure outlives the run, and its traceback keeps every frame on the stack alive: so `inputs` is emptied,
-        as are the frames below this one. `_conclude` does the same to the frontier.
-        """
-        try:
-            context.check()
-            with self._scope():
-                return node.spec.run(context, inputs)
-        except Interrupted:
-            return Interrupted()
-        except (Exception, SystemExit) as error:  # noqa: BLE001
-            failure = _failure(node, inputs, error)
-            inputs.clear()
-            _forget_frames(error)
-            return failure
+            return Pending(self._pool.submit(call, node, context, inputs, self._scope))
+        return call(node, context, inputs, self._scope, self._relief)
 
     def _take(self, live: _Live, node: BoundNode, result: Result | Ending) -> None:
         match result:
@@ -322,24 +307,3 @@ class Executor(Generic[S]):
         if outputs is not None and node.spec.terminal and not self._folders.has_files(outputs.ui):
             return None
         return outputs
-
-
-def _failure(node: BoundNode, inputs: Mapping[str, object], error: BaseException) -> NodeError:
-    blamed, message = "", traceback.format_exception_only(error)[-1].strip()
-    if isinstance(error, InputError):
-        blamed, message = error.input_name, error.message
-    shown = {name: brief(value) for name, value in inputs.items()}
-    failure = NodeError(node.id, node.spec.type, message, blamed, shown)
-    failure.__cause__ = error
-    return failure
-
-
-def _forget_frames(error: BaseException) -> None:
-    """Empty the frames that `error` and its causes came through. Those still running stay as they are."""
-    pending, seen = [error], set[int]()
-    while pending:
-        current = pending.pop()
-        if id(current) not in seen:
-            seen.add(id(current))
-            traceback.clear_frames(current.__traceback__)
-            pending.extend(chained for chained in (current.__cause__, current.__context__) if chained is not None)
