@@ -169,6 +169,13 @@ def test_a_half_precision_network_leaves_the_sampling_state_in_float32(dtype: to
     assert torch.equal(estimate, x), "what the network leaves alone is not rounded to its precision"
 
 
+def test_a_half_precision_network_s_noise_is_scaled_in_float32() -> None:
+    eps = 1 + 2**-10  # times sigma it is no number of float16
+    unet = FakeUNet(lambda x, t, context: torch.full_like(x, eps), torch.float16)
+    estimate = denoiser(unet)(torch.zeros(1, 4, 2, 2), SIGMA, torch.zeros(1, 77, WIDTH))
+    assert torch.equal(estimate, torch.full((1, 4, 2, 2), -2.5 * eps))
+
+
 def test_a_half_precision_network_estimates_as_the_whole_one_up_to_rounding() -> None:
     x, unet = random_latent(), tiny_unet()
     whole = Guided(denoiser(unet), random_text(1), random_text(2), 3.0)(x, SIGMA)

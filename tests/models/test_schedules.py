@@ -133,6 +133,12 @@ def test_denoise_takes_the_tail_of_a_longer_list() -> None:
     torch.testing.assert_close(half, SCHEDULES["normal"](LEVELS, 8)[-5:])
 
 
+def test_the_longer_list_has_a_whole_number_of_steps_rounded_down() -> None:
+    torch.testing.assert_close(  # 5 / 0.65 is 7.7
+        sigmas_for(SCHEDULES["karras"], LEVELS, 5, 0.65), SCHEDULES["karras"](LEVELS, 7)[-6:]
+    )
+
+
 @given(st.sampled_from(sorted(SCHEDULES)), st.integers(1, 100), st.floats(0.05, 0.9999))
 @settings(derandomize=True, deadline=None, max_examples=60)
 def test_denoise_below_one_takes_as_many_steps_as_asked(name: str, steps: int, denoise: float) -> None:
