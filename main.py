@@ -307,7 +307,9 @@ def open_executor(
     """The engine with everything it works with."""
     import torch
 
+    from graph.calls import Relief
     from graph.execute import Executor
+    from models.residency import is_out_of_memory
 
     return Executor(
         services,
@@ -317,6 +319,7 @@ def open_executor(
         scope=torch.inference_mode,
         salt=f"{torch.__version__} {services.residency.device} {services.residency.precision}",
         rules=rules,
+        relief=Relief(is_out_of_memory, services.residency.clear),
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -9,6 +12,9 @@ import torch
 from graph.errors import InputError
 from graph.sockets import Int
 from graph.spec import Tip, node
+from graph.thrift import Thrift
+from models.activations import decode_bytes, encode_bytes
+from models.tiled import DECODE_TILE, ENCODE_TILE, decode_tiled, encode_tiled
 from models.types import Image, Latent, Vae
 from nodes.services import Context
 
@@ -33,12 +39,15 @@ def vae_decode(
     vae: Annotated[Vae, Tip("The autoencoder of the checkpoint that made them.")],
 ) -> Annotated[Image, Tip("The pictures.")]:
     """Decode latents into pictures."""
+    height, width = samples.samples.shape[-2:]
     with ctx.services.use(vae, "vae") as autoencoder:
         weight = next(autoencoder.parameters())
-        pictures = [
-            ((autoencoder.decode(z[None].to(weight), ctx.check).float() + 1) / 2).clamp(0, 1).cpu()
-            for z in samples.samples
-        ]
+        size = partial(decode_bytes, autoencoder.config, dtype=weight.dtype)
+        with _room(ctx, size(height, width), size(DECODE_TILE, DECODE_TILE)) as tiled:
+            decode = partial(decode_tiled, autoencoder) if tiled else autoencoder.decode
+            pictures = [
+                ((decode(z[None].to(weight), ctx.check).float() + 1) / 2).clamp(0, 1).cpu() for z in samples.samples
+            ]
     return Image(torch.cat(pictures).movedim(1, -1).contiguous())
 
 
@@ -58,8 +67,20 @@ def vae_encode(
         top, left = height % factor // 2, width % factor // 2
         cropped = pixels.pixels[:, top : top + height // factor * factor, left : left + width // factor * factor, :3]
         weight = next(autoencoder.parameters())
-        means = [
-            autoencoder.encode((picture * 2 - 1).movedim(-1, 0)[None].to(weight), ctx.check).chunk(2, dim=1)[0]
-            for picture in cropped
-        ]
+        size = partial(encode_bytes, autoencoder.config, dtype=weight.dtype)
+        with _room(ctx, size(*cropped.shape[1:3]), size(ENCODE_TILE, ENCODE_TILE)) as tiled:
+            encode = partial(encode_tiled, autoencoder) if tiled else autoencoder.encode
+            means = [
+                encode((picture * 2 - 1).movedim(-1, 0)[None].to(weight), ctx.check).chunk(2, dim=1)[0]
+                for picture in cropped
+            ]
     return Latent(torch.cat(means).float().cpu())
+
+
+@contextmanager
+def _room(ctx: Context, whole: int, tile: int) -> Iterator[bool]:
+    """Room to code one picture, and whether that is for tiles only: the whole does not fit, or did not when tried."""
+    residency = ctx.services.residency
+    tiled = ctx.thrift >= Thrift.TILE or not residency.has_room(whole)
+    with residency.room(min(tile, whole) if tiled else whole):
+        yield tiled

@@ -8,6 +8,8 @@ from typing import Annotated
 from graph.errors import InputError
 from graph.sockets import Choice, Float, Int
 from graph.spec import Tip, node
+from graph.thrift import Thrift
+from models.activations import unet_bytes
 from models.denoiser import LATENT_SCALE, Denoiser, Guided
 from models.noise import Noise
 from models.preview import latent_preview
@@ -53,10 +55,13 @@ def ksampler(
         strength = (1 + sigmas[0] ** 2).sqrt() if starts_from_noise(sigmas, levels) else sigmas[0]
         x = latent_image.samples * LATENT_SCALE + noise.initial(tuple(latent_image.samples.shape)) * strength
         denoiser = Denoiser(unet, levels, ctx.check)
-        guided = Guided(denoiser, positive, negative, cfg)
-        for step in SAMPLERS[sampler_name](guided, x.to(denoiser.device), sigmas, noise.stream()):
-            ctx.progress(step.i + 1, len(sigmas) - 1, partial(latent_preview, step.denoised))
-            x = step.x
+        guided = Guided(denoiser, positive, negative, cfg, apart=ctx.thrift >= Thrift.APART)
+        batch, _, height, width = x.shape
+        needed = unet_bytes(unet.config, guided.at_once * batch, height, width, denoiser.dtype)
+        with ctx.services.residency.room(needed):
+            for step in SAMPLERS[sampler_name](guided, x.to(denoiser.device), sigmas, noise.stream()):
+                ctx.progress(step.i + 1, len(sigmas) - 1, partial(latent_preview, step.denoised))
+                x = step.x
     return Latent((x / LATENT_SCALE).cpu())
 
 

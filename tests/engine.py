@@ -12,13 +12,14 @@ import torch
 
 from graph.build import build
 from graph.cache import Cache
+from graph.calls import Relief
 from graph.context import Cancel, Run
 from graph.document import NodeId, parse
 from graph.events import Event, NodeStarted
 from graph.execute import Executor
 from graph.files import Folders
 from graph.result import Outputs
-from models.residency import Precision, Residency
+from models.residency import Precision, Residency, is_out_of_memory
 from models.types import nbytes
 from nodes.registry import builtin
 from nodes.services import Services
@@ -61,8 +62,11 @@ class Engine:
 
 @contextmanager
 def open_engine(base: Path, budget: int = 2**30) -> Iterator[Engine]:
-    """An engine on `base`, in float32 on the CPU; `budget` bytes for weights."""
+    """An engine on `base`, in float32 on the CPU; `budget` bytes for weights and activations."""
     folders = Folders.standard(base)
     services = Services(Residency(torch.device("cpu"), Precision(), budget), folders)
-    with Executor(services, builtin(), folders, Cache(2**28, nbytes), scope=torch.inference_mode) as executor:
+    relief = Relief(is_out_of_memory, services.residency.clear)
+    with Executor(
+        services, builtin(), folders, Cache(2**28, nbytes), scope=torch.inference_mode, relief=relief
+    ) as executor:
         yield Engine(services, executor)
