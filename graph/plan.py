@@ -10,6 +10,9 @@ from graph.document import Link, NodeId
 from graph.fingerprint import Fingerprint
 from graph.result import Outputs
 
+AHEAD = 4
+"""Results that io nodes may make before a device node needs them: a thousand pictures do not fit into memory at once."""
+
 
 @dataclass(slots=True, eq=False)
 class _Task:
@@ -25,7 +28,8 @@ class _Task:
 class Frontier:
     """Walks back from the targets, stops at results that are at hand, and hands out what is left.
 
-    The newest ready node comes first (depth first: few values alive, early results), io nodes before all others.
+    The newest ready node comes first (depth first: few values alive, early results). Before all others come io nodes:
+    those that write results at once, those that make some up to `AHEAD`, and beyond that when nothing else is ready.
     Holds results strongly until their last reader has run, so nothing that happens to a cache can break a run.
     """
 
@@ -36,7 +40,10 @@ class Frontier:
         self._tasks: dict[Fingerprint, _Task] = {}
         self._held: dict[Fingerprint, Outputs] = {}
         self._unread: dict[Fingerprint, int] = {}
+        self._sinks: list[_Task] = []
         self._io: list[_Task] = []
+        self._under_way: set[Fingerprint] = set()  # io nodes handed out that have not come back
+        self._ahead: set[Fingerprint] = set()  # these, and those whose results wait for a reader
         self._device: list[_Task] = []
 
     @property
@@ -70,17 +77,25 @@ class Frontier:
             task = self._tasks[name] = _Task(entry, list(dict.fromkeys(names[source] for source in links)))
             path.append(task)
             path.extend(nodes[source] for source in reversed(links))
-        self._io.reverse()
-        self._device.reverse()
+        for ready in (self._sinks, self._io, self._device):
+            ready.reverse()
         return self._at_hand()
 
     def ready(self) -> BoundNode | None:
         """The node to run next, handed out once; None while all that is left waits for others."""
-        ready = self._io or self._device
-        return ready.pop().node if ready else None
+        if self._sinks:
+            return self._sinks.pop().node
+        if self._io and len(self._under_way) < AHEAD and (len(self._ahead) < AHEAD or not self._device):
+            node = self._io.pop().node
+            self._under_way.add(self._names[node.id])
+            self._ahead.add(self._names[node.id])
+            return node
+        return self._device.pop().node if self._device else None
 
     def again(self, node: BoundNode) -> None:
         """Take back a node that was handed out."""
+        self._under_way.discard(self._names[node.id])
+        self._ahead.discard(self._names[node.id])
         self._push(self._tasks[self._names[node.id]])
 
     def inputs(self, node: BoundNode) -> dict[str, object]:
@@ -95,12 +110,17 @@ class Frontier:
         """Take the result of `node`, let go of inputs that nobody needs any more, and return its twins."""
         name = self._names[node.id]
         task = self._tasks.pop(name)
+        self._under_way.discard(name)
         if task.readers or name in self._wanted:
             self._held[name] = outputs
+        if not task.readers:
+            self._ahead.discard(name)
         for source in task.sources:
             self._unread[source] -= 1
-            if not self._unread[source] and source not in self._wanted:
-                del self._held[source]
+            if not self._unread[source]:
+                self._ahead.discard(source)
+                if source not in self._wanted:
+                    del self._held[source]
         for reader in reversed(task.readers):
             reader.waiting -= 1
             if not reader.waiting:
@@ -123,7 +143,8 @@ class Frontier:
             self._push(task)
 
     def _push(self, task: _Task) -> None:
-        (self._io if task.node.spec.lane == "io" else self._device).append(task)
+        spec = task.node.spec
+        (self._device if spec.lane != "io" else self._sinks if spec.terminal else self._io).append(task)
 
     def _at_hand(self) -> tuple[NodeId, ...]:
         cached = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,11 +13,12 @@ import pytest
 from graph.cache import Cache
 from graph.calls import Relief
 from graph.context import Cancel, Context, Run
-from graph.document import DocNode, Document
+from graph.document import DocNode, Document, Link
 from graph.errors import Interrupted, NodeError
 from graph.events import Event, NodeFinished, NodeRetried, NodeStarted, RunFailed, RunInterrupted
 from graph.execute import Executor
 from graph.files import Folders
+from graph.plan import AHEAD
 from graph.result import Outputs
 from graph.spec import Registry, node
 from graph.thrift import Thrift
@@ -172,3 +174,80 @@ def test_a_node_of_the_pool_is_not_tried_again(executor: Executor[Device], devic
     device.free = 1
     assert isinstance(run(executor, "Write")[-1], RunFailed)
     assert device.tried == [Thrift.NONE] and not device.freed, "networks belong to the loop's thread"
+
+
+# --- io ahead of the device ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Shelf:
+    """Counts the pictures in memory."""
+
+    slow: bool = False
+    made: list[weakref.ref[Picture]] = field(default_factory=list)
+    most: int = 0
+
+    def count(self) -> int:
+        return sum(ref() is not None for ref in list(self.made))
+
+
+class Picture:
+    """A large value."""
+
+    socket = "PICTURE"
+
+
+@node("Load", category="stub", lane="io")
+def load(ctx: Context[Shelf], *, name: str) -> Picture:
+    """Makes a picture in the pool."""
+    picture = Picture()
+    ctx.services.made.append(weakref.ref(picture))
+    ctx.services.most = max(ctx.services.most, ctx.services.count())
+    return picture
+
+
+@node("Scale", category="stub")
+def scale(ctx: Context[Shelf], *, picture: Picture) -> int:
+    """Reads a picture on the device."""
+    if ctx.services.slow:
+        time.sleep(0.002)  # long enough for the pool to read all others
+    return 1
+
+
+@node("Save", category="stub", terminal=True, lane="io")
+def save(ctx: Context[Shelf], *, number: int, name: str) -> Outputs:
+    """Writes something."""
+    return Outputs()
+
+
+@node("Collect", category="stub", terminal=True)
+def collect(ctx: Context[Shelf], *, first: Picture, second: Picture, third: Picture, rest: int) -> Outputs:
+    """Reads several."""
+    return Outputs()
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_a_thousand_ready_io_nodes_do_not_make_a_thousand_values_first(folders: Folders, slow: bool) -> None:
+    nodes: dict[str, DocNode] = {}
+    for i in range(300):
+        nodes[f"load {i}"] = DocNode("Load", {"name": str(i)})
+        nodes[f"scale {i}"] = DocNode("Scale", {"picture": Link(f"load {i}", 0)})
+        nodes[f"save {i}"] = DocNode("Save", {"number": Link(f"scale {i}", 0), "name": str(i)})
+    shelf = Shelf(slow)
+    with Executor(shelf, Registry([load, scale, save]), folders, Cache(0, lambda value: 1)) as executor:
+        executor.execute(Run("run", Document(nodes)))
+    assert len(shelf.made) == 300
+    assert shelf.most <= AHEAD + 1, "one is still held by the device node that reads it"
+    assert shelf.count() == 0
+
+
+def test_a_node_that_needs_more_than_may_be_made_ahead_gets_them(folders: Folders) -> None:
+    nodes = {str(i): DocNode("Load", {"name": str(i)}) for i in range(3 * AHEAD)}
+    for i in range(AHEAD):
+        parts = {name: Link(str(3 * i + n), 0) for n, name in enumerate(("first", "second", "third"))}
+        nodes[f"scale {i}"] = DocNode("Scale", {"picture": Link(str(3 * AHEAD - 1 - i), 0)})
+        nodes[f"collect {i}"] = DocNode("Collect", {**parts, "rest": Link(f"scale {i}", 0)})
+    shelf = Shelf()
+    with Executor(shelf, Registry([load, scale, collect]), folders, Cache(0, lambda value: 1)) as executor:
+        assert len(executor.execute(Run("run", Document(nodes)))) == AHEAD
+    assert shelf.count() == 0
