@@ -74,6 +74,8 @@ async def _with_threads(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _with_store(app: web.Application) -> AsyncIterator[None]:
+    for name in ("workflows", "subgraphs"):  # the front end lists them before it ever writes there
+        (app[DEPS].folders.base / "user" / "default" / name).mkdir(parents=True, exist_ok=True)
     with Lock(app[DEPS].database):
         app[STORE] = Desk(app[DEPS].database)
         app[READER] = Desk(app[DEPS].database)
@@ -169,7 +171,19 @@ async def _home(request: web.Request) -> web.StreamResponse:
     return web.FileResponse(root / "index.html", headers={"Cache-Control": "no-cache"})
 
 
+async def _no_templates(request: web.Request) -> web.Response:
+    return web.json_response([])
+
+
+async def _no_icon(request: web.Request) -> web.Response:
+    return web.Response(status=204)
+
+
 def _serve_front_end(app: web.Application, root: Path | None) -> None:
     app.router.add_get("/", _home)
+    if root is None or not (root / "templates").is_dir():
+        app.router.add_get("/templates/index.json", _no_templates)
+    if root is None or not (root / "favicon.ico").is_file():
+        app.router.add_get("/favicon.ico", _no_icon)
     if root is not None:
         app.router.add_static("/", root)

@@ -135,6 +135,7 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
             _LISTS, {"dir": TEXT, "recurse": YES, "full_info": YES, "split": YES}, needed=frozenset({"dir"})
         ),
         "GET /v2/userdata": Operation(_LISTS, {"path": TEXT}),
+        "GET /user.css": Operation("text/css"),
         "GET /userdata/{file}": Operation("*/*"),
         "POST /userdata/{file}": Operation(ANYTHING, {"overwrite": YES, "full_info": YES}, body=ANYTHING),
         "DELETE /userdata/{file}": Operation(status=204),

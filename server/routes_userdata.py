@@ -17,6 +17,7 @@ from server.refused import Refused, bad_request, not_found
 from server.threads import in_thread
 
 _SETTINGS = "comfy.settings.json"
+_STYLE = "user.css"
 _FILE_BYTES = 50 * 2**20
 
 
@@ -31,6 +32,7 @@ def routes() -> list[web.RouteDef]:
         web.post("/settings/{id}", post_setting),
         web.get("/userdata", get_files),
         web.get("/v2/userdata", get_tree),
+        web.get("/user.css", get_style),
         web.get("/userdata/{file}", get_file),
         web.post("/userdata/{file}", post_file),
         web.delete("/userdata/{file}", delete_file),
@@ -114,8 +116,18 @@ async def get_tree(request: web.Request) -> web.Response:
     return web.json_response(await in_thread(request.app[THREADS], listing))
 
 
+async def get_style(request: web.Request) -> web.StreamResponse:
+    """The user's style sheet for the front end; empty if there is none."""
+    path = _home(request) / _STYLE
+    if not path.is_file():
+        return web.Response(content_type="text/css")
+    return web.FileResponse(path, headers={"Content-Type": "text/css"})
+
+
 async def get_file(request: web.Request) -> web.StreamResponse:
     """One file; only JSON is served as what it is."""
+    if request.match_info["file"] == _STYLE:
+        return await get_style(request)
     path = below(_home(request), request.match_info["file"], status=403)
     if not path.is_file():
         raise not_found("no such file")
