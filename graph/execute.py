@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ S = TypeVar("S")
 Results: TypeAlias = Mapping[NodeId, Outputs]
 """The outputs of a run's targets."""
 
+_logger = logging.getLogger(__name__)
 _PATIENCE = 0.5
 """Seconds to wait for io before looking up. Signals are handled between waits: on Windows always, elsewhere when one
 arrives just before a wait begins."""
@@ -100,6 +102,8 @@ class Executor(Generic[S]):
         self._pool = ThreadPoolExecutor(io_workers, thread_name_prefix="graph-io")
         self._inbox: SimpleQueue[_Submitted | _Settled | _Wake] = SimpleQueue()
         self._live: list[_Live] = []
+        self._reading: Future[None] = Future()
+        self._reading.set_result(None)
         self._flights: dict[Fingerprint, list[tuple[_Live, BoundNode]]] = {}
         self._serving = threading.Lock()
         self._gate = threading.Lock()
@@ -293,6 +297,14 @@ class Executor(Generic[S]):
                 run.tell(RunInterrupted(run.id, live.stopped_at))
                 live.results.set_exception(stop)
         live.frontier.release()
+        self._read_files()
+
+    def _read_files(self) -> None:
+        """Have the pool find out what large files are: after a run, since no run should wait for it."""
+        identity = self._folders.identity
+        if not identity.is_settled and self._reading.done():
+            self._reading = self._pool.submit(identity.settle, lambda: not self._open)
+            self._reading.add_done_callback(_report)
 
     def _abandon(self) -> None:
         """Something broke out of the loop, such as KeyboardInterrupt: end every run without waiting for its io."""
@@ -307,3 +319,8 @@ class Executor(Generic[S]):
         if outputs is not None and node.spec.terminal and not self._folders.has_files(outputs.ui):
             return None
         return outputs
+
+
+def _report(future: Future[None]) -> None:
+    if not future.cancelled() and (error := future.exception()) is not None:
+        _logger.error("files could not be read for their identity", exc_info=error)

@@ -6,8 +6,10 @@ import hashlib
 import os
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, Protocol, TypeAlias
 
 Stamp: TypeAlias = tuple[int, int, int, int, int]
 """Device, inode, size in bytes, mtime_ns, ctime_ns: changes whenever a file is written or replaced."""
@@ -19,39 +21,105 @@ _HEADER = 2**20
 _RESTED_NS = 2 * 10**9
 
 
-class FileIdentity:
-    """Names contents: `identity(path)` is equal for equal bytes, and differs once a file was replaced.
+class Digests(Protocol):
+    """Remembers what files are. Used from any thread."""
 
-    Digests of small files are remembered by stamp, but only for files that have rested for two seconds:
-    a file system's clock is coarse, and a second write within one of its ticks would leave the stamp unchanged.
-    """
+    def known(self, stamp: Stamp) -> str | None:
+        """The identity of the file of this stamp."""
+
+    def remember(self, stamp: Stamp, identity: str) -> None:
+        """Keep the identity of the file of this stamp, which has none yet."""
+
+    def first(self, content: str, identity: str) -> str:
+        """The identity under which this content was first seen: `identity`, if that is now."""
+
+
+class MemoryDigests:
+    """Digests for as long as the process lives."""
 
     def __init__(self) -> None:
-        self._known: dict[Stamp, str] = {}
+        self._stamps: dict[Stamp, str] = {}
+        self._contents: dict[str, str] = {}
+
+    def known(self, stamp: Stamp) -> str | None:
+        return self._stamps.get(stamp)
+
+    def remember(self, stamp: Stamp, identity: str) -> None:
+        self._stamps[stamp] = identity
+
+    def first(self, content: str, identity: str) -> str:
+        return self._contents.setdefault(content, identity)
+
+
+class FileIdentity:
+    """Names contents: `identity(path)` differs once a file was replaced, and is equal for equal bytes.
+
+    Nobody waits for that: a large file is named at once by its stamp and its header. `settle` reads it later, when
+    there is time; a copy of what is known by another name takes that name from then on. The name of the first stays.
+
+    What a file is, is remembered by stamp, but only for files that have rested for two seconds: a file system's clock
+    is coarse, and a second write within one of its ticks would leave the stamp unchanged.
+    """
+
+    def __init__(self, digests: Digests | None = None) -> None:
+        self._digests = digests or MemoryDigests()
+        self._unread: dict[Stamp, Path] = {}
         self._lock = threading.Lock()
 
     def __call__(self, path: Path) -> str:
         """The identity of the file now at `path`. Raises OSError if it cannot be read."""
         with path.open("rb") as file:
-            stamp = _stamp(os.fstat(file.fileno()))
-            if stamp[2] > HASHED_WHOLE:
-                return _by_stamp(file, stamp)
-            with self._lock:
-                known = self._known.get(stamp)
-            if known is not None:
+            stamp = _stamp(file)
+            if (known := self._digests.known(stamp)) is not None:
                 return known
-            digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-            if _stamp(os.fstat(file.fileno())) == stamp and time.time_ns() - max(stamp[3:]) > _RESTED_NS:
+            if stamp[2] > HASHED_WHOLE:
                 with self._lock:
-                    self._known[stamp] = digest
+                    self._unread[stamp] = path
+                return _by_stamp(file, stamp)
+            digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+            if _has_rested(file, stamp):
+                self._digests.remember(stamp, digest)
             return digest
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether every file that was named has been read."""
+        return not self._unread
 
-def _stamp(stat: os.stat_result) -> Stamp:
+    def settle(self, stop: Callable[[], bool]) -> None:
+        """Read the large files that were named since the last time, unless `stop` says so, which is asked often.
+
+        A file that cannot be read now, or has not rested, is left until it is named again.
+        """
+        while self._unread and not stop():
+            with self._lock:
+                stamp, path = self._unread.popitem()
+            with suppress(OSError), path.open("rb") as file:
+                if _stamp(file) == stamp and (content := _content(file, stop)) and _has_rested(file, stamp):
+                    self._digests.remember(stamp, self._digests.first(content, _by_stamp(file, stamp)))
+
+
+def _stamp(file: BinaryIO) -> Stamp:
+    stat = os.fstat(file.fileno())
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
+def _has_rested(file: BinaryIO, stamp: Stamp) -> bool:
+    return _stamp(file) == stamp and time.time_ns() - max(stamp[3:]) > _RESTED_NS
+
+
 def _by_stamp(file: BinaryIO, stamp: Stamp) -> str:
+    file.seek(0)
     digest = hashlib.sha256(repr(stamp).encode())
     digest.update(file.read(_HEADER))
     return f"stamp:{digest.hexdigest()}"
+
+
+def _content(file: BinaryIO, stop: Callable[[], bool]) -> str:
+    """The sha256 of all bytes; nothing if it was stopped."""
+    digest = hashlib.sha256()
+    while piece := file.read(_HEADER):
+        if stop():
+            return ""
+        digest.update(piece)
+    return digest.hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from graph.errors import ValueRefused
 from graph.extra_paths import ExtraPaths, extra_paths
 from graph.files import FileRef, Folders
-from graph.identity import FileIdentity
+from graph.identity import FileIdentity, MemoryDigests
 from graph.sockets import File
 
 
@@ -263,6 +264,108 @@ def test_a_large_file_is_named_without_reading_it(tmp_path: Path, monkeypatch: p
     assert identity(file) == first
     put(tmp_path / "new", "x" * 200).replace(file)
     assert identity(file) != first
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of more than a hundred bytes are large, and all have rested."""
+    monkeypatch.setattr("graph.identity.HASHED_WHOLE", 100)
+    later = time.time_ns() + 3600 * 10**9
+    monkeypatch.setattr("graph.identity.time.time_ns", lambda: later)
+
+
+def settled(identity: FileIdentity) -> None:
+    identity.settle(lambda: False)
+    assert identity.is_settled
+
+
+@pytest.mark.usefixtures("large")
+def test_a_copy_takes_the_name_of_what_is_known_once_both_were_read(tmp_path: Path) -> None:
+    identity = FileIdentity()
+    first, other = put(tmp_path / "a", "x" * 200), put(tmp_path / "c", "y" * 200)
+    name = identity(first)
+    settled(identity)
+    copy = put(tmp_path / "b", "x" * 200)
+    assert identity(copy) != name, "nobody waits for its content"
+    assert not identity.is_settled
+    assert identity(other) != name
+    settled(identity)
+    assert identity(copy) == name
+    assert identity(first) == name, "which stays"
+    assert identity(other) not in (name, identity(copy))
+
+
+@pytest.mark.usefixtures("large")
+def test_a_large_file_that_was_replaced_has_another_name_whatever_was_read(tmp_path: Path) -> None:
+    identity, file = FileIdentity(), tmp_path / "a"
+    put(file, "x" * 200)
+    before = identity(file)
+    settled(identity)
+    put(tmp_path / "new", "y" * 200).replace(file)
+    after = identity(file)
+    settled(identity)
+    assert len({before, after, identity(file)}) == 2 and identity(file) == after
+    put(tmp_path / "old", "x" * 200).replace(file)
+    identity(file)
+    settled(identity)
+    assert identity(file) == before, "the first content again"
+
+
+@pytest.mark.usefixtures("large")
+def test_a_file_replaced_before_it_was_read_is_not_taken_for_what_it_was(tmp_path: Path) -> None:
+    identity, file = FileIdentity(), put(tmp_path / "a", "x" * 200)
+    before = identity(file)
+    put(tmp_path / "new", "y" * 200).replace(file)
+    settled(identity)
+    other = put(tmp_path / "b", "y" * 200)
+    identity(other)
+    settled(identity)
+    assert identity(other) != before and identity(file) != before
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("moment", ["at once", "while it reads"])
+def test_reading_can_be_stopped_and_is_made_up_for(tmp_path: Path, moment: str) -> None:
+    identity = FileIdentity()
+    first, copy = put(tmp_path / "a", "x" * 200), put(tmp_path / "b", "x" * 200)
+    name = identity(first)
+    settled(identity)
+    identity(copy)
+    answers = iter([True] if moment == "at once" else [False, True])
+    identity.settle(lambda: next(answers, True))
+    assert identity(copy) != name
+    settled(identity)
+    assert identity(copy) == name
+
+
+@pytest.mark.usefixtures("large")
+def test_a_file_that_is_gone_when_it_is_to_be_read_is_passed_over(tmp_path: Path) -> None:
+    identity, file = FileIdentity(), put(tmp_path / "a", "x" * 200)
+    identity(file)
+    file.unlink()
+    settled(identity)
+
+
+def test_a_large_file_that_has_not_rested_keeps_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graph.identity.HASHED_WHOLE", 100)
+    identity = FileIdentity()
+    names = [identity(put(tmp_path / name, "x" * 200)) for name in "ab"]
+    settled(identity)
+    assert [identity(tmp_path / name) for name in "ab"] == names
+
+
+@pytest.mark.usefixtures("large")
+def test_what_was_found_out_is_there_for_another_process(tmp_path: Path) -> None:
+    digests = MemoryDigests()
+    identity = FileIdentity(digests)
+    first, copy = put(tmp_path / "a", "x" * 200), put(tmp_path / "b", "x" * 200)
+    name = identity(first)
+    settled(identity)
+    again = FileIdentity(digests)
+    assert again(first) == name and again.is_settled
+    again(copy)
+    settled(again)
+    assert again(copy) == name
 
 
 def test_extra_paths_are_read_from_any_section(tmp_path: Path) -> None:
