@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 from aiohttp import web
 
 from server import routes_docs, routes_files, routes_info, routes_jobs, routes_live, routes_run, routes_userdata
-from server.backend import EngineUnavailable
+from server.backend import Backend, EngineUnavailable
 from server.deps import DEPS, HUB, METRICS, NUMBERS, READER, REDACT, STORE, THREADS, WEBHOOKS, WORKER, Deps
 from server.desk import Desk, StoreUnavailable
 from server.hub import Hub
@@ -27,6 +29,7 @@ from server.store import Store
 from server.webhooks import Webhooks
 from server.worker import PAUSED, Worker
 
+CLOSING_SECONDS = 5.0
 SOURCE = Path(__file__).resolve().parent.parent
 
 _logger = logging.getLogger(__name__)
@@ -50,7 +53,6 @@ def create_app(deps: Deps) -> web.Application:
     for route in _routes():
         app.router.add_route(route.method, route.path, route.handler)
         app.router.add_route(route.method, f"/api{route.path}", route.handler)
-    app.router.add_route("OPTIONS", "/{any:.*}", _options)
     _serve_front_end(app, deps.front_end)
     return app
 
@@ -119,11 +121,28 @@ async def _with_worker(app: web.Application) -> AsyncIterator[None]:
     yield
     await worker.stop(serving)
     await asyncio.gather(*pruning, return_exceptions=True)
-    await asyncio.get_running_loop().run_in_executor(None, deps.backend.close)
+    await _close(deps.backend)
 
 
 async def _say_goodbye(app: web.Application) -> None:
     await app[HUB].shut_down()
+
+
+async def _close(backend: Backend) -> None:
+    """Wait for the engine, but not for a node that never looks whether it should stop."""
+    closed, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def close() -> None:
+        backend.close()
+        with contextlib.suppress(RuntimeError):  # nobody waits any more
+            loop.call_soon_threadsafe(closed.set)
+
+    threading.Thread(target=close, name="closing", daemon=True).start()
+    try:
+        async with asyncio.timeout(CLOSING_SECONDS):
+            await closed.wait()
+    except TimeoutError:
+        _logger.warning("a node does not stop; it is left behind")
 
 
 @web.middleware
@@ -147,16 +166,14 @@ async def _answer_refusals(request: web.Request, handler: Handler) -> web.Stream
 @web.middleware
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     request.app[DEPS].guard.check(request)
+    if request.method == "OPTIONS":
+        return web.Response()
     return await handler(request)
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     for name, value in request.app[DEPS].guard.headers(request).items():
         response.headers.setdefault(name, value)
-
-
-async def _options(request: web.Request) -> web.Response:
-    return web.Response()
 
 
 async def _home(request: web.Request) -> web.StreamResponse:

@@ -105,6 +105,7 @@ class Hub:
 
     def open(self, transcript: Transcript, client_id: str | None) -> Feed:
         """Begin to tell a run."""
+        self._recent()
         live = Live(transcript, client_id)
         self._lives[transcript.id] = live
         self._listen(live)

@@ -38,7 +38,8 @@ class Guard:
         if host is None or not self._is_ours(host[0]):
             raise Refused(403, "host_refused", "this server does not go by that name; see --allowed-host")
         self._check_origin(request, host)
-        if self.token is not None and not self._holds_token(request, self.token):
+        asks_first = request.method == "OPTIONS"  # browsers ask without credentials, and learn nothing
+        if self.token is not None and not asks_first and not self._holds_token(request, self.token):
             raise Refused(401, "token_required", "this server wants a token, as `Authorization: Bearer …` or cookie")
 
     def headers(self, request: web.Request) -> dict[str, str]:

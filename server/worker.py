@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from graph.context import Cancel, Run
 from graph.document import Document, NodeId, parse
-from graph.errors import GraphErrors, Interrupted, NodeError
+from graph.errors import GraphError, GraphErrors, Interrupted, NodeError
 from graph.events import Event
 from server.backend import Backend
 from server.desk import Desk, StoreUnavailable
@@ -151,7 +151,12 @@ class Worker:
         begun = time.monotonic()
         self._hub.status(self._hub.remaining)
         transcript = Transcript(job.id, {}, self._redact)
-        await self._run(current, transcript)
+        try:
+            await self._run(current, transcript)
+        except Exception:
+            _logger.exception("job %s could not be run", job.id)
+            failure = GraphError("internal", "the server failed while running this job; its log says why")
+            transcript.fail(GraphErrors([failure]), time.time())
         self._current = None
         if self._stopping and transcript.state is State.CANCELLED:
             await self._store(Store.release, job.id)

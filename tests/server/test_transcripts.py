@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 
 from graph.files import Folders
@@ -151,6 +152,10 @@ async def test_recorded_runs(base: Path, one_thread: None) -> None:
                     await other.next()
                 assert other.types() == ["status"] * 4
         assert files[0] == files[1] != files[2] != files[3]
+        with PIL.Image.open(base / "output" / files[0]) as picture:
+            embedded = {name: json.loads(text) for name, text in picture.text.items()}  # type: ignore[attr-defined]
+        sent = RECORDED["first"]["body"]
+        assert embedded == {"prompt": sent["prompt"], "workflow": sent["extra_data"]["extra_pnginfo"]["workflow"]}
 
 
 @pytest.mark.parametrize("name", ["interrupt", "interrupt_targeted"])

@@ -1,0 +1,171 @@
+"""The recorded answers to single requests: view, upload, and the descriptive routes."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from tests.server.loop import in_loop
+from tests.server.support import Client, chain, deps_of, serving
+from tests.server.test_security import picture, upload
+
+RECORDED = json.loads((Path(__file__).parent.parent / "data" / "protocol" / "http.json").read_text())
+BETTER = {
+    "history_bad_max_items": 400,  # 500 in the recording
+    "free_empty": 200,  # 500
+    "view_nul": 400,  # 404
+}
+ELSEWHERE = (
+    "history_max1",
+    "get_view_metadata",
+    "get_models_checkpoints",
+    "get_userdata",
+    "interrupt_idle",
+    "prompt_get",
+    "view_html_upload",
+)
+"""Recorded with jobs or files that this server does not have; see the other tests."""
+
+
+async def ask(client: Client, request: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+    body = None if request.get("json") is None else json.dumps(request["json"])
+    path = request["path"].replace(" [", "%20[")
+    async with client.session.request(
+        request["method"], client.url + path, data=body, headers=request.get("headers") or {}
+    ) as answer:
+        return answer.status, dict(answer.headers), await answer.read()
+
+
+@in_loop
+async def test_recorded_answers(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        (tmp_path / "output" / "ComfyUI_00001_.png").write_bytes(picture())
+        for name, recorded in RECORDED["http"].items():
+            if name in ELSEWHERE or name.startswith("queue_"):
+                continue
+            status, headers, body = await ask(client, recorded["request"])
+            assert status == BETTER.get(name, recorded["status"]), (name, body)
+            if status == 200 and not name.startswith("get_not_found"):
+                given = headers.get("Content-Type", "").partition(";")[0]
+                wanted = (recorded["type"] or "").partition(";")[0]
+                assert given == wanted or not body, name
+            if recorded["disposition"] and status in (200, 206):
+                assert headers["Content-Disposition"] == recorded["disposition"], name
+            if isinstance(recorded["answer"], dict) and status == 200 and recorded["answer"].get("raw_length") is None:
+                assert json.loads(body).keys() >= recorded["answer"].keys() - {"classifiers"} or "folder" in name, name
+
+
+@in_loop
+async def test_view_forms(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        original = Image.new("RGBA", (8, 6), (10, 20, 30, 40))
+        original.save(tmp_path / "output" / "x.png")
+
+        async def view(query: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+            return await ask(client, {"method": "GET", "path": f"/view?filename=x.png{query}", "headers": headers})
+
+        for query, kind, mode in (
+            ("&preview=webp;90", "WEBP", "RGBA"),
+            ("&preview=jpeg", "JPEG", "RGB"),
+            ("&preview=anything", "WEBP", "RGBA"),
+            ("&channel=rgb", "PNG", "RGB"),
+            ("&channel=a", "PNG", "RGBA"),
+        ):
+            status, headers, body = await view(query)
+            seen = Image.open(io.BytesIO(body))
+            assert (status, seen.format, seen.mode, seen.size) == (200, kind, mode, (8, 6)), query
+        assert Image.open(io.BytesIO((await view("&channel=a"))[2])).getchannel("A").getpixel((0, 0)) == 40
+        status, headers, body = await view("", Range="bytes=0-9")
+        assert status == 206 and len(body) == 10 and headers["Content-Range"].startswith("bytes 0-9/")
+        (tmp_path / "output" / "x.png").write_bytes(b"no picture")
+        assert (await view("&preview=webp"))[0] == 400
+
+
+@in_loop
+async def test_uploads_as_recorded(tmp_path: Path) -> None:
+    small, other = picture(), picture(size=(5, 5))
+    async with serving(deps_of(tmp_path)) as client:
+        for _ in range(2):  # the same bytes keep the name
+            assert await upload(client, small, "a.png") == (200, {"name": "a.png", "subfolder": "", "type": "input"})
+        assert (await upload(client, other, "a.png"))[1]["name"] == "a (1).png"
+        assert (await upload(client, other, "a.png"))[1]["name"] == "a (1).png"
+        assert (await upload(client, other, "a.png", overwrite="true"))[1]["name"] == "a.png"
+        assert (tmp_path / "input" / "a.png").read_bytes() == other
+        status, stored = await upload(client, small, "a.png", subfolder="a/b", type="temp")
+        assert (status, stored) == (200, {"name": "a.png", "subfolder": "a/b", "type": "temp"})
+        assert not list(tmp_path.rglob("*.part"))
+
+
+@in_loop
+async def test_a_mask_becomes_the_transparency(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        await upload(client, picture(size=(4, 4)), "a.png")
+        drawn = io.BytesIO()
+        Image.new("RGBA", (4, 4), (0, 0, 0, 77)).save(drawn, format="PNG")
+        reference = json.dumps({"filename": "a.png", "type": "input", "subfolder": ""})
+        status, stored = await upload(client, drawn.getvalue(), "m.png", "mask", original_ref=reference)
+        assert (status, stored["name"]) == (200, "m.png")
+        assert Image.open(tmp_path / "input" / "m.png").getpixel((0, 0)) == (1, 2, 3, 77)
+        for wrong in ("", "{", "[]", '{"filename": 3}', '{"filename": "nope.png"}', '{"filename": "../a.png"}'):
+            status, _ = await upload(client, drawn.getvalue(), "m.png", "mask", original_ref=wrong)
+            assert 400 <= status < 500, wrong
+
+
+@in_loop
+async def test_models_and_their_metadata(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        header = json.dumps({"__metadata__": {"format": "pt"}}).encode()
+        folder = tmp_path / "models" / "checkpoints"
+        (folder / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+        (folder / "b.safetensors").write_bytes(b"\xff" * 30)
+        (tmp_path / "models" / "embeddings" / "word.safetensors").write_bytes(b"")
+        assert await client.get("/models/checkpoints") == ["a.safetensors", "b.safetensors"]
+        assert await client.get("/embeddings") == ["word"]
+        assert await client.get("/view_metadata/checkpoints?filename=a.safetensors") == {"format": "pt"}
+        async with client.session.get(f"{client.url}/view_metadata/checkpoints?filename=b.safetensors") as answer:
+            assert answer.status == 404
+        info = (await client.get("/object_info/Load"))["Load"]
+        assert info["input"]["required"]["name"][0] == ["a.safetensors", "b.safetensors"]
+        assert str(tmp_path) not in json.dumps(await client.get("/internal/folder_paths"))
+        assert str(tmp_path) not in json.dumps(await client.get("/experiment/models"))
+
+
+@in_loop
+async def test_user_data(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        assert await client.post("/userdata/ok%2Fa.json", "{}") == (200, "ok/a.json")
+        assert await client.get("/userdata/ok%2Fa.json") == {}
+        assert (await client.post("/userdata/ok%2Fa.json?overwrite=false", "{}"))[0] == 409
+        assert await client.post("/userdata/ok%2Fa.json/move/ok%2Fb.json", "") == (200, "ok/b.json")
+        assert await client.get("/userdata?dir=ok") == ["b.json"]
+        assert await client.get("/userdata?dir=.&recurse=true") == ["ok/b.json"]
+        assert (await client.get("/userdata?dir=ok&full_info=true"))[0]["size"] == 2
+        async with client.session.delete(f"{client.url}/userdata/ok%2Fb.json") as answer:
+            assert answer.status == 204
+        assert await client.post("/settings", {"a": 1}) == (200, "")
+        assert await client.post("/settings/b", "[2]") == (200, "")
+        assert await client.get("/settings") == {"a": 1, "b": [2]}
+        assert await client.get("/settings/a") == 1
+
+
+@in_loop
+async def test_metrics_docs_and_logs(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        await client.run(chain())
+        async with client.session.get(f"{client.url}/metrics") as answer:
+            text = await answer.text()
+        assert 'darkroom_job_seconds_count{state="completed"} 1.0' in text
+        assert "darkroom_node_seconds_count 4.0" in text and "darkroom_queue_depth 0.0" in text
+        assert 'darkroom_bytes{what="results"}' in text
+        document = await client.get("/openapi.json")
+        assert "/prompt" in document["paths"] and document["openapi"].startswith("3.")
+        async with client.session.get(f"{client.url}/docs") as answer:
+            page = await answer.text()
+        assert "/history/{prompt_id}" in page and "http://" not in page and "https://" not in page
+        assert isinstance(await client.get("/internal/logs"), str)
+        assert "entries" in await client.get("/internal/logs/raw")
