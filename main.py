@@ -273,7 +273,8 @@ def open_services(options: argparse.Namespace, folders: Folders) -> Services:
     if on_cpu and options.vram_budget:
         raise ValueError("--vram-budget is for accelerators; on the CPU --ram-budget is what counts")
     budget = int(_ram_budget(options) * (1 - RESULTS)) if on_cpu else options.vram_budget or memory_budget(device)
-    return Services(Residency(device, precision, budget, packing=on_cpu and can_pack()), folders)
+    packing = on_cpu and can_pack()
+    return Services(Residency(device, precision, budget, packing, folders.identity.matches), folders)
 
 
 def _ram_budget(options: argparse.Namespace) -> int:

@@ -81,6 +81,13 @@ class FileIdentity:
                 self._digests.remember(stamp, digest)
             return digest
 
+    def matches(self, path: Path, identity: str) -> bool:
+        """Whether `path` still is the file that was named so. Raises OSError if it cannot be read."""
+        if self(path) == identity:
+            return True
+        with path.open("rb") as file:
+            return _by_stamp(file, _stamp(file)) == identity  # its name before it was found to be a copy
+
     @property
     def is_settled(self) -> bool:
         """Whether every file that was named has been read."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import gc
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import torch
 from torch import nn
 
-from models.checkpoint import Part, load_part
+from models.checkpoint import CheckpointError, Part, load_part
 from models.packed import pack
 from models.types import ModelHandle, Network
 
@@ -95,13 +96,21 @@ class _Held:
 class Residency:
     """Keeps networks between runs, least recently used out first. Used from one thread, the executor's loop."""
 
-    def __init__(self, device: torch.device, precision: Precision, budget: int, packing: bool = False) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        precision: Precision,
+        budget: int,
+        packing: bool = False,
+        is_same: Callable[[Path, str], bool] = lambda path, identity: True,
+    ) -> None:
         """budget: bytes that weights and activations may take. packing: pack the weights of our own networks, on the
-        CPU."""
+        CPU. is_same: whether a file still is what a handle calls it."""
         self.device = device
         self.precision = precision
         self._budget = budget
         self._packing = packing
+        self._is_same = is_same
         self._resident: OrderedDict[_Key, _Held] = OrderedDict()  # least recently used first
         self._pins: Counter[_Key] = Counter()
         self._reserved = 0
@@ -111,7 +120,7 @@ class Residency:
         """The network that `handle` names, on the device, for the length of a `with`.
 
         Whoever needs several nests them: if one does not fit, the `with` of the others ends too. Raises
-        CheckpointError if its file is damaged, OutOfMemory if it cannot fit.
+        CheckpointError if its file is damaged or was replaced, OutOfMemory if it cannot fit.
         """
         key = _Key(handle.identity, handle.part)
         if key not in self._resident:
@@ -161,6 +170,10 @@ class Residency:
         self._make_room(_weights_of(handle) * dtype.itemsize, "weights")
         packing = self._packing and handle.part in PACKED
         network = load_part(handle.weights, handle.part, dtype=dtype, device=self.device, mapped=not packing)
+        if not self._is_same(handle.weights.path, handle.identity):
+            raise CheckpointError(
+                f"{handle.weights.path.name} was replaced while it was in use; run the workflow again"
+            )
         if packing:
             pack(network)
         return _Held(network, network_bytes(network))

@@ -64,7 +64,8 @@ class Engine:
 def open_engine(base: Path, budget: int = 2**30) -> Iterator[Engine]:
     """An engine on `base`, in float32 on the CPU; `budget` bytes for weights and activations."""
     folders = Folders.standard(base)
-    services = Services(Residency(torch.device("cpu"), Precision(), budget), folders)
+    residency = Residency(torch.device("cpu"), Precision(), budget, is_same=folders.identity.matches)
+    services = Services(residency, folders)
     relief = Relief(is_out_of_memory, services.residency.clear)
     with Executor(
         services, builtin(), folders, Cache(2**28, nbytes), scope=torch.inference_mode, relief=relief

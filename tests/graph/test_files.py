@@ -296,6 +296,20 @@ def test_a_copy_takes_the_name_of_what_is_known_once_both_were_read(tmp_path: Pa
 
 
 @pytest.mark.usefixtures("large")
+def test_a_file_still_is_what_it_was_called_before_it_was_read(tmp_path: Path) -> None:
+    identity = FileIdentity()
+    files = [put(tmp_path / name, "x" * 200) for name in "ab"]
+    names = []
+    for file in files:
+        names.append(identity(file))
+        settled(identity)
+    assert names[0] == identity(files[1]) != names[1]
+    assert [identity.matches(files[1], name) for name in names] == [True, True]
+    put(tmp_path / "new", "y" * 200).replace(files[1])
+    assert [identity.matches(files[1], name) for name in names] == [False, False]
+
+
+@pytest.mark.usefixtures("large")
 def test_a_large_file_that_was_replaced_has_another_name_whatever_was_read(tmp_path: Path) -> None:
     identity, file = FileIdentity(), tmp_path / "a"
     put(file, "x" * 200)

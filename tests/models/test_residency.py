@@ -102,6 +102,23 @@ def test_a_replaced_file_is_another_network(weights: Weights) -> None:
         assert not torch.equal(after.decoder.conv_in.weight, old)
 
 
+def test_a_file_that_was_replaced_before_its_weights_were_read_is_refused(weights: Weights) -> None:
+    asked: list[tuple[Path, str]] = []
+    answers = iter([False, True])
+
+    def is_same(path: Path, identity: str) -> bool:
+        asked.append((path, identity))
+        return next(answers)
+
+    place = Residency(CPU, Precision(), MUCH, is_same=is_same)
+    with pytest.raises(CheckpointError, match=r"tiny\.safetensors was replaced"):
+        touch(place, Vae(weights, "a"))
+    assert place.resident_bytes == 0
+    touch(place, Vae(weights, "a"))
+    touch(place, Vae(weights, "a"))
+    assert asked == [(weights.path, "a")] * 2, "asked when it is read, and not again"
+
+
 def test_the_least_recently_used_goes_first(weights: Weights) -> None:
     place = residency(3 * VAE_BYTES)
     a, b, c, d = (Vae(weights, name) for name in "abcd")

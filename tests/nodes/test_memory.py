@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from graph.context import Cancel
+from graph.context import Cancel, Run
+from graph.document import parse
 from graph.errors import Interrupted, NodeError
-from graph.events import NodeRetried
+from graph.events import Event, NodeFinished, NodeRetried
 from graph.thrift import Thrift
 from models.activations import decode_bytes, unet_bytes
 from models.residency import network_bytes
@@ -168,6 +169,21 @@ def test_prompts_are_evaluated_apart_when_the_budget_is_too_small(tmp_path: Path
 def test_what_no_thrift_can_fit_names_the_sizes(tmp_path: Path) -> None:
     with opened(tmp_path, 2**16) as engine, pytest.raises(NodeError, match=r"GiB may be used"):
         engine.run(workflow())
+
+
+def test_a_checkpoint_replaced_in_the_middle_of_a_run_does_not_mix_with_the_old_one(engine: Engine) -> None:
+    path = engine.folders.roots("checkpoints")[0] / CHECKPOINT
+    text = workflow()
+
+    def replace(event: Event) -> None:
+        if isinstance(event, NodeFinished) and event.node_id == "3":
+            write_tiny_checkpoint(path.with_name("new.safetensors"), seed=1).replace(path)
+
+    with pytest.raises(NodeError, match="was replaced while it was in use") as caught:
+        engine.executor.execute(Run("run", parse(text), replace))
+    assert caught.value.node_id == "8" and caught.value.input_name == "vae"
+    engine.run(text)
+    assert set("3468") <= set(engine.ran), "the next run uses the new one only"
 
 
 def test_another_seed_loads_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
