@@ -61,10 +61,10 @@ class Engine:
 
 
 @contextmanager
-def open_engine(base: Path, budget: int = 2**30) -> Iterator[Engine]:
+def open_engine(base: Path, budget: int = 2**30, packing: bool = False) -> Iterator[Engine]:
     """An engine on `base`, in float32 on the CPU; `budget` bytes for weights and activations."""
     folders = Folders.standard(base)
-    residency = Residency(torch.device("cpu"), Precision(), budget, is_same=folders.identity.matches)
+    residency = Residency(torch.device("cpu"), Precision(), budget, packing, is_same=folders.identity.matches)
     services = Services(residency, folders)
     relief = Relief(is_out_of_memory, services.residency.clear)
     with Executor(

@@ -28,9 +28,10 @@ WORKFLOWS = [name for name in CASES if not name.startswith("sigmas_")]  # those 
 NEAR = 1e-4
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with open_engine(tmp_path_factory.mktemp("recorded"), budget=8 * 2**30) as engine:
+@pytest.fixture(scope="module", params=[True, False], ids=["packed", "plain"])
+def engine(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """An engine with the random checkpoint; its weights packed for oneDNN, as `main.py` has them, or plain."""
+    with open_engine(tmp_path_factory.mktemp("recorded"), budget=8 * 2**30, packing=request.param) as engine:
         checkpoint = random_checkpoint()
         (engine.folders.roots("checkpoints")[0] / checkpoint.name).symlink_to(checkpoint)
         for name in ("golden_input.png", "golden_input_rgba.png"):
