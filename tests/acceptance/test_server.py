@@ -27,14 +27,15 @@ BODIES = 20_000
 
 
 def test_two_hundred_kills(tmp_path: Path) -> None:
-    damage = asyncio.run(kill_many(tmp_path, kills=200, seed=7))
+    damage = asyncio.run(kill_many(tmp_path / "base", kills=200, seed=7))
     print(f"{damage.kills} kills, {len(damage.accepted)} jobs accepted, {len(damage.failed)} hit by two kills")
     assert damage.kills == 200 and len(damage.accepted) > 200
     assert not damage.lost and not damage.truncated and not damage.repeated
 
 
 def test_a_long_history_does_not_delay_the_start(tmp_path: Path) -> None:
-    store = Store(tmp_path / "darkroom.db")
+    (tmp_path / "base").mkdir()
+    store = Store(tmp_path / "base" / "darkroom.db")
     outcome = Outcome(State.COMPLETED, "{}", "[]", "{}", "{}")
     with store._transaction():  # one commit for all
         for number in range(10_000):
@@ -43,7 +44,7 @@ def test_a_long_history_does_not_delay_the_start(tmp_path: Path) -> None:
 
     async def first_answer() -> float:
         begun = time.perf_counter()
-        process, url = await start(tmp_path)
+        process, url = await start(tmp_path / "base")
         async with aiohttp.ClientSession() as session:
             async with session.get(f"{url}/queue") as answer:
                 assert answer.status == 200
@@ -69,7 +70,7 @@ def _insert(store: Store, job: Submission, outcome: Outcome) -> None:
 
 def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
     async def body() -> None:
-        process, url = await start(tmp_path)
+        process, url = await start(tmp_path / "base")
         command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{url}/openapi.json"]
         command += ["--checks", CHECKS, "--max-examples", "50", "--exclude-path", "/ws", "--seed", "1"]
         command += ["--phases", "examples,coverage,fuzzing"]
@@ -83,7 +84,7 @@ def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
 
 def test_invented_prompts(tmp_path: Path) -> None:
     async def body() -> None:
-        process, url = await start(tmp_path)
+        process, url = await start(tmp_path / "base")
         memory = psutil.Process(process.pid)
         async with aiohttp.ClientSession() as session:
             await session.post(f"{url}/api/queue/pause")
@@ -106,7 +107,7 @@ def test_invented_prompts(tmp_path: Path) -> None:
 
 def test_invented_websocket_talk(tmp_path: Path) -> None:
     async def body() -> None:
-        process, url = await start(tmp_path)
+        process, url = await start(tmp_path / "base")
         async with aiohttp.ClientSession() as session:
             for number in range(2000):
                 chance = random.Random(number)

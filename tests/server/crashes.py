@@ -8,7 +8,7 @@ import random
 import re
 import sqlite3
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import PIPE, Process
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,11 +35,12 @@ class Damage:
 async def start(base: Path) -> tuple[Process, str]:
     """A server process and its address."""
     command = [sys.executable, "-m", "tests.server.stub_server", str(base)]
-    process = await asyncio.create_subprocess_exec(*command, cwd=SOURCE, stdout=PIPE, stderr=DEVNULL)
+    with (base.parent / "server.log").open("a") as log:
+        process = await asyncio.create_subprocess_exec(*command, cwd=SOURCE, stdout=PIPE, stderr=log)
     assert process.stdout is not None
     line = (await process.stdout.readline()).decode()
     found = re.search(r"http://\S+", line)
-    assert found, f"the server did not start: {line!r}"
+    assert found, f"the server did not start: {(base.parent / 'server.log').read_text()[-2000:]}"
     return process, found[0]
 
 

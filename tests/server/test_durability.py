@@ -19,7 +19,7 @@ from tests.server.support import Ear, chain, deps_of, serving
 
 @in_loop
 async def test_killed_at_random_moments(tmp_path: Path) -> None:
-    damage = await kill_many(tmp_path, kills=6, seed=1)
+    damage = await kill_many(tmp_path / "base", kills=6, seed=1)
     assert damage.kills == 6 and damage.accepted
     assert not damage.lost and not damage.truncated and not damage.repeated
     assert len(damage.failed) <= damage.kills / 2  # a job that two kills hit counts as failed
@@ -29,13 +29,13 @@ async def test_killed_at_random_moments(tmp_path: Path) -> None:
 async def test_a_job_that_kills_the_server_fails_the_second_time(tmp_path: Path) -> None:
     deadly = chain()
     deadly["s"] = {"class_type": "Die", "inputs": {"value": ["a0", 0]}}
-    process, url = await start(tmp_path)
+    process, url = await start(tmp_path / "base")
     async with aiohttp.ClientSession() as session:
         await session.post(f"{url}/prompt", json={"prompt": deadly, "prompt_id": "deadly"})
         assert await process.wait() == 9
-        process, url = await start(tmp_path)
+        process, url = await start(tmp_path / "base")
         assert await process.wait() == 9
-        process, url = await start(tmp_path)
+        process, url = await start(tmp_path / "base")
         await session.post(f"{url}/prompt", json={"prompt": chain(), "prompt_id": "good"})
         async with asyncio.timeout(20):
             while not (entry := await (await session.get(f"{url}/history/good")).json()):
