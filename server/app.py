@@ -51,8 +51,10 @@ def create_app(deps: Deps) -> web.Application:
     app.on_shutdown.append(_say_goodbye)
     app[DOCUMENT] = describe_routes(_routes(), deps.version)
     for route in _routes():
-        app.router.add_route(route.method, route.path, route.handler)
-        app.router.add_route(route.method, f"/api{route.path}", route.handler)
+        for path in (route.path, f"/api{route.path}"):
+            app.router.add_route(route.method, path, route.handler)
+            if route.method == "GET" and route.path != "/ws":
+                app.router.add_route("HEAD", path, route.handler)
     _serve_front_end(app, deps.front_end)
     return app
 
@@ -174,6 +176,8 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     for name, value in request.app[DEPS].guard.headers(request).items():
         response.headers.setdefault(name, value)
+    if request.path.startswith("/assets/"):  # the editor's files keep their names from one version to the next
+        response.headers.setdefault("Cache-Control", "no-cache")
 
 
 async def _home(request: web.Request) -> web.StreamResponse:

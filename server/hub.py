@@ -49,6 +49,7 @@ class Hub:
         self._clients: dict[str, set[Socket]] = {}
         self._lives: OrderedDict[str, Live] = OrderedDict()
         self._left: OrderedDict[str, int] = OrderedDict()
+        self._expecting: dict[str, set[Socket]] = {}
         self._place = 0
         self.remaining = 0
 
@@ -86,11 +87,19 @@ class Hub:
         for live in self._lives.values():
             live.watchers.discard(socket)
             self._listen(live)
+        for prompt_id, sockets in list(self._expecting.items()):
+            sockets.discard(socket)
+            if not sockets:
+                del self._expecting[prompt_id]
 
     def watch(self, socket: Socket, prompt_id: str) -> None:
-        """Show a run to a socket whose client did not submit it, from its beginning."""
+        """Show a run to a socket whose client did not submit it, from its beginning, even if that is yet to come."""
         live = self._lives.get(prompt_id)
-        if live is None or socket in live.watchers or live.client_id == socket.client_id:
+        if live is None:
+            if len(self._expecting) < REPLAY_FRAMES:
+                self._expecting.setdefault(prompt_id, set()).add(socket)
+            return
+        if socket in live.watchers or live.client_id == socket.client_id:
             return
         live.watchers.add(socket)
         self._listen(live)
@@ -106,7 +115,7 @@ class Hub:
     def open(self, transcript: Transcript, client_id: str | None) -> Feed:
         """Begin to tell a run."""
         self._recent()
-        live = Live(transcript, client_id)
+        live = Live(transcript, client_id, self._expecting.pop(transcript.id, set()))
         self._lives[transcript.id] = live
         self._listen(live)
         return Feed(self, live, asyncio.get_running_loop())

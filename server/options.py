@@ -10,6 +10,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 
+EDITOR = Path(__file__).resolve().parent.parent / "web" / "dist"
+"""Our own editor as it is built."""
+
 _IGNORED_SWITCHES = """
     auto-launch disable-auto-launch cuda-malloc disable-cuda-malloc force-fp16 fp32-unet fp64-unet bf16-unet
     fp8_e4m3fn-unet fp8_e5m2-unet fp8_e8m0fnu-unet fp16-vae fp32-vae bf16-vae cpu-vae fp8_e4m3fn-text-enc
@@ -72,7 +75,13 @@ def add_serve_options(serve: argparse.ArgumentParser) -> None:
     more = serve.add_argument_group("more")
     more.add_argument("--input-directory", type=Path, metavar="DIR", help="where uploads go")
     more.add_argument("--temp-directory", type=Path, metavar="DIR", help="where previews go")
-    more.add_argument("--front-end-root", type=Path, metavar="DIR", help="serve another editor's files")
+    more.add_argument(
+        "--front-end-root",
+        type=Path,
+        default=EDITOR if (EDITOR / "index.html").is_file() else None,
+        metavar="DIR",
+        help="serve another editor's files",
+    )
     more.add_argument(
         "--preview-method",
         choices=("auto", "latent2rgb", "taesd", "none"),

@@ -118,7 +118,7 @@ async def post_history(request: web.Request) -> web.Response:
 
 async def announce(app: web.Application) -> None:
     """Tell all sockets how long the queue is."""
-    app[HUB].status(await app[READER](Store.remaining))
+    app[HUB].status(await app[STORE](Store.remaining))
 
 
 def _checked(body: bytes, number: int, engine: Engine, app: web.Application) -> Checked:

@@ -78,6 +78,14 @@ async def test_anyone_may_watch_a_run_by_its_id(tmp_path: Path) -> None:
 
 
 @in_loop
+async def test_a_run_may_be_watched_before_it_begins(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client, client.listen("a", "&watch=later") as ear:
+        await client.queue(chain(), prompt_id="later")
+        await ear.until_done("later")
+        assert "execution_success" in ear.types()
+
+
+@in_loop
 async def test_progress_state_comes_ten_times_a_second_at_most_and_last(tmp_path: Path) -> None:
     async with (
         serving(deps_of(tmp_path)) as client,
