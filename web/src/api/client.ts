@@ -1,0 +1,176 @@
+/** The calls to the server. Everything goes through its public API, relative to where the page lies. */
+import { isArray, isObject, parseJson, toNumber, toText, writeJson, type Json, type JsonObject } from '../io/json'
+
+export class Refused extends Error {
+  constructor(
+    readonly status: number,
+    readonly body: Json,
+    message: string,
+  ) {
+    super(message)
+  }
+}
+
+export const urlOf = (path: string): string => new URL(`api/${path}`, document.baseURI).href
+
+async function call(path: string, init?: RequestInit): Promise<Json> {
+  const answer = await fetch(urlOf(path), init)
+  const text = await answer.text()
+  let body: Json = null
+  try {
+    body = text ? parseJson(text) : null
+  } catch {
+    body = text
+  }
+  if (!answer.ok) throw new Refused(answer.status, body, messageOf(body) || `${answer.status} ${answer.statusText}`)
+  return body
+}
+
+function messageOf(body: Json): string {
+  if (!isObject(body)) return ''
+  return isObject(body.error) ? toText(body.error.message) : toText(body.error) || toText(body.message)
+}
+
+const post = (path: string, body: Json): Promise<Json> => call(path, { method: 'POST', body: writeJson(body), headers: { 'Content-Type': 'application/json' } })
+
+export interface Picture {
+  readonly filename: string
+  readonly subfolder: string
+  readonly type: string
+  /** What the safety check said, where it looked. */
+  readonly flagged?: boolean
+  readonly score?: number
+}
+
+export function viewUrl(picture: Picture, small = false): string {
+  const query = new URLSearchParams({ filename: picture.filename, subfolder: picture.subfolder, type: picture.type })
+  if (small) query.set('preview', 'webp;80')
+  return urlOf(`view?${query}`)
+}
+
+export function picturesOf(output: Json | undefined): Picture[] {
+  const found: Picture[] = []
+  if (!isObject(output)) return found
+  for (const entries of Object.values(output))
+    for (const entry of isArray(entries) ? entries : [])
+      if (isObject(entry) && typeof entry.filename === 'string' && /\.(png|jpe?g|webp|gif|avif)$/i.test(entry.filename))
+        found.push({
+          filename: entry.filename,
+          subfolder: toText(entry.subfolder),
+          type: toText(entry.type, 'output'),
+          ...(entry.flagged === true || entry.blurred === true ? { flagged: true } : {}),
+          ...(entry.score !== undefined ? { score: toNumber(entry.score) } : {}),
+        })
+  return found
+}
+
+export interface Job {
+  readonly id: string
+  readonly status: 'pending' | 'in_progress' | 'completed' | 'failed' | 'cancelled'
+  readonly created: number
+  readonly started: number
+  readonly finished: number
+  readonly count: number
+  readonly picture: Picture | null
+  readonly error: string
+}
+
+export interface NodeTiming {
+  readonly cached: boolean
+  readonly seconds: number | null
+}
+
+export interface JobRecord extends Job {
+  readonly outputs: ReadonlyMap<string, readonly Picture[]>
+  readonly timings: ReadonlyMap<string, NodeTiming>
+  readonly workflow: Json
+  readonly prompt: Json
+}
+
+function readJob(raw: JsonObject): Job {
+  const status = toText(raw.status)
+  const error = isObject(raw.execution_error) ? toText(raw.execution_error.exception_message) : ''
+  return {
+    id: toText(raw.id),
+    status: (['pending', 'in_progress', 'completed', 'failed', 'cancelled'].includes(status) ? status : 'completed') as Job['status'],
+    created: toNumber(raw.create_time),
+    started: toNumber(raw.execution_start_time),
+    finished: toNumber(raw.execution_end_time),
+    count: toNumber(raw.outputs_count),
+    picture: picturesOf({ images: raw.preview_output ? [raw.preview_output] : [] })[0] ?? null,
+    error,
+  }
+}
+
+export const api = {
+  objectInfo: (): Promise<Json> => call('object_info', { cache: 'no-cache' }),
+
+  async queue(body: JsonObject): Promise<{ id: string; nodeErrors: JsonObject }> {
+    const answer = await post('prompt', body)
+    return isObject(answer) ? { id: toText(answer.prompt_id), nodeErrors: isObject(answer.node_errors) ? answer.node_errors : {} } : { id: '', nodeErrors: {} }
+  },
+
+  async jobs(limit: number): Promise<{ jobs: Job[]; paused: boolean }> {
+    const answer = await call(`jobs?limit=${limit}`)
+    if (!isObject(answer)) return { jobs: [], paused: false }
+    return { jobs: (isArray(answer.jobs) ? answer.jobs : []).filter(isObject).map(readJob), paused: answer.paused === true }
+  },
+
+  /** The ids of the waiting jobs in the order in which they will run. */
+  async waiting(): Promise<string[]> {
+    const answer = await call('queue')
+    const pending = isObject(answer) && isArray(answer.queue_pending) ? answer.queue_pending : []
+    return pending.map((item) => (isArray(item) ? toText(item[1]) : ''))
+  },
+
+  async job(id: string): Promise<JobRecord | null> {
+    const raw = await call(`jobs/${encodeURIComponent(id)}`)
+    if (!isObject(raw)) return null
+    const outputs = new Map(Object.entries(isObject(raw.outputs) ? raw.outputs : {}).map(([node, output]) => [node, picturesOf(output)]))
+    const timings = new Map<string, NodeTiming>()
+    for (const [node, entry] of Object.entries(isObject(raw.nodes) ? raw.nodes : {}))
+      if (isObject(entry)) timings.set(node, { cached: entry.cached === true, seconds: entry.seconds === null || entry.seconds === undefined ? null : toNumber(entry.seconds) })
+    const made = isObject(raw.workflow) ? raw.workflow : {}
+    const extra = isObject(made.extra_data) && isObject(made.extra_data.extra_pnginfo) ? made.extra_data.extra_pnginfo : {}
+    return { ...readJob(raw), outputs, timings, workflow: extra.workflow ?? null, prompt: made.prompt ?? null }
+  },
+
+  interrupt: (): Promise<Json> => post('interrupt', {}),
+  cancel: (id: string): Promise<Json> => post(`jobs/${encodeURIComponent(id)}/cancel`, {}),
+  move: (id: string, place: number): Promise<Json> => post(`jobs/${encodeURIComponent(id)}/move`, { place }),
+  clearQueue: (): Promise<Json> => post('queue', { clear: true }),
+  clearHistory: (): Promise<Json> => post('history', { clear: true }),
+  forget: (id: string): Promise<Json> => post('history', { delete: [id] }),
+  pause: (on: boolean): Promise<Json> => post(on ? 'queue/pause' : 'queue/resume', {}),
+
+  async upload(file: File): Promise<string> {
+    const form = new FormData()
+    form.set('image', file)
+    const answer = await call('upload/image', { method: 'POST', body: form })
+    if (!isObject(answer)) return ''
+    const folder = toText(answer.subfolder)
+    return folder ? `${folder}/${toText(answer.name)}` : toText(answer.name)
+  },
+
+  async savedFiles(): Promise<{ path: string; modified: number }[]> {
+    try {
+      const answer = await call('userdata?dir=workflows&recurse=true&full_info=true')
+      return (isArray(answer) ? answer : []).filter(isObject).map((entry) => ({ path: toText(entry.path), modified: toNumber(entry.modified) }))
+    } catch (error) {
+      if (error instanceof Refused && error.status === 404) return []
+      throw error
+    }
+  },
+
+  async readFile(path: string): Promise<string> {
+    const answer = await fetch(urlOf(`userdata/${encodeURIComponent(`workflows/${path}`)}`), { cache: 'no-store' })
+    if (!answer.ok) throw new Refused(answer.status, null, answer.statusText)
+    return answer.text()
+  },
+
+  /** Gives the time at which the server has stored it. */
+  async writeFile(path: string, text: string, overwrite: boolean): Promise<number> {
+    const answer = await call(`userdata/${encodeURIComponent(`workflows/${path}`)}?overwrite=${overwrite}&full_info=true`, { method: 'POST', body: text })
+    return isObject(answer) ? toNumber(answer.modified) : 0
+  },
+}

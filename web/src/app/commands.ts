@@ -1,0 +1,119 @@
+/** Every action once: menus, the command palette, shortcuts and the shortcut list are made of this. */
+import { api } from '../api/client'
+import { fit, focusNode, goTo, middle, zoom } from '../graph/camera'
+import { t, type TextKey } from '../i18n'
+import { BYPASSED, MUTED } from '../model/document'
+import { loadDefinitions } from '../state/definitions'
+import { activeDoc, activeTab, redo, undo, useDocuments } from '../state/documents'
+import { refreshJobs } from '../state/run'
+import { setSettings, useSettings } from '../state/settings'
+import { say, select, selected, setView, tell } from '../state/view'
+import { addNote, arrangeNodes, copySelected, duplicate, groupSelected, pasteLinked, removeSelected, toggleFlag, toggleMode } from './edits'
+import { chooseFile, downloadApi, downloadOpen, openEmpty, openExample, saveAs } from './files'
+import { askClose } from './closing'
+import { runOpen } from './queue'
+
+export interface Command {
+  readonly id: string
+  readonly title: TextKey
+  readonly keys: readonly string[]
+  readonly group: 'general' | 'graph'
+  readonly run: () => void
+  /** Works while a text field has the focus as well. */
+  readonly anywhere?: boolean
+}
+
+const one = (): string | undefined => [...selected()][0]
+const openSide = (panel: 'gallery' | 'queue' | 'problems'): void => {
+  setSettings({ sideOpen: true })
+  setView({ panel })
+}
+const addAtMiddle = (): void => setView({ palette: { kind: 'add', at: null, place: middle(), filter: {}, pending: null } })
+const openPalette = (kind: 'goto' | 'commands' | 'connect' | 'disconnect'): void => setView({ palette: { kind, at: null, place: null, filter: {}, pending: null } })
+
+async function save(): Promise<void> {
+  const tab = activeTab()
+  if (!tab) return
+  if (!tab.path) return setView({ dialog: 'open', shown: null }), askName()
+  if ((await saveAs(tab, tab.path.replace(/\.json$/, ''), true)) === 'changed') {
+    tell(t('say.conflict', { name: tab.name }), 'error')
+    askName()
+  }
+}
+
+function askName(): void {
+  setView({ dialog: null })
+  window.dispatchEvent(new CustomEvent('darkroom:save-as'))
+}
+
+export const COMMANDS: readonly Command[] = [
+  { id: 'run', title: 'cmd.run', keys: ['Mod+Enter'], group: 'general', run: () => void runOpen(), anywhere: true },
+  { id: 'runNext', title: 'cmd.runNext', keys: ['Mod+Shift+Enter'], group: 'general', run: () => void runOpen(1, true), anywhere: true },
+  { id: 'stop', title: 'cmd.stop', keys: ['Mod+Alt+Enter'], group: 'general', run: () => void api.interrupt().then(() => tell(t('run.stopped'))), anywhere: true },
+  { id: 'undo', title: 'cmd.undo', keys: ['Mod+Z'], group: 'general', run: () => step(undo(), 'say.undone', 'say.nothingToUndo') },
+  { id: 'redo', title: 'cmd.redo', keys: ['Mod+Shift+Z', 'Mod+Y'], group: 'general', run: () => step(redo(), 'say.redone', 'say.nothingToRedo') },
+  { id: 'save', title: 'cmd.save', keys: ['Mod+S'], group: 'general', run: () => void save(), anywhere: true },
+  { id: 'saveAs', title: 'cmd.saveAs', keys: ['Mod+Shift+S'], group: 'general', run: askName, anywhere: true },
+  { id: 'open', title: 'cmd.open', keys: ['Mod+O'], group: 'general', run: chooseFile, anywhere: true },
+  { id: 'workflows', title: 'cmd.workflows', keys: ['W'], group: 'general', run: () => setView({ dialog: 'open' }) },
+  { id: 'new', title: 'cmd.new', keys: [], group: 'general', run: () => void openEmpty() },
+  { id: 'default', title: 'cmd.default', keys: [], group: 'general', run: openExample },
+  { id: 'download', title: 'cmd.download', keys: [], group: 'general', run: downloadOpen },
+  { id: 'downloadApi', title: 'cmd.downloadApi', keys: [], group: 'general', run: downloadApi },
+  { id: 'closeTab', title: 'cmd.closeTab', keys: [], group: 'general', run: () => askClose(useDocuments.getState().active) },
+  { id: 'commands', title: 'cmd.commands', keys: ['Mod+K'], group: 'general', run: () => openPalette('commands'), anywhere: true },
+  { id: 'queue', title: 'cmd.queue', keys: ['Q'], group: 'general', run: () => (openSide('queue'), void refreshJobs()) },
+  { id: 'gallery', title: 'cmd.gallery', keys: ['G'], group: 'general', run: () => openSide('gallery') },
+  { id: 'problems', title: 'cmd.problems', keys: [], group: 'general', run: () => openSide('problems') },
+  { id: 'side', title: 'cmd.side', keys: ['F'], group: 'general', run: () => setSettings({ sideOpen: !useSettings.getState().sideOpen }) },
+  { id: 'reload', title: 'cmd.reload', keys: ['R'], group: 'general', run: () => void loadDefinitions().then((done) => tell(t(done ? 'say.reloaded' : 'app.noServer'), done ? 'info' : 'error')) },
+  { id: 'theme', title: 'cmd.theme', keys: [], group: 'general', run: toggleTheme },
+  { id: 'language', title: 'cmd.language', keys: [], group: 'general', run: () => setSettings({ language: useSettings.getState().language === 'en' ? 'zh' : 'en' }) },
+  { id: 'settings', title: 'cmd.settings', keys: ['Mod+,'], group: 'general', run: () => setView({ dialog: 'settings' }), anywhere: true },
+  { id: 'shortcuts', title: 'cmd.shortcuts', keys: ['?'], group: 'general', run: () => setView({ dialog: 'shortcuts' }) },
+
+  { id: 'add', title: 'cmd.add', keys: ['A', 'Shift+A', 'N'], group: 'graph', run: addAtMiddle },
+  { id: 'goto', title: 'cmd.goto', keys: ['Mod+F'], group: 'graph', run: () => openPalette('goto'), anywhere: true },
+  { id: 'connect', title: 'cmd.connect', keys: ['C'], group: 'graph', run: () => one() && openPalette('connect') },
+  { id: 'disconnect', title: 'cmd.disconnect', keys: ['X'], group: 'graph', run: () => one() && openPalette('disconnect') },
+  { id: 'copy', title: 'cmd.copy', keys: ['Mod+C'], group: 'graph', run: () => void navigator.clipboard?.writeText(copySelected()).catch(() => undefined) },
+  { id: 'cut', title: 'cmd.cut', keys: ['Mod+X'], group: 'graph', run: () => (void navigator.clipboard?.writeText(copySelected()).catch(() => undefined), removeSelected()) },
+  { id: 'pasteLinked', title: 'cmd.pasteLinked', keys: ['Mod+Shift+V'], group: 'graph', run: () => void pasteLinked() },
+  { id: 'duplicate', title: 'cmd.duplicate', keys: ['Mod+D'], group: 'graph', run: duplicate },
+  { id: 'delete', title: 'cmd.delete', keys: ['Delete', 'Backspace'], group: 'graph', run: removeSelected },
+  { id: 'selectAll', title: 'cmd.selectAll', keys: ['Mod+A'], group: 'graph', run: () => select(activeDoc()?.nodes.keys() ?? []) },
+  { id: 'mute', title: 'cmd.mute', keys: ['Mod+M'], group: 'graph', run: () => toggleMode(MUTED) },
+  { id: 'bypass', title: 'cmd.bypass', keys: ['Mod+B'], group: 'graph', run: () => toggleMode(BYPASSED) },
+  { id: 'collapse', title: 'cmd.collapse', keys: ['Alt+C'], group: 'graph', run: () => toggleFlag('collapsed') },
+  { id: 'pin', title: 'cmd.pin', keys: ['P'], group: 'graph', run: () => toggleFlag('pinned') },
+  { id: 'rename', title: 'cmd.rename', keys: ['F2'], group: 'graph', run: () => setView({ renaming: one() ?? null }) },
+  { id: 'group', title: 'cmd.group', keys: ['Mod+G'], group: 'graph', run: groupSelected },
+  { id: 'note', title: 'cmd.note', keys: [], group: 'graph', run: () => addNote() },
+  { id: 'arrange', title: 'cmd.arrange', keys: ['L'], group: 'graph', run: arrangeNodes },
+  { id: 'fit', title: 'cmd.fit', keys: ['.'], group: 'graph', run: () => fit(selected().size > 1 ? selected() : undefined) },
+  { id: 'zoomReset', title: 'cmd.zoomReset', keys: ['Mod+0'], group: 'graph', run: () => zoom('reset') },
+]
+
+function step(name: string, done: TextKey, nothing: TextKey): void {
+  if (name) {
+    const held = new Set([...selected()].filter((id) => activeDoc()?.nodes.has(id)))
+    if (held.size !== selected().size) select(held)
+    tell(t(done, { name }))
+    if (document.activeElement === document.body) [...held][0] ? focusNode([...held][0] as string) : document.getElementById('canvas')?.focus()
+  } else say(t(nothing))
+}
+
+export function toggleTheme(): void {
+  const { theme } = useSettings.getState()
+  const isDark = theme === 'dark' || (theme === 'system' && !matchMedia('(prefers-color-scheme: light)').matches)
+  setSettings({ theme: isDark ? 'light' : 'dark' })
+}
+
+export const command = (id: string): Command => COMMANDS.find((each) => each.id === id) as Command
+export const keysOf = (id: string): string => shown(command(id).keys[0] ?? '')
+
+const isMac = navigator.platform.startsWith('Mac')
+export const shown = (keys: string): string => keys.replace('Mod', isMac ? '⌘' : 'Ctrl').replaceAll('+', isMac ? ' ' : ' + ')
+
+/** Goes to a node by its id; here so that panels need not know the graph. */
+export const go = goTo

@@ -1,0 +1,139 @@
+/** What commands do to the selection. */
+import { t } from '../i18n'
+import { copyNodes, pasteNodes, readNodes } from '../io/clipboard'
+import type { JsonObject } from '../io/json'
+import { BYPASSED, flagOf, modeOf, MUTED, TITLE_HEIGHT, type Document, type Point } from '../model/document'
+import { arrange } from '../model/layout'
+import { moveNodes, removeGroup, removeLinks, removeNodes, setFlag, setMode, setRaw, withNode } from '../model/edit'
+import { nextIds } from '../io/ui'
+import { frameAround } from '../graph/actions'
+import { focusNode, middle, sizeOf } from '../graph/camera'
+import { isFrame } from '../graph/toFlow'
+import { definitions } from '../state/definitions'
+import { activeDoc, commit } from '../state/documents'
+import { say, select, selected, tell } from '../state/view'
+import { makeNode } from '../model/edit'
+
+const nodesSelected = (): string[] => [...selected()].filter((id) => activeDoc()?.nodes.has(id))
+
+export function removeSelected(): void {
+  const doc = activeDoc()
+  const picked = selected()
+  if (!doc || !picked.size) return
+  const next = [...picked].map((id) => [...doc.links.values()].find((link) => link.to === id)?.from).find((id) => id !== undefined && !picked.has(id))
+  const frames = [...picked].filter(isFrame).map((id) => Number(id.slice(6))).sort((a, b) => b - a)
+  commit(t('do.delete'), (now) => frames.reduce(removeGroup, removeNodes(now, picked)))
+  select(next !== undefined ? [next] : [])
+  say(t('say.deleted'))
+  // focus must not fall to the body, or the canvas goes deaf
+  requestAnimationFrame(() => (next !== undefined ? focusNode(next) : document.getElementById('canvas')?.focus()))
+}
+
+export function toggleMode(mode: typeof MUTED | typeof BYPASSED): void {
+  const doc = activeDoc()
+  const ids = nodesSelected()
+  if (!doc || !ids.length) return
+  const all = ids.every((id) => modeOf(doc.nodes.get(id) as never) === mode)
+  commit(t(mode === MUTED ? 'do.mute' : 'do.bypass'), (now) => setMode(now, ids, all ? 0 : mode))
+}
+
+export function toggleFlag(flag: 'collapsed' | 'pinned'): void {
+  const doc = activeDoc()
+  const ids = nodesSelected()
+  if (!doc || !ids.length) return
+  const all = ids.every((id) => flagOf(doc.nodes.get(id) as never, flag))
+  commit(t(flag === 'collapsed' ? 'do.collapse' : 'do.pin'), (now) => setFlag(now, ids, flag, !all))
+}
+
+export function groupSelected(): void {
+  const doc = activeDoc()
+  if (!doc) return
+  frameAround(
+    nodesSelected().map((id) => {
+      const [x, y] = doc.nodes.get(id)?.pos ?? [0, 0]
+      const [width, height] = sizeOf(id)
+      return [x, y - TITLE_HEIGHT, width, height] as const
+    }),
+    'Group',
+  )
+}
+
+export function addNote(place?: Point): void {
+  const at = place ?? middle()
+  const def = { type: 'Note', title: 'Note', category: '', description: '', pack: '', inputs: [], outputs: [], isTerminal: false, isDeprecated: false, isExperimental: false }
+  let made = ''
+  commit(t('do.add', { name: t('node.note') }), (doc) => {
+    const node = makeNode(nextIds(doc).node, def, [Math.round(at[0]), Math.round(at[1])], [220, 100])
+    made = node.id
+    return withNode(doc, { ...setRaw(node, { widgets_values: [''], properties: {} }), layout: null, values: {}, given: {} })
+  })
+  select([made])
+}
+
+let copied = ''
+
+export function copySelected(): string {
+  const doc = activeDoc()
+  const ids = nodesSelected()
+  if (!doc || !ids.length) return ''
+  copied = copyNodes(doc, new Set(ids), definitions())
+  tell(ids.length === 1 ? t('say.copiedOne') : t('say.copied', { count: ids.length }))
+  return copied
+}
+
+/** Puts copied nodes in. Gives whether the text was any. */
+export function pasteText(text: string, incoming: boolean): boolean {
+  const file = readNodes(text)
+  if (!file) return false
+  paste(file, incoming)
+  return true
+}
+
+function paste(file: JsonObject, incoming: boolean, at: Point | null = null, name: string = t('do.paste')): void {
+  let ids = new Set<string>()
+  commit(name, (doc) => {
+    const done = pasteNodes(doc, file, definitions(), at, incoming)
+    ids = done.ids
+    return done.doc
+  })
+  select(ids)
+}
+
+export async function pasteLinked(): Promise<void> {
+  const text = await navigator.clipboard.readText().catch(() => copied)
+  pasteText(text || copied, true)
+}
+
+export function duplicate(): void {
+  const doc = activeDoc()
+  const ids = nodesSelected()
+  const file = doc && ids.length ? readNodes(copyNodes(doc, new Set(ids), definitions())) : null
+  if (file) paste(file, true, null, t('do.duplicate'))
+}
+
+/** Leaves copies where the nodes are: Alt+drag moves the originals away from them. */
+export function duplicateInPlace(ids: ReadonlySet<string>): void {
+  const doc = activeDoc()
+  const file = doc ? readNodes(copyNodes(doc, ids, definitions())) : null
+  if (!doc || !file) return
+  const corner = [...ids].map((id) => doc.nodes.get(id)?.pos).filter((pos): pos is Point => pos !== undefined)
+  const at: Point = [Math.min(...corner.map((pos) => pos[0])), Math.min(...corner.map((pos) => pos[1]))]
+  commit(t('do.duplicate'), (now) => pasteNodes(now, file, definitions(), at, true).doc)
+}
+
+export function arrangeNodes(): void {
+  const ids = new Set(nodesSelected())
+  commit(t('do.arrange'), (doc) => arrange(doc, sizeOf, ids.size > 1 ? ids : undefined))
+}
+
+export function nudge(by: Point): void {
+  const doc = activeDoc()
+  const ids = nodesSelected()
+  if (!doc || !ids.length) return
+  const places = new Map(ids.map((id) => [id, [(doc.nodes.get(id)?.pos[0] ?? 0) + by[0], (doc.nodes.get(id)?.pos[1] ?? 0) + by[1]] as Point]))
+  commit(t('do.move'), (now) => moveNodes(now, places), `nudge ${ids.join()}`)
+}
+
+export function disconnectAll(doc: Document, id: string): Document {
+  return removeLinks(doc, [...doc.links.values()].filter((link) => link.from === id || link.to === id).map((link) => link.id))
+}

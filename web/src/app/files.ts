@@ -1,0 +1,140 @@
+/** Opening and saving: files, pictures, the server's folder. Opening never replaces what is open. */
+import { api, Refused } from '../api/client'
+import exampleText from '../examples/text_to_image.json?raw'
+import { add } from '../graph/actions'
+import { middle } from '../graph/camera'
+import { standardSize } from '../graph/size'
+import { t } from '../i18n'
+import { isApi, toApi } from '../io/api'
+import { indentOf, isArray, isObject, parseJson, writeJson, type Json } from '../io/json'
+import { readPicture } from '../io/pictures'
+import { readApi } from '../io/readApi'
+import { EMPTY_FILE, readUi, writeUi } from '../io/ui'
+import type { Document, Point } from '../model/document'
+import { TITLE_HEIGHT } from '../model/document'
+import { arrange } from '../model/layout'
+import { definitions } from '../state/definitions'
+import { activeTab, changeTab, openTab, type Tab } from '../state/documents'
+import { say, setView, tell } from '../state/view'
+import { giveFile } from '../widgets/PicturePick'
+
+export function readWorkflow(file: Json): Document | null {
+  if (isApi(file)) {
+    const sizeOf = (type: string): Point => standardSize(definitions().get(type))
+    return readApi(file, definitions(), sizeOf, (doc) =>
+      arrange(doc, (id) => {
+        const node = doc.nodes.get(id)
+        const [width, height] = node?.size ?? [240, 100]
+        return [width, height + TITLE_HEIGHT]
+      }),
+    )
+  }
+  if (!isObject(file) || !isArray(file.nodes)) return null
+  return readUi(file, definitions())
+}
+
+export function openText(text: string, name: string, about: { path?: string; stored?: number } = {}): boolean {
+  let file: Json
+  try {
+    file = parseJson(text)
+  } catch {
+    tell(t('say.notJson', { name }), 'error')
+    return false
+  }
+  const doc = readWorkflow(file)
+  if (!doc) {
+    tell(t('say.notWorkflow', { name }), 'error')
+    return false
+  }
+  openTab(doc, { name: name.replace(/\.json$/i, ''), indent: indentOf(text), ...about })
+  say(t('say.opened', { name }))
+  return true
+}
+
+export const openValue = (value: Json, name: string): boolean => openText(writeJson(value), name)
+
+export function openExample(): void {
+  openTab(readUi(parseJson(exampleText) as never, definitions()), { name: t('app.default') })
+}
+
+export const openEmpty = (): string => openTab(readUi(EMPTY_FILE, definitions()), { name: t('app.untitled') })
+
+const isPicture = (file: File): boolean => file.type.startsWith('image/') || /\.(png|webp|jpe?g|gif|avif)$/i.test(file.name)
+
+/** A file that was dropped, pasted or chosen. A picture with a workflow in it is asked about. */
+export async function takeDrop(file: File, at: Point): Promise<void> {
+  if (!isPicture(file)) {
+    openText(await file.text(), file.name)
+    return
+  }
+  const carried = await readPicture(new Uint8Array(await file.arrayBuffer()))
+  const workflow = carried.workflow ?? carried.prompt
+  if (workflow !== undefined) setView({ dropped: { file, workflow, at } })
+  else await addPicture(file, at)
+}
+
+export async function addPicture(file: File, at: Point | null): Promise<void> {
+  const def = definitions().get('LoadImage')
+  if (!def) return
+  const place = at ?? middle()
+  const id = add(def, place, null)
+  const input = def.inputs.find((each) => each.upload)
+  if (id && input) await giveFile(id, input.name, file)
+}
+
+export function chooseFile(): void {
+  const chooser = document.createElement('input')
+  chooser.type = 'file'
+  chooser.accept = '.json,.png,.webp,.jpg,.jpeg,application/json,image/*'
+  chooser.multiple = true
+  chooser.onchange = () => {
+    for (const file of chooser.files ?? []) void takeDrop(file, middle())
+  }
+  chooser.click()
+}
+
+export const textOf = (tab: Tab): string => writeJson(writeUi(tab.history.present, definitions()), tab.indent)
+
+function download(text: string, name: string): void {
+  const url = URL.createObjectURL(new Blob([text], { type: 'application/json' }))
+  const link = document.createElement('a')
+  link.href = url
+  link.download = name
+  link.click()
+  setTimeout(() => URL.revokeObjectURL(url), 1000)
+  tell(t('say.savedHere', { name }))
+}
+
+export function downloadOpen(): void {
+  const tab = activeTab()
+  if (!tab) return
+  download(textOf(tab), `${tab.name}.json`)
+  changeTab(tab.id, (old) => ({ ...old, saved: old.history.present }))
+}
+
+export function downloadApi(): void {
+  const tab = activeTab()
+  if (tab) download(writeJson(toApi(tab.history.present, definitions()) as unknown as Json, 2), `${tab.name}_api.json`)
+}
+
+export type Saved = 'saved' | 'exists' | 'changed' | 'failed'
+
+/** Stores the workflow on the server under a name; what is there is replaced only where that is wanted. */
+export async function saveAs(tab: Tab, name: string, replace: boolean): Promise<Saved> {
+  const path = `${name}.json`
+  try {
+    if (replace && tab.path === path && tab.stored) {
+      const there = (await api.savedFiles()).find((file) => file.path === path)
+      if (there && there.modified > tab.stored) return 'changed'
+    }
+    const present = tab.history.present
+    const stored = await api.writeFile(path, textOf(tab), replace)
+    changeTab(tab.id, (old) => ({ ...old, name: name.split('/').at(-1) ?? name, path, stored, saved: present }))
+    tell(t('say.saved', { name }))
+    return 'saved'
+  } catch (error) {
+    if (error instanceof Refused && error.status === 409) return 'exists'
+    tell(error instanceof Error ? error.message : '', 'error')
+    return 'failed'
+  }
+}

@@ -1,0 +1,23 @@
+import '@xyflow/react/dist/style.css'
+import '../theme/tokens.css'
+import '../theme/base.css'
+import '../theme/graph.css'
+import '../theme/panels.css'
+import { createRoot } from 'react-dom/client'
+import { restore, startAutosave } from '../state/autosave'
+import { loadDefinitions } from '../state/definitions'
+import { startLive } from '../state/run'
+import { applyTheme } from '../state/settings'
+import { App } from './App'
+import { openExample } from './files'
+
+async function start(): Promise<void> {
+  applyTheme()
+  await loadDefinitions()
+  if (!(await restore())) openExample()
+  startAutosave()
+  startLive()
+  createRoot(document.getElementById('root') as HTMLElement).render(<App />)
+}
+
+void start()

@@ -1,0 +1,79 @@
+/** Sends the open workflow to the server, and shows what it says. */
+import { api, Refused } from '../api/client'
+import { t } from '../i18n'
+import { toApi } from '../io/api'
+import { isArray, isObject, toText, type Json, type JsonObject } from '../io/json'
+import { writeUi } from '../io/ui'
+import { nextSeeds, resolveTexts, seedsOf } from '../model/seed'
+import { validate, type Problem } from '../model/validate'
+import { definitions } from '../state/definitions'
+import { activeTab, amend, tabOf } from '../state/documents'
+import { clientId, own, refreshJobs, setProblems } from '../state/run'
+import { setView, tell } from '../state/view'
+
+const used = new Map<string, Map<string, string>>()
+
+export async function runOpen(count = 1, front = false): Promise<void> {
+  const id = activeTab()?.id
+  if (!id) return
+  for (let at = 0; at < count; at++) if (!(await runOnce(id, front))) return
+  tell(count > 1 ? t('run.queuedMany', { count }) : t('run.queued'))
+}
+
+async function runOnce(id: string, front: boolean): Promise<boolean> {
+  const defs = definitions()
+  amend(id, (doc) => nextSeeds(doc, defs, used.get(id) ?? new Map(), Math.random))
+  const doc = tabOf(id)?.history.present
+  if (!doc) return false
+  const sent = resolveTexts(doc, defs, Math.random, new Date())
+  const prompt = toApi(sent, defs) as unknown as JsonObject
+  if (!Object.keys(prompt).length) {
+    tell(t('run.empty'), 'error')
+    return false
+  }
+  const body: JsonObject = { client_id: clientId, prompt, extra_data: { extra_pnginfo: { workflow: writeUi(sent, defs) } }, ...(front ? { front: true } : {}) }
+  try {
+    const answer = await api.queue(body)
+    own(answer.id, id)
+    used.set(id, seedsOf(doc, defs))
+    setProblems(id, readErrors(answer.nodeErrors))
+    void refreshJobs()
+    return true
+  } catch (error) {
+    refused(id, error)
+    return false
+  }
+}
+
+function refused(id: string, error: unknown): void {
+  const body = error instanceof Refused && isObject(error.body) ? error.body : null
+  const errors = body && isObject(body.node_errors) ? body.node_errors : {}
+  const doc = tabOf(id)?.history.present
+  const ours = doc ? validate(doc, definitions()) : []
+  const theirs = readErrors(errors).map((problem) => ours.find((each) => each.node === problem.node && each.input === problem.input) ?? problem)
+  if (theirs.length) {
+    setProblems(id, theirs)
+    tell(theirs.length === 1 ? t('run.refusedOne') : t('run.refused', { count: theirs.length }), 'error')
+    setView({ panel: 'problems' })
+    return
+  }
+  const type = body && isObject(body.error) ? toText(body.error.type) : ''
+  if (ours.length) setProblems(id, ours)
+  tell(type === 'prompt_no_outputs' ? t('run.empty') : error instanceof Refused ? t('run.failed', { message: error.message }) : t('app.noServer'), 'error')
+}
+
+/** The server's node_errors, each at its input. */
+export function readErrors(errors: JsonObject): Problem[] {
+  const problems: Problem[] = []
+  for (const [node, entry] of Object.entries(errors)) {
+    if (!isObject(entry)) continue
+    for (const error of isArray(entry.errors) ? entry.errors : []) {
+      if (!isObject(error)) continue
+      const info: Json = error.extra_info ?? null
+      const input = isObject(info) ? toText(info.input_name) : ''
+      const details = toText(error.details)
+      problems.push({ node, input: input || (toText(error.type) === 'required_input_missing' ? details : ''), code: 'server', params: { message: [toText(error.message), details].filter(Boolean).join(': ') } })
+    }
+  }
+  return problems
+}

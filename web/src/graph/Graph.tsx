@@ -1,0 +1,250 @@
+import {
+  applyNodeChanges,
+  Background,
+  BackgroundVariant,
+  MiniMap,
+  ReactFlow,
+  SelectionMode,
+  useReactFlow,
+  type Connection,
+  type Edge,
+  type FinalConnectionState,
+  type NodeChange,
+  type OnConnectStartParams,
+} from '@xyflow/react'
+import { useCallback, useEffect, useMemo, useRef, useState, type DragEvent, type MouseEvent as ReactMouseEvent } from 'react'
+import { useT } from '../i18n'
+import { fittingInputs, portsOf } from '../model/connect'
+import { TITLE_HEIGHT, type Point } from '../model/document'
+import { duplicateInPlace } from '../app/edits'
+import { takeDrop } from '../app/files'
+import { useDefinitions } from '../state/definitions'
+import { activeDoc, useDoc, useDocuments } from '../state/documents'
+import { select, selected as selection, setView, tell, useView } from '../state/view'
+import { cut, join, move, moveFrame } from './actions'
+import { setCamera } from './camera'
+import { GraphNode } from './GraphNode'
+import { GroupFrame } from './GroupFrame'
+import { isFrame, toEdges, toFlow, type Drawn, type Frame } from './toFlow'
+import { typeColor } from './types'
+
+const NODE_TYPES = { card: GraphNode, frame: GroupFrame }
+const MULTI_KEYS = ['Shift', 'Control', 'Meta']
+
+const pointOf = (event: MouseEvent | TouchEvent): Point => {
+  const place = 'changedTouches' in event ? event.changedTouches[0] : event
+  return [place?.clientX ?? 0, place?.clientY ?? 0]
+}
+
+export function Graph() {
+  const t = useT()
+  const doc = useDoc()
+  const tab = useDocuments((state) => state.active)
+  const definitions = useDefinitions((state) => state.definitions)
+  const selected = useView((view) => view.selected)
+  const linking = useView((view) => view.dragging)
+  const [drawn, setDrawn] = useState<Drawn[]>([])
+  const flow = useReactFlow<Drawn, Edge>()
+  const grabbed = useRef<{ frame: Frame; inside: Set<string> } | null>(null)
+  const reconnected = useRef(false)
+
+  useEffect(() => setCamera(flow), [flow])
+  useEffect(() => {
+    if (doc) setDrawn((before) => toFlow(doc, definitions, selected, before))
+  }, [doc, definitions, selected])
+  const edges = useMemo(() => (doc ? toEdges(doc) : []), [doc])
+
+  useEffect(() => {
+    const timer = setTimeout(() => void flow.fitView({ padding: 0.06, maxZoom: window.innerWidth > 2000 ? 1.4 : 1 }), 60)
+    return () => clearTimeout(timer)
+  }, [tab, flow])
+
+  const onNodesChange = useCallback((changes: NodeChange<Drawn>[]) => {
+    const picks = changes.filter((change) => change.type === 'select')
+    if (picks.length) {
+      const next = new Set(selection())
+      for (const change of picks) change.selected ? next.add(change.id) : next.delete(change.id)
+      select(next)
+    }
+    const rest = changes.filter((change) => change.type === 'position' || change.type === 'dimensions')
+    if (rest.length) setDrawn((before) => applyNodeChanges(rest, before))
+  }, [])
+
+  const onNodeDragStart = useCallback((event: MouseEvent | TouchEvent | ReactMouseEvent, node: Drawn) => {
+    grabbed.current = null
+    if ('altKey' in event && event.altKey) duplicateInPlace(selection().has(node.id) ? selection() : new Set([node.id]))
+    if (node.type !== 'frame') return
+    const [x, y, width, height] = node.data.group.box
+    const inside = new Set<string>()
+    for (const each of activeDoc()?.nodes.values() ?? []) if (each.pos[0] >= x && each.pos[1] - TITLE_HEIGHT >= y && each.pos[0] < x + width && each.pos[1] < y + height) inside.add(each.id)
+    grabbed.current = { frame: node, inside }
+  }, [])
+
+  const onNodeDrag = useCallback((_: unknown, node: Drawn) => {
+    const held = grabbed.current
+    if (!held || held.frame.id !== node.id) return
+    const by: Point = [node.position.x - held.frame.position.x, node.position.y - held.frame.position.y]
+    const now = activeDoc()
+    setDrawn((before) => before.map((each) => (held.inside.has(each.id) && now?.nodes.get(each.id) ? { ...each, position: { x: (now.nodes.get(each.id)?.pos[0] ?? 0) + by[0], y: (now.nodes.get(each.id)?.pos[1] ?? 0) - TITLE_HEIGHT + by[1] } } : each)))
+  }, [])
+
+  const onNodeDragStop = useCallback((_: unknown, node: Drawn, all: Drawn[]) => {
+    const held = grabbed.current
+    grabbed.current = null
+    if (held && held.frame.id === node.id) {
+      moveFrame(held.frame.data.index, [Math.round(node.position.x - held.frame.position.x), Math.round(node.position.y - held.frame.position.y)], held.inside)
+      return
+    }
+    const places = new Map<string, Point>()
+    for (const each of all) if (!isFrame(each.id)) places.set(each.id, [Math.round(each.position.x), Math.round(each.position.y) + TITLE_HEIGHT])
+    move(places)
+  }, [])
+
+  const onConnectStart = useCallback(
+    (_: unknown, params: OnConnectStartParams) => {
+      const node = doc?.nodes.get(params.nodeId ?? '')
+      if (!node || !params.handleId) return
+      const ports = portsOf(node, definitions)
+      const isOut = params.handleId.startsWith('o:')
+      const name = params.handleId.slice(2)
+      const type = isOut ? ports.outputs[Number(name)]?.type : [...ports.inputs, ...ports.widgets].find((port) => port.name === name)?.type
+      if (type !== undefined) setView({ dragging: { node: node.id, side: isOut ? 'from' : 'to', type, ends: isOut ? { from: node.id, fromSlot: Number(name) } : { to: node.id, input: name } } })
+    },
+    [doc, definitions],
+  )
+
+  const connectEnds = useCallback((connection: Connection, replaced?: string) => {
+    if (!connection.sourceHandle || !connection.targetHandle) return
+    join({ from: connection.source, fromSlot: Number(connection.sourceHandle.slice(2)), to: connection.target, input: connection.targetHandle.slice(2) }, replaced)
+  }, [])
+
+  const onConnectEnd = useCallback(
+    (event: MouseEvent | TouchEvent, state: FinalConnectionState) => {
+      const drag = useView.getState().dragging
+      setView({ dragging: null })
+      if (!drag || !doc || (state.toHandle && state.isValid)) return
+      const at = pointOf(event)
+      const under = document.elementFromPoint(at[0], at[1])
+      const hit = under?.closest<HTMLElement>('.react-flow__node-card')?.dataset.id
+      if (hit !== undefined && hit !== drag.node) {
+        const target = doc.nodes.get(hit)
+        if (!target) return
+        if (drag.side === 'from') {
+          const fitting = fittingInputs(doc, definitions, drag.node, drag.ends.fromSlot ?? 0, target)[0]
+          const first = portsOf(target, definitions).inputs[0] ?? portsOf(target, definitions).widgets[0]
+          if (fitting) join({ from: drag.node, fromSlot: drag.ends.fromSlot ?? 0, to: hit, input: fitting.name })
+          else if (first) join({ from: drag.node, fromSlot: drag.ends.fromSlot ?? 0, to: hit, input: first.name })
+          else tell(t('say.noInput', { type: drag.type }), 'error')
+        } else {
+          const outputs = portsOf(target, definitions).outputs
+          const output = outputs.find((each) => each.type === drag.type) ?? outputs[0]
+          if (output) join({ from: hit, fromSlot: output.slot, to: drag.node, input: drag.ends.input ?? '' })
+        }
+        return
+      }
+      if (!under?.closest('.react-flow__pane')) return
+      const place = flow.screenToFlowPosition({ x: at[0], y: at[1] })
+      setView({ palette: { kind: 'add', at, place: [place.x, place.y], filter: drag.side === 'from' ? { takes: drag.type } : { gives: drag.type }, pending: drag.ends } })
+    },
+    [doc, definitions, flow, t],
+  )
+
+  const onReconnect = useCallback(
+    (old: Edge, connection: Connection) => {
+      reconnected.current = true
+      if (old.target !== connection.target || old.targetHandle !== connection.targetHandle) connectEnds(connection, old.id)
+    },
+    [connectEnds],
+  )
+
+  const openAdd = useCallback(
+    (event: ReactMouseEvent) => {
+      if (!(event.target as HTMLElement).classList.contains('react-flow__pane')) return
+      const place = flow.screenToFlowPosition({ x: event.clientX, y: event.clientY })
+      setView({ palette: { kind: 'add', at: [event.clientX, event.clientY], place: [place.x, place.y], filter: {}, pending: null } })
+    },
+    [flow],
+  )
+
+  const openMenu = useCallback(
+    (event: ReactMouseEvent | MouseEvent, node?: Drawn) => {
+      const target = event.target as HTMLElement
+      if (target.closest('input, textarea')) return
+      event.preventDefault()
+      if (node && !selection().has(node.id)) select([node.id])
+      const place = flow.screenToFlowPosition({ x: event.clientX, y: event.clientY })
+      setView({ menu: { at: [event.clientX, event.clientY], kind: node ? (isFrame(node.id) ? 'group' : 'node') : 'canvas', id: node?.id ?? '', place: [place.x, place.y] } })
+    },
+    [flow],
+  )
+
+  const onDrop = (event: DragEvent): void => {
+    event.preventDefault()
+    setView({ dropping: false })
+    const place = flow.screenToFlowPosition({ x: event.clientX, y: event.clientY })
+    for (const file of event.dataTransfer.files) void takeDrop(file, [place.x, place.y])
+  }
+
+  return (
+    <div
+      className={`canvas ${linking ? 'linking' : ''}`}
+      id="canvas"
+      tabIndex={0}
+      role="region"
+      aria-label={t('canvas.label')}
+      onDoubleClick={openAdd}
+      onDragOver={(event) => {
+        event.preventDefault()
+        if (!useView.getState().dropping) setView({ dropping: true })
+      }}
+      onDragLeave={(event) => event.currentTarget === event.target && setView({ dropping: false })}
+      onDrop={onDrop}
+    >
+      <ReactFlow<Drawn, Edge>
+        nodes={drawn}
+        edges={edges}
+        nodeTypes={NODE_TYPES}
+        onNodesChange={onNodesChange}
+        onNodeDragStart={onNodeDragStart}
+        onNodeDrag={onNodeDrag}
+        onNodeDragStop={onNodeDragStop}
+        onSelectionDragStop={(_, all) => all[0] && onNodeDragStop(null, all[0], all)}
+        onConnectStart={onConnectStart}
+        onConnect={connectEnds}
+        onConnectEnd={onConnectEnd}
+        onReconnectStart={() => (reconnected.current = false)}
+        onReconnect={onReconnect}
+        onReconnectEnd={(event, edge) => {
+          setView({ dragging: null })
+          const under = document.elementFromPoint(...pointOf(event))
+          if (!reconnected.current && under?.closest('.react-flow__pane')) cut([edge.id])
+        }}
+        onEdgeClick={(event, edge) => event.altKey && cut([edge.id])}
+        onPaneClick={() => setView({ menu: null })}
+        onPaneContextMenu={(event) => openMenu(event)}
+        onNodeContextMenu={(event, node) => openMenu(event, node)}
+        onMoveStart={() => useView.getState().menu && setView({ menu: null })}
+        connectionLineStyle={{ stroke: linking ? typeColor(linking.type) : undefined }}
+        connectionRadius={18}
+        selectionKeyCode={MULTI_KEYS}
+        multiSelectionKeyCode={MULTI_KEYS}
+        selectionMode={SelectionMode.Partial}
+        deleteKeyCode={null}
+        panActivationKeyCode="Space"
+        panOnDrag={[0, 1]}
+        zoomOnDoubleClick={false}
+        minZoom={0.06}
+        maxZoom={3}
+        nodesFocusable={false}
+        edgesFocusable={false}
+        disableKeyboardA11y
+        elevateNodesOnSelect
+        onlyRenderVisibleElements={drawn.length > 60}
+        nodeDragThreshold={3}
+      >
+        <Background variant={BackgroundVariant.Dots} gap={24} size={1.6} color="var(--bg-dots)" />
+        {drawn.length > 12 && <MiniMap<Drawn> pannable zoomable ariaLabel={null} nodeColor="var(--line-strong)" style={{ width: 170, height: 116 }} />}
+      </ReactFlow>
+    </div>
+  )
+}

@@ -1,0 +1,45 @@
+import { useT } from '../i18n'
+import { viewUrl, type Picture } from '../api/client'
+import { toText } from '../io/json'
+import type { InputDef } from '../model/definitions'
+import type { Node } from '../model/document'
+import { useDocuments } from '../state/documents'
+import { useRun, type NodeRun } from '../state/run'
+import { setView } from '../state/view'
+
+/** The pictures a node has made, or the one it reads; while a run goes on, its newest preview. */
+export function NodePictures({ node, run, upload }: { node: Node; run: NodeRun | undefined; upload: InputDef | undefined }) {
+  const t = useT()
+  const tab = useDocuments((state) => state.active)
+  const live = useRun((state) => (state.current?.doc === tab && !upload ? state.current.preview : null))
+  const pictures = upload ? inputPicture(toText(node.values[upload.name])) : (run?.pictures ?? [])
+  const first = pictures[0]
+  const shown = live ?? (first ? viewUrl(first) : null)
+  return (
+    <div className="card-picture nodrag">
+      {shown ? (
+        <img className={`fade ${first?.flagged && !live ? 'blurred' : ''}`} src={shown} alt={first ? first.filename : ''} draggable={false} onLoad={(event) => event.currentTarget.classList.toggle('small-picture', event.currentTarget.naturalWidth < 96)} />
+      ) : (
+        <div className="nothing">
+          {t('node.noPicture')}
+          {!upload && (
+            <>
+              <br />
+              {t('node.runHint')}
+            </>
+          )}
+        </div>
+      )}
+      {first && !upload && <button type="button" tabIndex={-1} aria-label={t('side.open')} onClick={() => setView({ shown: viewUrl(first) })} />}
+      {pictures.length > 1 && <span className="count">{t('node.picture', { at: 1, count: pictures.length })}</span>}
+    </div>
+  )
+}
+
+function inputPicture(value: string): Picture[] {
+  const match = /^(.*?)(?: \[(input|output|temp)\])?$/.exec(value)
+  const path = match?.[1] ?? ''
+  if (!path) return []
+  const at = path.lastIndexOf('/')
+  return [{ filename: path.slice(at + 1), subfolder: at < 0 ? '' : path.slice(0, at), type: match?.[2] ?? 'input' }]
+}

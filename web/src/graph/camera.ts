@@ -1,0 +1,76 @@
+/** The view of the graph, for commands that look elsewhere. */
+import type { ReactFlowInstance, Edge } from '@xyflow/react'
+import type { Point } from '../model/document'
+import { TITLE_HEIGHT } from '../model/document'
+import { activeDoc } from '../state/documents'
+import { select } from '../state/view'
+import { standardSize } from './size'
+import type { Drawn } from './toFlow'
+import { definitions } from '../state/definitions'
+
+let camera: ReactFlowInstance<Drawn, Edge> | null = null
+export const setCamera = (next: ReactFlowInstance<Drawn, Edge>): void => {
+  camera = next
+}
+
+const calm = (): number => (matchMedia('(prefers-reduced-motion: reduce)').matches ? 0 : 160)
+
+export const fit = (ids?: Iterable<string>): void => void camera?.fitView({ padding: ids ? 0.2 : 0.06, maxZoom: innerWidth > 2000 ? 1.4 : 1, duration: calm(), ...(ids ? { nodes: [...ids].map((id) => ({ id })) } : {}) })
+export const zoom = (by: 'in' | 'out' | 'reset'): void => void (by === 'in' ? camera?.zoomIn({ duration: calm() }) : by === 'out' ? camera?.zoomOut({ duration: calm() }) : camera?.zoomTo(1, { duration: calm() }))
+
+/** The middle of what is seen, in the graph's own coordinates. */
+export function middle(): Point {
+  const box = document.getElementById('canvas')?.getBoundingClientRect()
+  const at = camera?.screenToFlowPosition({ x: (box?.left ?? 0) + (box?.width ?? 800) / 2, y: (box?.top ?? 0) + (box?.height ?? 600) / 2 })
+  return [at?.x ?? 0, at?.y ?? 0]
+}
+
+/** Width and height of a card with its title, as drawn or as expected. */
+export function sizeOf(id: string): Point {
+  const measured = camera?.getInternalNode(id)?.measured
+  if (measured?.width && measured.height) return [measured.width, measured.height]
+  const node = activeDoc()?.nodes.get(id)
+  const [width, height] = node?.size ?? standardSize(definitions().get(node?.type ?? ''))
+  return [width, height + TITLE_HEIGHT]
+}
+
+export function focusNode(id: string): void {
+  document.querySelector<HTMLElement>(`[data-node="${CSS.escape(id)}"]`)?.focus({ preventScroll: true })
+}
+
+/** Shows a node: selects it, and moves the view if it is out of sight. */
+export function goTo(id: string, fitted = false): void {
+  select([id])
+  const box = camera?.getInternalNode(id)
+  const canvas = document.getElementById('canvas')?.getBoundingClientRect()
+  if (camera && box && canvas) {
+    const at = camera.flowToScreenPosition(box.internals.positionAbsolute)
+    const inside = at.x > canvas.left && at.y > canvas.top && at.x + 120 < canvas.right && at.y + 80 < canvas.bottom
+    if (fitted || !inside) void camera.fitView({ nodes: [{ id }], maxZoom: Math.max(camera.getZoom(), 0.8), minZoom: 0.5, padding: 0.3, duration: calm() })
+  }
+  requestAnimationFrame(() => focusNode(id))
+}
+
+/** The nearest node in a direction; along links first. */
+export function neighbour(id: string, key: string): string | null {
+  const doc = activeDoc()
+  const from = doc?.nodes.get(id)
+  if (!doc || !from) return null
+  const ways: Record<string, Point> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }
+  const way = ways[key]
+  if (!way) return null
+  const linked = new Set([...doc.links.values()].flatMap((link) => (key === 'ArrowRight' && link.from === id ? [link.to] : key === 'ArrowLeft' && link.to === id ? [link.from] : [])))
+  let best: string | null = null
+  let least = Infinity
+  for (const node of doc.nodes.values()) {
+    if (node.id === id) continue
+    const dx = node.pos[0] - from.pos[0]
+    const dy = node.pos[1] - from.pos[1]
+    const ahead = dx * way[0] + dy * way[1]
+    if (ahead <= 4 && !linked.has(node.id)) continue
+    const aside = Math.abs(dx * way[1]) + Math.abs(dy * way[0])
+    const cost = (linked.has(node.id) ? 0.35 : 1) * (Math.max(ahead, 0) + aside * 2)
+    if (cost < least) (least = cost), (best = node.id)
+  }
+  return best
+}

@@ -1,0 +1,39 @@
+/** Texts in the user's language. */
+import type { NodeDef } from '../model/definitions'
+import { useSettings, type Language } from '../state/settings'
+import { en, type TextKey } from './en'
+import { CATEGORY_NAMES, INPUT_NAMES, NODE_NAMES } from './names'
+import { zh } from './zh'
+
+export type { TextKey }
+export type Params = Readonly<Record<string, string | number>>
+
+const TABLES: Readonly<Record<Language, Readonly<Record<TextKey, string>>>> = { en, zh }
+
+export function textIn(language: Language, key: TextKey, params: Params = {}): string {
+  return TABLES[language][key].replace(/\{(\w+)\}/g, (whole, name: string) => String(params[name] ?? whole))
+}
+
+export const t = (key: TextKey, params?: Params): string => textIn(useSettings.getState().language, key, params)
+
+/** The text function of the present language; the component is drawn again when it changes. */
+export function useT(): (key: TextKey, params?: Params) => string {
+  const language = useSettings((state) => state.language)
+  return (key, params) => textIn(language, key, params)
+}
+
+const isChinese = (): boolean => useSettings.getState().language === 'zh'
+
+export const nodeName = (def: NodeDef): string => (isChinese() ? (NODE_NAMES[def.type] ?? def.title) : def.title)
+/** The name in the language that is not shown, so that search finds both. */
+export const otherName = (def: NodeDef): string => (isChinese() ? def.title : (NODE_NAMES[def.type] ?? ''))
+export const inputName = (name: string): string => (isChinese() ? (INPUT_NAMES[name] ?? name) : name)
+export const categoryName = (category: string): string =>
+  isChinese() ? category.split('/').map((part) => CATEGORY_NAMES[part] ?? part).join(' / ') : category.replaceAll('/', ' / ')
+
+/** Seconds as people read them. */
+export function seconds(value: number): string {
+  const language = useSettings.getState().language === 'zh' ? 'zh-CN' : 'en'
+  const digits = value < 0.1 ? 3 : value < 10 ? 2 : value < 100 ? 1 : 0
+  return new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(value)
+}

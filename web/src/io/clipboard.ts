@@ -1,0 +1,86 @@
+/** Nodes as text: readable JSON on the system's clipboard, the same form as a workflow file. */
+import type { Definitions } from '../model/definitions'
+import { slots, type Document, type Link, type Node, type Point } from '../model/document'
+import { makeLink, setRaw } from '../model/edit'
+import { isArray, isObject, parseJson, writeJson, type Json, type JsonObject } from './json'
+import { nextIds, readUi } from './ui'
+import { withValues } from './widgets'
+
+const MARK = 'darkroom/nodes'
+
+export function copyNodes(doc: Document, ids: ReadonlySet<string>, definitions: Definitions): string {
+  const nodes = [...doc.nodes.values()].filter((node) => ids.has(node.id))
+  const links = [...doc.links.values()].filter((link) => ids.has(link.to))
+  const used = new Set(nodes.map((node) => node.type))
+  const subgraphs = isObject(doc.file.definitions) && isArray(doc.file.definitions.subgraphs) ? doc.file.definitions.subgraphs : []
+  const needed = subgraphs.filter((each) => isObject(each) && used.has(String(each.id)))
+  const file: Record<string, Json> = {
+    kind: MARK,
+    nodes: nodes.map((node) => withValues(node, definitions.get(node.type))),
+    links: links.map((link) => link.raw),
+    ...(needed.length ? { definitions: { subgraphs } } : {}),
+  }
+  return writeJson(file, 1)
+}
+
+/** What a pasted text holds, if it is nodes. */
+export function readNodes(text: string): JsonObject | null {
+  if (!text.includes(MARK)) return null
+  try {
+    const file = parseJson(text)
+    return isObject(file) && file.kind === MARK ? file : null
+  } catch {
+    return null
+  }
+}
+
+/** Puts copied nodes in, with the links among them; `incoming` keeps those that come from nodes still there. */
+export function pasteNodes(doc: Document, file: JsonObject, definitions: Definitions, at: Point | null, incoming: boolean): { doc: Document; ids: Set<string> } {
+  const pasted = readUi(file, definitions)
+  const { node: firstNode, link: firstLink } = nextIds(doc)
+  let nextNode = firstNode
+  let nextLink = firstLink
+  const renamed = new Map<string, string>()
+  for (const id of pasted.nodes.keys()) renamed.set(id, String(nextNode++))
+  const corner = [...pasted.nodes.values()].reduce<[number, number]>((best, node) => [Math.min(best[0], node.pos[0]), Math.min(best[1], node.pos[1])], [Infinity, Infinity])
+  const by: Point = at ? [Math.round(at[0] - corner[0]), Math.round(at[1] - corner[1])] : [32, 32]
+  const nodes = new Map(doc.nodes)
+  for (const node of pasted.nodes.values()) {
+    const id = renamed.get(node.id) as string
+    const pos: Point = [node.pos[0] + by[0], node.pos[1] + by[1]]
+    const bare = setRaw(node, {
+      id: Number(id),
+      pos: [pos[0], pos[1]],
+      inputs: node.raw.inputs === undefined ? undefined : slots(node.raw.inputs).map((slot) => ({ ...slot, link: null })),
+      outputs: node.raw.outputs === undefined ? undefined : slots(node.raw.outputs).map((slot) => ({ ...slot, links: [] })),
+    })
+    nodes.set(id, { ...bare, id, pos })
+  }
+  let next: Document = { ...doc, nodes, file: withSubgraphs(doc.file, file) }
+  for (const link of pasted.links.values()) {
+    const from = renamed.get(link.from) ?? (incoming && doc.nodes.has(link.from) ? link.from : undefined)
+    const to = renamed.get(link.to)
+    if (from !== undefined && to !== undefined) next = join(next, nextLink++, { ...link, from, to })
+  }
+  return { doc: next, ids: new Set(renamed.values()) }
+}
+
+function join(doc: Document, id: number, link: Link): Document {
+  const source = doc.nodes.get(link.from) as Node
+  const target = doc.nodes.get(link.to) as Node
+  const nodes = new Map(doc.nodes)
+  nodes.set(target.id, setRaw(target, { inputs: slots(target.raw.inputs).map((slot, at) => (at === link.toSlot ? { ...slot, link: id } : slot)) }))
+  const from = nodes.get(source.id) as Node
+  nodes.set(source.id, setRaw(from, { outputs: slots(from.raw.outputs).map((slot, at) => (at === link.fromSlot ? { ...slot, links: [...(isArray(slot.links) ? slot.links : []), id] } : slot)) }))
+  const made = makeLink(doc, id, link.from, link.fromSlot, link.to, link.toSlot, link.type)
+  return { ...doc, nodes, links: new Map(doc.links).set(made.id, made) }
+}
+
+function withSubgraphs(file: JsonObject, pasted: JsonObject): JsonObject {
+  const theirs = isObject(pasted.definitions) && isArray(pasted.definitions.subgraphs) ? pasted.definitions.subgraphs : []
+  if (!theirs.length) return file
+  const held = isObject(file.definitions) ? file.definitions : {}
+  const ours = isArray(held.subgraphs) ? held.subgraphs : []
+  const missing = theirs.filter((each) => isObject(each) && !ours.some((own) => isObject(own) && own.id === each.id))
+  return missing.length ? { ...file, definitions: { ...held, subgraphs: [...ours, ...missing] } } : file
+}

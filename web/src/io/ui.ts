@@ -1,0 +1,119 @@
+/** The editor's file format, 0.4 and 1. What is not understood stays where it was. */
+import type { Definitions } from '../model/definitions'
+import { pointOf, type Document, type Group, type Link, type Node } from '../model/document'
+import { typeName } from '../model/types'
+import { isArray, isObject, toNumber, toText, type Json, type JsonObject } from './json'
+import { bindValues, withValues } from './widgets'
+
+export function readUi(file: JsonObject, definitions: Definitions): Document {
+  const nodes = new Map<string, Node>()
+  for (const raw of isArray(file.nodes) ? file.nodes : []) {
+    if (!isObject(raw) || raw.id === undefined) continue
+    const node = readNode(raw)
+    nodes.set(node.id, bindValues(node, definitions.get(node.type)))
+  }
+  const links = new Map<string, Link>()
+  for (const raw of isArray(file.links) ? file.links : []) {
+    const link = readLink(raw)
+    if (link) links.set(link.id, link)
+  }
+  const groups = (isArray(file.groups) ? file.groups : []).filter(isObject).map(readGroup)
+  return { file, nodes, links, groups, origin: { nodes, links, groups } }
+}
+
+export function readNode(raw: JsonObject): Node {
+  const values = {}
+  return {
+    id: String(raw.id),
+    type: toText(raw.type),
+    raw,
+    pos: pointOf(raw.pos) ?? [0, 0],
+    size: pointOf(raw.size),
+    values,
+    given: values,
+    layout: null,
+  }
+}
+
+export function readLink(raw: Json): Link | null {
+  if (isArray(raw) && raw.length >= 5) {
+    const [id, from, fromSlot, to, toSlot, type] = raw
+    return { id: String(id), from: String(from), fromSlot: toNumber(fromSlot), to: String(to), toSlot: toNumber(toSlot), type: typeName(type), raw }
+  }
+  if (!isObject(raw) || raw.id === undefined) return null
+  return {
+    id: String(raw.id),
+    from: String(raw.origin_id),
+    fromSlot: toNumber(raw.origin_slot),
+    to: String(raw.target_id),
+    toSlot: toNumber(raw.target_slot),
+    type: typeName(raw.type),
+    raw,
+  }
+}
+
+function readGroup(raw: JsonObject): Group {
+  const box = isArray(raw.bounding) ? raw.bounding.map((side) => toNumber(side)) : []
+  return { raw, title: toText(raw.title), box: [box[0] ?? 0, box[1] ?? 0, box[2] ?? 200, box[3] ?? 120], color: toText(raw.color) }
+}
+
+/** Nodes whose types were unknown get their values once the types are there. */
+export function bindDocument(doc: Document, definitions: Definitions): Document {
+  const isOriginal = doc.nodes === doc.origin.nodes
+  let nodes: Map<string, Node> | null = null
+  for (const [id, node] of doc.nodes) {
+    const bound = bindValues(node, definitions.get(node.type))
+    if (bound !== node) (nodes ??= new Map(doc.nodes)).set(id, bound)
+  }
+  if (!nodes) return doc
+  return { ...doc, nodes, origin: isOriginal ? { ...doc.origin, nodes } : doc.origin }
+}
+
+/** The file, with what was edited written over what was read. */
+export function writeUi(doc: Document, definitions: Definitions): JsonObject {
+  const file: Record<string, Json> = { ...doc.file }
+  if (doc.nodes !== doc.origin.nodes) {
+    const unreadable = (isArray(doc.file.nodes) ? doc.file.nodes : []).filter((raw) => !isObject(raw) || raw.id === undefined)
+    file.nodes = [...[...doc.nodes.values()].map((node) => withValues(node, definitions.get(node.type))), ...unreadable]
+  }
+  if (doc.links !== doc.origin.links) file.links = [...doc.links.values()].map((link) => link.raw)
+  if (doc.groups !== doc.origin.groups) file.groups = doc.groups.map((group) => group.raw)
+  const lastNode = highest(doc.nodes.keys())
+  const lastLink = highest(doc.links.keys())
+  if (isObject(doc.file.state)) {
+    const state: Record<string, Json> = { ...doc.file.state }
+    if (lastNode > toNumber(state.lastNodeId)) state.lastNodeId = lastNode
+    if (lastLink > toNumber(state.lastLinkId)) state.lastLinkId = lastLink
+    if (doc.nodes !== doc.origin.nodes || doc.links !== doc.origin.links) file.state = state
+  } else {
+    if (doc.nodes !== doc.origin.nodes && lastNode > toNumber(file.last_node_id, -1)) file.last_node_id = lastNode
+    if (doc.links !== doc.origin.links && lastLink > toNumber(file.last_link_id, -1)) file.last_link_id = lastLink
+  }
+  return file
+}
+
+function highest(ids: Iterable<string>): number {
+  let top = 0
+  for (const id of ids) if (/^\d+$/.test(id)) top = Math.max(top, Number(id))
+  return top
+}
+
+/** The ids a new node and a new link may take: never one that the file has handed out before. */
+export function nextIds(doc: Document): { node: number; link: number } {
+  const state = isObject(doc.file.state) ? doc.file.state : {}
+  return {
+    node: Math.max(highest(doc.nodes.keys()), toNumber(doc.file.last_node_id), toNumber(state.lastNodeId)) + 1,
+    link: Math.max(highest(doc.links.keys()), toNumber(doc.file.last_link_id), toNumber(state.lastLinkId)) + 1,
+  }
+}
+
+export const EMPTY_FILE: JsonObject = {
+  last_node_id: 0,
+  last_link_id: 0,
+  nodes: [],
+  links: [],
+  groups: [],
+  config: {},
+  extra: {},
+  version: 0.4,
+}

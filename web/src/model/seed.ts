@@ -1,0 +1,132 @@
+/** What changes when a workflow is queued: seeds, alternatives in prompts, dates in file names. */
+import { RawNumber, toNumber, toText, type Json } from '../io/json'
+import { controlOf, valueOf } from '../io/widgets'
+import type { Definitions, InputDef } from './definitions'
+import { linkInto, titleOf, type Document, type Node } from './document'
+import { setValue } from './edit'
+
+const WIDEST = 1125899906842624n
+
+export const seedKey = (node: string, input: string): string => `${node}\u0000${input}`
+
+/** Gives every input that asks for it its next value, but only if its present one has been run with: what is shown
+ *  is what a picture was made with, and what somebody typed is used once before it changes. */
+export function nextSeeds(doc: Document, definitions: Definitions, used: ReadonlyMap<string, string>, random: () => number): Document {
+  let next = doc
+  for (const node of doc.nodes.values())
+    for (const input of definitions.get(node.type)?.inputs ?? []) {
+      if (input.control === 'none' || linkInto(doc, node, input.name)) continue
+      const value = valueOf(node, input)
+      if (used.get(seedKey(node.id, input.name)) !== String(value)) continue
+      const word = wordOf(node.values[controlOf(input.name)])
+      if (word !== 'fixed') next = setValue(next, node.id, input.name, step(input, value, word, random))
+    }
+  return next
+}
+
+/** The values that seeds have now. */
+export function seedsOf(doc: Document, definitions: Definitions): Map<string, string> {
+  const seeds = new Map<string, string>()
+  for (const node of doc.nodes.values())
+    for (const input of definitions.get(node.type)?.inputs ?? []) if (input.control !== 'none') seeds.set(seedKey(node.id, input.name), String(valueOf(node, input)))
+  return seeds
+}
+
+export function wordOf(value: Json | undefined): string {
+  if (value === true) return 'randomize'
+  return toText(value, 'fixed') || 'fixed'
+}
+
+function step(input: InputDef, value: Json, word: string, random: () => number): Json {
+  if (input.control === 'combo') {
+    const count = input.choices.length
+    const at = input.choices.findIndex((choice) => choice === value)
+    const places: Record<string, number> = { increment: Math.min(at + 1, count - 1), 'increment-wrap': (at + 1) % count, decrement: Math.max(at - 1, 0), randomize: Math.floor(random() * count) }
+    return input.choices[places[word] ?? at] ?? value
+  }
+  const low = big(input.options.min, 0n)
+  const high = big(input.options.max, WIDEST)
+  const now = big(value, 0n)
+  const by = big(input.options.step, 1n)
+  if (word === 'increment') return whole(clamp(now + by, low, high))
+  if (word === 'decrement') return whole(clamp(now - by, low, high))
+  const from = low < -WIDEST ? -WIDEST : low
+  const to = high > WIDEST ? WIDEST : high
+  return whole(from + BigInt(Math.floor(random() * Number(to - from))))
+}
+
+function big(value: Json | undefined, otherwise: bigint): bigint {
+  const text = value instanceof RawNumber ? value.text : String(value)
+  return /^-?\d+$/.test(text) ? BigInt(text) : value === undefined ? otherwise : BigInt(Math.round(toNumber(value, Number(otherwise))))
+}
+
+const clamp = (value: bigint, low: bigint, high: bigint): bigint => (value < low ? low : value > high ? high : value)
+
+/** A whole number as JSON holds it: of any length. */
+export function whole(value: bigint): Json {
+  return value >= BigInt(Number.MIN_SAFE_INTEGER) && value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : new RawNumber(String(value))
+}
+
+const PREFIXED = new Set(['SaveImage', 'SaveAnimatedWEBP', 'SaveAnimatedPNG', 'SaveWEBM', 'SaveAudio', 'SaveGLB', 'CLIPSave', 'VAESave', 'ModelSave', 'LoraSave', 'SaveLatent'])
+
+/** The document as it is sent: alternatives chosen, dates and other nodes' values put into file names. */
+export function resolveTexts(doc: Document, definitions: Definitions, random: () => number, now: Date): Document {
+  let next = doc
+  for (const node of doc.nodes.values())
+    for (const input of definitions.get(node.type)?.inputs ?? []) {
+      const value = node.values[input.name]
+      if (typeof value !== 'string') continue
+      if (input.options.dynamicPrompts === true && /[{]|\/\*|\/\//.test(value)) next = setValue(next, node.id, input.name, choose(value, random))
+      if (input.name === 'filename_prefix' && PREFIXED.has(node.type) && value.includes('%')) next = setValue(next, node.id, input.name, fillPrefix(value, doc, now))
+    }
+  return next
+}
+
+/** `{a|b}` becomes one of them, nested ones too; comments go; `\{` is a brace. */
+export function choose(text: string, random: () => number): string {
+  const bare = text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/(^|[^:])\/\/.*$/gm, '$1')
+  let at = 0
+  const read = (inside: boolean): string => {
+    const options = ['']
+    const put = (piece: string): void => {
+      options[options.length - 1] += piece
+    }
+    while (at < bare.length) {
+      const letter = bare[at++] as string
+      if (letter === '\\' && '{|}'.includes(bare[at] ?? ' ')) put(bare[at++] as string)
+      else if (letter === '{') put(read(true))
+      else if (inside && letter === '|') options.push('')
+      else if (inside && letter === '}') return options[Math.floor(random() * options.length)] ?? ''
+      else put(letter)
+    }
+    return options.join('|')
+  }
+  return read(false)
+}
+
+function fillPrefix(text: string, doc: Document, now: Date): string {
+  return text.replace(/%([^%]+)%/g, (whole, inner: string) => {
+    if (inner.startsWith('date:')) return clean(formatDate(inner.slice(5), now))
+    const [name, widget] = inner.split('.')
+    const node = [...doc.nodes.values()].find((each: Node) => propertyName(each) === name) ?? [...doc.nodes.values()].find((each) => titleOf(each) === name)
+    const value = node && widget !== undefined ? node.values[widget] : undefined
+    return value === undefined ? whole : clean(String(value))
+  })
+}
+
+function propertyName(node: Node): string {
+  const properties = node.raw.properties
+  return typeof properties === 'object' && properties !== null && 'Node name for S&R' in properties ? String((properties as Record<string, Json>)['Node name for S&R']) : ''
+}
+
+const clean = (text: string): string => text.replace(/[/?<>\\:*|"\u0000-\u001f\u007f]/g, '_')
+
+function formatDate(format: string, now: Date): string {
+  const parts: Record<string, number> = { d: now.getDate(), M: now.getMonth() + 1, h: now.getHours(), m: now.getMinutes(), s: now.getSeconds() }
+  return format.replace(/yyyy|yy|dd?|MM?|hh?|mm?|ss?/g, (token) => {
+    if (token === 'yyyy') return String(now.getFullYear())
+    if (token === 'yy') return String(now.getFullYear()).slice(-2)
+    const value = String(parts[token[0] as string] ?? '')
+    return token.length > 1 ? value.padStart(2, '0') : value
+  })
+}

@@ -1,0 +1,90 @@
+/** What is wrong with a graph before the server is asked: each problem at its node and input. */
+import { isArray, isObject, RawNumber, sameJson, toNumber, toText, type Json } from '../io/json'
+import { looksShifted, valueOf } from '../io/widgets'
+import type { Definitions, InputDef } from './definitions'
+import { BYPASSED, isVirtual, linkInto, MUTED, modeOf, subgraphsOf, type Document } from './document'
+
+export type ProblemCode = 'unknown_type' | 'missing_link' | 'not_in_list' | 'too_small' | 'too_big' | 'not_a_number' | 'shifted' | 'server' | 'failed'
+
+export interface Problem {
+  readonly node: string
+  readonly input: string
+  readonly code: ProblemCode
+  readonly params: Readonly<Record<string, string>>
+}
+
+export function validate(doc: Document, definitions: Definitions): Problem[] {
+  const problems: Problem[] = []
+  if (!definitions.size) return problems
+  const subgraphs = subgraphsOf(doc.file)
+  for (const node of doc.nodes.values()) {
+    const mode = modeOf(node)
+    if (isVirtual(node) || mode === MUTED || mode === BYPASSED || subgraphs.has(node.type)) continue
+    const add = (input: string, code: ProblemCode, params: Record<string, string> = {}): unknown => problems.push({ node: node.id, input, code, params })
+    const def = definitions.get(node.type)
+    if (!def) {
+      add('', 'unknown_type', { type: node.type })
+      continue
+    }
+    if (looksShifted(node, def)) add('', 'shifted')
+    for (const input of def.inputs) {
+      if (linkInto(doc, node, input.name)) continue
+      if (!input.widget) {
+        if (!input.optional) add(input.name, 'missing_link', { input: input.name, type: input.type })
+      } else {
+        const found = checkValue(input, valueOf(node, input))
+        if (found) add(input.name, found.code, { input: input.name, ...found.params })
+      }
+    }
+  }
+  return problems
+}
+
+export function checkValue(input: InputDef, value: Json): { code: ProblemCode; params: Record<string, string> } | null {
+  if (input.widget === 'combo') {
+    if (input.choices.some((choice) => sameJson(choice, value))) return null
+    const text = toText(value, String(value))
+    return { code: 'not_in_list', params: { value: text, near: nearest(text, input.choices.filter((choice): choice is string => typeof choice === 'string')) } }
+  }
+  if (input.widget !== 'int' && input.widget !== 'float') return null
+  const text = value instanceof RawNumber ? value.text : String(value)
+  if (isObject(value) || isArray(value) || text.trim() === '' || !Number.isFinite(Number(text))) return { code: 'not_a_number', params: { value: text } }
+  if (input.options.min !== undefined && less(text, String(input.options.min))) return { code: 'too_small', params: { limit: String(input.options.min) } }
+  if (input.options.max !== undefined && less(String(input.options.max), text)) return { code: 'too_big', params: { limit: String(input.options.max) } }
+  return null
+}
+
+/** Compares numbers, whole ones of any length exactly. */
+function less(a: string, b: string): boolean {
+  if (/^-?\d+$/.test(a) && /^-?\d+$/.test(b)) return BigInt(a) < BigInt(b)
+  return toNumber(a) < toNumber(b)
+}
+
+/** The choice most like `text`, if any is like it. */
+export function nearest(text: string, choices: readonly string[]): string {
+  const stem = (name: string): string => (name.split(/[\\/]/).at(-1) ?? name).toLowerCase().replace(/\.[a-z]+$/, '')
+  const wanted = stem(text)
+  let best = ''
+  let most = 0.34
+  for (const choice of choices) {
+    const likeness = alike(wanted, stem(choice))
+    if (likeness > most) (most = likeness), (best = choice)
+  }
+  return best
+}
+
+/** Share of pairs of letters that two words have in common. */
+function alike(a: string, b: string): number {
+  if (a === b) return 1
+  const pairs = (word: string): string[] => Array.from({ length: Math.max(0, word.length - 1) }, (_, at) => word.slice(at, at + 2))
+  const left = pairs(a)
+  const right = pairs(b)
+  const total = left.length + right.length
+  if (!total) return 0
+  let shared = 0
+  for (const pair of left) {
+    const at = right.indexOf(pair)
+    if (at >= 0) shared++, right.splice(at, 1)
+  }
+  return (2 * shared) / total
+}

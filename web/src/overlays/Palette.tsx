@@ -1,0 +1,186 @@
+import { useEffect, useMemo, useRef, useState, type CSSProperties, type KeyboardEvent } from 'react'
+import { COMMANDS, shown } from '../app/commands'
+import { add, cut, join } from '../graph/actions'
+import { focusNode, goTo, middle } from '../graph/camera'
+import { typeColor } from '../graph/types'
+import { categoryName, inputName, nodeName, otherName, t as text, useT } from '../i18n'
+import { fittingInputs, nameOf, portsOf } from '../model/connect'
+import { inputsOf } from '../model/document'
+import { searchNodes } from '../model/search'
+import { definitions } from '../state/definitions'
+import { activeDoc } from '../state/documents'
+import { useSettings } from '../state/settings'
+import { selected, setView, useView, type Palette as Asked } from '../state/view'
+
+interface Item {
+  readonly key: string
+  readonly name: string
+  readonly where: string
+  readonly keys?: string
+  readonly types?: readonly string[]
+  readonly about?: string
+  readonly run: () => void
+}
+
+export function Palette() {
+  const asked = useView((view) => view.palette)
+  return asked ? <Open key={`${asked.kind} ${asked.at?.join()}`} asked={asked} /> : null
+}
+
+/** One box to find things in: node types, nodes, commands, places to connect to. */
+function Open({ asked }: { asked: Asked }) {
+  const t = useT()
+  const [query, setQuery] = useState('')
+  const [at, setAt] = useState(0)
+  const box = useRef<HTMLInputElement>(null)
+  const list = useRef<HTMLUListElement>(null)
+  const before = useRef(document.activeElement as HTMLElement | null)
+  const items = useMemo(() => itemsOf(asked, query).slice(0, 80), [asked, query])
+  const place = useMemo(() => placeOf(asked.at), [asked.at])
+
+  useEffect(() => box.current?.focus(), [])
+  useEffect(() => setAt(0), [query])
+  useEffect(() => list.current?.children[at]?.scrollIntoView({ block: 'nearest' }), [at])
+
+  const close = (): void => {
+    setView({ palette: null })
+    const back = before.current
+    requestAnimationFrame(() => {
+      if (document.activeElement !== document.body) return
+      const one = [...selected()][0]
+      if (one !== undefined && document.querySelector(`[data-node="${CSS.escape(one)}"]`)) focusNode(one)
+      else if (back?.isConnected && back !== document.body) back.focus()
+      else document.getElementById('canvas')?.focus()
+    })
+  }
+  const choose = (item: Item | undefined): void => {
+    if (!item) return
+    close()
+    item.run()
+  }
+  const press = (event: KeyboardEvent): void => {
+    if (event.nativeEvent.isComposing) return
+    if (event.key === 'ArrowDown') setAt(Math.min(at + 1, items.length - 1))
+    else if (event.key === 'ArrowUp') setAt(Math.max(at - 1, 0))
+    else if (event.key === 'Enter') choose(items[at])
+    else if (event.key === 'Escape' || event.key === 'Tab') close()
+    else return
+    event.preventDefault()
+    event.stopPropagation()
+  }
+  const { takes, gives } = asked.filter
+  const hint = takes !== undefined ? t('palette.addTyped', { type: takes }) : gives !== undefined ? t('palette.addGiving', { type: gives }) : t(`palette.${asked.kind}`)
+  const about = items[at]?.about
+  return (
+    <>
+      <div style={{ position: 'fixed', inset: 0, zIndex: 39 }} onPointerDown={close} />
+      <div className="palette" style={place} role="dialog" aria-label={hint}>
+        <input ref={box} role="combobox" aria-expanded="true" aria-controls="palette-list" aria-activedescendant={items[at] ? `palette-${at}` : undefined} aria-label={hint} placeholder={hint} value={query} spellCheck={false} autoComplete="off" onChange={(event) => setQuery(event.target.value)} onKeyDown={press} />
+        <ul ref={list} id="palette-list" role="listbox" aria-label={hint}>
+          {items.map((item, index) => (
+            <li key={item.key} id={`palette-${index}`} role="option" aria-selected={index === at} onPointerMove={() => setAt(index)} onClick={() => choose(item)}>
+              <span className="name">{item.name}</span>
+              <span className="where">{item.where}</span>
+              {item.keys && <span className="keys">{item.keys}</span>}
+              {item.types && (
+                <span className="types">
+                  {item.types.map((type, nth) => (
+                    <i key={nth} className="type-dot" style={{ '--c': typeColor(type) } as CSSProperties} title={type} />
+                  ))}
+                </span>
+              )}
+            </li>
+          ))}
+        </ul>
+        {!items.length && <div className="none">{t('palette.none')}</div>}
+        {about && <div className="about">{about}</div>}
+      </div>
+    </>
+  )
+}
+
+function placeOf(at: readonly [number, number] | null): CSSProperties {
+  if (!at) return { left: '50%', top: 88, transform: 'translateX(-50%)' }
+  return { left: Math.max(8, Math.min(at[0] + 6, innerWidth - 450)), top: Math.max(54, Math.min(at[1] - 22, innerHeight - 480)) }
+}
+
+function itemsOf(asked: Asked, query: string): Item[] {
+  switch (asked.kind) {
+    case 'add':
+      return addItems(asked, query)
+    case 'goto':
+      return filtered(gotoItems(), query)
+    case 'commands':
+      return filtered(commandItems(), query)
+    case 'connect':
+      return filtered(connectItems(), query)
+    case 'disconnect':
+      return filtered(disconnectItems(), query)
+  }
+}
+
+const filtered = (items: Item[], query: string): Item[] => {
+  const words = query.toLowerCase().split(/\s+/).filter(Boolean)
+  return items.filter((item) => words.every((word) => `${item.name} ${item.where}`.toLowerCase().includes(word)))
+}
+
+function addItems(asked: Asked, query: string): Item[] {
+  return searchNodes(definitions(), query, asked.filter, otherName, useSettings.getState().recent).map(({ def }) => ({
+    key: def.type,
+    name: nodeName(def),
+    where: categoryName(def.category),
+    types: def.outputs.map((output) => output.type),
+    about: def.description,
+    run: () => {
+      const id = add(def, asked.place ?? middle(), asked.pending)
+      if (id) requestAnimationFrame(() => requestAnimationFrame(() => focusNode(id)))
+    },
+  }))
+}
+
+function gotoItems(): Item[] {
+  const doc = activeDoc()
+  return [...(doc?.nodes.values() ?? [])].map((node) => ({ key: node.id, name: doc ? nameOf(node, doc, definitions()) : '', where: `${node.type} · ${node.id}`, run: () => goTo(node.id, true) }))
+}
+
+function commandItems(): Item[] {
+  return COMMANDS.filter((command) => command.id !== 'commands').map((command) => ({ key: command.id, name: text(command.title), where: '', keys: command.keys[0] ? shown(command.keys[0]) : '', run: command.run }))
+}
+
+function connectItems(): Item[] {
+  const doc = activeDoc()
+  const from = doc?.nodes.get([...selected()][0] ?? '')
+  if (!doc || !from) return []
+  const defs = definitions()
+  return portsOf(from, defs).outputs.flatMap((output) =>
+    [...doc.nodes.values()].flatMap((target) =>
+      target.id === from.id
+        ? []
+        : fittingInputs(doc, defs, from.id, output.slot, target).filter((input) => !input.def?.widget).map((input) => ({
+            key: `${output.slot} ${target.id} ${input.name}`,
+            name: `${output.type} → ${nameOf(target, doc, defs)}`,
+            where: `${inputName(input.name)} · ${target.id}${inputsOf(target).some((slot) => slot.name === input.name && slot.link !== null) ? ' ·  ↺' : ''}`,
+            types: [output.type],
+            run: () => (join({ from: from.id, fromSlot: output.slot, to: target.id, input: input.name }), focusNode(from.id)),
+          })),
+    ),
+  ).sort((a, b) => Number(a.where.includes('↺')) - Number(b.where.includes('↺')))
+}
+
+function disconnectItems(): Item[] {
+  const doc = activeDoc()
+  const id = [...selected()][0]
+  if (!doc || id === undefined) return []
+  const defs = definitions()
+  return [...doc.links.values()].filter((link) => link.from === id || link.to === id).map((link) => {
+    const source = doc.nodes.get(link.from)
+    const target = doc.nodes.get(link.to)
+    return {
+      key: link.id,
+      name: `${source ? nameOf(source, doc, defs) : ''} → ${target ? nameOf(target, doc, defs) : ''}`,
+      where: inputName(target ? (inputsOf(target)[link.toSlot]?.name ?? '') : ''),
+      types: [link.type],
+      run: () => (cut([link.id]), focusNode(id)),
+    }
+  })
+}

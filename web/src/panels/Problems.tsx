@@ -1,0 +1,50 @@
+import { useMemo } from 'react'
+import { goTo } from '../graph/camera'
+import { useT } from '../i18n'
+import { nameOf } from '../model/connect'
+import { validate, type Problem } from '../model/validate'
+import { useDefinitions } from '../state/definitions'
+import { useDocuments } from '../state/documents'
+import { useRun } from '../state/run'
+
+const NONE: readonly Problem[] = []
+
+/** What the server and we say is wrong; what has been put right since is left out. */
+export function useProblems(tab: string): readonly Problem[] {
+  const doc = useDocuments((state) => state.tabs.find((each) => each.id === tab)?.history.present)
+  const definitions = useDefinitions((state) => state.definitions)
+  const told = useRun((state) => state.problems[tab] ?? NONE)
+  return useMemo(() => {
+    if (!doc) return NONE
+    const ours = validate(doc, definitions)
+    return [...told.filter((problem) => !ours.some((each) => each.node === problem.node && each.input === problem.input)), ...ours]
+  }, [doc, definitions, told])
+}
+
+export function Problems() {
+  const t = useT()
+  const tab = useDocuments((state) => state.active)
+  const doc = useDocuments((state) => state.tabs.find((each) => each.id === state.active)?.history.present)
+  const definitions = useDefinitions((state) => state.definitions)
+  const problems = useProblems(tab)
+  if (!doc || !problems.length)
+    return (
+      <div className="calm">
+        <b>{t('problem.none')}</b>
+        {t('problem.noneHint')}
+      </div>
+    )
+  return (
+    <div className="list">
+      {problems.map((problem, at) => {
+        const node = doc.nodes.get(problem.node)
+        return (
+          <button key={at} type="button" className="trouble-item" title={t('problem.goto')} onClick={() => goTo(problem.node, true)}>
+            <b>{node ? nameOf(node, doc, definitions) : problem.node}</b>
+            <span>{t(problem.code === 'not_in_list' && problem.params.near ? 'problem.not_in_list_near' : `problem.${problem.code}`, problem.params)}</span>
+          </button>
+        )
+      })}
+    </div>
+  )
+}

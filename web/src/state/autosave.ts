@@ -1,0 +1,129 @@
+/** Every open workflow has its own slot in this browser. A slot belongs to one window at a time. */
+import { indentOf, isObject, parseJson, writeJson, type Json, type JsonObject } from '../io/json'
+import { bindDocument, readUi, writeUi } from '../io/ui'
+import { t } from '../i18n'
+import { definitions, useDefinitions } from './definitions'
+import { activate, isUnsaved, mapDocuments, openTab, useDocuments, type Tab } from './documents'
+import { tell } from './view'
+
+const SLOT = 'darkroom.doc.'
+const TABS = 'darkroom.tabs'
+const written = new Map<string, { present: unknown; saved: unknown; name: string }>()
+const held = new Map<string, () => void>()
+
+/** Takes hold of a slot; false if another window has it. */
+function claim(id: string): Promise<boolean> {
+  const locks = (navigator as { locks?: LockManager }).locks
+  if (!locks || held.has(id)) return Promise.resolve(true)
+  return new Promise((resolve) => {
+    void locks.request(SLOT + id, { ifAvailable: true }, (lock) => {
+      if (!lock) return resolve(false)
+      resolve(true)
+      return new Promise<void>((release) => held.set(id, release))
+    })
+  })
+}
+
+function write(tab: Tab): void {
+  const before = written.get(tab.id)
+  if (before && before.present === tab.history.present && before.saved === tab.saved && before.name === tab.name) return
+  const slot: JsonObject = {
+    name: tab.name,
+    path: tab.path,
+    stored: tab.stored,
+    indent: tab.indent,
+    unsaved: isUnsaved(tab),
+    at: Date.now(),
+    file: writeUi(tab.history.present, definitions()) as Json,
+  }
+  localStorage.setItem(SLOT + tab.id, writeJson(slot))
+  written.set(tab.id, { present: tab.history.present, saved: tab.saved, name: tab.name })
+}
+
+export function saveSlots(): void {
+  const { tabs, active } = useDocuments.getState()
+  try {
+    for (const tab of tabs) write(tab)
+    for (const id of [...written.keys()])
+      if (!tabs.some((tab) => tab.id === id)) {
+        written.delete(id)
+        localStorage.removeItem(SLOT + id)
+        held.get(id)?.()
+        held.delete(id)
+      }
+    sessionStorage.setItem(TABS, JSON.stringify({ ids: tabs.map((tab) => tab.id), active }))
+  } catch {
+    tell(t('say.storageFull'), 'error')
+  }
+}
+
+function sessionTabs(): { ids: string[]; active: string } {
+  try {
+    return { ids: [], active: '', ...(JSON.parse(sessionStorage.getItem(TABS) ?? '{}') as object) }
+  } catch {
+    return { ids: [], active: '' }
+  }
+}
+
+/** Opens what this window had, and what windows that are gone left unsaved. Gives how many. */
+export async function restore(): Promise<number> {
+  const mine = sessionTabs()
+  const all: string[] = []
+  try {
+    for (let at = 0; at < localStorage.length; at++) {
+      const key = localStorage.key(at)
+      if (key?.startsWith(SLOT)) all.push(key.slice(SLOT.length))
+    }
+  } catch {
+    return 0
+  }
+  let opened = 0
+  for (const id of [...mine.ids.filter((each) => all.includes(each)), ...all.filter((each) => !mine.ids.includes(each)).sort()]) {
+    if (!(await claim(id))) continue
+    if (reopen(id)) opened++
+  }
+  if (mine.active && useDocuments.getState().tabs.some((tab) => tab.id === mine.active)) activate(mine.active)
+  return opened
+}
+
+function reopen(id: string): boolean {
+  try {
+    const text = localStorage.getItem(SLOT + id) ?? ''
+    const slot = parseJson(text)
+    if (!isObject(slot) || !isObject(slot.file)) return false
+    openTab(readUi(slot.file, definitions()), {
+      id,
+      name: String(slot.name),
+      path: typeof slot.path === 'string' ? slot.path : null,
+      stored: Number(slot.stored),
+      indent: Number(slot.indent) || indentOf(text),
+      saved: slot.unsaved !== true,
+    })
+    return true
+  } catch {
+    return false // a slot that cannot be read is left where it is
+  }
+}
+
+export function startAutosave(): () => void {
+  let timer = 0
+  const now = (): void => {
+    clearTimeout(timer)
+    timer = 0
+    saveSlots()
+  }
+  const stop = useDocuments.subscribe((state) => {
+    for (const tab of state.tabs) if (!held.has(tab.id)) void claim(tab.id)
+    if (!timer) timer = window.setTimeout(now, 400)
+  })
+  const stopBinding = useDefinitions.subscribe((state) => mapDocuments((doc) => bindDocument(doc, state.definitions)))
+  window.addEventListener('pagehide', now)
+  document.addEventListener('visibilitychange', now)
+  now()
+  return () => {
+    stop()
+    stopBinding()
+    window.removeEventListener('pagehide', now)
+    document.removeEventListener('visibilitychange', now)
+  }
+}

@@ -1,0 +1,23 @@
+/** The node types that the server has. */
+import { create } from 'zustand'
+import { api } from '../api/client'
+import { readDefinitions, type Definitions } from '../model/definitions'
+
+interface State {
+  readonly definitions: Definitions
+  readonly state: 'loading' | 'ready' | 'failed'
+}
+
+export const useDefinitions = create<State>(() => ({ definitions: new Map(), state: 'loading' }))
+
+export async function loadDefinitions(): Promise<boolean> {
+  try {
+    useDefinitions.setState({ definitions: readDefinitions(await api.objectInfo()), state: 'ready' })
+    return true
+  } catch {
+    useDefinitions.setState((old) => ({ state: old.definitions.size ? 'ready' : 'failed' }))
+    return false
+  }
+}
+
+export const definitions = (): Definitions => useDefinitions.getState().definitions

@@ -1,0 +1,196 @@
+/** The runs: queue, progress, previews, pictures, failures. Changed by the server's messages only. */
+import { create } from 'zustand'
+import { api, type Job, type Picture } from '../api/client'
+import { connectSocket, type LiveMessage } from '../api/socket'
+import type { Problem } from '../model/validate'
+import { newId } from './documents'
+
+export interface NodeRun {
+  readonly state: 'waiting' | 'running' | 'done' | 'cached' | 'error'
+  readonly value: number
+  readonly max: number
+  readonly preview: string | null
+  readonly pictures: readonly Picture[]
+  readonly seconds: number | null
+}
+
+export type NodeRuns = Readonly<Record<string, NodeRun>>
+
+interface Run {
+  readonly connected: boolean | null
+  readonly remaining: number
+  readonly jobs: readonly Job[]
+  readonly waiting: readonly string[]
+  readonly paused: boolean
+  /** What runs now, of ours: its job, document, node and newest preview. */
+  readonly current: { readonly prompt: string; readonly doc: string; readonly node: string | null; readonly preview: string | null } | null
+  readonly nodes: Readonly<Record<string, NodeRuns>>
+  readonly problems: Readonly<Record<string, readonly Problem[]>>
+  readonly latest: { readonly prompt: string; readonly doc: string; readonly picture: Picture } | null
+}
+
+export const useRun = create<Run>(() => ({ connected: null, remaining: 0, jobs: [], waiting: [], paused: false, current: null, nodes: {}, problems: {}, latest: null }))
+
+const IDLE: NodeRun = { state: 'waiting', value: 0, max: 0, preview: null, pictures: [], seconds: null }
+
+function sessionValue(key: string, make: () => string): string {
+  try {
+    const held = sessionStorage.getItem(key) ?? make()
+    sessionStorage.setItem(key, held)
+    return held
+  } catch {
+    return make()
+  }
+}
+
+export const clientId = sessionValue('darkroom.client', newId)
+const OWNERS = 'darkroom.runs'
+const owners = new Map<string, string>(JSON.parse(sessionValue(OWNERS, () => '[]')) as [string, string][])
+
+/** Remembers whose run this is; a preview never shows on another workflow's node of the same id. */
+export function own(prompt: string, doc: string): void {
+  owners.set(prompt, doc)
+  try {
+    sessionStorage.setItem(OWNERS, JSON.stringify([...owners].slice(-200)))
+  } catch {
+    // without storage the link between runs and workflows lasts until the page is reloaded
+  }
+}
+export const ownerOf = (prompt: string): string | undefined => owners.get(prompt)
+
+export const setProblems = (doc: string, problems: readonly Problem[]): void => useRun.setState((state) => ({ problems: { ...state.problems, [doc]: problems } }))
+
+let waitingMessages: LiveMessage[] = []
+let frame = 0
+
+/** Messages are taken in once a frame: a burst of them is one drawing. */
+function hear(message: LiveMessage): void {
+  waitingMessages.push(message)
+  if (!frame) frame = document.hidden ? window.setTimeout(takeIn, 50) : requestAnimationFrame(takeIn)
+}
+
+function takeIn(): void {
+  frame = 0
+  const messages = waitingMessages
+  waitingMessages = []
+  useRun.setState((state) => messages.reduce(apply, state))
+}
+
+const urls = new Set<string>()
+function release(url: string | null | undefined): void {
+  if (url && urls.delete(url)) setTimeout(() => URL.revokeObjectURL(url), 200)
+}
+
+function apply(state: Run, message: LiveMessage): Run {
+  if (message.type === 'status') {
+    scheduleRefresh()
+    return { ...state, remaining: message.remaining }
+  }
+  const prompt = message.prompt || state.current?.prompt || ''
+  const doc = owners.get(prompt)
+  if (!doc) return state
+  const runs = state.nodes[doc] ?? {}
+  const set = (node: string, change: Partial<NodeRun>): Run => ({ ...state, nodes: { ...state.nodes, [doc]: { ...runs, [node]: { ...(runs[node] ?? IDLE), ...change } } } })
+  switch (message.type) {
+    case 'start': {
+      const cleared = Object.fromEntries(Object.entries(runs).map(([id, run]) => [id, { ...run, state: 'waiting' as const, value: 0, max: 0 }]))
+      return { ...state, current: { prompt, doc, node: null, preview: null }, nodes: { ...state.nodes, [doc]: cleared }, problems: { ...state.problems, [doc]: [] } }
+    }
+    case 'cached':
+      return { ...state, nodes: { ...state.nodes, [doc]: { ...runs, ...Object.fromEntries(message.nodes.map((id) => [id, { ...(runs[id] ?? IDLE), state: 'cached' as const }])) } } }
+    case 'executing': {
+      if (message.node === null) return ended(state, prompt, doc)
+      const next = set(message.node, { state: 'running', value: 0, max: 0, seconds: null })
+      return { ...next, current: { prompt, doc, node: message.node, preview: state.current?.preview ?? null } }
+    }
+    case 'progress':
+      return set(message.node, { state: 'running', value: message.value, max: message.max })
+    case 'finished':
+      return { ...state, nodes: { ...state.nodes, [doc]: { ...runs, ...Object.fromEntries(message.nodes.filter((id) => runs[id]?.state === 'running').map((id) => [id, { ...(runs[id] as NodeRun), state: 'done' as const }])) } } }
+    case 'executed': {
+      const next = set(message.node, { pictures: message.pictures })
+      const picture = message.pictures[0]
+      return picture ? { ...next, latest: { prompt, doc, picture } } : next
+    }
+    case 'preview': {
+      const node = message.node || state.current?.node
+      if (!node || !state.current) return state
+      const url = URL.createObjectURL(message.picture)
+      urls.add(url)
+      release(runs[node]?.preview)
+      const next = set(node, { preview: url })
+      return { ...next, current: { ...state.current, preview: url } }
+    }
+    case 'error':
+      return { ...set(message.node, { state: 'error' }), problems: { ...state.problems, [doc]: [{ node: message.node, input: message.input, code: 'failed', params: { message: message.message, kind: message.kind } }] } }
+    case 'success':
+    case 'interrupted':
+      return state
+  }
+}
+
+function ended(state: Run, prompt: string, doc: string): Run {
+  const runs = state.nodes[doc] ?? {}
+  const settled = Object.fromEntries(
+    Object.entries(runs).map(([id, run]) => {
+      release(run.preview)
+      return [id, { ...run, preview: null, state: run.state === 'running' ? ('waiting' as const) : run.state }]
+    }),
+  )
+  void recall(prompt, doc)
+  return { ...state, current: state.current?.prompt === prompt ? null : state.current, nodes: { ...state.nodes, [doc]: settled } }
+}
+
+/** Takes over from the server's record of a job: what each node cost, what was cached, what was made. */
+async function recall(prompt: string, doc: string): Promise<void> {
+  const record = await api.job(prompt).catch(() => null)
+  if (!record) return
+  useRun.setState((state) => {
+    const runs: Record<string, NodeRun> = { ...state.nodes[doc] }
+    for (const [id, timing] of record.timings) {
+      const run = runs[id] ?? IDLE
+      runs[id] = { ...run, state: run.state === 'error' ? 'error' : timing.cached ? 'cached' : timing.seconds === null ? run.state : 'done', seconds: timing.seconds }
+    }
+    for (const [id, pictures] of record.outputs) runs[id] = { ...(runs[id] ?? IDLE), pictures }
+    return { nodes: { ...state.nodes, [doc]: runs } }
+  })
+}
+
+let refreshing = 0
+function scheduleRefresh(): void {
+  if (!refreshing) refreshing = window.setTimeout(() => void refreshJobs(), 60)
+}
+
+export async function refreshJobs(): Promise<void> {
+  refreshing = 0
+  try {
+    const [{ jobs, paused }, waiting] = await Promise.all([api.jobs(200), api.waiting()])
+    useRun.setState({ jobs, paused, waiting })
+  } catch {
+    // the lost connection is shown already; the next status asks again
+  }
+}
+
+/** After a reload or a lost connection: what runs and what has run, from the server, not guessed. */
+async function catchUp(): Promise<void> {
+  await refreshJobs()
+  const { jobs, current } = useRun.getState()
+  const running = jobs.find((job) => job.status === 'in_progress' && owners.has(job.id))
+  if (current && current.prompt !== running?.id) useRun.setState((state) => ended(state, current.prompt, current.doc))
+  const seen = new Set<string>()
+  for (const job of jobs) {
+    const doc = owners.get(job.id)
+    if (!doc || seen.has(doc) || job.status !== 'completed') continue
+    seen.add(doc)
+    await recall(job.id, doc)
+    const picture = job.picture
+    if (picture) useRun.setState((state) => (state.latest ? {} : { latest: { prompt: job.id, doc, picture } }))
+  }
+}
+
+export function startLive(): () => void {
+  return connectSocket(clientId, hear, (open) => {
+    useRun.setState({ connected: open })
+    if (open) void catchUp()
+  })
+}

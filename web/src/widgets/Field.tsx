@@ -1,0 +1,87 @@
+import { memo } from 'react'
+import { inputName, useT } from '../i18n'
+import { controlOf, valueOf } from '../io/widgets'
+import type { InputDef } from '../model/definitions'
+import type { Node } from '../model/document'
+import { wordOf } from '../model/seed'
+import type { Problem } from '../model/validate'
+import { setField } from '../graph/actions'
+import { handleIn, Socket } from '../graph/Socket'
+import { Icon } from '../app/Icon'
+import { Combo } from './Combo'
+import { NumberField } from './Number'
+import { PicturePick } from './PicturePick'
+import { TextField } from './Text'
+
+interface Props {
+  readonly node: Node
+  readonly input: InputDef
+  readonly label: string
+  readonly linked: boolean
+  readonly problem: Problem | undefined
+}
+
+/** One input of a node that holds a value: its name, its socket, and the control for its kind. */
+export const Field = memo(function Field({ node, input, label, linked, problem }: Props) {
+  const t = useT()
+  const shown = label === input.name ? inputName(input.name) : label
+  const value = valueOf(node, input)
+  const isLong = input.widget === 'text' && input.options.multiline === true
+  const isToggle = input.widget === 'toggle'
+  const near = problem?.params.near
+  const words = problem && t(problem.code === 'not_in_list' && near ? 'problem.not_in_list_near' : `problem.${problem.code}`, problem.params)
+  const hint = `${input.type}${input.tooltip ? ` – ${input.tooltip}` : ''}${linked ? ` (${t('field.linked')})` : ''}`
+  const socket = <Socket side="in" id={handleIn(input.name)} node={node.id} type={input.type} linked={linked} bare hint={hint} />
+  const name = `${shown}, ${node.id}`
+  const Row = isToggle ? 'label' : 'div'
+  return (
+    <>
+      <Row className={`field nodrag ${isLong ? 'text nowheel' : ''} ${isToggle ? 'toggle' : ''} ${problem ? 'problem' : ''} ${linked ? 'linked' : ''}`} title={hint}>
+        {socket}
+        {!isLong && <span className="field-name">{shown}</span>}
+        {input.widget === 'combo' && <Combo input={input} value={value} name={name} disabled={linked} onChange={(next) => setField(node.id, input.name, next)} />}
+        {(input.widget === 'int' || input.widget === 'float') && <NumberField input={input} value={value} name={name} disabled={linked} onChange={(next) => setField(node.id, input.name, next)} />}
+        {input.widget === 'text' && <TextField node={node.id} input={input} value={value} name={name} hint={shown} disabled={linked} onChange={(next) => setField(node.id, input.name, next)} />}
+        {isToggle && (
+          <>
+            <input type="checkbox" className="hidden" aria-label={name} checked={value === true} disabled={linked} onChange={(event) => setField(node.id, input.name, event.target.checked)} />
+            <span className="switch" />
+          </>
+        )}
+      </Row>
+      {problem && (
+        <p className="field-problem">
+          <span>{words}</span>
+          {near && problem.code === 'not_in_list' && (
+            <button type="button" className="nodrag" onClick={() => setField(node.id, input.name, near)}>
+              {t('problem.use', { near })}
+            </button>
+          )}
+        </p>
+      )}
+      {input.control !== 'none' && !linked && <Control node={node} input={input} name={`${shown}: ${t('field.control')}`} />}
+      {input.upload && <PicturePick node={node.id} input={input} />}
+    </>
+  )
+})
+
+const WORDS = ['fixed', 'randomize', 'increment', 'decrement'] as const
+
+function Control({ node, input, name }: { node: Node; input: InputDef; name: string }) {
+  const t = useT()
+  const word = wordOf(node.values[controlOf(input.name)])
+  const words = input.control === 'combo' ? [...WORDS, 'increment-wrap' as const] : WORDS
+  return (
+    <div className="field nodrag">
+      <span className="field-name">{t('field.control')}</span>
+      <select aria-label={name} value={word} onChange={(event) => setField(node.id, controlOf(input.name), event.target.value)}>
+        {words.map((each) => (
+          <option key={each} value={each}>
+            {t(`field.${each}`)}
+          </option>
+        ))}
+      </select>
+      <Icon name="down" className="caret icon" />
+    </div>
+  )
+}

@@ -1,0 +1,43 @@
+import { useRef } from 'react'
+import { api } from '../api/client'
+import { Icon } from '../app/Icon'
+import { setField } from '../graph/actions'
+import { t as text, useT } from '../i18n'
+import type { InputDef } from '../model/definitions'
+import { loadDefinitions } from '../state/definitions'
+import { tell } from '../state/view'
+
+/** Stores a picture on the server and makes it the node's value. */
+export async function giveFile(node: string, input: string, file: File): Promise<void> {
+  try {
+    const name = await api.upload(file)
+    await loadDefinitions()
+    setField(node, input, name)
+  } catch (error) {
+    tell(text('field.uploadFailed', { message: error instanceof Error ? error.message : '' }), 'error')
+  }
+}
+
+export function PicturePick({ node, input }: { node: string; input: InputDef }) {
+  const t = useT()
+  const chooser = useRef<HTMLInputElement>(null)
+  return (
+    <div className="field nodrag">
+      <button type="button" style={{ width: '100%', gap: 6, display: 'flex', justifyContent: 'center', alignItems: 'center' }} onClick={() => chooser.current?.click()}>
+        <Icon name="image" />
+        {t('field.upload')}
+      </button>
+      <input
+        ref={chooser}
+        type="file"
+        accept="image/*"
+        hidden
+        onChange={(event) => {
+          const file = event.target.files?.[0]
+          if (file) void giveFile(node, input.name, file)
+          event.target.value = ''
+        }}
+      />
+    </div>
+  )
+}
