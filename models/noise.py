@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,12 +18,16 @@ NoiseStream = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Noise:
-    """The noise of one seed (0 to 2**64 - 1)."""
+    """The noise of one seed (0 to 2**64 - 1). Blank, it adds none to begin with; what samplers add stays the seed's."""
 
+    socket: ClassVar[str] = "NOISE"
     seed: int
+    blank: bool = False
 
     def initial(self, shape: tuple[int, ...]) -> Tensor:
         """The noise that sampling starts from: one draw for the whole batch. [B, 4, h, w] float32 on the CPU."""
+        if self.blank:
+            return torch.zeros(shape)
         return torch.randn(shape, generator=self._generator())
 
     def stream(self) -> NoiseStream:

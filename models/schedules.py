@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -30,14 +32,21 @@ class NoiseLevels:
     @cached_property
     def sigmas(self) -> Tensor:
         """[steps] float32, ascending: the level of each time step."""
-        betas = torch.linspace(self.beta_start**0.5, self.beta_end**0.5, self.steps, dtype=torch.float64) ** 2
-        alphas_cumprod = torch.cumprod(1 - betas, dim=0)
-        return ((1 - alphas_cumprod) / alphas_cumprod).sqrt().float()
+        return self._exact.float()
 
     @cached_property
     def log_sigmas(self) -> Tensor:
-        """[steps] float32: natural logarithms of `sigmas`."""
-        return self.sigmas.log()
+        """[steps] float32: natural logarithms of the levels, rounded once.
+
+        Rounding the levels first would move some halves between two steps to the other side: another time step.
+        """
+        return self._exact.log().float()
+
+    @cached_property
+    def _exact(self) -> Tensor:
+        betas = torch.linspace(self.beta_start**0.5, self.beta_end**0.5, self.steps, dtype=torch.float64) ** 2
+        alphas_cumprod = torch.cumprod(1 - betas, dim=0)
+        return ((1 - alphas_cumprod) / alphas_cumprod).sqrt()
 
     @property
     def sigma_min(self) -> float:
@@ -64,13 +73,18 @@ class NoiseLevels:
 
 
 Schedule = Callable[[NoiseLevels, int], Tensor]
-"""(levels, n) -> decreasing sigmas, n of them and a final 0 (ddim_uniform may give another count)."""
+"""(levels, n) -> decreasing sigmas, n of them and a final 0 (ddim_uniform and beta may give another count)."""
 
 
 def simple(levels: NoiseLevels, steps: int) -> Tensor:
     """Every (1000 / n)th trained level, from the top."""
     stride = len(levels.sigmas) / steps
     return _ended([float(levels.sigmas[-(1 + int(i * stride))]) for i in range(steps)])
+
+
+def sgm_uniform(levels: NoiseLevels, steps: int) -> Tensor:
+    """Equal steps in time, of which the last goes to 0 instead of the lowest level."""
+    return _ended(levels.sigma(torch.linspace(levels.steps - 1, 0, steps + 1)[:-1]))
 
 
 def normal(levels: NoiseLevels, steps: int) -> Tensor:
@@ -80,9 +94,18 @@ def normal(levels: NoiseLevels, steps: int) -> Tensor:
 
 def karras(levels: NoiseLevels, steps: int) -> Tensor:
     """Equal steps in sigma ** (1 / 7) (Karras et al. 2022, equation 5)."""
-    rho = 7.0
-    low, high = levels.sigma_min ** (1 / rho), levels.sigma_max ** (1 / rho)
+    return karras_between(levels.sigma_min, levels.sigma_max, steps)
+
+
+def karras_between(sigma_min: float, sigma_max: float, steps: int, rho: float = 7.0) -> Tensor:
+    """Equal steps in sigma ** (1 / rho) between any two levels, and a final 0. [steps + 1]"""
+    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
     return _ended((high + torch.linspace(0, 1, steps) * (low - high)) ** rho)
+
+
+def exponential(levels: NoiseLevels, steps: int) -> Tensor:
+    """Equal steps in log sigma."""
+    return _ended(torch.linspace(math.log(levels.sigma_max), math.log(levels.sigma_min), steps).exp())
 
 
 def ddim_uniform(levels: NoiseLevels, steps: int) -> Tensor:
@@ -94,13 +117,80 @@ def ddim_uniform(levels: NoiseLevels, steps: int) -> Tensor:
     return _ended(levels.sigmas[1::stride].flip(0))
 
 
+def beta(levels: NoiseLevels, steps: int) -> Tensor:
+    """Trained levels at equal quantiles of Beta(0.6, 0.6): dense at both ends of time (Lee et al. 2024, arXiv:2407.12173).
+
+    A level that several quantiles round to comes once, so a long list is shorter than n + 1.
+    """
+    quantiles = 1 - np.linspace(0, 1, steps, endpoint=False)
+    # t is the rounded quantile when the distribution has reached q at t + 1/2 but not at t - 1/2.
+    borders = _beta_distribution((np.arange(levels.steps - 1) + 0.5) / (levels.steps - 1))
+    t = np.unique(np.searchsorted(borders, quantiles, side="right"))[::-1]  # 499.5, the median, is rounded to 500
+    return _ended(levels.sigmas[t.tolist()])
+
+
+def _beta_distribution(x: NDArray[np.float64], a: float = 0.6) -> NDArray[np.float64]:
+    """The distribution function of Beta(a, a) for x in 0..1, by its power series at 0 (DLMF 8.17.7) and its symmetry."""
+    k = np.arange(60)
+    terms = np.cumprod(np.where(k == 0, 1.0, (k - a) / np.maximum(k, 1))) / (a + k)
+
+    def integral(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return x**a * (x[..., None] ** k @ terms)
+
+    half = integral(np.minimum(x, 1 - x)) / (2 * integral(np.array(0.5)))
+    return np.where(x < 0.5, half, 1 - half)
+
+
+def linear_quadratic(levels: NoiseLevels, steps: int) -> Tensor:
+    """Half of the steps share the first 2.5 % of the way from the top to 0, the others go on with growing strides.
+
+    Movie Gen (Polyak et al. 2024, arXiv:2410.13720, linear-quadratic schedule); the parabola goes on at the slope of the line.
+    """
+    if steps == 1:
+        return _ended([levels.sigma_max])
+    bend, share = steps // 2, 0.025
+    strides = steps - bend
+    line = share / bend  # of the way, a step
+    curve = (1 - share - line * strides) / strides**2
+    beyond = (torch.arange(steps + 1) - bend).clamp(min=0)
+    way = line * torch.arange(steps + 1) + curve * beyond**2
+    return _ended((1 - way[:-1]) * levels.sigma_max)
+
+
+def kl_optimal(levels: NoiseLevels, steps: int) -> Tensor:
+    """Equal steps in arctan sigma (Sabour et al. 2024, arXiv:2404.14507, theorem 3.1). One step starts at the top."""
+    low, high = math.atan(levels.sigma_min), math.atan(levels.sigma_max)
+    r = torch.linspace(0, 1, steps)
+    return _ended((r * low + (1 - r) * high).tan())
+
+
 def _ended(sigmas: Tensor | list[float]) -> Tensor:
     return torch.cat([torch.as_tensor(sigmas, dtype=torch.float32), torch.zeros(1)])
 
 
 SCHEDULES: Mapping[str, Schedule] = MappingProxyType(
-    {"simple": simple, "karras": karras, "ddim_uniform": ddim_uniform, "normal": normal}
+    {
+        "simple": simple,
+        "sgm_uniform": sgm_uniform,
+        "karras": karras,
+        "exponential": exponential,
+        "ddim_uniform": ddim_uniform,
+        "beta": beta,
+        "normal": normal,
+        "linear_quadratic": linear_quadratic,
+        "kl_optimal": kl_optimal,
+    }
 )
+
+
+def without_penultimate(schedule: Schedule) -> Schedule:
+    """As long, but the last level above 0 is left out: the step to 0 starts higher."""
+
+    def shortened(levels: NoiseLevels, steps: int) -> Tensor:
+        sigmas = schedule(levels, steps + 1)
+        return torch.cat([sigmas[:-2], sigmas[-1:]])
+
+    return shortened
 
 
 def sigmas_for(schedule: Schedule, levels: NoiseLevels, steps: int, denoise: float = 1.0) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from models.checkpoint import Part, Weights
 from models.clip import TextModel
 from models.safety import SafetyChecker
+from models.steps import Sampler
 from models.unet import UNet
 from models.vae import AutoencoderKL
 
@@ -102,6 +103,33 @@ class SafetyModel(ModelHandle[SafetyChecker]):
 
     socket: ClassVar[str] = "SAFETY_MODEL"
     part: ClassVar[Part] = "safety"
+
+
+@dataclass(frozen=True, eq=False)
+class Sigmas:
+    """The noise levels that a sampler visits. values: [n + 1] float32 for n steps, on the CPU; empty: nothing to do."""
+
+    socket: ClassVar[str] = "SIGMAS"
+    values: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenSampler:
+    """A sampler with its settings. sample: a function of `models`, or a `functools.partial` of one, so picklable."""
+
+    socket: ClassVar[str] = "SAMPLER"
+    sample: Sampler
+
+
+@dataclass(frozen=True, eq=False)
+class Guider:
+    """A model and what steers it: towards `positive`, and away from `negative` by a `cfg` above 1."""
+
+    socket: ClassVar[str] = "GUIDER"
+    model: Model
+    positive: Conditioning
+    negative: Conditioning
+    cfg: float
 
 
 def nbytes(value: object) -> int:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, NamedTuple
+
+import torch
+from torch import Tensor
 
 from graph.errors import InputError
 from graph.sockets import Choice, Float, Int
@@ -13,10 +16,16 @@ from models.activations import unet_bytes
 from models.denoiser import LATENT_SCALE, Denoiser, Guided
 from models.noise import Noise
 from models.preview import latent_preview
-from models.samplers import SAMPLERS
-from models.schedules import SCHEDULES, NoiseLevels, sigmas_for, starts_from_noise
-from models.types import Conditioning, Latent, Model
+from models.samplers import SAMPLERS, SKIP_PENULTIMATE
+from models.schedules import SCHEDULES, NoiseLevels, Schedule, sigmas_for, starts_from_noise, without_penultimate
+from models.steps import Sampler
+from models.types import Conditioning, Guider, Latent, Model
 from nodes.services import Context
+
+SEED = Int(0, 2**64 - 1, control_after_generate=True, tooltip="Decides the noise: the same seed, the same picture.")
+CFG = Float(0.0, 100.0, step=0.1, round=0.01, tooltip="How strongly to follow the prompt; 1 ignores the negative one.")
+SAMPLER = Choice(SAMPLERS, tooltip="How each step is computed.")
+SCHEDULER = Choice(SCHEDULES, tooltip="How the noise is spread over the steps.")
 
 
 @node("KSampler", category="sampling")
@@ -24,19 +33,11 @@ def ksampler(
     ctx: Context,
     *,
     model: Annotated[Model, Tip("The U-Net that removes the noise.")],
-    seed: Annotated[
-        int,
-        Int(0, 2**64 - 1, control_after_generate=True, tooltip="Decides the noise: the same seed, the same picture."),
-    ] = 0,
+    seed: Annotated[int, SEED] = 0,
     steps: Annotated[int, Int(1, 10_000, tooltip="How many steps to take; more are slower and finer.")] = 20,
-    cfg: Annotated[
-        float,
-        Float(
-            0.0, 100.0, step=0.1, round=0.01, tooltip="How strongly to follow the prompt; 1 ignores the negative one."
-        ),
-    ] = 8.0,
-    sampler_name: Annotated[str, Choice(SAMPLERS, tooltip="How each step is computed.")],
-    scheduler: Annotated[str, Choice(SCHEDULES, tooltip="How the noise is spread over the steps.")],
+    cfg: Annotated[float, CFG] = 8.0,
+    sampler_name: Annotated[str, SAMPLER],
+    scheduler: Annotated[str, SCHEDULER],
     positive: Annotated[Conditioning, Tip("What the picture should show.")],
     negative: Annotated[Conditioning, Tip("What it should not show.")],
     latent_image: Annotated[Latent, Tip("What to start from: blank, or a picture to change.")],
@@ -45,31 +46,93 @@ def ksampler(
     ] = 1.0,
 ) -> Annotated[Latent, Tip("The denoised latents.")]:
     """Denoise latents, towards the positive prompt and away from the negative one."""
-    levels = NoiseLevels()
-    sigmas = sigmas_for(SCHEDULES[scheduler], levels, steps, denoise)
-    if len(sigmas) < 2:
+    sigmas = sigmas_for(_schedule(scheduler, sampler_name), NoiseLevels(), steps, denoise)
+    guider = Guider(model, positive, negative, cfg)
+    return sampled(ctx, guider, SAMPLERS[sampler_name], sigmas, Noise(seed), latent_image).output
+
+
+@node("KSamplerAdvanced", category="sampling", title="KSampler (Advanced)")
+def ksampler_advanced(
+    ctx: Context,
+    *,
+    model: Annotated[Model, Tip("The U-Net that removes the noise.")],
+    add_noise: Annotated[
+        str, Choice(("enable", "disable"), tooltip="Off for a latent that still holds the noise of earlier steps.")
+    ],
+    noise_seed: Annotated[int, SEED] = 0,
+    steps: Annotated[int, Int(1, 10_000, tooltip="How many steps the whole schedule has.")] = 20,
+    cfg: Annotated[float, CFG] = 8.0,
+    sampler_name: Annotated[str, SAMPLER],
+    scheduler: Annotated[str, SCHEDULER],
+    positive: Annotated[Conditioning, Tip("What the picture should show.")],
+    negative: Annotated[Conditioning, Tip("What it should not show.")],
+    latent_image: Annotated[Latent, Tip("What to start from: blank, or a picture or latent to go on with.")],
+    start_at_step: Annotated[int, Int(0, 10_000, tooltip="Steps of the schedule to leave out at its start.")] = 0,
+    end_at_step: Annotated[int, Int(0, 10_000, tooltip="The step of the schedule to stop before.")] = 10_000,
+    return_with_leftover_noise: Annotated[
+        str,
+        Choice(("disable", "enable"), tooltip="Whether to stop with the noise of that step, for others to go on with."),
+    ],
+) -> Annotated[Latent, Tip("The latents, denoised or on the way.")]:
+    """Take some of the steps of a schedule, so that several of these nodes can share it."""
+    sigmas = _schedule(scheduler, sampler_name)(NoiseLevels(), steps)
+    if end_at_step < len(sigmas) - 1:
+        end = sigmas[end_at_step : end_at_step + 1] if return_with_leftover_noise == "enable" else torch.zeros(1)
+        sigmas = torch.cat([sigmas[:end_at_step], end])
+    if start_at_step >= len(sigmas) - 1:
         return latent_image
-    with ctx.services.use(model, "model") as unet:
-        _check_text(unet.config.context_dim, positive=positive, negative=negative)
-        noise = Noise(seed)
+    guider = Guider(model, positive, negative, cfg)
+    noise = Noise(noise_seed, blank=add_noise == "disable")
+    return sampled(ctx, guider, SAMPLERS[sampler_name], sigmas[start_at_step:], noise, latent_image).output
+
+
+class Sampled(NamedTuple):
+    """Where sampling ended, and the estimate of the clean latent that its last step saw."""
+
+    output: Annotated[Latent, Tip("The latents after the last step.")]
+    denoised_output: Annotated[Latent, Tip("What the last step took for the clean latents.")]
+
+
+def sampled(
+    ctx: Context, guider: Guider, sampler: Sampler, sigmas: Tensor, noise: Noise, latent: Latent, blamed: str = ""
+) -> Sampled:
+    """Noise upon a latent, and the steps of a sampler from there, with progress and previews.
+
+    Without sigmas the latent comes back as it is. blamed: the input that brought the guider, if it came as one.
+    """
+    if not len(sigmas):
+        return Sampled(latent, latent)
+    levels = NoiseLevels()
+    with ctx.services.use(guider.model, blamed or "model") as unet:
+        _check_text(unet.config.context_dim, guider, blamed)
         strength = (1 + sigmas[0] ** 2).sqrt() if starts_from_noise(sigmas, levels) else sigmas[0]
-        x = latent_image.samples * LATENT_SCALE + noise.initial(tuple(latent_image.samples.shape)) * strength
+        x = latent.samples * LATENT_SCALE + noise.initial(tuple(latent.samples.shape)) * strength
         denoiser = Denoiser(unet, levels, ctx.check)
-        guided = Guided(denoiser, positive, negative, cfg, apart=ctx.thrift >= Thrift.APART)
+        apart = ctx.thrift >= Thrift.APART
+        guided = Guided(denoiser, guider.positive, guider.negative, guider.cfg, apart)
         batch, _, height, width = x.shape
         needed = unet_bytes(unet.config, guided.at_once * batch, height, width, denoiser.dtype)
         with ctx.services.residency.room(needed):
-            for step in SAMPLERS[sampler_name](guided, x.to(denoiser.device), sigmas, noise.stream()):
+            denoised = None
+            for step in sampler(guided, x.to(denoiser.device), sigmas, noise.stream()):
                 ctx.progress(step.i + 1, len(sigmas) - 1, partial(latent_preview, step.denoised))
-                x = step.x
-    return Latent((x / LATENT_SCALE).cpu())
+                x, denoised = step.x, step.denoised
+    output = Latent((x / LATENT_SCALE).cpu())
+    return Sampled(output, output if denoised is None else Latent((denoised / LATENT_SCALE).cpu()))
 
 
-def _check_text(width: int, **prompts: Conditioning) -> None:
+def _schedule(scheduler: str, sampler_name: str) -> Schedule:
+    """The schedule that these nodes give a sampler; those with a midpoint in log sigma get a longer last step."""
+    schedule = SCHEDULES[scheduler]
+    return without_penultimate(schedule) if sampler_name in SKIP_PENULTIMATE else schedule
+
+
+def _check_text(width: int, guider: Guider, blamed: str) -> None:
     """Blame the prompt that another family's text encoder made."""
-    for name, conditioning in prompts.items():
+    for name, conditioning in (("positive", guider.positive), ("negative", guider.negative)):
         for cond in conditioning.conds:
             if cond.tokens.shape[-1] != width:
                 raise InputError(
-                    name, f"text vectors of width {cond.tokens.shape[-1]}, but this model reads vectors of {width}"
+                    blamed or name,
+                    f"text vectors of width {cond.tokens.shape[-1]}, but this model reads vectors of {width}",
                 )

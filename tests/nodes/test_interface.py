@@ -25,6 +25,8 @@ OPTIONS = (
     "image_upload",
 )
 
+OURS = {"sampler_name": ["plms"]}  # choices that no other program has come last
+
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Folders:

@@ -1,0 +1,58 @@
+"""Problems for samplers: the flow of Gaussian data, which has a closed form, and a denoiser that is no data's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from models.samplers import SAMPLERS
+from models.steps import Denoise, Sampler
+
+MEAN, SPREAD = 0.7, 1.3  # of the Gaussian data, per number
+
+
+def gaussian(x: Tensor, sigma: Tensor) -> Tensor:
+    """The exact denoiser of data drawn from N(MEAN, SPREAD²): the posterior mean given x = data + sigma * noise."""
+    return MEAN + (x - MEAN) * SPREAD**2 / (sigma**2 + SPREAD**2)
+
+
+def flow(x: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Where the probability-flow equation of that data carries x from level `start` to level `end`."""
+    return MEAN + (x - MEAN) * ((end**2 + SPREAD**2) / (start**2 + SPREAD**2)).sqrt()
+
+
+def curved(x: Tensor, sigma: Tensor) -> Tensor:
+    """A denoiser of no data in particular, neither linear nor equal from pixel to pixel."""
+    neighbour = x.roll(1, dims=-1)
+    return (x * 0.8 + 0.1 * neighbour) / (1 + sigma**2) + torch.tanh(x + sigma.log()) * 0.3 - 0.05 * x.mean()
+
+
+def levels(n: int, top: float = 12.0, bottom: float = 0.05) -> Tensor:
+    """[n + 1] float64: steps that are equal in log sigma but for being short and long by turns, so that a multistep
+    sampler which mistakes the ratio of steps loses its order."""
+    steps = torch.tensor([1.0, 2.0], dtype=torch.float64).repeat(n // 2)
+    place = torch.cat([torch.zeros(1, dtype=torch.float64), steps.cumsum(0)]) / steps.sum()
+    return math.log(top) * (1 - place) + math.log(bottom) * place
+
+
+def silence(x: Tensor) -> Tensor:
+    raise AssertionError("a deterministic sampler drew noise")
+
+
+def run(
+    sampler: str | Sampler, denoise: Denoise, x: Tensor, sigmas: Tensor, noise: Callable[[Tensor], Tensor] = silence
+) -> Tensor:
+    """Where a sampler ends."""
+    sampler = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
+    for step in sampler(denoise, x, sigmas, noise):
+        x = step.x
+    return x
+
+
+def start() -> Tensor:
+    """[2, 4, 3, 5] float64: where sampling begins, at level 12."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(2, 4, 3, 5, generator=generator, dtype=torch.float64) * 12
