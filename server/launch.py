@@ -79,10 +79,7 @@ async def _serve(deps: Deps, listen: Listen) -> int:
     await runner.setup()
     try:
         context = _tls(listen.tls)
-        port = listen.port
-        for address in listen.addresses:
-            await _open(runner, address, port, context)
-            port = port or runner.addresses[0][1]
+        await _open_all(runner, listen, context)
         deps.backend.start()
         scheme = "https" if context else "http"
         for host, port, *_ in runner.addresses:
@@ -109,6 +106,20 @@ async def _settle(deps: Deps) -> None:
     with contextlib.suppress(EngineUnavailable):
         await deps.backend.engine()
         gc.freeze()
+
+
+async def _open_all(runner: web.AppRunner, listen: Listen, context: ssl.SSLContext | None) -> None:
+    """Listen on all addresses; of several some may be missing, such as all of IPv6. Raises OSError if none is left."""
+    port = listen.port
+    for address in listen.addresses:
+        try:
+            await _open(runner, address, port, context)
+        except OSError as error:
+            if address == listen.addresses[-1] and not runner.addresses:
+                raise
+            print(error, file=sys.stderr)
+        if runner.addresses:
+            port = runner.addresses[0][1]
 
 
 async def _open(runner: web.AppRunner, address: str, port: int, context: ssl.SSLContext | None) -> None:
