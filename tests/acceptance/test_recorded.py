@@ -1,6 +1,6 @@
 """Workflows that ComfyUI ran with the random full-size checkpoint, run here: the same latents, pictures and prompts.
 
-About five minutes on two cores. `pytest -m acceptance -s tests/acceptance/test_recorded.py` prints how near each is.
+About eight minutes on two cores. `pytest -m acceptance -s tests/acceptance/test_recorded.py` prints how near each is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from models.types import Conditioning, Image, Latent
+from models.types import Conditioning, Image, Latent, Sigmas
 from tests.engine import Engine, open_engine
 from tests.models.golden import GOLDEN, recorded
 from tests.models.oracles import relative_error
@@ -24,7 +24,6 @@ pytestmark = pytest.mark.acceptance
 CASES: dict[str, dict[str, Any]] = {
     case["name"]: case for case in json.loads((GOLDEN / "cases.json").read_text())["cases"]
 }
-WORKFLOWS = [name for name in CASES if not name.startswith("sigmas_")]  # those are in tests/models/test_schedules.py
 NEAR = 1e-4
 
 
@@ -45,6 +44,8 @@ def arrays(array: str, value: object) -> dict[str, Tensor]:
     match value:
         case Latent(samples):
             return {array: samples}
+        case Sigmas(values):
+            return {array: values}
         case Image(pixels):
             return {array: pixels}
         case Conditioning(conds):
@@ -54,7 +55,7 @@ def arrays(array: str, value: object) -> dict[str, Tensor]:
             raise AssertionError(f"nothing like {value!r} was recorded")
 
 
-@pytest.mark.parametrize("name", WORKFLOWS)
+@pytest.mark.parametrize("name", CASES)
 def test_a_recorded_workflow(engine: Engine, name: str) -> None:
     case = CASES[name]
     results = engine.run(json.dumps(case["workflow"]), [node for node, _, _ in case["capture"].values()])
