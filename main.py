@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 COMMANDS = ("serve", "run", "submit", "nodes")
 SOURCE = Path(__file__).resolve().parent
+EDITOR = SOURCE / "web" / "dist"
 NEEDED = (
     "torch",
     "safetensors",
@@ -176,7 +177,7 @@ def serve(options: argparse.Namespace, folders: Folders) -> int:
             history_days=options.history_days,
         ),
         previews=options.preview_method != "none" and not options.require_safety,  # nobody checks previews
-        front_end=options.front_end_root,
+        front_end=options.front_end_root or (EDITOR if EDITOR.is_dir() else None),
         arguments=sys.argv,
         logs=logs,
         sink=partial(Console, sys.stderr) if sys.stderr.isatty() else None,
