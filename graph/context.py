@@ -71,7 +71,7 @@ class Run:
             _logger.exception("the event sink of run %s failed on %s", self.id, type(event).__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # with slots, a generic alias of it could not be called on Python 3.11
 class Context(Generic[S]):
     """The first argument of every node function: who it is, for whom it works, and what it may use."""
 

@@ -30,7 +30,8 @@ KIND: Schema = MappingProxyType({"type": "string", "enum": list(KINDS)})
 DIGITS: Schema = MappingProxyType({"type": "integer", "minimum": 0, "maximum": 10**9})
 
 _PLACEHOLDER = re.compile(r"{(\w+)}")
-_UPLOAD = {"image": {"type": "string", "format": "binary"}, "type": KIND, "subfolder": TEXT, "overwrite": YES}
+_FILE: Schema = MappingProxyType({"type": "string", "format": "binary"})
+_UPLOAD: Mapping[str, Schema] = MappingProxyType({"image": _FILE, "type": KIND, "subfolder": TEXT, "overwrite": YES})
 
 
 def _object(required: Iterable[str] = (), **properties: Schema) -> Schema:
@@ -65,16 +66,18 @@ _JOBS = _object(
     ["jobs", "pagination", "paused"], jobs={"type": "array", "items": _JOB}, pagination=OBJECT, paused=TRUTH
 )
 _STORED = _object(["name", "subfolder", "type"], name=TEXT, subfolder=TEXT, type=KIND)
-_LISTS: Schema = {"type": "array"}
-_PAGE = {
-    "status": TEXT,
-    "type": TEXT,
-    "after": NUMBER,
-    "before": NUMBER,
-    "sort_order": {"type": "string", "enum": ["asc", "desc"]},
-    "limit": DIGITS,
-    "offset": DIGITS,
-}
+_LISTS: Schema = MappingProxyType({"type": "array"})
+_PAGE: Mapping[str, Schema] = MappingProxyType(
+    {
+        "status": TEXT,
+        "type": TEXT,
+        "after": NUMBER,
+        "before": NUMBER,
+        "sort_order": {"type": "string", "enum": ["asc", "desc"]},
+        "limit": DIGITS,
+        "offset": DIGITS,
+    }
+)
 _PROMPT = _object(
     ["prompt"],
     prompt=OBJECT,
@@ -162,7 +165,7 @@ def describe_routes(routes: Iterable[web.RouteDef], version: str) -> dict[str, A
             "description": "Every route answers below /api as well. A server that others can reach wants a token.",
         },
         "paths": paths,
-        "components": {"schemas": {"Error": _plain(ERROR)}, "securitySchemes": {"token": _BEARER}},
+        "components": {"schemas": {"Error": _plain(ERROR)}, "securitySchemes": {"token": _plain(_BEARER)}},
         "security": [{}, {"token": []}],
     }
 
@@ -186,7 +189,7 @@ def page(document: Mapping[str, Any]) -> str:
     )
 
 
-_BEARER = {"type": "http", "scheme": "bearer"}
+_BEARER: Schema = MappingProxyType({"type": "http", "scheme": "bearer"})
 
 
 def _described(route: web.RouteDef, operation: Operation) -> dict[str, Any]:

@@ -46,7 +46,7 @@ SHAPES_64 = Recipe(
         model_channels=96, channel_mult=(1, 2), num_res_blocks=1, transformer_depth=(1, 1), context_dim=128
     ),
     text=ClipConfig(width=128, layers=2, intermediate=512, vocab=ROWS),
-    unet_schedule=Schedule(iterations=6000, batch=64, learning_rate=8e-4, ema=0.999),
+    unet_schedule=Schedule(iterations=3800, batch=64, learning_rate=8e-4, ema=0.999),
 )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +18,18 @@ from models.training.captions import describe
 SIZE = 64  # pixels on a side
 SUPERSAMPLING = 4  # shapes are drawn this much larger and shrunk, which smooths their edges
 
-PALETTE: dict[str, tuple[int, int, int]] = {
-    "red": (215, 20, 30),
-    "green": (25, 150, 60),
-    "blue": (30, 70, 225),
-    "yellow": (255, 232, 45),
-    "orange": (255, 140, 0),
-    "purple": (150, 40, 190),
-    "black": (12, 12, 12),
-    "white": (250, 250, 250),
-}
+PALETTE: Mapping[str, tuple[int, int, int]] = MappingProxyType(
+    {
+        "red": (215, 20, 30),
+        "green": (25, 150, 60),
+        "blue": (30, 70, 225),
+        "yellow": (255, 232, 45),
+        "orange": (255, 140, 0),
+        "purple": (150, 40, 190),
+        "black": (12, 12, 12),
+        "white": (250, 250, 250),
+    }
+)
 COLOURS = tuple(PALETTE)
 SHAPES = ("circle", "square", "triangle", "star", "heart")
 BACKGROUND_ODDS = (1, 1, 1, 1, 1, 1, 1.8, 3)  # in the order of COLOURS: plain paper is what most prompts ask for
@@ -63,6 +67,8 @@ class Thing:
 
 @dataclass(frozen=True)
 class Background:
+    """What the things lie on."""
+
     colour: str
     pattern: Pattern
 

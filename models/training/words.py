@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ GROUNDS = ("background", "gradient", "striped")
 SMALL_WORDS = ("a", "an", "and", "on", "at", "in", "the", "to", "of", ",")
 WORDS = (*COLOURS, *SHAPES, *SIZES, *PLACES, *GROUNDS, *SMALL_WORDS)
 ROWS = 3 + len(WORDS)
-_ROW = {word: 3 + i for i, word in enumerate(WORDS)}
+_ROW: Mapping[str, int] = MappingProxyType({word: 3 + i for i, word in enumerate(WORDS)})
 
 
 def rows_of(caption: str) -> NDArray[np.int64]:
