@@ -9,6 +9,7 @@ import { loadDefinitions } from '../state/definitions'
 import { startLive } from '../state/run'
 import { applyTheme } from '../state/settings'
 import { App } from './App'
+import { Guard } from './Guard'
 import { openExample } from './files'
 
 async function start(): Promise<void> {
@@ -17,7 +18,11 @@ async function start(): Promise<void> {
   if (!(await restore())) openExample()
   startAutosave()
   startLive()
-  createRoot(document.getElementById('root') as HTMLElement).render(<App />)
+  createRoot(document.getElementById('root') as HTMLElement).render(
+    <Guard>
+      <App />
+    </Guard>,
+  )
 }
 
 void start()

@@ -9,7 +9,7 @@ import { validate, type Problem } from '../model/validate'
 import { definitions } from '../state/definitions'
 import { activeTab, amend, tabOf } from '../state/documents'
 import { clientId, own, refreshJobs, setProblems } from '../state/run'
-import { setView, tell } from '../state/view'
+import { say, setView, tell } from '../state/view'
 
 const used = new Map<string, Map<string, string>>()
 
@@ -17,7 +17,8 @@ export async function runOpen(count = 1, front = false): Promise<void> {
   const id = activeTab()?.id
   if (!id) return
   for (let at = 0; at < count; at++) if (!(await runOnce(id, front))) return
-  tell(count > 1 ? t('run.queuedMany', { count }) : t('run.queued'))
+  if (count > 1) tell(t('run.queuedMany', { count }))
+  else say(t('run.queued'))
 }
 
 async function runOnce(id: string, front: boolean): Promise<boolean> {

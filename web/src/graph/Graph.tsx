@@ -15,18 +15,19 @@ import {
 import { useCallback, useEffect, useMemo, useRef, useState, type DragEvent, type MouseEvent as ReactMouseEvent } from 'react'
 import { useT } from '../i18n'
 import { fittingInputs, portsOf } from '../model/connect'
-import { TITLE_HEIGHT, type Point } from '../model/document'
+import { inputsOf, linkInto, TITLE_HEIGHT, type Document, type Point } from '../model/document'
+import { removeLinks } from '../model/edit'
 import { duplicateInPlace } from '../app/edits'
 import { takeDrop } from '../app/files'
 import { useDefinitions } from '../state/definitions'
 import { activeDoc, useDoc, useDocuments } from '../state/documents'
-import { select, selected as selection, setView, tell, useView } from '../state/view'
+import { select, selected as selection, setView, tell, useView, type Dragging } from '../state/view'
 import { cut, join, move, moveFrame } from './actions'
 import { setCamera } from './camera'
 import { GraphNode } from './GraphNode'
 import { GroupFrame } from './GroupFrame'
+import { PendingLink } from './PendingLink'
 import { isFrame, toEdges, toFlow, type Drawn, type Frame } from './toFlow'
-import { typeColor } from './types'
 
 const NODE_TYPES = { card: GraphNode, frame: GroupFrame }
 const MULTI_KEYS = ['Shift', 'Control', 'Meta']
@@ -46,16 +47,16 @@ export function Graph() {
   const [drawn, setDrawn] = useState<Drawn[]>([])
   const flow = useReactFlow<Drawn, Edge>()
   const grabbed = useRef<{ frame: Frame; inside: Set<string> } | null>(null)
-  const reconnected = useRef(false)
 
   useEffect(() => setCamera(flow), [flow])
   useEffect(() => {
     if (doc) setDrawn((before) => toFlow(doc, definitions, selected, before))
   }, [doc, definitions, selected])
   const edges = useMemo(() => (doc ? toEdges(doc) : []), [doc])
+  const shownEdges = useMemo(() => (linking?.picked ? edges.filter((edge) => edge.id !== linking.picked) : edges), [edges, linking])
 
   useEffect(() => {
-    const timer = setTimeout(() => void flow.fitView({ padding: 0.06, maxZoom: window.innerWidth > 2000 ? 1.4 : 1 }), 60)
+    const timer = setTimeout(() => void flow.fitView({ padding: 0.03, maxZoom: window.innerWidth > 2000 ? 1.4 : 1 }), 60)
     return () => clearTimeout(timer)
   }, [tab, flow])
 
@@ -108,23 +109,29 @@ export function Graph() {
       const isOut = params.handleId.startsWith('o:')
       const name = params.handleId.slice(2)
       const type = isOut ? ports.outputs[Number(name)]?.type : [...ports.inputs, ...ports.widgets].find((port) => port.name === name)?.type
-      if (type !== undefined) setView({ dragging: { node: node.id, side: isOut ? 'from' : 'to', type, ends: isOut ? { from: node.id, fromSlot: Number(name) } : { to: node.id, input: name } } })
+      const held = isOut ? undefined : linkInto(doc as Document, node, name)
+      const source = held && doc?.nodes.get(held.from)
+      if (held && source) {
+        const given = portsOf(source, definitions).outputs[held.fromSlot]?.type ?? held.type
+        setView({ dragging: { node: source.id, side: 'from', type: given, ends: { from: source.id, fromSlot: held.fromSlot }, picked: held.id } })
+      } else if (type !== undefined) setView({ dragging: { node: node.id, side: isOut ? 'from' : 'to', type, ends: isOut ? { from: node.id, fromSlot: Number(name) } : { to: node.id, input: name } } })
     },
     [doc, definitions],
   )
 
-  const connectEnds = useCallback((connection: Connection, replaced?: string) => {
-    if (!connection.sourceHandle || !connection.targetHandle) return
-    join({ from: connection.source, fromSlot: Number(connection.sourceHandle.slice(2)), to: connection.target, input: connection.targetHandle.slice(2) }, replaced)
+  const connectEnds = useCallback((connection: Connection) => {
+    if (!connection.sourceHandle || !connection.targetHandle || useView.getState().dragging?.picked) return
+    join({ from: connection.source, fromSlot: Number(connection.sourceHandle.slice(2)), to: connection.target, input: connection.targetHandle.slice(2) })
   }, [])
 
   const onConnectEnd = useCallback(
     (event: MouseEvent | TouchEvent, state: FinalConnectionState) => {
       const drag = useView.getState().dragging
       setView({ dragging: null })
-      if (!drag || !doc || (state.toHandle && state.isValid)) return
+      if (!drag || !doc || (state.toHandle && state.isValid && !drag.picked)) return
       const at = pointOf(event)
       const under = document.elementFromPoint(at[0], at[1])
+      if (drag.picked) return drop(doc, drag, under)
       const hit = under?.closest<HTMLElement>('.react-flow__node-card')?.dataset.id
       if (hit !== undefined && hit !== drag.node) {
         const target = doc.nodes.get(hit)
@@ -149,13 +156,24 @@ export function Graph() {
     [doc, definitions, flow, t],
   )
 
-  const onReconnect = useCallback(
-    (old: Edge, connection: Connection) => {
-      reconnected.current = true
-      if (old.target !== connection.target || old.targetHandle !== connection.targetHandle) connectEnds(connection, old.id)
-    },
-    [connectEnds],
-  )
+  /** A link taken off its input: put on another one, or let go of. */
+  const drop = (now: Document, drag: Dragging, under: Element | null): void => {
+    const picked = now.links.get(drag.picked ?? '')
+    if (!picked) return
+    const handle = under?.closest<HTMLElement>('.react-flow__handle-left')
+    const hit = under?.closest<HTMLElement>('.react-flow__node-card')?.dataset.id
+    const ends = { from: picked.from, fromSlot: picked.fromSlot }
+    if (handle?.dataset.nodeid !== undefined) {
+      const input = handle.dataset.handleid?.slice(2) ?? ''
+      const own = now.nodes.get(picked.to)
+      if (handle.dataset.nodeid !== picked.to || (own && inputsOf(own)[picked.toSlot]?.name !== input)) join({ ...ends, to: handle.dataset.nodeid, input }, picked.id)
+    } else if (hit !== undefined && hit !== picked.to && hit !== picked.from) {
+      const target = now.nodes.get(hit)
+      const fitting = target && fittingInputs(removeLinks(now, [picked.id]), definitions, picked.from, picked.fromSlot, target)[0]
+      if (fitting) join({ ...ends, to: hit, input: fitting.name }, picked.id)
+      else tell(t('say.noInput', { type: drag.type }), 'error')
+    } else if (under?.closest('.react-flow__pane, .react-flow__edges')) cut([picked.id])
+  }
 
   const openAdd = useCallback(
     (event: ReactMouseEvent) => {
@@ -202,7 +220,7 @@ export function Graph() {
     >
       <ReactFlow<Drawn, Edge>
         nodes={drawn}
-        edges={edges}
+        edges={shownEdges}
         nodeTypes={NODE_TYPES}
         onNodesChange={onNodesChange}
         onNodeDragStart={onNodeDragStart}
@@ -212,19 +230,12 @@ export function Graph() {
         onConnectStart={onConnectStart}
         onConnect={connectEnds}
         onConnectEnd={onConnectEnd}
-        onReconnectStart={() => (reconnected.current = false)}
-        onReconnect={onReconnect}
-        onReconnectEnd={(event, edge) => {
-          setView({ dragging: null })
-          const under = document.elementFromPoint(...pointOf(event))
-          if (!reconnected.current && under?.closest('.react-flow__pane')) cut([edge.id])
-        }}
         onEdgeClick={(event, edge) => event.altKey && cut([edge.id])}
         onPaneClick={() => setView({ menu: null })}
         onPaneContextMenu={(event) => openMenu(event)}
         onNodeContextMenu={(event, node) => openMenu(event, node)}
         onMoveStart={() => useView.getState().menu && setView({ menu: null })}
-        connectionLineStyle={{ stroke: linking ? typeColor(linking.type) : undefined }}
+        connectionLineComponent={PendingLink}
         connectionRadius={18}
         selectionKeyCode={MULTI_KEYS}
         multiSelectionKeyCode={MULTI_KEYS}

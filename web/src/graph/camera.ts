@@ -15,7 +15,7 @@ export const setCamera = (next: ReactFlowInstance<Drawn, Edge>): void => {
 
 const calm = (): number => (matchMedia('(prefers-reduced-motion: reduce)').matches ? 0 : 160)
 
-export const fit = (ids?: Iterable<string>): void => void camera?.fitView({ padding: ids ? 0.2 : 0.06, maxZoom: innerWidth > 2000 ? 1.4 : 1, duration: calm(), ...(ids ? { nodes: [...ids].map((id) => ({ id })) } : {}) })
+export const fit = (ids?: Iterable<string>): void => void camera?.fitView({ padding: ids ? 0.2 : 0.03, maxZoom: innerWidth > 2000 ? 1.4 : 1, duration: calm(), ...(ids ? { nodes: [...ids].map((id) => ({ id })) } : {}) })
 export const zoom = (by: 'in' | 'out' | 'reset'): void => void (by === 'in' ? camera?.zoomIn({ duration: calm() }) : by === 'out' ? camera?.zoomOut({ duration: calm() }) : camera?.zoomTo(1, { duration: calm() }))
 
 /** The middle of what is seen, in the graph's own coordinates. */

@@ -68,7 +68,6 @@ export function toEdges(doc: Document): Edge[] {
       sourceHandle: handleOut(link.fromSlot),
       targetHandle: handleIn(input.name),
       style: { stroke: typeColor(link.type === '*' ? input.type : link.type) },
-      reconnectable: 'target',
       focusable: false,
       interactionWidth: 16,
     }

@@ -7,6 +7,8 @@ export const en = {
   'app.loading': 'Loading…',
   'app.noServer': 'The server does not answer. What you do is kept in this browser.',
   'app.lost': 'Connection lost – trying again',
+  'app.broken': 'The editor has stumbled. Your work is kept in this browser.',
+  'app.reload': 'Load it again',
   'app.found': 'Connected again',
 
   'run.run': 'Run',
@@ -195,7 +197,7 @@ export const en = {
   'side.noPictures': 'No pictures yet',
   'side.noPicturesHint': 'Ctrl + Enter runs the workflow. The picture appears here.',
   'side.drawing': 'Drawing…',
-  'side.openWorkflow': 'Open its workflow',
+  'side.openWorkflow': 'Open workflow',
   'side.useAsInput': 'Use as input',
   'side.download': 'Download',
   'side.open': 'Open large',

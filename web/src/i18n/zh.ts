@@ -8,6 +8,8 @@ export const zh: Readonly<Record<TextKey, string>> = {
   'app.loading': '加载中…',
   'app.noServer': '服务器没有响应。您的工作保存在此浏览器中。',
   'app.lost': '连接已断开，正在重试',
+  'app.broken': '编辑器出现故障。您的工作已保存在此浏览器中。',
+  'app.reload': '重新加载',
   'app.found': '已重新连接',
 
   'run.run': '运行',
@@ -196,7 +198,7 @@ export const zh: Readonly<Record<TextKey, string>> = {
   'side.noPictures': '还没有图像',
   'side.noPicturesHint': '按 Ctrl + Enter 运行工作流，图像会显示在这里。',
   'side.drawing': '正在绘制…',
-  'side.openWorkflow': '打开其工作流',
+  'side.openWorkflow': '打开工作流',
   'side.useAsInput': '用作输入',
   'side.download': '下载',
   'side.open': '放大查看',

@@ -1,4 +1,4 @@
-import { useEffect, useRef } from 'react'
+import { useLayoutEffect, useRef } from 'react'
 import { command, keysOf } from '../app/commands'
 import { addNote } from '../app/edits'
 import { useT } from '../i18n'
@@ -23,7 +23,13 @@ export function Menu() {
   const menu = useView((view) => view.menu)
   const definitions = useDefinitions((state) => state.definitions)
   const box = useRef<HTMLDivElement>(null)
-  useEffect(() => box.current?.querySelector('button')?.focus(), [menu])
+  useLayoutEffect(() => {
+    const held = box.current
+    if (!held || !menu) return
+    held.style.left = `${Math.max(8, Math.min(menu.at[0], innerWidth - held.offsetWidth - 8))}px`
+    held.style.top = `${Math.max(8, Math.min(menu.at[1], innerHeight - held.offsetHeight - 8))}px`
+    held.querySelector('button')?.focus()
+  }, [menu])
   if (!menu) return null
   const close = (): void => setView({ menu: null })
   const node = activeDoc()?.nodes.get(menu.id)
@@ -43,7 +49,7 @@ export function Menu() {
   return (
     <>
       <div style={{ position: 'fixed', inset: 0, zIndex: 40 }} onPointerDown={close} onContextMenu={(event) => (event.preventDefault(), close())} />
-      <div ref={box} className="menu" role="menu" onKeyDown={walk} style={{ left: Math.min(menu.at[0], innerWidth - 250), top: Math.max(8, Math.min(menu.at[1], innerHeight - 400)) }}>
+      <div ref={box} className="menu" role="menu" onKeyDown={walk}>
         {menu.kind === 'canvas' && (
           <>
             <button type="button" role="menuitem" onClick={pick(() => setView({ palette: { kind: 'add', at: menu.at, place: menu.place, filter: {}, pending: null } }))}>

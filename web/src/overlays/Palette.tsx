@@ -40,7 +40,9 @@ function Open({ asked }: { asked: Asked }) {
 
   useEffect(() => box.current?.focus(), [])
   useEffect(() => setAt(0), [query])
-  useEffect(() => list.current?.children[at]?.scrollIntoView({ block: 'nearest' }), [at])
+  useEffect(() => {
+    void list.current?.children[at]?.scrollIntoView({ block: 'nearest' }) // newer browsers give a promise
+  }, [at])
 
   const close = (): void => {
     setView({ palette: null })

@@ -1,6 +1,7 @@
 import { useMemo, useState } from 'react'
 import { api, viewUrl, type Picture } from '../api/client'
 import { addPicture, openValue } from '../app/files'
+import { Icon } from '../app/Icon'
 import { useT } from '../i18n'
 import { useRun } from '../state/run'
 import { setView } from '../state/view'
@@ -63,8 +64,8 @@ export function Gallery() {
             <button type="button" className="button" onClick={() => void asInput(shot.picture)}>
               {t('side.useAsInput')}
             </button>
-            <a className="button" href={url} download={shot.picture.filename}>
-              {t('side.download')}
+            <a className="button square" href={url} download={shot.picture.filename} aria-label={t('side.download')} title={t('side.download')}>
+              <Icon name="download" />
             </a>
           </>
         )}

@@ -100,7 +100,7 @@ function Row({ job, state, actions, onMove }: RowProps) {
     const at = run.current?.prompt === job.id && run.current.node ? run.nodes[run.current.doc]?.[run.current.node] : undefined
     return at && at.max > 1 ? (100 * at.value) / at.max : null
   })
-  const time = new Date(job.created).toLocaleTimeString(document.documentElement.lang, { hour: '2-digit', minute: '2-digit', second: '2-digit' })
+  const time = new Date(job.created).toLocaleTimeString(document.documentElement.lang, { hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false })
   return (
     <div
       className="job"

@@ -50,7 +50,9 @@ export function commit(name: string, edit: (doc: Document) => Document, key = ''
 export function amend(id: string, edit: (doc: Document) => Document): void {
   changeTab(id, (tab) => {
     const present = edit(tab.history.present)
-    return present === tab.history.present ? tab : { ...tab, history: { ...tab.history, present, merge: null } }
+    if (present === tab.history.present) return tab
+    const saved = tab.saved === tab.history.present ? present : tab.saved
+    return { ...tab, saved, history: { ...tab.history, present, merge: null } }
   })
 }
 

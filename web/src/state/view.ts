@@ -18,6 +18,8 @@ export interface Dragging {
   readonly side: 'from' | 'to'
   readonly type: string
   readonly ends: Partial<Ends>
+  /** The link that was taken off an input, and is in the hand now. */
+  readonly picked?: string
 }
 
 interface View {

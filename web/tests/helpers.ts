@@ -1,0 +1,19 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { isObject, parseJson, type Json, type JsonObject } from '../src/io/json'
+import { readDefinitions, type Definitions } from '../src/model/definitions'
+
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
+
+export const fixture = (name: string): string => readFileSync(here(`fixtures/${name}`), 'utf-8')
+export const exampleText = (): string => readFileSync(here('../src/examples/text_to_image.json'), 'utf-8')
+export const object = (text: string): JsonObject => {
+  const value: Json = parseJson(text)
+  if (!isObject(value)) throw new Error('no object')
+  return value
+}
+export const definitions = (): Definitions => readDefinitions(object(fixture('object_info.json')))
+export const templates = (): string | null => {
+  const place = process.env.COMFYUI_TEMPLATES ?? ''
+  return place && existsSync(place) ? place : null
+}
