@@ -11,6 +11,7 @@ from models.multistep import (
     sample_dpmpp_2m,
     sample_gradient_estimation,
     sample_ipndm,
+    sample_ipndm_v,
     sample_lms,
     sample_plms,
     sample_res_multistep,
@@ -28,6 +29,7 @@ from models.singlestep import (
 )
 from models.steps import Sampler
 from models.stochastic import sample_er_sde, sample_seeds_2, sample_seeds_3
+from models.unipc import sample_uni_pc
 
 SAMPLERS: Mapping[str, Sampler] = MappingProxyType(
     {
@@ -43,6 +45,7 @@ SAMPLERS: Mapping[str, Sampler] = MappingProxyType(
         "ddpm": sample_ddpm,
         "lcm": sample_lcm,
         "ipndm": sample_ipndm,
+        "ipndm_v": sample_ipndm_v,
         "deis": sample_deis,
         "res_multistep": sample_res_multistep,
         "res_multistep_ancestral": partial(sample_res_multistep, eta=1.0),
@@ -51,9 +54,11 @@ SAMPLERS: Mapping[str, Sampler] = MappingProxyType(
         "seeds_2": sample_seeds_2,
         "seeds_3": sample_seeds_3,
         "ddim": sample_ddim,
+        "uni_pc": sample_uni_pc,
+        "uni_pc_bh2": partial(sample_uni_pc, bh2=True),
         "plms": sample_plms,
     }
 )
 
-SKIP_PENULTIMATE = frozenset({"dpm_2", "dpm_2_ancestral"})
-"""Samplers whose midpoint before the last level would lie far below it: KSampler leaves that level out for them."""
+SKIP_PENULTIMATE = frozenset({"dpm_2", "dpm_2_ancestral", "uni_pc", "uni_pc_bh2"})
+"""Samplers for which KSampler leaves out the last level above 0."""

@@ -13,7 +13,7 @@ import torch
 from diffusers import PNDMScheduler
 from torch import Tensor
 
-from models.multistep import ADAMS_BASHFORTH, _sigma_clock, _vp_clock, adams_weights, sample_lms
+from models.multistep import ADAMS_BASHFORTH, _ipndm_v_weights, _sigma_clock, _vp_clock, adams_weights, sample_lms
 from models.noise import Noise
 from models.samplers import SAMPLERS
 from models.schedules import SCHEDULES, NoiseLevels
@@ -45,10 +45,14 @@ def equal_in_log_sigma(n: int) -> Tensor:
     return torch.linspace(math.log(12), math.log(0.05), n + 1, dtype=torch.float64)
 
 
+def karras(n: int) -> Tensor:
+    return SCHEDULES["karras"](LEVELS, n)[:-1].double().log()
+
+
 @pytest.mark.parametrize(
     ("name", "grid", "coarsest", "order"),
     [("lms", warmed, 128, 4), ("deis", warmed, 256, 3), ("plms", equal_in_log_sigma, 128, 2),
-     ("ipndm", equal_in_log_sigma, 128, 2), ("plms", equal_in_sigma, 2048, 4), ("ipndm", equal_in_sigma, 4096, 2)],
+     ("ipndm", equal_in_log_sigma, 128, 2), ("ipndm_v", karras, 512, 2), ("plms", equal_in_sigma, 2048, 4), ("ipndm", equal_in_sigma, 4096, 2)],
 )  # fmt: skip
 def test_the_order_where_the_weights_hold(
     name: str, grid: Callable[[int], Tensor], coarsest: int, order: int, start: Tensor
@@ -107,6 +111,19 @@ def test_lms_equals_k_diffusion(schedule: str, order: int, start: Tensor) -> Non
     for step in sample_lms(curved, start, sigmas, silence, order):
         x = step.x
     torch.testing.assert_close(x, expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("known", [1, 2, 3])
+def test_the_weights_of_ipndm_v_are_near_those_of_adams_and_bashforth(known: int) -> None:
+    """With up to two slopes they are the same, with three on equal steps; they always add up to 1."""
+    levels = [5.0, 4.2, 3.9, 3.1][-known - 1 :]
+    strides = [b - a for a, b in pairwise(levels)]
+    weights = _ipndm_v_weights(*reversed(strides))
+    assert sum(weights) == pytest.approx(1)
+    assert _ipndm_v_weights(*[-0.1] * known) == pytest.approx(ADAMS_BASHFORTH[known - 1])
+    if known < 3:
+        exact = adams_weights(levels, _sigma_clock)
+        assert [weight * strides[-1] for weight in weights] == pytest.approx(exact)
 
 
 def test_over_equal_steps_ipndm_is_lms(start: Tensor) -> None:

@@ -69,8 +69,9 @@ def expected(unet: UNet, x: Tensor, sigmas: Tensor, sampler: str, seed: int = 42
 
 
 def schedule(name: str, sampler: str) -> Schedule:
-    """Without its last level but one for the two samplers whose midpoint is in log sigma."""
-    return without_penultimate(SCHEDULES[name]) if sampler in ("dpm_2", "dpm_2_ancestral") else SCHEDULES[name]
+    """Without its last level above 0 for four samplers."""
+    shortened = sampler in ("dpm_2", "dpm_2_ancestral", "uni_pc", "uni_pc_bh2")
+    return without_penultimate(SCHEDULES[name]) if shortened else SCHEDULES[name]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
