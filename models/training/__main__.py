@@ -24,9 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.stage == "evaluate":
         from models.training.evaluate import Sampling
         from models.training.judge import judge
+        from models.training.loop import undivided
 
         sampling = Sampling(steps=options.steps, sampler=options.sampler, schedule=options.schedule)
-        judge(options.checkpoint, options.cfg, sampling, options.sheet)
+        with undivided():  # on busy cores, split operations wait for each other far longer than they compute
+            judge(options.checkpoint, options.cfg, sampling, options.sheet)
         return 0
     return _train(options)
 
@@ -85,8 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     judging = parser.add_argument_group("evaluate")
     judging.add_argument("--cfg", type=float, nargs="+", default=CURVE)
     judging.add_argument("--steps", type=int, default=20)
-    judging.add_argument("--sampler", default="euler")
-    judging.add_argument("--schedule", default="normal")
+    judging.add_argument("--sampler", default="dpmpp_2m")
+    judging.add_argument("--schedule", default="karras")
     judging.add_argument("--sheet", type=Path, help="a PNG to write the pictures of the last cfg to")
     return parser
 

@@ -46,7 +46,7 @@ def _encoded(vae: AutoencoderKL, first: int, count: int, seed: int, folder: Path
 def _latents(vae: AutoencoderKL, first: int, count: int, seed: int) -> Tensor:
     with torch.autocast("cpu", torch.bfloat16):
         moments = vae.encode(to_tensor(pictures(seed, first, count))).float()
-    return LATENT_SCALE * moments[:, : vae.config.embed_dim]
+    return (LATENT_SCALE * moments[:, : vae.config.embed_dim]).contiguous()
 
 
 def _rows(first: int, count: int, seed: int) -> Tensor:

@@ -70,7 +70,7 @@ class Workshop:
                 return None
             vae.load_state_dict(training.network.state_dict())
             fold_scale(vae, to_tensor(pictures(self.recipe.seed, 0, SCALED_ON)))
-            save_file(vae.state_dict(), file)
+            save_file({name: value.contiguous() for name, value in vae.state_dict().items()}, file)
         vae.load_state_dict(load_file(file))
         return vae.eval().requires_grad_(False)
 
@@ -123,7 +123,7 @@ class Workshop:
         network.eval().requires_grad_(False)
         scenes = held_out_scenes(self.prompts)
         rows = torch.stack([torch.from_numpy(rows_of(one.caption)) for one in scenes])
-        drawn = paint(Drawer(network.unet, network.text, vae), rows, torch.from_numpy(rows_of("")), Sampling(steps=12))
+        drawn = paint(Drawer(network.unet, network.text, vae), rows, torch.from_numpy(rows_of("")), Sampling())
         save_sheet(self.folder / f"unet-{training.step:06d}.png", drawn, columns=16)
         save_curve(self.folder / "unet.csv", self.folder / "unet-curve.png")
         found = score(drawn, scenes)
