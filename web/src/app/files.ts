@@ -6,12 +6,13 @@ import { middle } from '../graph/camera'
 import { standardSize } from '../graph/size'
 import { t } from '../i18n'
 import { isApi, toApi } from '../io/api'
-import { indentOf, isArray, isObject, parseJson, writeJson, type Json } from '../io/json'
+import { indentOf, isArray, isObject, parseJson, writeJson, type Json, type JsonObject } from '../io/json'
 import { readPicture } from '../io/pictures'
 import { readApi } from '../io/readApi'
 import { EMPTY_FILE, readUi, writeUi } from '../io/ui'
 import type { Document, Point } from '../model/document'
 import { TITLE_HEIGHT } from '../model/document'
+import { rename } from '../model/edit'
 import { arrange } from '../model/layout'
 import { definitions } from '../state/definitions'
 import { activeTab, changeTab, openTab, type Tab } from '../state/documents'
@@ -54,7 +55,9 @@ export function openText(text: string, name: string, about: { path?: string; sto
 export const openValue = (value: Json, name: string): boolean => openText(writeJson(value), name)
 
 export function openExample(): void {
-  openTab(readUi(parseJson(exampleText) as never, definitions()), { name: t('app.default') })
+  const doc = readUi(parseJson(exampleText) as JsonObject, definitions())
+  const named = rename(rename(doc, '6', t('app.prompt')), '7', t('app.negative'))
+  openTab(named, { name: t('app.default') })
 }
 
 export const openEmpty = (): string => openTab(readUi(EMPTY_FILE, definitions()), { name: t('app.untitled') })

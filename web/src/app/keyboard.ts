@@ -69,7 +69,7 @@ function walk(event: KeyboardEvent, keys: string): void {
   } else if (keys === 'Enter' && focused !== undefined) {
     event.preventDefault()
     const card = document.querySelector<HTMLElement>(`[data-node="${CSS.escape(focused)}"]`)
-    const field = card?.querySelector<HTMLElement>('input:not([disabled]), select:not([disabled]), textarea:not([disabled]), .field button')
+    const field = card?.querySelector<HTMLElement>('.field input:not([disabled]), .field select:not([disabled]), .field textarea:not([disabled]), .field button:not([disabled]), .note textarea')
     if (field) field.focus()
     else focusNode(focused)
   }

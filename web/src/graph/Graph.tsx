@@ -55,6 +55,7 @@ export function Graph() {
   const edges = useMemo(() => (doc ? toEdges(doc) : []), [doc])
   const shownEdges = useMemo(() => (linking?.picked ? edges.filter((edge) => edge.id !== linking.picked) : edges), [edges, linking])
 
+  useEffect(() => select([]), [tab])
   useEffect(() => {
     const timer = setTimeout(() => void flow.fitView({ padding: 0.03, maxZoom: window.innerWidth > 2000 ? 1.4 : 1 }), 60)
     return () => clearTimeout(timer)

@@ -29,7 +29,7 @@ export function toFlow(doc: Document, definitions: Definitions, selected: Readon
     if (was && was.data.node === node && was.selected === isSelected && was.position.x === position.x && was.position.y === position.y && !was.dragging) return was
     const standard = standardSize(definitions.get(node.type))
     const size = node.size ?? standard
-    const width = flagOf(node, 'collapsed') ? Math.min(size[0], 220) : Math.max(size[0], 140)
+    const width = flagOf(node, 'collapsed') ? Math.min(size[0], 260) : Math.max(size[0], 140)
     return {
       ...was,
       id: node.id,

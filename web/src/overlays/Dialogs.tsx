@@ -165,7 +165,7 @@ function Shortcuts({ onClose }: { onClose: () => void }) {
         ))}
       </div>
       <div className="dialog-row">
-        <button type="button" className="button" onClick={onClose}>
+        <button type="button" className="button" autoFocus onClick={onClose}>
           {t('settings.close')}
         </button>
       </div>

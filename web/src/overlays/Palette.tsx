@@ -1,6 +1,8 @@
 import { useEffect, useMemo, useRef, useState, type CSSProperties, type KeyboardEvent } from 'react'
 import { COMMANDS, shown } from '../app/commands'
-import { add, cut, join } from '../graph/actions'
+import { sameJson } from '../io/json'
+import { inputOf } from '../model/definitions'
+import { add, cut, join, setField } from '../graph/actions'
 import { focusNode, goTo, middle } from '../graph/camera'
 import { typeColor } from '../graph/types'
 import { categoryName, inputName, nodeName, otherName, t as text, useT } from '../i18n'
@@ -19,6 +21,8 @@ interface Item {
   readonly keys?: string
   readonly types?: readonly string[]
   readonly about?: string
+  /** The present value, where one is chosen. */
+  readonly on?: boolean
   readonly run: () => void
 }
 
@@ -35,11 +39,11 @@ function Open({ asked }: { asked: Asked }) {
   const box = useRef<HTMLInputElement>(null)
   const list = useRef<HTMLUListElement>(null)
   const before = useRef(document.activeElement as HTMLElement | null)
-  const items = useMemo(() => itemsOf(asked, query).slice(0, 80), [asked, query])
+  const items = useMemo(() => itemsOf(asked, query).slice(0, asked.kind === 'choose' ? 400 : 80), [asked, query])
   const place = useMemo(() => placeOf(asked.at), [asked.at])
 
   useEffect(() => box.current?.focus(), [])
-  useEffect(() => setAt(0), [query])
+  useEffect(() => setAt(query ? 0 : Math.max(0, items.findIndex((item) => item.on))), [query])
   useEffect(() => {
     void list.current?.children[at]?.scrollIntoView({ block: 'nearest' }) // newer browsers give a promise
   }, [at])
@@ -49,6 +53,7 @@ function Open({ asked }: { asked: Asked }) {
     const back = before.current
     requestAnimationFrame(() => {
       if (document.activeElement !== document.body) return
+      if (asked.kind === 'choose' && back?.isConnected) return back.focus()
       const one = [...selected()][0]
       if (one !== undefined && document.querySelector(`[data-node="${CSS.escape(one)}"]`)) focusNode(one)
       else if (back?.isConnected && back !== document.body) back.focus()
@@ -83,6 +88,7 @@ function Open({ asked }: { asked: Asked }) {
             <li key={item.key} id={`palette-${index}`} role="option" aria-selected={index === at} onPointerMove={() => setAt(index)} onClick={() => choose(item)}>
               <span className="name">{item.name}</span>
               <span className="where">{item.where}</span>
+              {item.on && <span className="keys">✓</span>}
               {item.keys && <span className="keys">{item.keys}</span>}
               {item.types && (
                 <span className="types">
@@ -118,6 +124,8 @@ function itemsOf(asked: Asked, query: string): Item[] {
       return filtered(connectItems(), query)
     case 'disconnect':
       return filtered(disconnectItems(), query)
+    case 'choose':
+      return filtered(choiceItems(asked), query)
   }
 }
 
@@ -138,6 +146,14 @@ function addItems(asked: Asked, query: string): Item[] {
       if (id) requestAnimationFrame(() => requestAnimationFrame(() => focusNode(id)))
     },
   }))
+}
+
+function choiceItems(asked: Asked): Item[] {
+  const id = asked.pending?.to ?? ''
+  const name = asked.pending?.input ?? ''
+  const node = activeDoc()?.nodes.get(id)
+  const choices = inputOf(definitions().get(node?.type ?? ''), name)?.choices ?? []
+  return choices.map((choice, at) => ({ key: String(at), name: String(choice), where: '', on: sameJson(choice, node?.values[name]), run: () => setField(id, name, choice) }))
 }
 
 function gotoItems(): Item[] {

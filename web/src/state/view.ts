@@ -5,7 +5,7 @@ import type { Filter } from '../model/search'
 import type { Ends } from '../model/edit'
 
 export interface Palette {
-  readonly kind: 'add' | 'goto' | 'commands' | 'connect' | 'disconnect'
+  readonly kind: 'add' | 'goto' | 'commands' | 'connect' | 'disconnect' | 'choose'
   readonly at: Point | null
   /** In the graph's own coordinates: where a new node goes. */
   readonly place: Point | null

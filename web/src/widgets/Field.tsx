@@ -39,7 +39,7 @@ export const Field = memo(function Field({ node, input, label, linked, problem }
       <Row className={`field nodrag ${isLong ? 'text nowheel' : ''} ${isToggle ? 'toggle' : ''} ${problem ? 'problem' : ''} ${linked ? 'linked' : ''}`} title={hint}>
         {socket}
         {!isLong && <span className="field-name">{shown}</span>}
-        {input.widget === 'combo' && <Combo input={input} value={value} name={name} disabled={linked} onChange={(next) => setField(node.id, input.name, next)} />}
+        {input.widget === 'combo' && <Combo node={node.id} input={input} value={value} name={name} disabled={linked} onChange={(next) => setField(node.id, input.name, next)} />}
         {(input.widget === 'int' || input.widget === 'float') && <NumberField input={input} value={value} name={name} disabled={linked} onChange={(next) => setField(node.id, input.name, next)} />}
         {input.widget === 'text' && <TextField node={node.id} input={input} value={value} name={name} hint={shown} disabled={linked} onChange={(next) => setField(node.id, input.name, next)} />}
         {isToggle && (

@@ -1,0 +1,144 @@
+"""A real server with a tiny model, and a browser that looks at it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tiny_checkpoint import write_tiny_checkpoint
+
+SOURCE = Path(__file__).resolve().parents[2]
+MODEL = "darkroom-shapes-64.safetensors"
+START_SECONDS = 60.0
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@dataclass
+class Editor:
+    """The open page; `complaints` is what the browser's console said in anger."""
+
+    page: Any
+    complaints: list[str] = field(default_factory=list)
+
+    def drop(self, name: str, content: bytes, kind: str) -> None:
+        """Drop a file on the graph."""
+        script = """([bytes, name, type]) => {
+            const carried = new DataTransfer()
+            carried.items.add(new File([new Uint8Array(bytes)], name, { type }))
+            const graph = document.querySelector('.canvas')
+            for (const what of ['dragover', 'drop'])
+                graph.dispatchEvent(new DragEvent(what, { bubbles: true, cancelable: true, dataTransfer: carried,
+                                                          clientX: 300, clientY: 300 }))
+        }"""
+        self.page.evaluate(script, [list(content), name, kind])
+
+    def command(self, words: str) -> None:
+        """Run a command by its name."""
+        self.page.keyboard.press("Control+k")
+        self.page.get_by_role("combobox", name="What do you want to do?").fill(words)
+        self.page.keyboard.press("Enter")
+
+
+def _missing() -> str:
+    if not (SOURCE / "web" / "dist" / "index.html").is_file():
+        return "web/dist is not built"
+    if _chromium() is None:
+        return "Chromium is not installed (apt-get install chromium)"
+    if importlib.util.find_spec("playwright") is None:
+        return "playwright is not installed (pip install playwright)"
+    return ""
+
+
+def _chromium() -> str | None:
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running server; tests are left out where no browser can look at it."""
+    if reason := _missing():
+        warnings.warn(f"THE EDITOR IS NOT TESTED: {reason}", stacklevel=1)
+        pytest.skip(reason)
+    base = tmp_path_factory.mktemp("base")
+    write_tiny_checkpoint(base / "models" / "checkpoints" / MODEL)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "main.py", "serve", "--base-directory", str(base), "--port", str(port), "--cpu"]
+    process = subprocess.Popen(command, cwd=SOURCE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        address = f"http://127.0.0.1:{port}/"
+        _wait_for(address)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait_for(address: str) -> None:
+    end = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(f"{address}object_info", timeout=START_SECONDS):
+                return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="session")
+def browser(server: str) -> Iterator[Any]:
+    """A headless Chromium."""
+    with importlib.import_module("playwright.sync_api").sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=_chromium(), args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def editor(server: str, browser: Any) -> Iterator[Editor]:
+    """The editor as somebody sees it who opens it for the first time; nothing may be wrong in the console."""
+    context = browser.new_context(viewport={"width": 1280, "height": 720}, locale="en-US", color_scheme="dark")
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    shown = Editor(page)
+
+    def heard(message: Any) -> None:
+        if message.type in ("error", "warning"):
+            shown.complaints.append(message.text)
+
+    page.on("console", heard)
+    page.on("pageerror", lambda error: shown.complaints.append(str(error)))
+    page.on("request", lambda request: _stays_here(request.url, server, shown))
+    page.goto(server)
+    page.locator(".card").nth(6).wait_for()
+    yield shown
+    context.close()
+    assert shown.complaints == []
+
+
+def _stays_here(url: str, server: str, shown: Editor) -> None:
+    if not url.startswith((server, server.replace("http", "ws"), "blob:", "data:")):
+        shown.complaints.append(f"asked another host: {url}")

@@ -1,0 +1,112 @@
+"""The first minutes with the editor, in a real browser against the real server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.web.conftest import Editor
+
+FIXTURES = Path(__file__).resolve().parents[2] / "web" / "tests" / "fixtures"
+SEED = '[aria-label="seed, 3"]'
+STEPS = '[aria-label="steps, 3"]'
+
+
+def test_the_first_screen_fits(editor: Editor) -> None:
+    page = editor.page
+    page.wait_for_timeout(300)
+    canvas = page.locator("#canvas").bounding_box()
+    boxes = [card.bounding_box() for card in page.locator(".card").all()]
+    assert len(boxes) == 7
+    assert page.locator(".react-flow__edge").count() == 9
+    for box in boxes:
+        assert box["x"] >= canvas["x"] and box["x"] + box["width"] <= canvas["x"] + canvas["width"]
+        assert box["y"] >= canvas["y"] and box["y"] + box["height"] <= canvas["y"] + canvas["height"]
+    for one in boxes:
+        for other in boxes:
+            assert one is other or not _overlap(one, other)
+    assert page.locator("dialog[open]").count() == 0
+
+
+def test_a_picture_appears_and_its_seed_is_shown(editor: Editor) -> None:
+    page = editor.page
+    page.fill(STEPS, "2")
+    page.fill(SEED, "18446744073709551615")
+    page.keyboard.press("Control+Enter")
+    page.locator('[data-id="9"] .card-picture button').wait_for()
+    assert page.input_value(SEED) == "18446744073709551615"
+    with page.expect_request("**/prompt") as sent:
+        page.keyboard.press("Control+Enter")
+    asked = json.loads(sent.value.post_data)
+    assert asked["prompt"]["3"]["inputs"]["seed"] == int(page.input_value(SEED)) != 18446744073709551615
+    assert asked["extra_data"]["extra_pnginfo"]["workflow"]["nodes"]
+    page.locator(".thumb").nth(1).wait_for()
+
+
+def test_undo_and_redo(editor: Editor) -> None:
+    page = editor.page
+    page.fill(SEED, "7")
+    page.locator('[data-id="8"] .card-head').click()
+    page.keyboard.press("Delete")
+    assert (page.locator(".card").count(), page.locator(".react-flow__edge").count()) == (6, 6)
+    page.keyboard.press("Control+z")
+    assert (page.locator(".card").count(), page.locator(".react-flow__edge").count()) == (7, 9)
+    page.keyboard.press("Control+z")
+    assert page.input_value(SEED) == "42"
+    page.keyboard.press("Control+Shift+z")
+    assert page.input_value(SEED) == "7"
+
+
+def test_files_come_back_as_they_were(editor: Editor) -> None:
+    page = editor.page
+    for name in ("odd_0.4.json", "schema_1.json", "subgraph.json"):
+        content = (FIXTURES / name).read_bytes()
+        editor.drop(name, content, "application/json")
+        page.locator(".tab.active", has_text=name.removesuffix(".json")).wait_for()
+        with page.expect_download() as download:
+            editor.command("Download the file")
+        assert Path(download.value.path()).read_bytes() == content.rstrip()
+
+
+def test_nothing_is_lost_by_a_reload(editor: Editor) -> None:
+    page = editor.page
+    page.fill(SEED, "4711")
+    page.locator('[data-id="6"] .card-head').click()
+    page.keyboard.press("Control+d")
+    assert page.locator(".card").count() == 8
+    page.reload()
+    page.locator(".card").nth(7).wait_for()
+    assert page.input_value(SEED) == "4711"
+
+
+def test_a_missing_link_is_blamed_at_its_input(editor: Editor) -> None:
+    page = editor.page
+    page.locator('[data-id="4"] .card-head').click()
+    page.keyboard.press("Delete")
+    page.keyboard.press("Control+Enter")
+    page.locator(".trouble-item").nth(3).wait_for()
+    assert page.locator('[data-id="3"] .port.problem').inner_text() == "model"
+    assert all("400" in complaint for complaint in editor.complaints)
+    editor.complaints.clear()  # the refusal itself
+
+
+def test_a_link_into_nothing_finds_what_takes_it(editor: Editor) -> None:
+    page = editor.page
+    page.wait_for_timeout(300)
+    socket = page.locator('[data-id="8"] [data-handleid="o:0"]').bounding_box()
+    page.mouse.move(socket["x"] + 9, socket["y"] + 9)
+    page.mouse.down()
+    page.mouse.move(300, 640, steps=6)
+    page.mouse.up()
+    page.get_by_role("combobox", name="Nodes that take IMAGE").fill("preview")
+    page.keyboard.press("Enter")
+    page.locator(".card").nth(7).wait_for()
+    assert page.locator(".react-flow__edge").count() == 10
+    page.keyboard.press("Control+z")
+    assert (page.locator(".card").count(), page.locator(".react-flow__edge").count()) == (7, 9)
+
+
+def _overlap(one: dict[str, float], other: dict[str, float]) -> bool:
+    across = one["x"] < other["x"] + other["width"] and other["x"] < one["x"] + one["width"]
+    down = one["y"] < other["y"] + other["height"] and other["y"] < one["y"] + one["height"]
+    return across and down
