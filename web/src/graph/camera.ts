@@ -3,7 +3,7 @@ import type { ReactFlowInstance, Edge } from '@xyflow/react'
 import type { Point } from '../model/document'
 import { TITLE_HEIGHT } from '../model/document'
 import { activeDoc } from '../state/documents'
-import { select } from '../state/view'
+import { select, selected } from '../state/view'
 import { standardSize } from './size'
 import type { Drawn } from './toFlow'
 import { definitions } from '../state/definitions'
@@ -23,6 +23,18 @@ export function middle(): Point {
   const box = document.getElementById('canvas')?.getBoundingClientRect()
   const at = camera?.screenToFlowPosition({ x: (box?.left ?? 0) + (box?.width ?? 800) / 2, y: (box?.top ?? 0) + (box?.height ?? 600) / 2 })
   return [at?.x ?? 0, at?.y ?? 0]
+}
+
+/** A place for a new node that no other node takes: right of the selected one, else in the middle of what is seen. */
+export function freePlace(size: Point): Point {
+  const doc = activeDoc()
+  const chosen = [...selected()].map((id) => doc?.nodes.get(id)).find((node) => node !== undefined)
+  const centre = middle()
+  let [x, y] = chosen ? [chosen.pos[0] + sizeOf(chosen.id)[0] + 40, chosen.pos[1] - TITLE_HEIGHT] : [centre[0] - size[0] / 2, centre[1] - size[1] / 2]
+  const boxes = [...(doc?.nodes.values() ?? [])].map((node) => [node.pos[0], node.pos[1] - TITLE_HEIGHT, ...sizeOf(node.id)] as const)
+  const taken = (): boolean => boxes.some(([left, top, width, height]) => x < left + width + 20 && left < x + size[0] + 20 && y < top + height + 20 && top < y + size[1] + TITLE_HEIGHT + 20)
+  for (let tries = 0; tries < 200 && taken(); tries++) y += 40
+  return [x, y]
 }
 
 /** Width and height of a card with its title, as drawn or as expected. */

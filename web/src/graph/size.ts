@@ -3,7 +3,7 @@ import type { NodeDef } from '../model/definitions'
 import type { Point } from '../model/document'
 
 export const ROW = 22
-export const FIELD = 28
+export const FIELD = 29
 export const HEAD = 30
 
 export function showsPictures(def: NodeDef | undefined): boolean {

@@ -3,7 +3,8 @@ import { COMMANDS, shown } from '../app/commands'
 import { sameJson } from '../io/json'
 import { inputOf } from '../model/definitions'
 import { add, cut, join, setField } from '../graph/actions'
-import { focusNode, goTo, middle } from '../graph/camera'
+import { focusNode, freePlace, goTo } from '../graph/camera'
+import { standardSize } from '../graph/size'
 import { typeColor } from '../graph/types'
 import { categoryName, inputName, nodeName, otherName, t as text, useT } from '../i18n'
 import { fittingInputs, nameOf, portsOf } from '../model/connect'
@@ -142,7 +143,7 @@ function addItems(asked: Asked, query: string): Item[] {
     types: def.outputs.map((output) => output.type),
     about: def.description,
     run: () => {
-      const id = add(def, asked.place ?? middle(), asked.pending)
+      const id = add(def, asked.at && asked.place ? asked.place : freePlace(standardSize(def)), asked.pending)
       if (id) requestAnimationFrame(() => requestAnimationFrame(() => focusNode(id)))
     },
   }))
