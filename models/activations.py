@@ -11,8 +11,8 @@ import torch
 from models.config import UNetConfig, VaeConfig
 
 UNET_MAPS = 28  # feature maps of `model_channels` at full size, skips included: measured 26.2
-DECODE_MAPS = 8  # of `ch` at full size: measured 7.5, with packed weights 6.0
-ENCODE_MAPS = 6.5  # measured 6.0, with packed weights 5.0
+DECODE_MAPS = 7.5  # of `ch` at full size: measured 7.0, with packed weights 5.0
+ENCODE_MAPS = 5.5  # measured 5.2, with packed weights 3.0
 
 
 def unet_bytes(config: UNetConfig, batch: int, height: int, width: int, dtype: torch.dtype) -> int:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from models.checkpoint import CheckpointError, Part, load_part
+from models.machine import give_back
 from models.packed import pack
 from models.types import ModelHandle, Network
 
@@ -141,6 +142,8 @@ class Residency:
             yield
         finally:
             self._reserved -= needed
+            if self.device.type == "cpu":  # on others the next node would only ask for it again
+                give_back(self.device)
 
     def has_room(self, needed: int) -> bool:
         """Whether `room` would give that much."""
@@ -157,8 +160,7 @@ class Residency:
             if not self._pins[key]:
                 del self._resident[key]
         gc.collect()
-        if self.device.type != "cpu":
-            torch.accelerator.empty_cache()
+        give_back(self.device)
 
     @property
     def _taken(self) -> int:
@@ -176,6 +178,7 @@ class Residency:
             )
         if packing:
             pack(network)
+            give_back(self.device)
         return _Held(network, network_bytes(network))
 
     def _make_room(self, needed: int, purpose: str) -> None:

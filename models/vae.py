@@ -5,7 +5,7 @@ Attribute names are the checkpoint's key names below `first_stage_model.`, so `l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,11 @@ def _silu(x: Tensor) -> Tensor:
     return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
+def _sum(x: Tensor, y: Tensor) -> Tensor:
+    """x + y, where nobody else reads `x`: in place for the same reason."""
+    return x + y if torch.is_grad_enabled() else x.add_(y)
+
+
 class ResnetBlock(nn.Module):
     """Two convolutions around a skip."""
 
@@ -37,9 +42,8 @@ class ResnetBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C', H, W]."""
-        h = self.conv1(_silu(self.norm1(x)))
-        h = self.conv2(_silu(self.norm2(h)))
-        return h + (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x)
+        h = self.conv2(_silu(self.norm2(self.conv1(_silu(self.norm1(x))))))  # unnamed, each is gone once it is read
+        return _sum(h, self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x)
 
 
 class AttnBlock(nn.Module):
@@ -58,7 +62,7 @@ class AttnBlock(nn.Module):
         h = self.norm(x)
         q, k, v = (part(h).flatten(2).transpose(1, 2) for part in (self.q, self.k, self.v))  # [B, H * W, C]
         h = attention(q, k, v, heads=1).transpose(1, 2).unflatten(2, x.shape[-2:])
-        return x + self.proj_out(h)
+        return _sum(self.proj_out(h), x)
 
 
 class Middle(nn.Module):
@@ -112,15 +116,12 @@ class Level(nn.Module):
         super().__init__()
         self.block = nn.ModuleList(ResnetBlock(out_channels if i else channels, out_channels) for i in range(blocks))
 
-    def forward(self, x: Tensor, tick: Tick) -> Tensor:
-        """[B, C, H, W] -> [B, C', H', W']."""
-        for block in self.block:
-            tick()
-            x = block(x)
-        for resize in ("downsample", "upsample"):
-            if hasattr(self, resize):
-                x = getattr(self, resize)(x)
-        return x
+
+def _steps(levels: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """What to call, one after the other. A level that called its own blocks would hold its input for all of them."""
+    for level in levels:
+        for part in level.children():
+            yield from part if isinstance(part, nn.ModuleList) else (part,)
 
 
 class Encoder(nn.Module):
@@ -144,8 +145,9 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, tick: Tick) -> Tensor:
         """[B, 3, H, W] -> [B, 2 * z, H / f, W / f]."""
         h = self.conv_in(x)
-        for level in self.down:
-            h = level(h, tick)
+        for step in _steps(self.down):
+            tick()
+            h = step(h)
         h = self.mid(h, tick)
         return self.conv_out(_silu(self.norm_out(h)))
 
@@ -172,8 +174,9 @@ class Decoder(nn.Module):
     def forward(self, z: Tensor, tick: Tick) -> Tensor:
         """[B, z, h, w] -> [B, 3, h * f, w * f]."""
         h = self.mid(self.conv_in(z), tick)
-        for level in reversed(list(self.up)):
-            h = level(h, tick)
+        for step in _steps(reversed(list(self.up))):
+            tick()
+            h = step(h)
         return self.conv_out(_silu(self.norm_out(h)))
 
 
