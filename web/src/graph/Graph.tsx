@@ -6,6 +6,7 @@ import {
   ReactFlow,
   SelectionMode,
   useReactFlow,
+  useStore,
   type Connection,
   type Edge,
   type FinalConnectionState,
@@ -24,7 +25,7 @@ import { activeDoc, useDoc, useDocuments } from '../state/documents'
 import { select, selected as selection, setView, tell, useView, type Dragging } from '../state/view'
 import { cut, join, move, moveFrame } from './actions'
 import { setCamera } from './camera'
-import { GraphNode } from './GraphNode'
+import { FAR_ZOOM, GraphNode } from './GraphNode'
 import { GroupFrame } from './GroupFrame'
 import { PendingLink } from './PendingLink'
 import { isFrame, toEdges, toFlow, type Drawn, type Frame } from './toFlow'
@@ -44,6 +45,7 @@ export function Graph() {
   const definitions = useDefinitions((state) => state.definitions)
   const selected = useView((view) => view.selected)
   const linking = useView((view) => view.dragging)
+  const far = useStore((state) => state.transform[2] < FAR_ZOOM)
   const [drawn, setDrawn] = useState<Drawn[]>([])
   const flow = useReactFlow<Drawn, Edge>()
   const grabbed = useRef<{ frame: Frame; inside: Set<string> } | null>(null)
@@ -206,7 +208,7 @@ export function Graph() {
 
   return (
     <div
-      className={`canvas ${linking ? 'linking' : ''}`}
+      className={`canvas ${linking ? 'linking' : ''} ${far ? 'from-far' : ''}`}
       id="canvas"
       tabIndex={0}
       role="region"

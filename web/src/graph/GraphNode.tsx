@@ -1,5 +1,5 @@
-import { NodeResizeControl, useStore, type NodeProps } from '@xyflow/react'
-import { memo, useMemo } from 'react'
+import { NodeResizeControl, useStore, useUpdateNodeInternals, type NodeProps } from '@xyflow/react'
+import { memo, useEffect, useMemo, useRef } from 'react'
 import { inputName, nodeName, seconds, useT } from '../i18n'
 import { portsOf, type OutputPort, type InputPort } from '../model/connect'
 import { BYPASSED, flagOf, inputsOf, isNote, MUTED, modeOf, outputsOf, titleOf, type Node } from '../model/document'
@@ -14,7 +14,8 @@ import { Field } from '../widgets/Field'
 import { NodeFar } from './NodeFar'
 import { NodePictures } from './NodePictures'
 import { NoteBody } from './NoteBody'
-import { handleIn, handleOut, Socket } from './Socket'
+import { handleIn, handleOut } from './handles'
+import { Socket } from './Socket'
 import { showsPictures } from './size'
 import { subgraphName } from './names'
 import type { Card } from './toFlow'
@@ -37,7 +38,8 @@ export const GraphNode = memo(function GraphNode({ data: { node }, selected }: N
   const linked = useMemo(() => new Set(inputsOf(node).filter((slot) => slot.link !== null).map((slot) => slot.name)), [node])
   const name = titleOf(node) || (def ? nodeName(def) : subgraphName(node.type)) || node.type
   const mode = modeOf(node)
-  if (far && height) return <NodeFar name={name} height={height} selected={selected} problem={problems.length > 0} color={node.raw.color} />
+  useSockets(node.id, `${far} ${mode} ${flagOf(node, 'collapsed')} ${problems.map((problem) => problem.input).join()}`)
+  if (far && height) return <NodeFar name={name} height={height} selected={selected} problem={problems.length > 0} color={node.raw.color} ports={ports} linked={linked} />
   const isCollapsed = flagOf(node, 'collapsed')
   const sockets = ports.inputs.length
   const label = t('node.aria', {
@@ -84,6 +86,16 @@ export const GraphNode = memo(function GraphNode({ data: { node }, selected }: N
     </div>
   )
 })
+
+/** Sockets may move inside a card of the same size; React Flow has to be told. */
+function useSockets(id: string, look: string): void {
+  const update = useUpdateNodeInternals()
+  const before = useRef(look)
+  useEffect(() => {
+    if (before.current !== look) update(id)
+    before.current = look
+  }, [look, id, update])
+}
 
 function Head({ node, name, run, mode, color }: { node: Node; name: string; run: NodeRun | undefined; mode: number; color: string | undefined }) {
   const t = useT()

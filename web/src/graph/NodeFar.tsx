@@ -1,10 +1,34 @@
 /** A card seen from far: its name alone, exactly as large, so that no link has to move. */
+import type { CSSProperties } from 'react'
 import type { Json } from '../io/json'
+import type { Ports } from '../model/connect'
+import { handleIn, handleOut } from './handles'
+import { FIELD, HEAD, ROW } from './size'
 
-export function NodeFar({ name, height, selected, problem, color }: { name: string; height: number; selected: boolean; problem: boolean; color: Json | undefined }) {
+interface Props {
+  readonly name: string
+  readonly height: number
+  readonly selected: boolean
+  readonly problem: boolean
+  readonly color: Json | undefined
+  readonly ports: Ports
+  readonly linked: ReadonlySet<string>
+}
+
+const TOP = HEAD + 5
+
+/** React Flow measures these as it does its own handles; they cost next to nothing. */
+const at = (side: 'left' | 'right', y: number): CSSProperties => ({ position: 'absolute', width: 22, height: 22, top: y - 11, [side]: -11 })
+
+export function NodeFar({ name, height, selected, problem, color, ports, linked }: Props) {
+  const rows = Math.max(ports.inputs.length, ports.outputs.length)
+  const low = (y: number): number => Math.min(y, height - 8)
   return (
     <div className={`far ${selected ? 'selected' : ''} ${problem ? 'problem' : ''}`} style={{ height, ...(typeof color === 'string' ? { background: `color-mix(in srgb, ${color} 55%, var(--node-head))` } : {}) }}>
       <span>{name}</span>
+      {ports.inputs.map((input, row) => linked.has(input.name) && <i key={input.name} className="target" data-handleid={handleIn(input.name)} data-handlepos="left" style={at('left', low(TOP + (row + 0.5) * ROW))} />)}
+      {ports.widgets.map((input, row) => linked.has(input.name) && <i key={input.name} className="target" data-handleid={handleIn(input.name)} data-handlepos="left" style={at('left', low(TOP + rows * ROW + (row + 0.5) * FIELD))} />)}
+      {ports.outputs.map((output, row) => <i key={output.slot} className="source" data-handleid={handleOut(output.slot)} data-handlepos="right" style={at('right', low(TOP + (row + 0.5) * ROW))} />)}
     </div>
   )
 }

@@ -1,6 +1,6 @@
 import { getBezierPath, Position, useStore, type ConnectionLineComponentProps } from '@xyflow/react'
 import { useView } from '../state/view'
-import { handleOut } from './Socket'
+import { handleOut } from './handles'
 import type { Drawn } from './toFlow'
 import { typeColor } from './types'
 

@@ -14,9 +14,6 @@ interface Props {
   readonly hint: string
 }
 
-export const handleIn = (input: string): string => `i:${input}`
-export const handleOut = (slot: number): string => `o:${slot}`
-
 export const Socket = memo(function Socket({ side, id, node, type, linked, bare, hint }: Props) {
   const mark = useView((view) => {
     const drag = view.dragging

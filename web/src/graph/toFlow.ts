@@ -2,7 +2,7 @@
 import type { Edge, Node as FlowNode } from '@xyflow/react'
 import type { Definitions } from '../model/definitions'
 import { flagOf, inputsOf, TITLE_HEIGHT, type Document, type Group, type Link, type Node } from '../model/document'
-import { handleIn, handleOut } from './Socket'
+import { handleIn, handleOut } from './handles'
 import { standardSize } from './size'
 import { typeColor } from './types'
 
