@@ -37,9 +37,19 @@ export interface Picture {
   readonly filename: string
   readonly subfolder: string
   readonly type: string
-  /** What the safety check said, where it looked. */
-  readonly flagged?: boolean
-  readonly score?: number
+}
+
+/** What a SafetyCheck said of its pictures: how many it hid, and the highest score; above 0 means found. */
+export interface Verdict {
+  readonly hidden: number
+  readonly of: number
+  readonly highest: number | null
+}
+
+export function verdictOf(output: Json | undefined): Verdict | null {
+  if (!isObject(output) || !isArray(output.flags)) return null
+  const scores = (isArray(output.scores) ? output.scores : []).flatMap((entry) => (isObject(entry) && isArray(entry.concepts) ? entry.concepts.map((score) => toNumber(score)) : []))
+  return { hidden: output.flags.filter((flag) => flag === true).length, of: output.flags.length, highest: scores.length ? Math.max(...scores) : null }
 }
 
 export function viewUrl(picture: Picture, small = false): string {
@@ -58,8 +68,6 @@ export function picturesOf(output: Json | undefined): Picture[] {
           filename: entry.filename,
           subfolder: toText(entry.subfolder),
           type: toText(entry.type, 'output'),
-          ...(entry.flagged === true || entry.blurred === true ? { flagged: true } : {}),
-          ...(entry.score !== undefined ? { score: toNumber(entry.score) } : {}),
         })
   return found
 }
@@ -82,6 +90,7 @@ export interface NodeTiming {
 
 export interface JobRecord extends Job {
   readonly outputs: ReadonlyMap<string, readonly Picture[]>
+  readonly verdicts: ReadonlyMap<string, Verdict>
   readonly timings: ReadonlyMap<string, NodeTiming>
   readonly workflow: Json
   readonly prompt: Json
@@ -127,12 +136,17 @@ export const api = {
     const raw = await call(`jobs/${encodeURIComponent(id)}`)
     if (!isObject(raw)) return null
     const outputs = new Map(Object.entries(isObject(raw.outputs) ? raw.outputs : {}).map(([node, output]) => [node, picturesOf(output)]))
+    const verdicts = new Map<string, Verdict>()
+    for (const [node, output] of Object.entries(isObject(raw.outputs) ? raw.outputs : {})) {
+      const verdict = verdictOf(output)
+      if (verdict) verdicts.set(node, verdict)
+    }
     const timings = new Map<string, NodeTiming>()
     for (const [node, entry] of Object.entries(isObject(raw.nodes) ? raw.nodes : {}))
       if (isObject(entry)) timings.set(node, { cached: entry.cached === true, seconds: entry.seconds === null || entry.seconds === undefined ? null : toNumber(entry.seconds) })
     const made = isObject(raw.workflow) ? raw.workflow : {}
     const extra = isObject(made.extra_data) && isObject(made.extra_data.extra_pnginfo) ? made.extra_data.extra_pnginfo : {}
-    return { ...readJob(raw), outputs, timings, workflow: extra.workflow ?? null, prompt: made.prompt ?? null }
+    return { ...readJob(raw), outputs, verdicts, timings, workflow: extra.workflow ?? null, prompt: made.prompt ?? null }
   },
 
   interrupt: (): Promise<Json> => post('interrupt', {}),

@@ -1,6 +1,6 @@
 /** The live side: messages of our runs, checked as they come. */
 import { isArray, isObject, parseJson, toNumber, toText, type Json, type JsonObject } from '../io/json'
-import { picturesOf, type Picture } from './client'
+import { picturesOf, verdictOf, type Picture, type Verdict } from './client'
 
 export type LiveMessage =
   | { readonly type: 'status'; readonly remaining: number }
@@ -8,7 +8,7 @@ export type LiveMessage =
   | { readonly type: 'cached'; readonly prompt: string; readonly nodes: readonly string[] }
   | { readonly type: 'executing'; readonly prompt: string; readonly node: string | null }
   | { readonly type: 'progress'; readonly prompt: string; readonly node: string; readonly value: number; readonly max: number }
-  | { readonly type: 'executed'; readonly prompt: string; readonly node: string; readonly pictures: readonly Picture[] }
+  | { readonly type: 'executed'; readonly prompt: string; readonly node: string; readonly pictures: readonly Picture[]; readonly verdict: Verdict | null }
   | { readonly type: 'finished'; readonly prompt: string; readonly nodes: readonly string[] }
   | { readonly type: 'success'; readonly prompt: string }
   | { readonly type: 'interrupted'; readonly prompt: string }
@@ -47,7 +47,7 @@ function readData(type: string, data: JsonObject): LiveMessage | null {
       return { type: 'finished', prompt, nodes: nodes.filter(([, each]) => isObject(each) && each.state === 'finished').map(([id]) => id) }
     }
     case 'executed':
-      return { type: 'executed', prompt, node, pictures: picturesOf(data.output) }
+      return { type: 'executed', prompt, node, pictures: picturesOf(data.output), verdict: verdictOf(data.output) }
     case 'execution_success':
       return { type: 'success', prompt }
     case 'execution_interrupted':

@@ -62,6 +62,12 @@ export const GraphNode = memo(function GraphNode({ data: { node }, selected }: N
           {t(`problem.${problem.code}`, problem.params)}
         </p>
       ))}
+      {run?.verdict && (
+        <p className={`card-notice ${run.verdict.hidden ? 'bad' : ''}`}>
+          {t(run.verdict.hidden ? 'node.hidden' : 'node.passed', { hidden: run.verdict.hidden, of: run.verdict.of })}
+          {run.verdict.highest !== null && ` · ${t('side.score', { score: run.verdict.highest.toFixed(1) })}`}
+        </p>
+      )}
       {isNote(node) && <NoteBody node={node} />}
       {showsPictures(def) && <NodePictures node={node} run={run} upload={def?.inputs.find((input) => input.upload)} />}
     </div>

@@ -18,7 +18,7 @@ export function NodePictures({ node, run, upload }: { node: Node; run: NodeRun |
   return (
     <div className="card-picture nodrag">
       {shown ? (
-        <img className={`fade ${first?.flagged && !live ? 'blurred' : ''}`} src={shown} alt={first ? first.filename : ''} draggable={false} onLoad={(event) => event.currentTarget.classList.toggle('small-picture', event.currentTarget.naturalWidth < 96)} />
+        <img src={shown} alt={first ? first.filename : ''} draggable={false} onLoad={(event) => event.currentTarget.classList.toggle('small-picture', event.currentTarget.naturalWidth < 96)} />
       ) : (
         <div className="nothing">
           {t('node.noPicture')}

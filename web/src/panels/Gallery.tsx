@@ -1,5 +1,5 @@
-import { useMemo, useState } from 'react'
-import { api, viewUrl, type Picture } from '../api/client'
+import { useEffect, useMemo, useState } from 'react'
+import { api, viewUrl, type Picture, type Verdict } from '../api/client'
 import { addPicture, openValue } from '../app/files'
 import { Icon } from '../app/Icon'
 import { useT } from '../i18n'
@@ -20,32 +20,28 @@ export function Gallery() {
   const latest = useRun((state) => state.latest)
   const current = useRun((state) => state.current)
   const [picked, setPicked] = useState<string | null>(null)
-  const [revealed, setRevealed] = useState<string | null>(null)
   const shots = useMemo(() => {
     const found: Shot[] = jobs.flatMap((job) => (job.picture ? [{ prompt: job.id, picture: job.picture }] : []))
     return latest && !found.some((shot) => shot.prompt === latest.prompt) ? [latest, ...found] : found
   }, [jobs, latest])
   const shot = shots.find((each) => each.prompt === picked) ?? shots[0]
   const live = current?.preview ?? null
-  const hidden = shot !== undefined && shot.picture.flagged === true && revealed !== shot.prompt
+  const verdict = useVerdict(shot?.prompt)
   const url = shot ? viewUrl(shot.picture) : null
   return (
     <>
       <div className="stage">
         {live && !picked ? <img src={live} alt={t('side.drawing')} /> : null}
         {url && shot && (!live || picked) ? (
-          <button type="button" aria-label={t('side.open')} onClick={() => !hidden && setView({ shown: url })}>
-            <img className={hidden ? 'blurred' : ''} src={url} alt={shot.picture.filename} onLoad={crisp} />
+          <button type="button" aria-label={t('side.open')} onClick={() => setView({ shown: url })}>
+            <img src={url} alt={shot.picture.filename} onLoad={crisp} />
           </button>
         ) : null}
-        {hidden && !live && (
-          <div className="veil">
+        {verdict && verdict.hidden > 0 && !live && (
+          <span className="judged">
             {t('side.flagged')}
-            {shot.picture.score !== undefined && <small>{t('side.score', { score: shot.picture.score.toFixed(3) })}</small>}
-            <button type="button" className="button" onClick={() => setRevealed(shot.prompt)}>
-              {t('side.show')}
-            </button>
-          </div>
+            {verdict.highest !== null && ` · ${t('side.score', { score: verdict.highest.toFixed(1) })}`}
+          </span>
         )}
         {!url && !live && (
           <div className="nothing">
@@ -73,12 +69,33 @@ export function Gallery() {
       <div className="thumbs">
         {shots.map((each, at) => (
           <button key={each.prompt} type="button" className="thumb" aria-pressed={shot?.prompt === each.prompt} aria-label={each.picture.filename} title={each.picture.filename} onClick={() => setPicked(at === 0 ? null : each.prompt)} onDoubleClick={() => setView({ shown: viewUrl(each.picture) })}>
-            <img className={each.picture.flagged ? 'blurred' : ''} src={viewUrl(each.picture)} alt="" loading="lazy" onLoad={crisp} />
+            <img src={viewUrl(each.picture)} alt="" loading="lazy" onLoad={crisp} />
           </button>
         ))}
       </div>
     </>
   )
+}
+
+/** What the safety check of a run said, asked of the server. */
+function useVerdict(prompt: string | undefined): Verdict | null {
+  const [verdict, setVerdict] = useState<Verdict | null>(null)
+  useEffect(() => {
+    setVerdict(null)
+    if (prompt === undefined) return
+    let wanted = true
+    api.job(prompt).then(
+      (record) => {
+        const all = [...(record?.verdicts.values() ?? [])]
+        if (wanted) setVerdict(all.find((each) => each.hidden > 0) ?? null)
+      },
+      () => undefined, // without an answer nothing is claimed
+    )
+    return () => {
+      wanted = false
+    }
+  }, [prompt])
+  return verdict
 }
 
 function Drawing() {

@@ -111,7 +111,7 @@ function Row({ job, state, actions, onMove }: RowProps) {
       }}
     >
       <button type="button" className="job-picture" aria-label={t('side.open')} disabled={!job.picture} onClick={() => job.picture && setView({ shown: viewUrl(job.picture) })}>
-        {job.picture ? <img className={job.picture.flagged ? 'blurred' : ''} src={viewUrl(job.picture)} alt="" loading="lazy" /> : null}
+        {job.picture ? <img src={viewUrl(job.picture)} alt="" loading="lazy" /> : null}
       </button>
       <div style={{ minWidth: 0 }}>
         <div className="job-name">{name ? `${name} · ${time}` : time}</div>

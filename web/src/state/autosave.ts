@@ -106,6 +106,7 @@ function reopen(id: string): boolean {
 }
 
 export function startAutosave(): () => void {
+  for (const tab of useDocuments.getState().tabs) void claim(tab.id)
   let timer = 0
   const now = (): void => {
     clearTimeout(timer)

@@ -1,6 +1,6 @@
 /** The runs: queue, progress, previews, pictures, failures. Changed by the server's messages only. */
 import { create } from 'zustand'
-import { api, type Job, type Picture } from '../api/client'
+import { api, type Job, type Picture, type Verdict } from '../api/client'
 import { connectSocket, type LiveMessage } from '../api/socket'
 import type { Problem } from '../model/validate'
 import { newId } from './documents'
@@ -12,6 +12,7 @@ export interface NodeRun {
   readonly preview: string | null
   readonly pictures: readonly Picture[]
   readonly seconds: number | null
+  readonly verdict: Verdict | null
 }
 
 export type NodeRuns = Readonly<Record<string, NodeRun>>
@@ -31,7 +32,7 @@ interface Run {
 
 export const useRun = create<Run>(() => ({ connected: null, remaining: 0, jobs: [], waiting: [], paused: false, current: null, nodes: {}, problems: {}, latest: null }))
 
-const IDLE: NodeRun = { state: 'waiting', value: 0, max: 0, preview: null, pictures: [], seconds: null }
+const IDLE: NodeRun = { state: 'waiting', value: 0, max: 0, preview: null, pictures: [], seconds: null, verdict: null }
 
 function sessionValue(key: string, make: () => string): string {
   try {
@@ -108,7 +109,7 @@ function apply(state: Run, message: LiveMessage): Run {
     case 'finished':
       return { ...state, nodes: { ...state.nodes, [doc]: { ...runs, ...Object.fromEntries(message.nodes.filter((id) => runs[id]?.state === 'running').map((id) => [id, { ...(runs[id] as NodeRun), state: 'done' as const }])) } } }
     case 'executed': {
-      const next = set(message.node, { pictures: message.pictures })
+      const next = set(message.node, { pictures: message.pictures, verdict: message.verdict })
       const picture = message.pictures[0]
       return picture ? { ...next, latest: { prompt, doc, picture } } : next
     }
@@ -151,6 +152,7 @@ async function recall(prompt: string, doc: string): Promise<void> {
       const run = runs[id] ?? IDLE
       runs[id] = { ...run, state: run.state === 'error' ? 'error' : timing.cached ? 'cached' : timing.seconds === null ? run.state : 'done', seconds: timing.seconds }
     }
+    for (const [id, verdict] of record.verdicts) runs[id] = { ...(runs[id] ?? IDLE), verdict }
     for (const [id, pictures] of record.outputs) runs[id] = { ...(runs[id] ?? IDLE), pictures }
     return { nodes: { ...state.nodes, [doc]: runs } }
   })
