@@ -12,13 +12,17 @@ import torch
 from bench import peer
 from bench.pairs import Row, seconds
 from models.checkpoint import Part, load_part, read_header
+from models.packed import can_pack, pack
 
 PARTS: tuple[Part, ...] = ("model", "clip", "vae")
 CPU = torch.device("cpu")
 
 
 def table(checkpoint: Path) -> Iterator[Row]:
-    """Seconds to load, for one U-Net call with cond and uncond, and to decode; fp32 on the CPU."""
+    """Seconds to load, for one U-Net call with cond and uncond, and to decode; fp32 on the CPU.
+
+    Ours are loaded as the engine loads them, weights packed.
+    """
     folder = peer.diffusers_folder(checkpoint)
     yield seconds("load, fp16 file to fp32", lambda: ours_loaded(checkpoint), lambda: theirs_loaded(folder), runs=2)
     with torch.inference_mode():
@@ -35,8 +39,7 @@ def table(checkpoint: Path) -> Iterator[Row]:
 
 def ours_loaded(checkpoint: Path) -> list[object]:
     """A whole checkpoint in memory."""
-    weights = read_header(checkpoint)
-    return [load_part(weights, part, dtype=torch.float32, device=CPU) for part in PARTS]
+    return [_ours(checkpoint, part) for part in PARTS]
 
 
 def theirs_loaded(folder: Path) -> list[object]:
@@ -45,7 +48,10 @@ def theirs_loaded(folder: Path) -> list[object]:
 
 
 def _ours(checkpoint: Path, part: Part) -> Any:
-    return load_part(read_header(checkpoint), part, dtype=torch.float32, device=CPU)
+    network = load_part(read_header(checkpoint), part, dtype=torch.float32, device=CPU, mapped=False)
+    if can_pack():
+        pack(network)
+    return network
 
 
 def _check_equal(ours: torch.Tensor, theirs: torch.Tensor) -> None:
