@@ -4,7 +4,7 @@ import { inputName, nodeName, seconds, useT } from '../i18n'
 import { portsOf, type OutputPort, type InputPort } from '../model/connect'
 import { BYPASSED, flagOf, inputsOf, isNote, MUTED, modeOf, outputsOf, titleOf, type Node } from '../model/document'
 import { looksShifted } from '../io/widgets'
-import type { Problem } from '../model/validate'
+import { checkValues, stillHolds, type Problem, type Told } from '../model/validate'
 import { changeTitle, resize } from './actions'
 import { useDefinitions } from '../state/definitions'
 import { useDocuments } from '../state/documents'
@@ -20,7 +20,7 @@ import { showsPictures } from './size'
 import { subgraphName } from './names'
 import type { Card } from './toFlow'
 
-const NO_PROBLEMS: readonly Problem[] = []
+const NOTHING_TOLD: readonly Told[] = []
 export const FAR_ZOOM = 0.35
 
 export const GraphNode = memo(function GraphNode({ data: { node }, selected }: NodeProps<Card>) {
@@ -28,14 +28,18 @@ export const GraphNode = memo(function GraphNode({ data: { node }, selected }: N
   const definitions = useDefinitions((state) => state.definitions)
   const tab = useDocuments((state) => state.active)
   const run = useRun((state) => state.nodes[tab]?.[node.id])
-  const all = useRun((state) => state.problems[tab] ?? NO_PROBLEMS)
-  const problems = useMemo(() => all.filter((problem) => problem.node === node.id), [all, node.id])
+  const all = useRun((state) => state.problems[tab] ?? NOTHING_TOLD)
   const far = useStore((state) => state.transform[2] < FAR_ZOOM)
   const height = useStore((state) => state.nodeLookup.get(node.id)?.measured.height)
   const fitting = useView((view) => view.dragging !== null && view.dragging.node !== node.id)
   const def = definitions.get(node.type)
   const ports = useMemo(() => portsOf(node, definitions), [node, definitions])
   const linked = useMemo(() => new Set(inputsOf(node).filter((slot) => slot.link !== null).map((slot) => slot.name)), [node])
+  const problems = useMemo(() => {
+    const theirs = all.filter((each) => each.problem.node === node.id && stillHolds(each, node)).map((each) => each.problem)
+    const ours = def && modeOf(node) !== MUTED && modeOf(node) !== BYPASSED ? checkValues(node, def, linked) : []
+    return [...theirs, ...ours.filter((problem) => !theirs.some((each) => each.input === problem.input))]
+  }, [all, node, def, linked])
   const name = titleOf(node) || (def ? nodeName(def) : subgraphName(node.type)) || node.type
   const mode = modeOf(node)
   useSockets(node.id, `${far} ${mode} ${flagOf(node, 'collapsed')} ${problems.map((problem) => problem.input).join()}`)

@@ -1,8 +1,8 @@
 /** What is wrong with a graph before the server is asked: each problem at its node and input. */
 import { isArray, isObject, RawNumber, sameJson, toNumber, toText, type Json } from '../io/json'
 import { looksShifted, valueOf } from '../io/widgets'
-import type { Definitions, InputDef } from './definitions'
-import { BYPASSED, isVirtual, linkInto, MUTED, modeOf, subgraphsOf, type Document } from './document'
+import type { Definitions, InputDef, NodeDef } from './definitions'
+import { BYPASSED, isVirtual, linkInto, MUTED, modeOf, subgraphsOf, type Document, type Node } from './document'
 
 export type ProblemCode = 'unknown_type' | 'missing_link' | 'not_in_list' | 'too_small' | 'too_big' | 'not_a_number' | 'shifted' | 'server' | 'failed'
 
@@ -11,6 +11,30 @@ export interface Problem {
   readonly input: string
   readonly code: ProblemCode
   readonly params: Readonly<Record<string, string>>
+}
+
+/** A problem that somebody told us, with what it was about: once that changes, nobody knows whether it still holds. */
+export interface Told {
+  readonly problem: Problem
+  readonly values: unknown
+  readonly inputs: unknown
+}
+
+export function told(doc: Document | undefined, problems: readonly Problem[]): Told[] {
+  return problems.map((problem) => ({ problem, values: doc?.nodes.get(problem.node)?.values, inputs: doc?.nodes.get(problem.node)?.raw.inputs }))
+}
+
+export const stillHolds = (each: Told, node: Node | undefined): boolean => node !== undefined && each.values === node.values && each.inputs === node.raw.inputs
+
+/** What is wrong with a node's own values, whatever it is linked to. */
+export function checkValues(node: Node, def: NodeDef, linked: ReadonlySet<string>): Problem[] {
+  const problems: Problem[] = []
+  for (const input of def.inputs) {
+    if (!input.widget || linked.has(input.name)) continue
+    const found = checkValue(input, valueOf(node, input))
+    if (found) problems.push({ node: node.id, input: input.name, code: found.code, params: { input: input.name, ...found.params } })
+  }
+  return problems
 }
 
 export function validate(doc: Document, definitions: Definitions): Problem[] {
@@ -27,15 +51,9 @@ export function validate(doc: Document, definitions: Definitions): Problem[] {
       continue
     }
     if (looksShifted(node, def)) add('', 'shifted')
-    for (const input of def.inputs) {
-      if (linkInto(doc, node, input.name)) continue
-      if (!input.widget) {
-        if (!input.optional) add(input.name, 'missing_link', { input: input.name, type: input.type })
-      } else {
-        const found = checkValue(input, valueOf(node, input))
-        if (found) add(input.name, found.code, { input: input.name, ...found.params })
-      }
-    }
+    const linked = new Set(def.inputs.filter((input) => linkInto(doc, node, input.name)).map((input) => input.name))
+    for (const input of def.inputs) if (!input.widget && !input.optional && !linked.has(input.name)) add(input.name, 'missing_link', { input: input.name, type: input.type })
+    problems.push(...checkValues(node, def, linked))
   }
   return problems
 }

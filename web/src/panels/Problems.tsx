@@ -2,22 +2,24 @@ import { useMemo } from 'react'
 import { goTo } from '../graph/camera'
 import { useT } from '../i18n'
 import { nameOf } from '../model/connect'
-import { validate, type Problem } from '../model/validate'
+import { stillHolds, validate, type Problem, type Told } from '../model/validate'
 import { useDefinitions } from '../state/definitions'
 import { useDocuments } from '../state/documents'
 import { useRun } from '../state/run'
 
 const NONE: readonly Problem[] = []
+const NOTHING_TOLD: readonly Told[] = []
 
 /** What the server and we say is wrong; what has been put right since is left out. */
 export function useProblems(tab: string): readonly Problem[] {
   const doc = useDocuments((state) => state.tabs.find((each) => each.id === tab)?.history.present)
   const definitions = useDefinitions((state) => state.definitions)
-  const told = useRun((state) => state.problems[tab] ?? NONE)
+  const told = useRun((state) => state.problems[tab] ?? NOTHING_TOLD)
   return useMemo(() => {
     if (!doc) return NONE
     const ours = validate(doc, definitions)
-    return [...told.filter((problem) => !ours.some((each) => each.node === problem.node && each.input === problem.input)), ...ours]
+    const theirs = told.filter((each) => stillHolds(each, doc.nodes.get(each.problem.node))).map((each) => each.problem)
+    return [...theirs.filter((problem) => !ours.some((each) => each.node === problem.node && each.input === problem.input)), ...ours]
   }, [doc, definitions, told])
 }
 

@@ -2,8 +2,8 @@
 import { create } from 'zustand'
 import { api, type Job, type Picture, type Verdict } from '../api/client'
 import { connectSocket, type LiveMessage } from '../api/socket'
-import type { Problem } from '../model/validate'
-import { newId } from './documents'
+import { told, type Problem, type Told } from '../model/validate'
+import { newId, tabOf } from './documents'
 
 export interface NodeRun {
   readonly state: 'waiting' | 'running' | 'done' | 'cached' | 'error'
@@ -26,7 +26,7 @@ interface Run {
   /** What runs now, of ours: its job, document, node and newest preview. */
   readonly current: { readonly prompt: string; readonly doc: string; readonly node: string | null; readonly preview: string | null } | null
   readonly nodes: Readonly<Record<string, NodeRuns>>
-  readonly problems: Readonly<Record<string, readonly Problem[]>>
+  readonly problems: Readonly<Record<string, readonly Told[]>>
   readonly latest: { readonly prompt: string; readonly doc: string; readonly picture: Picture } | null
 }
 
@@ -59,7 +59,7 @@ export function own(prompt: string, doc: string): void {
 }
 export const ownerOf = (prompt: string): string | undefined => owners.get(prompt)
 
-export const setProblems = (doc: string, problems: readonly Problem[]): void => useRun.setState((state) => ({ problems: { ...state.problems, [doc]: problems } }))
+export const setProblems = (doc: string, problems: readonly Problem[]): void => useRun.setState((state) => ({ problems: { ...state.problems, [doc]: told(tabOf(doc)?.history.present, problems) } }))
 
 let waitingMessages: LiveMessage[] = []
 let frame = 0
@@ -123,7 +123,7 @@ function apply(state: Run, message: LiveMessage): Run {
       return { ...next, current: { ...state.current, preview: url } }
     }
     case 'error':
-      return { ...set(message.node, { state: 'error' }), problems: { ...state.problems, [doc]: [{ node: message.node, input: message.input, code: 'failed', params: { message: message.message, kind: message.kind } }] } }
+      return { ...set(message.node, { state: 'error' }), problems: { ...state.problems, [doc]: told(tabOf(doc)?.history.present, [{ node: message.node, input: message.input, code: 'failed', params: { message: message.message, kind: message.kind } }]) } }
     case 'success':
     case 'interrupted':
       return state
