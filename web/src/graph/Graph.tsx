@@ -254,7 +254,7 @@ export function Graph() {
         disableKeyboardA11y
         elevateNodesOnSelect
         onlyRenderVisibleElements={drawn.length > 60}
-        nodeDragThreshold={3}
+        nodeDragThreshold={1}
       >
         <Background variant={BackgroundVariant.Dots} gap={24} size={1.6} color="var(--bg-dots)" />
         {drawn.length > 12 && <MiniMap<Drawn> pannable zoomable ariaLabel={null} nodeColor="var(--line-strong)" style={{ width: 170, height: 116 }} />}

@@ -1,6 +1,7 @@
 import { useT } from '../i18n'
 import { isArray, toText } from '../io/json'
 import type { Node } from '../model/document'
+import { TextArea } from '../widgets/TextArea'
 import { setNote } from './actions'
 
 export function noteText(node: Node): string {
@@ -12,7 +13,7 @@ export function NoteBody({ node }: { node: Node }) {
   const t = useT()
   return (
     <div className="note nodrag nowheel">
-      <textarea aria-label={t('node.note')} placeholder={t('node.noteHint')} value={noteText(node)} tabIndex={-1} onChange={(event) => setNote(node.id, event.target.value)} />
+      <TextArea name={t('node.note')} hint={t('node.noteHint')} value={noteText(node)} onChange={(text) => setNote(node.id, text)} />
     </div>
   )
 }

@@ -10,7 +10,7 @@ import { toText } from '../io/json'
 import { closeTab, tabOf, useDoc, useTab } from '../state/documents'
 import { setSettings, useSettings, type Language, type Theme } from '../state/settings'
 import { setView, tell, useView } from '../state/view'
-import { weigh } from '../widgets/Text'
+import { TextArea } from '../widgets/TextArea'
 import { Dialog } from './Dialog'
 
 export function Dialogs() {
@@ -181,7 +181,7 @@ function LargeText({ onClose }: { onClose: () => void }) {
   const change = (text: string): void => setField(field.node, field.input, text)
   return (
     <Dialog title={t('field.large')} onClose={onClose}>
-      <textarea className="large-text" aria-label={field.input} autoFocus value={toText(doc?.nodes.get(field.node)?.values[field.input])} onChange={(event) => change(event.target.value)} onKeyDown={(event) => weigh(event, change)} />
+      <TextArea className="large-text" name={field.input} focused weighs value={toText(doc?.nodes.get(field.node)?.values[field.input])} onChange={change} />
       <div className="dialog-row">
         <button type="button" className="button" onClick={onClose}>
           {t('settings.close')}
