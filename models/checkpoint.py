@@ -22,7 +22,7 @@ from models.safety import SafetyChecker, published_name
 from models.unet import UNet
 from models.vae import AutoencoderKL
 from models.weights import CheckpointError as CheckpointError
-from models.weights import TensorFile, TensorInfo, read_table, read_tensors
+from models.weights import TensorFile, TensorInfo, read_ahead, read_table, read_tensors
 
 Part = Literal["model", "clip", "vae", "safety"]
 
@@ -104,6 +104,12 @@ class Weights:
     def tensors(self) -> Mapping[str, TensorInfo]:
         """All that the file holds, by the file's own names."""
         return self.file.tensors
+
+    def read_ahead(self, *parts: Part) -> None:
+        """Have the disk bring the weights of `parts` into the system's cache, one part after the other."""
+        for part in parts:
+            prefix = self.prefixes[part]
+            read_ahead(self.file, [name for name in self.tensors if name.startswith(prefix)])
 
     def parts(self) -> frozenset[Part]:
         """Which of the components the file holds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Thread
 from typing import Annotated, NamedTuple
 
 from graph.errors import InputError
@@ -38,4 +39,5 @@ def checkpoint_loader_simple(
             "ckpt_name", f"{ckpt_name.name} is not a whole checkpoint: it lacks {', '.join(sorted(missing))}"
         )
     identity = ctx.services.folders.identity(ckpt_name.path)
+    Thread(target=weights.read_ahead, args=("clip", "model", "vae"), name="read-ahead", daemon=True).start()
     return Checkpoint(Model(weights, identity), Clip(weights, identity), Vae(weights, identity))
