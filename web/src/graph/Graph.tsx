@@ -33,6 +33,12 @@ import { isFrame, toEdges, toFlow, type Drawn, type Frame } from './toFlow'
 const NODE_TYPES = { card: GraphNode, frame: GroupFrame }
 const MULTI_KEYS = ['Shift', 'Control', 'Meta']
 
+const PAN_BUTTONS = [0, 1]
+const MAP_SIZE = { width: 170, height: 116 }
+// React Flow compares these by identity: new ones at every drawing would make it go over all nodes again.
+const onEdgeClick = (event: ReactMouseEvent, edge: Edge): void => void (event.altKey && cut([edge.id]))
+const closeMenu = (): void => void (useView.getState().menu && setView({ menu: null }))
+
 const pointOf = (event: MouseEvent | TouchEvent): Point => {
   const place = 'changedTouches' in event ? event.changedTouches[0] : event
   return [place?.clientX ?? 0, place?.clientY ?? 0]
@@ -103,6 +109,8 @@ export function Graph() {
     for (const each of all) if (!isFrame(each.id)) places.set(each.id, [Math.round(each.position.x), Math.round(each.position.y) + TITLE_HEIGHT])
     move(places)
   }, [])
+
+  const onSelectionDragStop = useCallback((_: unknown, all: Drawn[]) => all[0] && onNodeDragStop(null, all[0], all), [onNodeDragStop])
 
   const onConnectStart = useCallback(
     (_: unknown, params: OnConnectStartParams) => {
@@ -229,15 +237,15 @@ export function Graph() {
         onNodeDragStart={onNodeDragStart}
         onNodeDrag={onNodeDrag}
         onNodeDragStop={onNodeDragStop}
-        onSelectionDragStop={(_, all) => all[0] && onNodeDragStop(null, all[0], all)}
+        onSelectionDragStop={onSelectionDragStop}
         onConnectStart={onConnectStart}
         onConnect={connectEnds}
         onConnectEnd={onConnectEnd}
-        onEdgeClick={(event, edge) => event.altKey && cut([edge.id])}
-        onPaneClick={() => setView({ menu: null })}
-        onPaneContextMenu={(event) => openMenu(event)}
-        onNodeContextMenu={(event, node) => openMenu(event, node)}
-        onMoveStart={() => useView.getState().menu && setView({ menu: null })}
+        onEdgeClick={onEdgeClick}
+        onPaneClick={closeMenu}
+        onPaneContextMenu={openMenu}
+        onNodeContextMenu={openMenu}
+        onMoveStart={closeMenu}
         connectionLineComponent={PendingLink}
         connectionRadius={18}
         selectionKeyCode={MULTI_KEYS}
@@ -245,7 +253,7 @@ export function Graph() {
         selectionMode={SelectionMode.Partial}
         deleteKeyCode={null}
         panActivationKeyCode="Space"
-        panOnDrag={[0, 1]}
+        panOnDrag={PAN_BUTTONS}
         zoomOnDoubleClick={false}
         minZoom={0.06}
         maxZoom={3}
@@ -257,7 +265,7 @@ export function Graph() {
         nodeDragThreshold={1}
       >
         <Background variant={BackgroundVariant.Dots} gap={24} size={1.6} color="var(--bg-dots)" />
-        {drawn.length > 12 && <MiniMap<Drawn> pannable zoomable ariaLabel={null} nodeColor="var(--line-strong)" style={{ width: 170, height: 116 }} />}
+        {drawn.length > 12 && <MiniMap<Drawn> pannable zoomable ariaLabel={null} nodeColor="var(--line-strong)" style={MAP_SIZE} />}
       </ReactFlow>
     </div>
   )
