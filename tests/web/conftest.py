@@ -41,6 +41,12 @@ class Editor:
     page: Any
     complaints: list[str] = field(default_factory=list)
 
+    def shows(self, nodes: int, links: int) -> None:
+        """Wait until so many nodes and links are drawn."""
+        expect = importlib.import_module("playwright.sync_api").expect
+        expect(self.page.locator(".card")).to_have_count(nodes)
+        expect(self.page.locator(".react-flow__edge")).to_have_count(links)
+
     def drop(self, name: str, content: bytes, kind: str) -> None:
         """Drop a file on the graph."""
         script = """([bytes, name, type]) => {

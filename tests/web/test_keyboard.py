@@ -50,7 +50,7 @@ def test_from_nothing_to_a_picture(editor: Editor) -> None:
     for name, words in (("5", "positive"), ("6", "negative"), ("4", "latent_image"), ("3", "samples"), ("2", "images")):
         keys.find("Control+f", f"· {name}")
         keys.find("c", words)
-    assert page.locator(".react-flow__edge").count() == 9
+    editor.shows(7, 9)
     assert page.locator(".side-tabs .count.bad").count() == 0
     keys.find("Control+f", "· 3")
     keys.press("Enter")

@@ -22,7 +22,12 @@ export function Gallery() {
   const [picked, setPicked] = useState<string | null>(null)
   const shots = useMemo(() => {
     const found: Shot[] = jobs.flatMap((job) => (job.picture ? [{ prompt: job.id, picture: job.picture }] : []))
-    return latest && !found.some((shot) => shot.prompt === latest.prompt) ? [latest, ...found] : found
+    const all = latest && !found.some((shot) => shot.prompt === latest.prompt) ? [latest, ...found] : found
+    const seen = new Set<string>() // a run that was cached shows the picture of the one before
+    return all.filter((shot) => {
+      const url = viewUrl(shot.picture)
+      return seen.has(url) ? false : seen.add(url)
+    })
   }, [jobs, latest])
   const shot = shots.find((each) => each.prompt === picked) ?? shots[0]
   const live = current?.preview ?? null
