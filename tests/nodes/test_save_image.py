@@ -365,16 +365,6 @@ def test_a_folder_that_refuses_to_be_written_blames_the_prefix(place: Workplace)
     assert caught.value.input_name == "filename_prefix" and str(place.output) in caught.value.message
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is read-only for root")
-def test_a_read_only_folder_blames_the_prefix(place: Workplace) -> None:
-    place.output.chmod(0o500)
-    try:
-        with pytest.raises(InputError):
-            save(place, "p")
-    finally:
-        place.output.chmod(0o700)
-
-
 def test_a_file_where_a_folder_should_be_blames_the_prefix(place: Workplace) -> None:
     (place.output / "taken").write_bytes(b"mine")
     with pytest.raises(InputError, match="taken") as caught:
