@@ -36,6 +36,7 @@ NEEDED = (
     "psutil",
     "tqdm",
     "aiohttp",
+    "prometheus_client",
 )
 HOW_TO_INSTALL = (
     "Type `make run`; or without make: `pip install torch==2.13.0`, then `pip install -r requirements.txt`."
