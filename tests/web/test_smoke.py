@@ -27,6 +27,12 @@ def test_the_first_screen_fits(editor: Editor) -> None:
     assert page.locator("dialog[open]").count() == 0
 
 
+TWO_THUMBS = """() => {
+    const boxes = [...document.querySelectorAll('.thumb')].map(thumb => thumb.getBoundingClientRect().toJSON())
+    return boxes.length > 1 && boxes[0].width > 0 && boxes[1].width > 0 && boxes.slice(0, 2)
+}"""
+
+
 def test_a_picture_appears_and_its_seed_is_shown(editor: Editor) -> None:
     page = editor.page
     page.fill(STEPS, "2")
@@ -39,8 +45,7 @@ def test_a_picture_appears_and_its_seed_is_shown(editor: Editor) -> None:
     asked = json.loads(sent.value.post_data)
     assert asked["prompt"]["3"]["inputs"]["seed"] == int(page.input_value(SEED)) != 18446744073709551615
     assert asked["extra_data"]["extra_pnginfo"]["workflow"]["nodes"]
-    page.locator(".thumb").nth(1).wait_for()
-    first, second = (page.locator(".thumb").nth(at).bounding_box() for at in (0, 1))
+    first, second = page.wait_for_function(TWO_THUMBS).json_value()  # both at one moment: new pictures move the others
     assert not _overlap(first, second)
 
 
