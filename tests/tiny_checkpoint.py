@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from models.checkpoint import Part
 from models.clip import TextModel
 from models.config import ClipConfig, UNetConfig, VaeConfig
 from models.unet import UNet
 from models.vae import AutoencoderKL
 
 Network = TypeVar("Network", bound=nn.Module)
+Format = Literal["safetensors", "zip", "legacy"]
 
 WIDTH = 8  # of the text vectors; SD v1 has 768
 UNET = UNetConfig(
@@ -28,6 +30,12 @@ UNET = UNetConfig(
 )
 VAE = VaeConfig(ch=8, ch_mult=(1, 1, 1, 1), num_res_blocks=1)
 CLIP = ClipConfig(width=WIDTH, layers=1, intermediate=16)
+
+PREFIXES: Mapping[Part, str] = {
+    "model": "model.diffusion_model.",
+    "clip": "cond_stage_model.transformer.",
+    "vae": "first_stage_model.",
+}
 
 
 def tiny_unet(seed: int = 0) -> UNet:
@@ -45,20 +53,34 @@ def tiny_vae(seed: int = 0) -> AutoencoderKL:
     return _random(lambda: AutoencoderKL(VAE), seed)
 
 
-def write_tiny_checkpoint(path: Path, seed: int = 0, dtype: torch.dtype = torch.float16) -> Path:
-    """Write the three under the names that CompVis gave them. Another seed, another content of the same size."""
-    tensors: dict[str, Tensor] = {}
-    for prefix, network in (
-        ("model.diffusion_model.", tiny_unet(seed)),
-        ("cond_stage_model.transformer.", tiny_clip(seed)),
-        ("first_stage_model.", tiny_vae(seed)),
-    ):
-        tensors |= {prefix + name: tensor.to(dtype) for name, tensor in network.state_dict().items()}
-    tensors["cond_stage_model.transformer.text_model.embeddings.position_ids"] = torch.arange(77)[None]
-    tensors["alphas_cumprod"] = torch.linspace(1, 0, 1000)  # one of the buffers that real files have besides
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata={"format": "pt"})
+def tiny_networks(seed: int = 0) -> dict[Part, nn.Module]:
+    """The three of one checkpoint."""
+    return {"model": tiny_unet(seed), "clip": tiny_clip(seed), "vae": tiny_vae(seed)}
+
+
+def tiny_state(networks: Mapping[Part, nn.Module], dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """The state dict of a checkpoint of `networks`, named and filled up as in the published file."""
+    state = {"alphas_cumprod": torch.linspace(1, 0, 1000)}  # one of the buffers that real files have besides
+    for part, network in networks.items():
+        state |= {PREFIXES[part] + name: tensor.to(dtype) for name, tensor in network.state_dict().items()}
+    state["cond_stage_model.transformer.text_model.embeddings.position_ids"] = torch.arange(CLIP.positions)[None]
+    return state
+
+
+def save(state: Mapping[str, Tensor], path: Path, file_format: Format = "safetensors") -> Path:
+    """Write `state` as a program of that format would."""
+    if file_format == "safetensors":
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, path, metadata={"format": "pt"})
+    else:
+        content = {"state_dict": dict(state), "global_step": 470000}
+        torch.save(content, path, _use_new_zipfile_serialization=file_format == "zip")
     return path
+
+
+def write_tiny_checkpoint(path: Path, seed: int = 0, dtype: torch.dtype = torch.float16) -> Path:
+    """Write the whole file. Another seed, another content of the same size."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return save(tiny_state(tiny_networks(seed), dtype), path)
 
 
 def _random(build: Callable[[], Network], seed: int) -> Network:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from models.checkpoint import CheckpointError, load_part, read_header
-from tests.models.tiny_checkpoint import tiny_networks, tiny_state
+from tests.tiny_checkpoint import tiny_networks, tiny_state
 
 CPU = torch.device("cpu")
 LEGACY = [False, True]

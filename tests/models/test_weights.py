@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.weights import CheckpointError, read_table, read_tensors
-from tests.models.tiny_checkpoint import Format, save
 from tests.random_checkpoint import manifest
+from tests.tiny_checkpoint import Format, save
 
 CPU = torch.device("cpu")
 STATE = {"a.weight": torch.arange(12.0).reshape(3, 4), "a.bias": torch.arange(3).half(), "n": torch.arange(5)}
