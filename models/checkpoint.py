@@ -105,6 +105,11 @@ class Weights:
         """All that the file holds, by the file's own names."""
         return self.file.tensors
 
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the writer of the file said of it."""
+        return self.file.metadata
+
     def read_ahead(self, *parts: Part) -> None:
         """Have the disk bring the weights of `parts` into the system's cache, one part after the other."""
         for part in parts:

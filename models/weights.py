@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal
@@ -65,6 +65,7 @@ class TensorFile:
     stamp: tuple[int, int]  # size in bytes, time of change in ns, of the file when it was read
     tensors: Mapping[str, TensorInfo]
     others: frozenset[str]  # entries that are not tensors, such as a training file's epoch
+    metadata: Mapping[str, str] = field(default_factory=dict)  # what the writer of a safetensors file said of it
 
 
 def read_table(path: Path) -> TensorFile:
@@ -74,7 +75,8 @@ def read_table(path: Path) -> TensorFile:
         try:
             match _format(path, file.peek(512)):
                 case "safetensors":
-                    table = TensorFile(path, "safetensors", stamp, _safetensors_header(path, file), frozenset())
+                    tensors, metadata = _safetensors_header(path, file)
+                    table = TensorFile(path, "safetensors", stamp, tensors, frozenset(), metadata)
                 case "zip":
                     table = _pickled(path, "zip", stamp, read_zip(file))
                 case "legacy":
@@ -211,7 +213,7 @@ def _format(path: Path, start: bytes) -> Format:
     raise CheckpointError(f"{path.name} is neither a safetensors file nor one that torch.save wrote")
 
 
-def _safetensors_header(path: Path, file: BufferedReader) -> dict[str, TensorInfo]:
+def _safetensors_header(path: Path, file: BufferedReader) -> tuple[dict[str, TensorInfo], dict[str, str]]:
     """[length: 8 bytes][JSON: name -> dtype, shape, data_offsets][data]; places count from the start of the data."""
     length = int.from_bytes(file.read(8), "little")
     if length > _MAX_HEADER:
@@ -221,8 +223,9 @@ def _safetensors_header(path: Path, file: BufferedReader) -> dict[str, TensorInf
         raise CheckpointError(f"{path.name} is truncated: it ends inside its header of {length} bytes")
     try:
         header = json.loads(text)
-        header.pop("__metadata__", None)
-        return {name: _safetensors_info(entry, 8 + length) for name, entry in header.items()}
+        metadata = header.pop("__metadata__", None) or {}
+        tensors = {name: _safetensors_info(entry, 8 + length) for name, entry in header.items()}
+        return tensors, {str(name): str(text) for name, text in metadata.items()}
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path.name} has a damaged safetensors header: {error}") from error
 

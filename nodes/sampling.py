@@ -15,7 +15,7 @@ from graph.thrift import Thrift
 from models.activations import unet_bytes
 from models.denoiser import LATENT_SCALE, Denoiser, Guided
 from models.noise import Noise
-from models.preview import latent_preview
+from models.preview import latent_preview, latent_rgb
 from models.samplers import SAMPLERS, SKIP_PENULTIMATE
 from models.schedules import SCHEDULES, NoiseLevels, Schedule, sigmas_for, starts_from_noise, without_penultimate
 from models.steps import Sampler
@@ -112,10 +112,11 @@ def sampled(
         guided = Guided(denoiser, guider.positive, guider.negative, guider.cfg, apart)
         batch, _, height, width = x.shape
         needed = unet_bytes(unet.config, guided.at_once * batch, height, width, denoiser.dtype)
+        rgb = latent_rgb(guider.model.weights.metadata)
         with ctx.services.residency.room(needed):
             denoised = None
             for step in sampler(guided, x.to(denoiser.device), sigmas, noise.stream()):
-                ctx.progress(step.i + 1, len(sigmas) - 1, partial(latent_preview, step.denoised))
+                ctx.progress(step.i + 1, len(sigmas) - 1, partial(latent_preview, step.denoised, rgb))
                 x, denoised = step.x, step.denoised
     output = Latent((x / LATENT_SCALE).cpu())
     return Sampled(output, output if denoised is None else Latent((denoised / LATENT_SCALE).cpu()))
