@@ -9,15 +9,16 @@ from typing import Annotated
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from graph.errors import InputError
 from graph.files import Folders
-from graph.sockets import Text
+from graph.sockets import Float, Text
 from graph.spec import Tip, node
 from models.embeddings import load_embedding
 from models.prompt import embedding_names
 from models.text import encode_text
-from models.types import Clip, Conditioning
+from models.types import Clip, Cond, Conditioning
 from models.weights import CheckpointError
 from nodes.services import Context
 
@@ -57,6 +58,64 @@ def clip_text_encode(
         width = encoder.config.width
         cond = encode_text(encoder, ctx.services.tokenizer, text, lambda name: _embedding(ctx, name, width), ctx.check)
     return Conditioning((cond,))
+
+
+@node("ConditioningCombine", category="conditioning", title="Conditioning (Combine)")
+def conditioning_combine(
+    ctx: Context,
+    *,
+    conditioning_1: Annotated[Conditioning, Tip("One prompt.")],
+    conditioning_2: Annotated[Conditioning, Tip("Another prompt.")],
+) -> Annotated[
+    Conditioning, Tip("Both: a sampler takes the mean of what they ask for, each at the price of a prompt.")
+]:
+    """Steer by two prompts at once, each encoded for itself."""
+    return Conditioning(conditioning_1.conds + conditioning_2.conds)
+
+
+@node("ConditioningConcat", category="conditioning", title="Conditioning (Concat)")
+def conditioning_concat(
+    ctx: Context,
+    *,
+    conditioning_to: Annotated[Conditioning, Tip("What the other is appended to.")],
+    conditioning_from: Annotated[Conditioning, Tip("What is appended.")],
+) -> Annotated[Conditioning, Tip("One longer text.")]:
+    """Append one encoded prompt to another, as if both were one text."""
+    appended = conditioning_from.conds[0]
+    return Conditioning(
+        tuple(
+            Cond(torch.cat([cond.tokens, _fitting(appended.tokens, cond, "conditioning_from")], dim=1), cond.pooled)
+            for cond in conditioning_to.conds
+        )
+    )
+
+
+@node("ConditioningAverage", category="conditioning")
+def conditioning_average(
+    ctx: Context,
+    *,
+    conditioning_to: Annotated[Conditioning, Tip("One prompt.")],
+    conditioning_from: Annotated[Conditioning, Tip("The other prompt.")],
+    conditioning_to_strength: Annotated[
+        float, Float(0.0, 1.0, step=0.01, tooltip="The share of the first: 1 is the first alone, 0 the other.")
+    ] = 1.0,
+) -> Annotated[Conditioning, Tip("Between the two.")]:
+    """Mix two encoded prompts, number by number."""
+    other, share = conditioning_from.conds[0], conditioning_to_strength
+
+    def mixed(cond: Cond) -> Cond:
+        missing = cond.tokens.shape[1] - other.tokens.shape[1]
+        tokens = F.pad(_fitting(other.tokens, cond, "conditioning_from"), (0, 0, 0, missing))  # cut where negative
+        return Cond(cond.tokens * share + tokens * (1 - share), cond.pooled * share + other.pooled * (1 - share))
+
+    return Conditioning(tuple(mixed(cond) for cond in conditioning_to.conds))
+
+
+def _fitting(tokens: Tensor, cond: Cond, blamed: str) -> Tensor:
+    """`tokens`, if they are of the text encoder that `cond` is of."""
+    if tokens.shape[-1] != cond.tokens.shape[-1]:
+        raise InputError(blamed, f"text vectors of width {tokens.shape[-1]}, the other has {cond.tokens.shape[-1]}")
+    return tokens
 
 
 def _embedding(ctx: Context, name: str, width: int) -> list[Tensor]:

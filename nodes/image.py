@@ -21,6 +21,7 @@ from graph.files import FileRef
 from graph.result import Outputs
 from graph.sockets import File, Text
 from graph.spec import Tip, node
+from models.scaling import PICTURE_METHODS, center_crop
 from models.types import Image, Latent, Mask
 from models.weights import CheckpointError
 from nodes.latent_files import SAMPLES, UNSCALED, read_latent
@@ -76,6 +77,22 @@ def preview_image(ctx: Context, *, images: Annotated[Image, Tip("The pictures to
         return _save(ctx, images, prefix, ctx.services.folders.temp_dir, "temp", compress_level=1)
     except InputError as error:  # blames the prefix, which is no input here
         raise InputError("images", error.message) from error
+
+
+@node("ImageBatch", category="image", title="Batch Images")
+def image_batch(
+    ctx: Context,
+    *,
+    image1: Annotated[Image, Tip("The first pictures.")],
+    image2: Annotated[Image, Tip("The pictures that follow; brought to the size of the first, from their middle.")],
+) -> Annotated[Image, Tip("All of them.")]:
+    """Put pictures into one batch."""
+    height, width = image1.pixels.shape[1:3]
+    following = image2.pixels
+    if following.shape[1:3] != (height, width):
+        cut = center_crop(following.movedim(-1, 1), width, height)
+        following = PICTURE_METHODS["bilinear"](cut, width, height).movedim(1, -1)
+    return Image(torch.cat([image1.pixels, following]))
 
 
 @node("LoadLatent", category="_for_testing", lane="io")

@@ -1,4 +1,4 @@
-"""CLIPTextEncode: a prompt through a checkpoint's text encoder, with embeddings from files."""
+"""A prompt through a checkpoint's text encoder, with embeddings from files; and encoded prompts put together."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from torch import Tensor
 
 from graph.context import Cancel
 from graph.errors import InputError, Interrupted
+from graph.spec import NodeSpec
 from models.text import encode_text
 from models.tokenizer import ClipTokenizer
-from models.types import Clip, Cond
-from nodes.conditioning import clip_text_encode
+from models.types import Clip, Cond, Conditioning
+from nodes.conditioning import clip_text_encode, conditioning_average, conditioning_combine, conditioning_concat
 from nodes.loaders import checkpoint_loader_simple
 from tests.nodes.conftest import CHECKPOINT, Workplace
 from tests.tiny_checkpoint import WIDTH, tiny_clip
@@ -140,3 +141,55 @@ def test_a_checkpoint_damaged_since_it_was_opened_blames_the_input(
     with pytest.raises(InputError, match=CHECKPOINT) as caught:
         encode(place, clip, "a")
     assert caught.value.input_name == "clip"
+
+
+# --- encoded prompts put together -----------------------------------------------------------------------------------
+
+
+def text(seed: int, tokens: int = 77, width: int = 8) -> Conditioning:
+    generator = torch.Generator().manual_seed(seed)
+    return Conditioning(
+        (Cond(torch.randn(1, tokens, width, generator=generator), torch.randn(1, width, generator=generator)),)
+    )
+
+
+def test_combined_prompts_stay_apart(place: Workplace) -> None:
+    first, second = text(1), text(2, tokens=154)
+    combined: Conditioning = conditioning_combine(place.ctx(), conditioning_1=first, conditioning_2=second)
+    assert combined.conds == (*first.conds, *second.conds)
+
+
+def test_a_prompt_is_appended_to_each_of_the_others(place: Workplace) -> None:
+    both: Conditioning = conditioning_combine(place.ctx(), conditioning_1=text(1), conditioning_2=text(2))
+    joined: Conditioning = conditioning_concat(place.ctx(), conditioning_to=both, conditioning_from=text(3))
+    [end] = text(3).conds
+    for cond, before in zip(joined.conds, both.conds, strict=True):
+        assert torch.equal(cond.tokens, torch.cat([before.tokens, end.tokens], dim=1))
+        assert torch.equal(cond.pooled, before.pooled)
+
+
+@pytest.mark.parametrize("tokens", [77, 154, 231])
+def test_the_average_has_the_length_of_the_first(place: Workplace, tokens: int) -> None:
+    [to], [other] = text(1, tokens=154).conds, text(2, tokens).conds
+    mixed: Conditioning = conditioning_average(
+        place.ctx(),
+        conditioning_to=text(1, tokens=154),
+        conditioning_from=text(2, tokens),
+        conditioning_to_strength=0.3,
+    )
+    [cond] = mixed.conds
+    shared = min(tokens, 154)
+    torch.testing.assert_close(
+        cond.tokens[:, :shared], to.tokens[:, :shared] * 0.3 + other.tokens[:, :shared] * (1 - 0.3)
+    )
+    torch.testing.assert_close(cond.tokens[:, shared:], to.tokens[:, shared:] * 0.3)
+    torch.testing.assert_close(cond.pooled, to.pooled * 0.3 + other.pooled * (1 - 0.3))
+
+
+@pytest.mark.parametrize(
+    ("node", "more"), [(conditioning_concat, {}), (conditioning_average, {"conditioning_to_strength": 0.5})]
+)
+def test_prompts_of_two_kinds_of_encoder_do_not_mix(place: Workplace, node: NodeSpec, more: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="width 16, the other has 8") as caught:
+        node(place.ctx(), conditioning_to=text(1), conditioning_from=text(2, width=16), **more)
+    assert caught.value.input_name == "conditioning_from"
