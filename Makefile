@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 
-.PHONY: help run serve test acceptance bench train clean
+.PHONY: help run serve test acceptance bench train gallery clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z]*\):.*##/\1:/p' Makefile
@@ -30,6 +30,9 @@ bench: $(VENV)/.tests  ## times and memory against diffusers, and the engine's c
 
 train: $(VENV)/.runs  ## the embedded model, from nothing
 	$(BIN)/python -m models.training
+
+gallery: $(VENV)/.runs  ## thumbnails of the example workflows, and the README's first picture
+	$(BIN)/python -m workflows
 
 clean:  ## remove the environment and what tests leave
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -12,7 +12,16 @@ from pathlib import Path
 
 from aiohttp import web
 
-from server import routes_docs, routes_files, routes_info, routes_jobs, routes_live, routes_run, routes_userdata
+from server import (
+    routes_docs,
+    routes_examples,
+    routes_files,
+    routes_info,
+    routes_jobs,
+    routes_live,
+    routes_run,
+    routes_userdata,
+)
 from server.backend import Backend, EngineUnavailable
 from server.deps import DEPS, HUB, METRICS, NUMBERS, READER, REDACT, STORE, THREADS, WEBHOOKS, WORKER, Deps
 from server.desk import Desk, StoreUnavailable
@@ -60,7 +69,16 @@ def create_app(deps: Deps) -> web.Application:
 
 
 def _routes() -> Iterable[web.RouteDef]:
-    for module in (routes_run, routes_jobs, routes_files, routes_info, routes_userdata, routes_live, routes_docs):
+    for module in (
+        routes_run,
+        routes_jobs,
+        routes_files,
+        routes_info,
+        routes_examples,
+        routes_userdata,
+        routes_live,
+        routes_docs,
+    ):
         yield from module.routes()
 
 

@@ -89,6 +89,8 @@ _PROMPT = _object(
     priority=WHOLE,
     partial_execution_targets=NAMES,
 )
+_EXAMPLE = _object(["name", "title", "description"], name=TEXT, title=OBJECT, description=OBJECT)
+_EXAMPLES: Schema = MappingProxyType({"type": "array", "items": _EXAMPLE})
 _QUEUED = _object(["prompt_id", "number", "node_errors"], prompt_id=TEXT, number=NUMBER, node_errors=OBJECT)
 
 OPERATIONS: Mapping[str, Operation] = MappingProxyType(
@@ -124,6 +126,8 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "GET /extensions": Operation(NAMES),
         "GET /workflow_templates": Operation(OBJECT),
         "GET /i18n": Operation(OBJECT),
+        "GET /examples": Operation(_EXAMPLES),
+        "GET /examples/{file}": Operation("*/*"),
         "GET /internal/logs": Operation(TEXT),
         "GET /internal/logs/raw": Operation(OBJECT),
         "GET /internal/folder_paths": Operation(OBJECT),

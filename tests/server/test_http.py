@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,24 @@ async def test_metrics_docs_and_logs(tmp_path: Path) -> None:
         assert "/history/{prompt_id}" in page and "http://" not in page and "https://" not in page
         assert isinstance(await client.get("/internal/logs"), str)
         assert "entries" in await client.get("/internal/logs/raw")
+
+
+@in_loop
+async def test_examples_are_listed_and_served_by_their_names_alone(tmp_path: Path) -> None:
+    examples = tmp_path / "examples"
+    examples.mkdir()
+    entry = {"name": "one", "title": {"en": "One"}, "description": {"en": "The first."}}
+    (examples / "index.json").write_text(json.dumps([entry]))
+    (examples / "one.json").write_text("{}")
+    (examples / "one.webp").write_bytes(b"RIFF")
+    (examples / "other.json").write_text("{}")
+    async with serving(replace(deps_of(tmp_path), examples=examples)) as client:
+        assert await client.get("/examples") == [entry]
+        assert await client.get("/api/examples/one.json") == {}
+        async with client.session.get(client.url + "/examples/one.webp") as answer:
+            assert (answer.content_type, await answer.read()) == ("image/webp", b"RIFF")
+        for absent in ("two.json", "other.json", "index.json", "one.png", "one", "..%2Fexamples%2Fone.json"):
+            async with client.session.get(f"{client.url}/examples/{absent}") as answer:
+                assert answer.status == 404, absent
+    async with serving(deps_of(tmp_path)) as client:
+        assert await client.get("/examples") == []
