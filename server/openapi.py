@@ -71,6 +71,7 @@ _PAGE: Mapping[str, Schema] = MappingProxyType(
     {
         "status": TEXT,
         "type": TEXT,
+        "text": TEXT,
         "after": NUMBER,
         "before": NUMBER,
         "sort_order": {"type": "string", "enum": ["asc", "desc"]},

@@ -19,6 +19,7 @@ from server.transcript import Transcript
 from server.worker import PAUSED
 
 _MOST = 1000
+_LONGEST = 400  # characters that are searched for
 
 
 def routes() -> list[web.RouteDef]:
@@ -35,10 +36,14 @@ def routes() -> list[web.RouteDef]:
 
 
 async def get_jobs(request: web.Request) -> web.Response:
-    """A page of jobs, newest first: `status`, `type` (of a node), `after`, `before`, `sort_order`, `limit`, `offset`."""
+    """A page of jobs, newest first: `status`, `type`, `text`, `after`, `before`, `sort_order`, `limit`, `offset`.
+
+    `type` is of a node; `text` are words that stand in the prompt, in names of files or in the error.
+    """
     search = Search(
         states=_states(request.query.get("status", "")),
         type=request.query.get("type"),
+        words=tuple(request.query.get("text", "")[:_LONGEST].split()),
         after=seconds(request, "after"),
         before=seconds(request, "before"),
         newest_first=request.query.get("sort_order", "desc") != "asc",

@@ -41,6 +41,7 @@ _ENTRY = """json_quote(id) || ':{"prompt":[' || json_quote(number) || ',' || jso
     iif(state = 'completed', '"success","completed":true', '"error","completed":false') ||
     ',"messages":' || messages || '},"meta":' || meta || '}'"""
 _ITEM = "'[' || json_quote(number) || ',' || json_quote(id) || ',' || prompt || ',' || extra || ',' || targets || ']'"
+_SEARCHED = "lower(prompt || ' ' || ifnull(outputs, '') || ' ' || ifnull(error, '') || ' ' || id)"
 _SUMMARY = "id, state, number, priority, created, started, finished, outputs, error, attempts"
 
 
@@ -70,6 +71,7 @@ class Search:
 
     states: tuple[State, ...] = ()
     type: str | None = None
+    words: tuple[str, ...] = ()  # each to be found in the prompt, the outputs, the error or the id
     after: float | None = None
     before: float | None = None
     newest_first: bool = True
@@ -354,6 +356,8 @@ def _conditions(search: Search) -> Iterator[str]:
         yield f"state IN ({', '.join('?' * len(search.states))})"
     if search.type is not None:
         yield "seq IN (SELECT job FROM job_types WHERE type = ?)"
+    for _ in search.words:
+        yield f"(instr({_SEARCHED}, ?) OR instr({_SEARCHED}, ?))"
     if search.after is not None:
         yield "created >= ?"
     if search.before is not None:
@@ -362,4 +366,9 @@ def _conditions(search: Search) -> Iterator[str]:
 
 def _values(search: Search) -> Iterator[object]:
     yield from search.states
-    yield from (value for value in (search.type, search.after, search.before) if value is not None)
+    if search.type is not None:
+        yield search.type
+    for word in search.words:
+        yield word.lower()
+        yield json.dumps(word)[1:-1].lower()  # as clients write it that send ASCII only
+    yield from (value for value in (search.after, search.before) if value is not None)

@@ -120,6 +120,8 @@ async def test_jobs_are_records(tmp_path: Path) -> None:
         assert [job["id"] for job in (await client.get("/api/jobs?status=completed"))["jobs"]] == [done]
         assert [job["id"] for job in (await client.get("/api/jobs?type=Fail"))["jobs"]] == [failed]
         assert (await client.get("/api/jobs?before=1000"))["jobs"] == []
+        for text, found in (("RAISE fail", [failed]), (done[:13], [done]), ("raise nowhere", []), ("100%25", [])):
+            assert [job["id"] for job in (await client.get(f"/api/jobs?text={text}"))["jobs"]] == found
         record = await client.get(f"/api/jobs/{done}")
         assert record["status"] == "completed" and record["outputs_count"] == 1
         assert record["preview_output"]["nodeId"] == "o" and record["preview_output"]["type"] == "output"

@@ -119,10 +119,12 @@ export const api = {
     return isObject(answer) ? { id: toText(answer.prompt_id), nodeErrors: isObject(answer.node_errors) ? answer.node_errors : {} } : { id: '', nodeErrors: {} }
   },
 
-  async jobs(limit: number): Promise<{ jobs: Job[]; paused: boolean }> {
-    const answer = await call(`jobs?limit=${limit}`)
-    if (!isObject(answer)) return { jobs: [], paused: false }
-    return { jobs: (isArray(answer.jobs) ? answer.jobs : []).filter(isObject).map(readJob), paused: answer.paused === true }
+  /** Jobs, newest first; of those in a state, or with these words in prompt, file names or error. */
+  async jobs(limit: number, text = '', status = ''): Promise<{ jobs: Job[]; paused: boolean; more: boolean }> {
+    const query = new URLSearchParams({ limit: String(limit), ...(text ? { text } : {}), ...(status ? { status } : {}) })
+    const answer = await call(`jobs?${query}`)
+    if (!isObject(answer)) return { jobs: [], paused: false, more: false }
+    return { jobs: (isArray(answer.jobs) ? answer.jobs : []).filter(isObject).map(readJob), paused: answer.paused === true, more: isObject(answer.pagination) && answer.pagination.has_more === true }
   },
 
   /** The ids of the waiting jobs in the order in which they will run. */

@@ -11,7 +11,7 @@ import { Side } from '../panels/Side'
 import { useDefinitions } from '../state/definitions'
 import { useDoc, useTab } from '../state/documents'
 import { useRun } from '../state/run'
-import { applyTheme, useSettings } from '../state/settings'
+import { useSettings } from '../state/settings'
 import { useView } from '../state/view'
 import { keysOf } from './commands'
 import { Icon } from './Icon'
@@ -20,9 +20,6 @@ import { TopBar } from './TopBar'
 
 export function App() {
   const sideOpen = useSettings((state) => state.sideOpen)
-  const theme = useSettings((state) => state.theme)
-  const language = useSettings((state) => state.language)
-  useEffect(applyTheme, [theme, language])
   useEffect(listen, [])
   useTitle()
   return (

@@ -6,12 +6,13 @@ import { BYPASSED, MUTED } from '../model/document'
 import { loadDefinitions } from '../state/definitions'
 import { activeDoc, activeTab, redo, undo, useDocuments } from '../state/documents'
 import { refreshJobs } from '../state/run'
-import { setSettings, useSettings } from '../state/settings'
+import { isLight, setSettings, useSettings } from '../state/settings'
 import { say, select, selected, setView, tell } from '../state/view'
 import { addNote, arrangeNodes, copySelected, duplicate, groupSelected, pasteLinked, removeSelected, toggleFlag, toggleMode } from './edits'
 import { chooseFile, downloadApi, downloadOpen, openEmpty, openExample, saveAs } from './files'
 import { askClose } from './closing'
 import { runOpen } from './queue'
+import { clearWaiting, togglePause } from '../panels/queueActions'
 
 export interface Command {
   readonly id: string
@@ -27,6 +28,8 @@ const one = (): string | undefined => [...selected()][0]
 const openSide = (panel: 'gallery' | 'queue' | 'problems'): void => {
   setSettings({ sideOpen: true })
   setView({ panel })
+  // the keys go where the eyes go: to the first row, or the panel's tab
+  requestAnimationFrame(() => (document.querySelector<HTMLElement>('.side-body [data-job]') ?? document.getElementById(`tab-${panel}`))?.focus())
 }
 const addAtMiddle = (): void => setView({ palette: { kind: 'add', at: null, place: middle(), filter: {}, pending: null } })
 const openPalette = (kind: 'goto' | 'commands' | 'connect' | 'disconnect'): void => setView({ palette: { kind, at: null, place: null, filter: {}, pending: null } })
@@ -63,12 +66,15 @@ export const COMMANDS: readonly Command[] = [
   { id: 'closeTab', title: 'cmd.closeTab', keys: [], group: 'general', run: () => askClose(useDocuments.getState().active) },
   { id: 'commands', title: 'cmd.commands', keys: ['Mod+K'], group: 'general', run: () => openPalette('commands'), anywhere: true },
   { id: 'queue', title: 'cmd.queue', keys: ['Q'], group: 'general', run: () => (openSide('queue'), void refreshJobs()) },
+  { id: 'pauseQueue', title: 'cmd.pauseQueue', keys: ['Alt+Q'], group: 'general', run: togglePause, anywhere: true },
+  { id: 'clearQueue', title: 'cmd.clearQueue', keys: ['Alt+Shift+Q'], group: 'general', run: clearWaiting, anywhere: true },
   { id: 'gallery', title: 'cmd.gallery', keys: ['G'], group: 'general', run: () => openSide('gallery') },
   { id: 'problems', title: 'cmd.problems', keys: [], group: 'general', run: () => openSide('problems') },
   { id: 'side', title: 'cmd.side', keys: ['F'], group: 'general', run: () => setSettings({ sideOpen: !useSettings.getState().sideOpen }) },
   { id: 'reload', title: 'cmd.reload', keys: ['R'], group: 'general', run: () => void loadDefinitions().then((done) => tell(t(done ? 'say.reloaded' : 'app.noServer'), done ? 'info' : 'error')) },
   { id: 'theme', title: 'cmd.theme', keys: [], group: 'general', run: toggleTheme },
   { id: 'language', title: 'cmd.language', keys: [], group: 'general', run: () => setSettings({ language: useSettings.getState().language === 'en' ? 'zh' : 'en' }) },
+  { id: 'region', title: 'cmd.region', keys: ['F6'], group: 'general', run: nextRegion, anywhere: true },
   { id: 'settings', title: 'cmd.settings', keys: ['Mod+,'], group: 'general', run: () => setView({ dialog: 'settings' }), anywhere: true },
   { id: 'shortcuts', title: 'cmd.shortcuts', keys: ['?'], group: 'general', run: () => setView({ dialog: 'shortcuts' }) },
 
@@ -94,6 +100,15 @@ export const COMMANDS: readonly Command[] = [
   { id: 'zoomReset', title: 'cmd.zoomReset', keys: ['Mod+0'], group: 'graph', run: () => zoom('reset') },
 ]
 
+/** From the graph to the side panel to the bar on top, and round again. */
+function nextRegion(): void {
+  const regions = ['#canvas', '.side', '.topbar'].map((name) => document.querySelector<HTMLElement>(name)).filter((each) => each !== null)
+  const at = regions.findIndex((region) => region.contains(document.activeElement))
+  const next = regions[(at + 1) % regions.length]
+  const first = next?.id === 'canvas' ? next : (next?.querySelector<HTMLElement>('[aria-selected="true"], [aria-current="true"]') ?? next?.querySelector<HTMLElement>('button'))
+  first?.focus()
+}
+
 function step(name: string, done: TextKey, nothing: TextKey): void {
   if (name) {
     const held = new Set([...selected()].filter((id) => activeDoc()?.nodes.has(id)))
@@ -104,13 +119,15 @@ function step(name: string, done: TextKey, nothing: TextKey): void {
 }
 
 export function toggleTheme(): void {
-  const { theme } = useSettings.getState()
-  const isDark = theme === 'dark' || (theme === 'system' && !matchMedia('(prefers-color-scheme: light)').matches)
-  setSettings({ theme: isDark ? 'light' : 'dark' })
+  setSettings({ theme: isLight() ? 'dark' : 'light' })
 }
 
 export const command = (id: string): Command => COMMANDS.find((each) => each.id === id) as Command
-export const keysOf = (id: string): string => shown(command(id).keys[0] ?? '')
+/** The keys of a command: the user's own, or those it comes with. */
+export const keysFor = (command: Command): readonly string[] => useSettings.getState().keys[command.id] ?? command.keys
+export const keysOf = (id: string): string => shown(keysFor(command(id))[0] ?? '')
+/** For the tip of a button: what it does, and its keys if it has any. */
+export const hintOf = (title: string, id: string): string => (keysOf(id) ? `${title} (${keysOf(id)})` : title)
 
 const isMac = navigator.platform.startsWith('Mac')
 export const shown = (keys: string): string => keys.replace('Mod', isMac ? '⌘' : 'Ctrl').replaceAll('+', isMac ? ' ' : ' + ')

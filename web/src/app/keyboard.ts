@@ -3,12 +3,13 @@ import { focusNode, goTo, neighbour } from '../graph/camera'
 import { activeDoc } from '../state/documents'
 import { useSettings } from '../state/settings'
 import { selected, setView, useView } from '../state/view'
-import { COMMANDS } from './commands'
+import { COMMANDS, keysFor } from './commands'
 import { copySelected, nudge, pasteText, removeSelected } from './edits'
 import { openText, takeDrop } from './files'
 import { middle } from '../graph/camera'
 
-function pressed(event: KeyboardEvent): string {
+/** A key press as commands name it: Mod+Shift+Z. */
+export function pressed(event: KeyboardEvent): string {
   const mod = event.ctrlKey || event.metaKey
   const letter = event.key.length === 1 ? event.key.toUpperCase() : event.key
   const base = event.altKey && /^Key[A-Z]$/.test(event.code) ? event.code.slice(3) : letter
@@ -25,7 +26,7 @@ function onKey(event: KeyboardEvent): void {
   const typing = isTyping(event.target)
   if (keys === 'Escape') return escape(event, typing)
   if (isOpen()) return
-  const found = COMMANDS.find((command) => command.keys.includes(keys))
+  const found = COMMANDS.find((command) => keysFor(command).includes(keys))
   if (found && (!typing || found.anywhere)) {
     const isBare = !/Mod|Alt|F\d|Delete|Backspace/.test(keys)
     if (isBare && (!useSettings.getState().letterKeys || event.target instanceof HTMLButtonElement)) return
@@ -54,7 +55,6 @@ function walk(event: KeyboardEvent, keys: string): void {
   const target = event.target instanceof HTMLElement ? event.target : null
   if (target && target.closest('button, [role="tab"], a, .side, .topbar')) return
   const focused = target?.closest<HTMLElement>('[data-node]')?.dataset.node ?? [...selected()][0]
-  if (keys === 'F6') return
   const arrow = /^(Shift\+)?(Alt\+)?Arrow(Left|Right|Up|Down)$/.exec(keys.replace('Alt+Shift+', 'Shift+Alt+'))
   if (arrow) {
     event.preventDefault()

@@ -3,17 +3,18 @@ import '../theme/tokens.css'
 import '../theme/base.css'
 import '../theme/graph.css'
 import '../theme/panels.css'
+import '../theme/dialogs.css'
 import { createRoot } from 'react-dom/client'
 import { restore, startAutosave } from '../state/autosave'
 import { loadDefinitions } from '../state/definitions'
 import { startLive } from '../state/run'
-import { applyTheme } from '../state/settings'
+import { startSettings } from '../state/settings'
 import { App } from './App'
 import { Guard } from './Guard'
 import { openExample } from './files'
 
 async function start(): Promise<void> {
-  applyTheme()
+  startSettings()
   await loadDefinitions()
   if (!(await restore())) openExample()
   startAutosave()

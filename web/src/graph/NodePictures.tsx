@@ -1,5 +1,6 @@
 import { useT } from '../i18n'
 import { viewUrl, type Picture } from '../api/client'
+import { crisp } from '../app/pictures'
 import { toText } from '../io/json'
 import type { InputDef } from '../model/definitions'
 import type { Node } from '../model/document'
@@ -18,7 +19,7 @@ export function NodePictures({ node, run, upload }: { node: Node; run: NodeRun |
   return (
     <div className="card-picture nodrag">
       {shown ? (
-        <img src={shown} alt={first ? first.filename : ''} draggable={false} onLoad={(event) => event.currentTarget.classList.toggle('small-picture', event.currentTarget.naturalWidth < 96)} />
+        <img src={shown} alt={first ? first.filename : ''} draggable={false} onLoad={crisp} />
       ) : (
         <div className="nothing">
           {t('node.noPicture')}

@@ -1,11 +1,26 @@
 import { useEffect, useRef, type ReactNode } from 'react'
+import { Icon } from '../app/Icon'
+import { useT } from '../i18n'
 
-/** A modal window of the browser's own kind. */
-export function Dialog({ title, onClose, className, children, bare }: { title: string; onClose: () => void; className?: string; children: ReactNode; bare?: boolean }) {
+interface Props {
+  readonly title: string
+  readonly onClose: () => void
+  readonly className?: string
+  /** Fills the window and brings its own head. */
+  readonly bare?: boolean
+  /** The buttons of the last row. */
+  readonly actions?: ReactNode
+  readonly children: ReactNode
+}
+
+/** A modal window of the browser's own kind: a title, a body that scrolls, what can be done, and a way out. */
+export function Dialog({ title, onClose, className, bare, actions, children }: Props) {
+  const t = useT()
   const box = useRef<HTMLDialogElement>(null)
   useEffect(() => {
     const held = box.current
     if (held && !held.open) held.showModal()
+    held?.querySelector<HTMLElement>('[data-first]')?.focus()
     return () => {
       held?.close()
       requestAnimationFrame(() => document.activeElement === document.body && document.getElementById('canvas')?.focus())
@@ -18,7 +33,11 @@ export function Dialog({ title, onClose, className, children, bare }: { title: s
       ) : (
         <div className="dialog">
           <h2>{title}</h2>
-          {children}
+          <div className="dialog-body">{children}</div>
+          {actions && <div className="dialog-row">{actions}</div>}
+          <button type="button" className="button bare square dialog-close" aria-label={t('settings.close')} title={t('settings.close')} onClick={onClose}>
+            <Icon name="close" />
+          </button>
         </div>
       )}
     </dialog>

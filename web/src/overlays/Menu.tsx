@@ -5,6 +5,7 @@ import { useT } from '../i18n'
 import { removeGroup, setColor } from '../model/edit'
 import { useDefinitions } from '../state/definitions'
 import { activeDoc, commit } from '../state/documents'
+import { useSettings } from '../state/settings'
 import { selected, setView, useView } from '../state/view'
 
 const NODE_ITEMS = [['copy', 'duplicate', 'delete'], ['mute', 'bypass', 'collapse', 'pin'], ['rename', 'group', 'arrange']]
@@ -26,8 +27,9 @@ export function Menu() {
   useLayoutEffect(() => {
     const held = box.current
     if (!held || !menu) return
-    held.style.left = `${Math.max(8, Math.min(menu.at[0], innerWidth - held.offsetWidth - 8))}px`
-    held.style.top = `${Math.max(8, Math.min(menu.at[1], innerHeight - held.offsetHeight - 8))}px`
+    const { scale } = useSettings.getState()
+    held.style.left = `${Math.max(8, Math.min(menu.at[0] / scale, innerWidth / scale - held.offsetWidth - 8))}px`
+    held.style.top = `${Math.max(8, Math.min(menu.at[1] / scale, innerHeight / scale - held.offsetHeight - 8))}px`
     held.querySelector('button')?.focus()
   }, [menu])
   if (!menu) return null
@@ -66,7 +68,7 @@ export function Menu() {
             {at > 0 && <hr />}
             {part.map((id) => (
               <button key={id} type="button" role="menuitem" onClick={pick(command(id).run)}>
-                {t(command(id).title)} {command(id).keys[0] && <kbd>{keysOf(id)}</kbd>}
+                {t(command(id).title)} {keysOf(id) && <kbd>{keysOf(id)}</kbd>}
               </button>
             ))}
           </div>

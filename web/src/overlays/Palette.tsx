@@ -1,5 +1,5 @@
 import { useEffect, useMemo, useRef, useState, type CSSProperties, type KeyboardEvent } from 'react'
-import { COMMANDS, shown } from '../app/commands'
+import { COMMANDS, keysOf } from '../app/commands'
 import { sameJson } from '../io/json'
 import { inputOf } from '../model/definitions'
 import { add, cut, join, setField } from '../graph/actions'
@@ -110,7 +110,8 @@ function Open({ asked }: { asked: Asked }) {
 
 function placeOf(at: readonly [number, number] | null): CSSProperties {
   if (!at) return { left: '50%', top: 88, transform: 'translateX(-50%)' }
-  return { left: Math.max(8, Math.min(at[0] + 6, innerWidth - 450)), top: Math.max(54, Math.min(at[1] - 22, innerHeight - 480)) }
+  const { scale } = useSettings.getState()
+  return { left: Math.max(8, Math.min(at[0] / scale + 6, innerWidth / scale - 450)), top: Math.max(54, Math.min(at[1] / scale - 22, innerHeight / scale - 480)) }
 }
 
 function itemsOf(asked: Asked, query: string): Item[] {
@@ -163,7 +164,7 @@ function gotoItems(): Item[] {
 }
 
 function commandItems(): Item[] {
-  return COMMANDS.filter((command) => command.id !== 'commands').map((command) => ({ key: command.id, name: text(command.title), where: '', keys: command.keys[0] ? shown(command.keys[0]) : '', run: command.run }))
+  return COMMANDS.filter((command) => command.id !== 'commands').map((command) => ({ key: command.id, name: text(command.title), where: '', keys: keysOf(command.id), run: command.run }))
 }
 
 function connectItems(): Item[] {

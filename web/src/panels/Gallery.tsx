@@ -2,6 +2,7 @@ import { useEffect, useMemo, useState } from 'react'
 import { api, viewUrl, type Picture, type Verdict } from '../api/client'
 import { addPicture, openValue } from '../app/files'
 import { Icon } from '../app/Icon'
+import { crisp } from '../app/pictures'
 import { useT } from '../i18n'
 import { useRun } from '../state/run'
 import { setView } from '../state/view'
@@ -10,8 +11,6 @@ interface Shot {
   readonly prompt: string
   readonly picture: Picture
 }
-
-const crisp = (event: { currentTarget: HTMLImageElement }): void => void event.currentTarget.classList.toggle('small-picture', event.currentTarget.naturalWidth < 96)
 
 /** The newest picture large, live while it is drawn; all earlier ones below. */
 export function Gallery() {

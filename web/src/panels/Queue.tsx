@@ -1,142 +1,136 @@
-import { useMemo, useState } from 'react'
-import { api, viewUrl, type Job } from '../api/client'
-import { Icon, type IconName } from '../app/Icon'
-import { openValue } from '../app/files'
-import { seconds, useT } from '../i18n'
-import { ownerOf, refreshJobs, useRun } from '../state/run'
-import { useDocuments } from '../state/documents'
-import { setView, tell } from '../state/view'
+import { useEffect, useMemo, useRef, useState } from 'react'
+import { api, type Job } from '../api/client'
+import { hintOf } from '../app/commands'
+import { Icon } from '../app/Icon'
+import { useT } from '../i18n'
+import { useRun } from '../state/run'
+import { JobRow } from './JobRow'
+import { cancelJob, clearDone, clearWaiting, forgetJob, moveJob, togglePause } from './queueActions'
 
-const act = (call: Promise<unknown>): void => void call.then(refreshJobs, (error: unknown) => tell(error instanceof Error ? error.message : '', 'error'))
+const PAGE = 200
+const DONE = ['completed', 'failed', 'cancelled'] as const
+const isDone = (job: Job): boolean => job.status !== 'in_progress' && job.status !== 'pending'
 
-/** Running, waiting in the order in which they will run, and done: a plain list. */
+/** Running, waiting in the order in which they will run, and done: one plain list, of which a key reaches every row. */
 export function Queue() {
   const t = useT()
   const jobs = useRun((state) => state.jobs)
   const waiting = useRun((state) => state.waiting)
   const paused = useRun((state) => state.paused)
-  const [query, setQuery] = useState('')
+  const [text, setText] = useState('')
+  const [status, setStatus] = useState('')
+  const [limit, setLimit] = useState(PAGE)
+  const found = useFound(text.trim(), status, limit, jobs)
   const running = jobs.filter((job) => job.status === 'in_progress')
   const pending = useMemo(() => waiting.flatMap((id) => jobs.find((job) => job.id === id) ?? []), [waiting, jobs])
-  const done = jobs.filter((job) => job.status !== 'in_progress' && job.status !== 'pending' && matches(job, query, t(`side.${job.status === 'completed' ? 'completed' : job.status === 'failed' ? 'failed' : 'cancelled'}`)))
+  const box = useRef<HTMLDivElement>(null)
+  const held = useHeldFocus(box, pending)
   return (
     <>
       <div className="search-line">
-        <input type="search" aria-label={t('side.search')} placeholder={t('side.search')} value={query} onChange={(event) => setQuery(event.target.value)} />
-        <button type="button" className="button" aria-pressed={paused} onClick={() => act(api.pause(!paused))}>
-          {t(paused ? 'side.resume' : 'side.pause')}
-        </button>
+        <input type="search" aria-label={t('side.search')} placeholder={t('side.search')} value={text} onChange={(event) => setText(event.target.value)} />
+        <select aria-label={t('side.state')} value={status} onChange={(event) => setStatus(event.target.value)}>
+          <option value="">{t('side.all')}</option>
+          {DONE.map((each) => (
+            <option key={each} value={each}>
+              {t(`side.${each}`)}
+            </option>
+          ))}
+        </select>
       </div>
-      <div className="list">
-        {paused && <p className="quiet">{t('side.paused')}</p>}
-        {running.length > 0 && (
-          <>
-            <h3>{t('side.running')}</h3>
-            {running.map((job) => (
-              <Row key={job.id} job={job} state={t('side.running')} actions={[['close', t('side.cancel'), () => act(api.cancel(job.id))]]} />
-            ))}
-          </>
-        )}
+      <div className="list" ref={box} onKeyDown={walk}>
         <h3>
           {t('side.waiting')}
+          {pending.length > 0 && <span className="count">{pending.length}</span>}
+          <span className="bar-gap" />
           {pending.length > 0 && (
-            <button type="button" className="button" onClick={() => act(api.clearQueue())}>
+            <button type="button" className="button bare" title={hintOf(t('side.clearAll'), 'clearQueue')} onClick={clearWaiting}>
               {t('side.clearAll')}
             </button>
           )}
+          <button type="button" className={`button ${paused ? 'primary' : 'bare'}`} aria-pressed={paused} title={hintOf(t(paused ? 'side.resume' : 'side.pause'), 'pauseQueue')} onClick={togglePause}>
+            <Icon name={paused ? 'play' : 'pause'} />
+            {t(paused ? 'side.resume' : 'side.pause')}
+          </button>
         </h3>
-        {!pending.length && <p className="quiet">{t('side.nothingWaits')}</p>}
-        {pending.map((job, at) => (
-          <Row
-            key={job.id}
-            job={job}
-            state={String(at + 1)}
-            onMove={(by) => act(api.move(job.id, Math.max(0, at + by)))}
-            actions={[
-              ...(at > 0 ? [['top', t('side.first'), () => act(api.move(job.id, 0))] as const] : []),
-              ['close', t('side.cancel'), () => act(api.cancel(job.id))],
-            ]}
-          />
-        ))}
-        {done.length > 0 && (
+        {paused && <p className="quiet">{t('side.paused')}</p>}
+        {!pending.length && !running.length && !paused && <p className="quiet">{t('side.nothingWaits')}</p>}
+        <ul aria-label={t('side.running')}>
+          {running.map((job) => (
+            <JobRow key={job.id} job={job} onRemove={() => cancelJob(job.id)} removeTitle={t('side.cancel')} />
+          ))}
+        </ul>
+        <ul aria-label={t('side.waiting')}>
+          {pending.map((job, at) => (
+            <JobRow key={job.id} job={job} place={at} of={pending.length} onMove={(to) => ((held.current = job.id), moveJob(job.id, to))} onRemove={() => cancelJob(job.id)} removeTitle={t('side.cancel')} />
+          ))}
+        </ul>
+        {(found.jobs.length > 0 || text || status) && (
           <h3>
             {t('side.history')}
-            <button type="button" className="button" onClick={() => act(api.clearHistory())}>
-              {t('side.clearDone')}
-            </button>
+            <span className="bar-gap" />
+            {found.jobs.length > 0 && !text && !status && (
+              <button type="button" className="button bare" onClick={clearDone}>
+                {t('side.clearDone')}
+              </button>
+            )}
           </h3>
         )}
-        {done.map((job) => (
-          <Row key={job.id} job={job} state={stateOf(job, t)} actions={[['folder', t('side.openWorkflow'), () => void reopen(job)], ['close', t('side.close'), () => act(api.forget(job.id))]]} />
-        ))}
+        {!found.jobs.length && (text || status) && <p className="quiet">{t('palette.none')}</p>}
+        <ul aria-label={t('side.history')}>
+          {found.jobs.map((job) => (
+            <JobRow key={job.id} job={job} onRemove={() => forgetJob(job.id)} removeTitle={t('side.forget')} />
+          ))}
+        </ul>
+        {found.more && (
+          <button type="button" className="button more" onClick={() => setLimit(limit + PAGE)}>
+            {t('side.more')}
+          </button>
+        )}
       </div>
     </>
   )
 }
 
-type Text = ReturnType<typeof useT>
-
-function stateOf(job: Job, t: Text): string {
-  const took = job.finished && job.started ? (job.finished - job.started) / 1000 : 0
-  if (job.status === 'failed') return job.error ? `${t('side.failed')}: ${job.error}` : t('side.failed')
-  if (job.status === 'cancelled') return t('side.cancelled')
-  return `${t('side.completed')} · ${t('side.took', { seconds: seconds(took) })}`
+/** Jobs that have ended: the newest are known already, others are asked of the server. */
+function useFound(text: string, status: string, limit: number, jobs: readonly Job[]): { jobs: readonly Job[]; more: boolean } {
+  const [asked, setAsked] = useState<{ jobs: readonly Job[]; more: boolean } | null>(null)
+  const isPlain = !text && !status && limit === PAGE
+  useEffect(() => {
+    if (isPlain) return setAsked(null)
+    let wanted = true
+    const timer = setTimeout(
+      () =>
+        void api.jobs(limit, text, status || DONE.join()).then(
+          (page) => wanted && setAsked(page),
+          () => undefined, // the lost connection is shown already
+        ),
+      text ? 180 : 0,
+    )
+    return () => {
+      wanted = false
+      clearTimeout(timer)
+    }
+  }, [isPlain, text, status, limit, jobs])
+  return useMemo(() => (asked && !isPlain ? { jobs: asked.jobs.filter(isDone), more: asked.more } : { jobs: jobs.filter(isDone), more: jobs.length >= PAGE }), [asked, isPlain, jobs])
 }
 
-const matches = (job: Job, query: string, state: string): boolean => !query || `${job.id} ${state} ${job.picture?.filename ?? ''} ${job.error}`.toLowerCase().includes(query.toLowerCase())
-
-interface RowProps {
-  readonly job: Job
-  readonly state: string
-  readonly actions: readonly (readonly [IconName, string, () => void])[]
-  readonly onMove?: (by: number) => void
+/** A row that was moved keeps the focus, though the browser takes it off an element that moves. */
+function useHeldFocus(box: React.RefObject<HTMLDivElement | null>, pending: readonly Job[]): React.RefObject<string | null> {
+  const held = useRef<string | null>(null)
+  useEffect(() => {
+    if (held.current && document.activeElement === document.body) box.current?.querySelector<HTMLElement>(`[data-job="${CSS.escape(held.current)}"]`)?.focus()
+  }, [box, pending])
+  return held
 }
 
-function Row({ job, state, actions, onMove }: RowProps) {
-  const t = useT()
-  const owner = ownerOf(job.id)
-  const name = useDocuments((documents) => documents.tabs.find((tab) => tab.id === owner)?.name)
-  const percent = useRun((run) => {
-    const at = run.current?.prompt === job.id && run.current.node ? run.nodes[run.current.doc]?.[run.current.node] : undefined
-    return at && at.max > 1 ? (100 * at.value) / at.max : null
-  })
-  const time = new Date(job.created).toLocaleTimeString(document.documentElement.lang, { hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false })
-  return (
-    <div
-      className="job"
-      onKeyDown={(event) => {
-        if (!onMove || !event.altKey || (event.key !== 'ArrowUp' && event.key !== 'ArrowDown')) return
-        event.preventDefault()
-        onMove(event.key === 'ArrowUp' ? -1 : 1)
-      }}
-    >
-      <button type="button" className="job-picture" aria-label={t('side.open')} disabled={!job.picture} onClick={() => job.picture && setView({ shown: viewUrl(job.picture) })}>
-        {job.picture ? <img src={viewUrl(job.picture)} alt="" loading="lazy" /> : null}
-      </button>
-      <div style={{ minWidth: 0 }}>
-        <div className="job-name">{name ? `${name} · ${time}` : time}</div>
-        <div className={`job-state ${job.status}`} title={state}>
-          {state}
-        </div>
-        {percent !== null && (
-          <div className="job-bar">
-            <i style={{ width: `${percent}%` }} />
-          </div>
-        )}
-      </div>
-      <div className="job-actions">
-        {actions.map(([icon, label, run]) => (
-          <button key={label} type="button" className="button bare" aria-label={label} title={label} onClick={run}>
-            <Icon name={icon} />
-          </button>
-        ))}
-      </div>
-    </div>
-  )
-}
-
-async function reopen(job: Job): Promise<void> {
-  const record = await api.job(job.id)
-  const held = record?.workflow ?? record?.prompt
-  if (held) openValue(held, job.picture?.filename.replace(/\.\w+$/, '') ?? job.id.slice(0, 8))
+/** Arrow keys, Home and End go from row to row. */
+function walk(event: React.KeyboardEvent<HTMLDivElement>): void {
+  if (event.altKey || event.ctrlKey || event.metaKey || event.defaultPrevented) return
+  const rows = [...event.currentTarget.querySelectorAll<HTMLElement>('.job')]
+  const at = rows.indexOf(event.target as HTMLElement)
+  const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1 }[event.key]
+  if (at < 0 || to === undefined) return
+  event.preventDefault()
+  rows[Math.max(0, Math.min(to, rows.length - 1))]?.focus()
 }

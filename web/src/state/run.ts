@@ -4,6 +4,7 @@ import { api, type Job, type Picture, type Verdict } from '../api/client'
 import { connectSocket, type LiveMessage } from '../api/socket'
 import { told, type Problem, type Told } from '../model/validate'
 import { newId, tabOf } from './documents'
+import { useSettings } from './settings'
 
 export interface NodeRun {
   readonly state: 'waiting' | 'running' | 'done' | 'cached' | 'error'
@@ -115,7 +116,7 @@ function apply(state: Run, message: LiveMessage): Run {
     }
     case 'preview': {
       const node = message.node || state.current?.node
-      if (!node || !state.current) return state
+      if (!node || !state.current || !useSettings.getState().previews) return state
       const url = URL.createObjectURL(message.picture)
       urls.add(url)
       release(runs[node]?.preview)

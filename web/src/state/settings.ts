@@ -9,13 +9,20 @@ interface Settings {
   readonly theme: Theme
   readonly sideOpen: boolean
   readonly letterKeys: boolean
+  /** Of bars, panels and dialogs; the graph has its own zoom. */
+  readonly scale: number
+  /** Pixels of the letters in prompt boxes. */
+  readonly promptSize: number
+  readonly previews: boolean
+  /** The user's own keys, by command. */
+  readonly keys: Readonly<Record<string, readonly string[]>>
   readonly recent: readonly string[]
 }
 
 const KEY = 'darkroom.settings'
 
 function load(): Settings {
-  const standard: Settings = { language: navigator.language.toLowerCase().startsWith('zh') ? 'zh' : 'en', theme: 'system', sideOpen: true, letterKeys: true, recent: [] }
+  const standard: Settings = { language: navigator.language.toLowerCase().startsWith('zh') ? 'zh' : 'en', theme: 'system', sideOpen: true, letterKeys: true, scale: 1, promptSize: 13, previews: true, keys: {}, recent: [] }
   try {
     return { ...standard, ...(JSON.parse(localStorage.getItem(KEY) ?? '{}') as Partial<Settings>) }
   } catch {
@@ -34,10 +41,26 @@ export function setSettings(change: Partial<Settings>): void {
   }
 }
 
-export function applyTheme(): void {
-  const { theme, language } = useSettings.getState()
+const light = (): MediaQueryList => matchMedia('(prefers-color-scheme: light)')
+
+export const isLight = (): boolean => {
+  const { theme } = useSettings.getState()
+  return theme === 'light' || (theme === 'system' && light().matches)
+}
+
+/** Puts what is set onto the page. */
+export function applySettings(): void {
+  const { language, scale, promptSize } = useSettings.getState()
   const root = document.documentElement
-  if (theme === 'system') delete root.dataset.theme
-  else root.dataset.theme = theme
+  root.dataset.theme = isLight() ? 'light' : 'dark'
   root.lang = language === 'zh' ? 'zh-CN' : 'en'
+  root.style.setProperty('--scale', String(scale))
+  root.style.setProperty('--prompt', `${promptSize}px`)
+}
+
+/** Keeps the page as it is set, and follows the system where that is wanted. */
+export function startSettings(): void {
+  applySettings()
+  useSettings.subscribe(applySettings)
+  light().addEventListener('change', applySettings)
 }

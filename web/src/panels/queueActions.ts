@@ -1,0 +1,52 @@
+/** What is done to jobs: shown at once, and again as the server has it. */
+import { api, type Job } from '../api/client'
+import { openValue } from '../app/files'
+import { t } from '../i18n'
+import { refreshJobs, useRun } from '../state/run'
+import { say, tell } from '../state/view'
+
+function act(call: Promise<unknown>, words: string): void {
+  say(words)
+  void call.catch((error: unknown) => tell(error instanceof Error ? error.message : '', 'error')).then(refreshJobs)
+}
+
+/** Puts a waiting job at a place, counted from 0. */
+export function moveJob(id: string, to: number): void {
+  const rest = useRun.getState().waiting.filter((each) => each !== id)
+  const place = Math.max(0, Math.min(to, rest.length))
+  useRun.setState({ waiting: [...rest.slice(0, place), id, ...rest.slice(place)] })
+  act(api.move(id, place), t('side.moved', { place: place + 1 }))
+}
+
+export function cancelJob(id: string): void {
+  useRun.setState((state) => ({ waiting: state.waiting.filter((each) => each !== id) }))
+  act(api.cancel(id), t('side.cancelled'))
+}
+
+export function clearWaiting(): void {
+  useRun.setState({ waiting: [] })
+  act(api.clearQueue(), t('side.cleared'))
+}
+
+export function togglePause(): void {
+  const paused = !useRun.getState().paused
+  useRun.setState({ paused })
+  act(api.pause(paused), t(paused ? 'side.paused' : 'side.goesOn'))
+}
+
+export function forgetJob(id: string): void {
+  useRun.setState((state) => ({ jobs: state.jobs.filter((job) => job.id !== id) }))
+  act(api.forget(id), t('side.forgotten'))
+}
+
+export function clearDone(): void {
+  useRun.setState((state) => ({ jobs: state.jobs.filter((job) => job.status === 'pending' || job.status === 'in_progress') }))
+  act(api.clearHistory(), t('side.forgotten'))
+}
+
+/** Opens the workflow that a job has run, in a tab of its own. */
+export async function openJob(job: Pick<Job, 'id' | 'picture'>): Promise<void> {
+  const record = await api.job(job.id)
+  const held = record?.workflow ?? record?.prompt
+  if (held) openValue(held, job.picture?.filename.replace(/\.\w+$/, '') ?? job.id.slice(0, 8))
+}
