@@ -58,7 +58,8 @@ def test_from_nothing_to_a_picture(editor: Editor) -> None:
         keys.press("Tab")
     keys.press("ArrowDown")  # fewer steps; any will do
     keys.press("Escape")
-    page.fill('[aria-label="steps, 3"]', "2")
+    for field, value in (("steps, 3", "2"), ("width, 4", "64"), ("height, 4", "64")):  # a small picture is a quick one
+        page.fill(f'[aria-label="{field}"]', value)
     page.locator('[data-node="3"]').focus()
     keys.press("Control+Enter")
     page.locator('[data-id="1"] .card-picture button').wait_for()

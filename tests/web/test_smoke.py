@@ -33,6 +33,13 @@ TWO_THUMBS = """() => {
 }"""
 
 
+MIDDLE_OF_LINK = """id => {
+    const path = document.querySelector(`.react-flow__edge[data-id="${id}"] .react-flow__edge-path`)
+    const at = path.getPointAtLength(path.getTotalLength() / 2).matrixTransform(path.getScreenCTM())
+    return [at.x, at.y]
+}"""
+
+
 def test_a_picture_appears_and_its_seed_is_shown(editor: Editor) -> None:
     page = editor.page
     page.fill(STEPS, "2")
@@ -107,6 +114,54 @@ def test_a_link_into_nothing_finds_what_takes_it(editor: Editor) -> None:
     page.get_by_role("combobox", name="Nodes that take IMAGE").fill("preview")
     page.keyboard.press("Enter")
     editor.shows(8, 10)
+    page.keyboard.press("Control+z")
+    editor.shows(7, 9)
+
+
+def test_a_link_gets_a_point_that_moves_and_goes(editor: Editor) -> None:
+    page = editor.page
+    page.wait_for_timeout(300)
+    middle = page.evaluate(MIDDLE_OF_LINK, "4")
+    page.mouse.move(*middle)
+    page.keyboard.down("Alt")
+    page.mouse.click(*middle)
+    page.keyboard.up("Alt")
+    dot = page.locator(".link-dot")
+    dot.wait_for()
+    before = page.locator('.react-flow__edge[data-id="4"] .react-flow__edge-path').get_attribute("d")
+    box = dot.bounding_box()
+    page.mouse.move(box["x"] + 8, box["y"] + 8)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 40, box["y"] + 90, steps=4)
+    page.mouse.up()
+    assert page.locator('.react-flow__edge[data-id="4"] .react-flow__edge-path').get_attribute("d") != before
+    page.keyboard.press("Control+z")
+    page.wait_for_function(
+        "was => document.querySelector('.react-flow__edge[data-id=\"4\"] .react-flow__edge-path').getAttribute('d') == was",
+        arg=before,
+    )
+    page.keyboard.press("Delete")
+    dot.wait_for(state="detached")
+    editor.shows(7, 9)
+
+
+def test_a_subgraph_is_made_entered_changed_and_left(editor: Editor) -> None:
+    page = editor.page
+    page.locator('[data-id="6"] .card-head').click()
+    page.locator('[data-id="7"] .card-head').click(modifiers=["Shift"])
+    page.keyboard.press("Control+Shift+E")
+    editor.shows(6, 8)
+    page.locator(".card.subgraph .card-head").dblclick()
+    editor.shows(4, 4)  # two prompts and the two ends
+    page.fill('[data-id="6"] textarea', "a green star")
+    page.locator(".path button").first.click()
+    editor.shows(6, 8)
+    with page.expect_request("**/prompt") as sent:
+        page.keyboard.press("Control+Enter")
+    inputs = {key: node["inputs"] for key, node in json.loads(sent.value.post_data)["prompt"].items()}
+    assert inputs["10:6"] == {"text": "a green star", "clip": ["4", 1]}
+    assert inputs["3"]["positive"] == ["10:6", 0]
+    page.keyboard.press("Control+z")
     page.keyboard.press("Control+z")
     editor.shows(7, 9)
 

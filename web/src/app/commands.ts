@@ -8,11 +8,12 @@ import { activeDoc, activeTab, redo, undo, useDocuments } from '../state/documen
 import { refreshJobs } from '../state/run'
 import { isLight, setSettings, useSettings } from '../state/settings'
 import { say, select, selected, setView, tell } from '../state/view'
-import { addNote, arrangeNodes, copySelected, duplicate, groupSelected, pasteLinked, removeSelected, toggleFlag, toggleMode } from './edits'
+import { addNote, arrangeNodes, copySelected, duplicate, groupSelected, isThere, pasteLinked, removeSelected, toggleFlag, toggleMode } from './edits'
 import { chooseFile, downloadApi, downloadOpen, openEmpty, openExample, saveAs } from './files'
 import { askClose } from './closing'
 import { runOpen } from './queue'
 import { clearWaiting, togglePause } from '../panels/queueActions'
+import { enterSelected, groupIntoSubgraph, leaveOne, unpackSelected } from './subgraphs'
 
 export interface Command {
   readonly id: string
@@ -96,6 +97,10 @@ export const COMMANDS: readonly Command[] = [
   { id: 'group', title: 'cmd.group', keys: ['Mod+G'], group: 'graph', run: groupSelected },
   { id: 'note', title: 'cmd.note', keys: [], group: 'graph', run: () => addNote() },
   { id: 'arrange', title: 'cmd.arrange', keys: ['L'], group: 'graph', run: arrangeNodes },
+  { id: 'subgraph', title: 'cmd.subgraph', keys: ['Mod+Shift+E'], group: 'graph', run: groupIntoSubgraph },
+  { id: 'unpack', title: 'cmd.unpack', keys: [], group: 'graph', run: unpackSelected },
+  { id: 'enterSubgraph', title: 'cmd.enterSubgraph', keys: ['Mod+ArrowDown'], group: 'graph', run: enterSelected },
+  { id: 'leaveSubgraph', title: 'cmd.leaveSubgraph', keys: ['Mod+ArrowUp'], group: 'graph', run: leaveOne },
   { id: 'fit', title: 'cmd.fit', keys: ['.'], group: 'graph', run: () => fit(selected().size > 1 ? selected() : undefined) },
   { id: 'zoomReset', title: 'cmd.zoomReset', keys: ['Mod+0'], group: 'graph', run: () => zoom('reset') },
 ]
@@ -111,7 +116,7 @@ function nextRegion(): void {
 
 function step(name: string, done: TextKey, nothing: TextKey): void {
   if (name) {
-    const held = new Set([...selected()].filter((id) => activeDoc()?.nodes.has(id)))
+    const held = new Set([...selected()].filter(isThere))
     if (held.size !== selected().size) select(held)
     tell(t(done, { name }))
     if (document.activeElement === document.body) [...held][0] ? focusNode([...held][0] as string) : document.getElementById('canvas')?.focus()

@@ -3,12 +3,15 @@ import { t } from '../i18n'
 import { copyNodes, pasteNodes, readNodes } from '../io/clipboard'
 import type { JsonObject } from '../io/json'
 import { BYPASSED, flagOf, modeOf, MUTED, TITLE_HEIGHT, type Document, type Point } from '../model/document'
+import { membersOf } from '../model/groups'
 import { arrange } from '../model/layout'
+import { removeReroutes, reroutesOf } from '../model/reroutes'
+import { isEnd } from '../model/subgraphs'
 import { moveNodes, removeGroup, removeLinks, removeNodes, setFlag, setMode, setRaw, withNode } from '../model/edit'
 import { nextIds } from '../io/ui'
 import { frameAround } from '../graph/actions'
 import { focusNode, middle, sizeOf } from '../graph/camera'
-import { isFrame } from '../graph/toFlow'
+import { dotOf, frameOf, isDot, isFrame } from '../graph/toFlow'
 import { definitions } from '../state/definitions'
 import { activeDoc, commit } from '../state/documents'
 import { say, select, selected, tell } from '../state/view'
@@ -16,22 +19,38 @@ import { makeNode } from '../model/edit'
 
 const nodesSelected = (): string[] => [...selected()].filter((id) => activeDoc()?.nodes.has(id))
 
+/** Whether what is selected by this id is in the graph still. */
+export function isThere(id: string): boolean {
+  const doc = activeDoc()
+  if (!doc) return false
+  return isDot(id) ? reroutesOf(doc).has(dotOf(id)) : isFrame(id) ? frameOf(id) < doc.groups.length : doc.nodes.has(id)
+}
+
 export function removeSelected(): void {
   const doc = activeDoc()
-  const picked = selected()
+  const picked = new Set([...selected()].filter((id) => !isEnd(id)))
   if (!doc || !picked.size) return
   const next = [...picked].map((id) => [...doc.links.values()].find((link) => link.to === id)?.from).find((id) => id !== undefined && !picked.has(id))
-  const frames = [...picked].filter(isFrame).map((id) => Number(id.slice(6))).sort((a, b) => b - a)
-  commit(t('do.delete'), (now) => frames.reduce(removeGroup, removeNodes(now, picked)))
+  const frames = [...picked].filter(isFrame).map(frameOf).sort((a, b) => b - a)
+  const dots = new Set([...picked].filter(isDot).map(dotOf))
+  commit(t('do.delete'), (now) => frames.reduce(removeGroup, removeNodes(removeReroutes(now, dots), picked)))
   select(next !== undefined ? [next] : [])
   say(t('say.deleted'))
   // focus must not fall to the body, or the canvas goes deaf
   requestAnimationFrame(() => (next !== undefined ? focusNode(next) : document.getElementById('canvas')?.focus()))
 }
 
+/** The selected nodes, and those in selected frames. */
+function nodesMeant(): string[] {
+  const doc = activeDoc()
+  if (!doc) return []
+  const inFrames = [...selected()].filter(isFrame).flatMap((id) => [...membersOf(doc, frameOf(id), sizeOf).nodes])
+  return [...new Set([...nodesSelected(), ...inFrames])]
+}
+
 export function toggleMode(mode: typeof MUTED | typeof BYPASSED): void {
   const doc = activeDoc()
-  const ids = nodesSelected()
+  const ids = nodesMeant().filter((id) => !isEnd(id))
   if (!doc || !ids.length) return
   const all = ids.every((id) => modeOf(doc.nodes.get(id) as never) === mode)
   commit(t(mode === MUTED ? 'do.mute' : 'do.bypass'), (now) => setMode(now, ids, all ? 0 : mode))
@@ -39,7 +58,7 @@ export function toggleMode(mode: typeof MUTED | typeof BYPASSED): void {
 
 export function toggleFlag(flag: 'collapsed' | 'pinned'): void {
   const doc = activeDoc()
-  const ids = nodesSelected()
+  const ids = nodesSelected().filter((id) => !isEnd(id))
   if (!doc || !ids.length) return
   const all = ids.every((id) => flagOf(doc.nodes.get(id) as never, flag))
   commit(t(flag === 'collapsed' ? 'do.collapse' : 'do.pin'), (now) => setFlag(now, ids, flag, !all))

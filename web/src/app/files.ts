@@ -14,15 +14,15 @@ import type { Document, Point } from '../model/document'
 import { TITLE_HEIGHT } from '../model/document'
 import { rename } from '../model/edit'
 import { arrange } from '../model/layout'
-import { definitions } from '../state/definitions'
+import { serverDefinitions } from '../state/server'
 import { activeTab, changeTab, openTab, type Tab } from '../state/documents'
 import { say, setView, tell } from '../state/view'
 import { giveFile } from '../widgets/PicturePick'
 
 export function readWorkflow(file: Json): Document | null {
   if (isApi(file)) {
-    const sizeOf = (type: string): Point => standardSize(definitions().get(type))
-    return readApi(file, definitions(), sizeOf, (doc) =>
+    const sizeOf = (type: string): Point => standardSize(serverDefinitions().get(type))
+    return readApi(file, serverDefinitions(), sizeOf, (doc) =>
       arrange(doc, (id) => {
         const node = doc.nodes.get(id)
         const [width, height] = node?.size ?? [240, 100]
@@ -31,7 +31,7 @@ export function readWorkflow(file: Json): Document | null {
     )
   }
   if (!isObject(file) || !isArray(file.nodes)) return null
-  return readUi(file, definitions())
+  return readUi(file, serverDefinitions())
 }
 
 export function openText(text: string, name: string, about: { path?: string; stored?: number } = {}): boolean {
@@ -55,12 +55,12 @@ export function openText(text: string, name: string, about: { path?: string; sto
 export const openValue = (value: Json, name: string): boolean => openText(writeJson(value), name)
 
 export function openExample(): void {
-  const doc = readUi(parseJson(exampleText) as JsonObject, definitions())
+  const doc = readUi(parseJson(exampleText) as JsonObject, serverDefinitions())
   const named = rename(rename(doc, '6', t('app.prompt')), '7', t('app.negative'))
   openTab(named, { name: t('app.default') })
 }
 
-export const openEmpty = (): string => openTab(readUi(EMPTY_FILE, definitions()), { name: t('app.untitled') })
+export const openEmpty = (): string => openTab(readUi(EMPTY_FILE, serverDefinitions()), { name: t('app.untitled') })
 
 const isPicture = (file: File): boolean => file.type.startsWith('image/') || /\.(png|webp|jpe?g|gif|avif)$/i.test(file.name)
 
@@ -77,7 +77,7 @@ export async function takeDrop(file: File, at: Point): Promise<void> {
 }
 
 export async function addPicture(file: File, at: Point | null): Promise<void> {
-  const def = definitions().get('LoadImage')
+  const def = serverDefinitions().get('LoadImage')
   if (!def) return
   const place = at ?? middle()
   const id = add(def, place, null)
@@ -96,7 +96,7 @@ export function chooseFile(): void {
   chooser.click()
 }
 
-export const textOf = (tab: Tab): string => writeJson(writeUi(tab.history.present, definitions()), tab.indent)
+export const textOf = (tab: Tab): string => writeJson(writeUi(tab.history.present, serverDefinitions()), tab.indent)
 
 function download(text: string, name: string): void {
   const url = URL.createObjectURL(new Blob([text], { type: 'application/json' }))
@@ -117,7 +117,7 @@ export function downloadOpen(): void {
 
 export function downloadApi(): void {
   const tab = activeTab()
-  if (tab) download(writeJson(toApi(tab.history.present, definitions()) as unknown as Json, 2), `${tab.name}_api.json`)
+  if (tab) download(writeJson(toApi(tab.history.present, serverDefinitions()) as unknown as Json, 2), `${tab.name}_api.json`)
 }
 
 export type Saved = 'saved' | 'exists' | 'changed' | 'failed'

@@ -6,7 +6,7 @@ import { isArray, isObject, toText, type Json, type JsonObject } from '../io/jso
 import { writeUi } from '../io/ui'
 import { nextSeeds, resolveTexts, seedsOf } from '../model/seed'
 import { validate, type Problem } from '../model/validate'
-import { definitions } from '../state/definitions'
+import { serverDefinitions } from '../state/server'
 import { activeTab, amend, tabOf } from '../state/documents'
 import { clientId, own, refreshJobs, setProblems } from '../state/run'
 import { say, setView, tell } from '../state/view'
@@ -22,7 +22,7 @@ export async function runOpen(count = 1, front = false): Promise<void> {
 }
 
 async function runOnce(id: string, front: boolean): Promise<boolean> {
-  const defs = definitions()
+  const defs = serverDefinitions()
   amend(id, (doc) => nextSeeds(doc, defs, used.get(id) ?? new Map(), Math.random))
   const doc = tabOf(id)?.history.present
   if (!doc) return false
@@ -50,7 +50,7 @@ function refused(id: string, error: unknown): void {
   const body = error instanceof Refused && isObject(error.body) ? error.body : null
   const errors = body && isObject(body.node_errors) ? body.node_errors : {}
   const doc = tabOf(id)?.history.present
-  const ours = doc ? validate(doc, definitions()) : []
+  const ours = doc ? validate(doc, serverDefinitions()) : []
   const theirs = readErrors(errors).map((problem) => ours.find((each) => each.node === problem.node && each.input === problem.input) ?? problem)
   if (theirs.length) {
     setProblems(id, theirs)

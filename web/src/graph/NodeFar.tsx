@@ -10,6 +10,7 @@ interface Props {
   readonly height: number
   readonly selected: boolean
   readonly problem: boolean
+  readonly running: boolean
   readonly color: Json | undefined
   readonly ports: Ports
   readonly linked: ReadonlySet<string>
@@ -20,11 +21,11 @@ const TOP = HEAD + 5
 /** React Flow measures these as it does its own handles; they cost next to nothing. */
 const at = (side: 'left' | 'right', y: number): CSSProperties => ({ position: 'absolute', width: 22, height: 22, top: y - 11, [side]: -11 })
 
-export function NodeFar({ name, height, selected, problem, color, ports, linked }: Props) {
+export function NodeFar({ name, height, selected, problem, running, color, ports, linked }: Props) {
   const rows = Math.max(ports.inputs.length, ports.outputs.length)
   const low = (y: number): number => Math.min(y, height - 8)
   return (
-    <div className={`far ${selected ? 'selected' : ''} ${problem ? 'problem' : ''}`} style={{ height, ...(typeof color === 'string' ? { background: `color-mix(in srgb, ${color} 55%, var(--node-head))` } : {}) }}>
+    <div className={`far ${selected ? 'selected' : ''} ${problem ? 'problem' : ''} ${running ? 'running' : ''}`} style={{ height, ...(typeof color === 'string' ? { background: `color-mix(in srgb, ${color} 55%, var(--node-head))` } : {}) }}>
       <span>{name}</span>
       {ports.inputs.map((input, row) => linked.has(input.name) && <i key={input.name} className="target" data-handleid={handleIn(input.name)} data-handlepos="left" style={at('left', low(TOP + (row + 0.5) * ROW))} />)}
       {ports.widgets.map((input, row) => linked.has(input.name) && <i key={input.name} className="target" data-handleid={handleIn(input.name)} data-handlepos="left" style={at('left', low(TOP + rows * ROW + (row + 0.5) * FIELD))} />)}

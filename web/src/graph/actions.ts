@@ -5,13 +5,20 @@ import { isArray } from '../io/json'
 import type { Verdict } from '../model/connect'
 import { canConnect, nameOf, portsOf } from '../model/connect'
 import { TITLE_HEIGHT, type Document, type Node, type Point } from '../model/document'
-import { addGroup, addNode, connect, moveNodes, removeLinks, rename, resizeNode, setGroup, setRaw, setValue, withNode, type Ends } from '../model/edit'
+import { addGroup, addNode, connect, moveNodes, removeLinks, rename, resizeNode, setRaw, setValue, withNode, type Ends } from '../model/edit'
 import type { NodeDef } from '../model/definitions'
+import { moveGroup, type Members } from '../model/groups'
+import { addReroute, moveReroutes } from '../model/reroutes'
 import { nodeName } from '../i18n'
 import { definitions } from '../state/definitions'
-import { activeDoc, commit } from '../state/documents'
+import { INPUT_NODE, OUTPUT_NODE } from '../model/library'
+import { addEnd, removeEnd, renameEnd } from '../model/subgraphEdit'
+import { isEnd } from '../model/subgraphs'
+import { activeDoc, commit, newId } from '../state/documents'
 import { setSettings, useSettings } from '../state/settings'
 import { say, select, tell } from '../state/view'
+import { linkPoints } from './camera'
+import { stretchAt } from './curve'
 import { standardSize } from './size'
 
 export const setField = (node: string, input: string, value: Json): void => commit(t('do.set', { input: inputName(input) }), (doc) => setValue(doc, node, input, value), `value ${node} ${input}`)
@@ -35,8 +42,15 @@ export function resize(node: Node, size: { x: number; y: number; width: number; 
   commit(t('do.resize'), (doc) => resizeNode(doc, node.id, [Math.round(size.width), Math.round(size.height) - TITLE_HEIGHT]))
 }
 
-export function move(places: ReadonlyMap<string, Point>, key = ''): void {
-  if (places.size) commit(t('do.move'), (doc) => moveNodes(doc, places), key)
+/** Nodes and points of links, moved together. */
+export function moveAll(nodes: ReadonlyMap<string, Point>, dots: ReadonlyMap<string, Point>): void {
+  commit(t('do.move'), (doc) => moveReroutes(moveNodes(doc, nodes), dots))
+}
+
+/** Puts a point on a link where somebody pointed at it. */
+export function addDotAt(link: string, place: Point): void {
+  const after = stretchAt(linkPoints(link), place)
+  commit(t('do.reroute'), (doc) => addReroute(doc, link, place, after))
 }
 
 /** Why a connection is refused, in words. */
@@ -54,10 +68,34 @@ export function reasonOf(doc: Document, ends: Ends, verdict: Verdict): string {
   })
 }
 
-export function join(ends: Ends, replaced?: string): boolean {
+/** A link to the empty place at an end of a subgraph makes a socket there. */
+function withEnd(doc: Document, ends: Ends): { doc: Document; ends: Ends } {
+  const defs = definitions()
+  if (ends.from === INPUT_NODE && !(ends.fromSlot >= 0)) {
+    const target = doc.nodes.get(ends.to)
+    const ports = target && portsOf(target, defs)
+    const port = [...(ports?.inputs ?? []), ...(ports?.widgets ?? [])].find((each) => each.name === ends.input)
+    if (!port || isEnd(ends.to)) return { doc, ends }
+    const made = addEnd(doc, INPUT_NODE, port.name, port.type, newId)
+    return { doc: made.doc, ends: { ...ends, fromSlot: made.slot } }
+  }
+  if (ends.to === OUTPUT_NODE && ends.input === '+') {
+    const source = doc.nodes.get(ends.from)
+    const port = source && portsOf(source, defs).outputs[ends.fromSlot]
+    if (!port || isEnd(ends.from)) return { doc, ends }
+    const made = addEnd(doc, OUTPUT_NODE, port.name || port.type, port.type, newId)
+    return { doc: made.doc, ends: { ...ends, input: made.name } }
+  }
+  return { doc, ends }
+}
+
+export const labelEnd = (end: string, slot: number, label: string): void => commit(t('do.socket'), (doc) => renameEnd(doc, end, slot, label))
+export const takeEnd = (end: string, slot: number): void => commit(t('do.socket'), (doc) => removeEnd(doc, end, slot))
+
+export function join(asked: Ends, replaced?: string): boolean {
   const doc = activeDoc()
   if (!doc) return false
-  const base = replaced ? removeLinks(doc, [replaced]) : doc
+  const { doc: base, ends } = withEnd(replaced ? removeLinks(doc, [replaced]) : doc, asked)
   const verdict = canConnect(base, definitions(), ends)
   if (!verdict.ok) {
     tell(reasonOf(doc, ends, verdict), 'error')
@@ -66,7 +104,7 @@ export function join(ends: Ends, replaced?: string): boolean {
   const source = base.nodes.get(ends.from) as Node
   const target = base.nodes.get(ends.to) as Node
   const type = portsOf(source, definitions()).outputs[ends.fromSlot]?.type ?? '*'
-  commit(t('do.connect', { type }), (now) => connect(replaced ? removeLinks(now, [replaced]) : now, ends, definitions().get(target.type), type))
+  commit(t('do.connect', { type }), () => connect(base, ends, definitions().get(target.type), type))
   say(t('say.connected', { from: nameOf(source, doc, definitions()), to: nameOf(target, doc, definitions()) }))
   return true
 }
@@ -106,18 +144,8 @@ function attach(doc: Document, id: string, def: NodeDef, pending: { from?: strin
   return connect(doc, { from: id, fromSlot: slot, to: pending.to, input: pending.input }, defs.get(target.type), def.outputs[slot]?.type ?? '*')
 }
 
-export function moveFrame(index: number, by: Point, inside: ReadonlySet<string>): void {
-  commit(t('do.move'), (doc) => {
-    const group = doc.groups[index]
-    if (!group) return doc
-    const [x, y, width, height] = group.box
-    const places = new Map<string, Point>()
-    for (const id of inside) {
-      const node = doc.nodes.get(id)
-      if (node) places.set(id, [node.pos[0] + by[0], node.pos[1] + by[1]])
-    }
-    return setGroup(moveNodes(doc, places), index, { box: [x + by[0], y + by[1], width, height] })
-  })
+export function moveFrame(index: number, by: Point, members: Members): void {
+  if (by[0] || by[1]) commit(t('do.move'), (doc) => moveGroup(doc, index, by, members))
 }
 
 export function frameAround(boxes: readonly (readonly [number, number, number, number])[], title: string): void {

@@ -1,15 +1,15 @@
 /** The view of the graph, for commands that look elsewhere. */
-import type { ReactFlowInstance, Edge } from '@xyflow/react'
+import type { InternalNode, ReactFlowInstance } from '@xyflow/react'
 import type { Point } from '../model/document'
 import { TITLE_HEIGHT } from '../model/document'
-import { activeDoc } from '../state/documents'
+import { activeDoc, enter, leave } from '../state/documents'
 import { select, selected } from '../state/view'
 import { standardSize } from './size'
-import type { Drawn } from './toFlow'
+import { DOT, type Drawn, type LinkEdge } from './toFlow'
 import { definitions } from '../state/definitions'
 
-let camera: ReactFlowInstance<Drawn, Edge> | null = null
-export const setCamera = (next: ReactFlowInstance<Drawn, Edge>): void => {
+let camera: ReactFlowInstance<Drawn, LinkEdge> | null = null
+export const setCamera = (next: ReactFlowInstance<Drawn, LinkEdge>): void => {
   camera = next
 }
 
@@ -46,12 +46,39 @@ export function sizeOf(id: string): Point {
   return [width, height + TITLE_HEIGHT]
 }
 
+/** The places that a link runs through, from its output to its input. */
+export function linkPoints(id: string): Point[] {
+  const edge = camera?.getEdge(id)
+  if (!edge) return []
+  const socket = (node: string, side: 'source' | 'target', handle: string | null | undefined): Point[] => {
+    const found = camera?.getInternalNode(node)
+    const bounds = found?.internals.handleBounds?.[side]?.find((each) => each.id === handle)
+    return found && bounds ? [centre(found, bounds)] : []
+  }
+  const dots = (edge.data?.dots ?? []).flatMap((id): Point[] => {
+    const at = camera?.getInternalNode(id)?.internals.positionAbsolute
+    return at ? [[at.x + DOT, at.y + DOT]] : []
+  })
+  return [...socket(edge.source, 'source', edge.sourceHandle), ...dots, ...socket(edge.target, 'target', edge.targetHandle)]
+}
+
+const centre = (node: InternalNode<Drawn>, box: { x: number; y: number; width: number; height: number }): Point => [node.internals.positionAbsolute.x + box.x + box.width / 2, node.internals.positionAbsolute.y + box.y + box.height / 2]
+
 export function focusNode(id: string): void {
   document.querySelector<HTMLElement>(`[data-node="${CSS.escape(id)}"]`)?.focus({ preventScroll: true })
 }
 
-/** Shows a node: selects it, and moves the view if it is out of sight. */
+/** Shows a node: selects it, and moves the view if it is out of sight. `12:3` is node 3 in the subgraph of node 12. */
 export function goTo(id: string, fitted = false): void {
+  const path = id.split(':')
+  if (path.length > 1 && !activeDoc()?.nodes.has(id)) {
+    leave(0)
+    path.slice(0, -1).forEach(enter)
+    setTimeout(() => show(path.at(-1) ?? '', true), 120) // the other graph has to be drawn first
+  } else show(id, fitted)
+}
+
+function show(id: string, fitted: boolean): void {
   select([id])
   const box = camera?.getInternalNode(id)
   const canvas = document.getElementById('canvas')?.getBoundingClientRect()

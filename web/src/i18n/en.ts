@@ -302,6 +302,27 @@ export const en = {
   'canvas.empty': 'Double click to add a node',
   'canvas.emptyHint': 'or drop a workflow or a picture here',
   'canvas.label': 'Workflow graph. Arrow keys go from node to node, Enter goes into a node.',
+
+  'reroute.point': 'Point of a link',
+  'reroute.hint': 'Drag to move, Delete to remove',
+  'do.reroute': 'add a point',
+  'subgraph.root': 'Workflow',
+  'subgraph.inputs': 'Inputs',
+  'subgraph.outputs': 'Outputs',
+  'subgraph.new': 'New subgraph',
+  'subgraph.more': 'Drop a link here for a new one',
+  'subgraph.enterHint': 'Double click to go inside',
+  'cmd.subgraph': 'Make a subgraph of the selection',
+  'cmd.unpack': 'Unpack the subgraph',
+  'cmd.enterSubgraph': 'Go into the subgraph',
+  'cmd.leaveSubgraph': 'Out of the subgraph',
+  'do.subgraph': 'make a subgraph',
+  'do.unpack': 'unpack',
+  'do.socket': 'change a socket',
+  'say.entered': 'Inside {name}',
+  'subgraph.path': 'Where you are',
+  'reroute.add': 'Add a point here',
+  'reroute.cut': 'Remove the link',
 } as const
 
 export type TextKey = keyof typeof en

@@ -1,9 +1,10 @@
 /** From the editor's document to what POST /prompt takes. Rules: workflow-format.md, section 7. */
 import { defaultOf, type Definitions } from '../model/definitions'
 import { BYPASSED, inputsOf, isNote, MUTED, modeOf, subgraphsOf, titleOf, type Document, type Link, type Node, type Subgraph } from '../model/document'
+import { INPUT_NODE, known, OUTPUT_NODE } from '../model/library'
 import { fits } from '../model/types'
 import { isArray, isObject, toText, type Json, type JsonObject } from './json'
-import { readLink, readNode } from './ui'
+import { readLink, readNode } from './parts'
 import { bindValues } from './widgets'
 
 export type ApiPrompt = Record<string, { inputs: Record<string, Json>; class_type: string; _meta: { title: string } }>
@@ -19,10 +20,8 @@ interface Scope {
 
 type Source = { readonly kind: 'link'; readonly id: string; readonly slot: number } | { readonly kind: 'value'; readonly value: Json } | null
 
-const INPUT_NODE = '-10'
-const OUTPUT_NODE = '-20'
-
-export function toApi(doc: Document, definitions: Definitions): ApiPrompt {
+export function toApi(doc: Document, server: Definitions): ApiPrompt {
+  const definitions = known(server, doc.file)
   const subgraphs = subgraphsOf(doc.file)
   const prompt: ApiPrompt = {}
   writeScope({ prefix: '', nodes: doc.nodes, links: doc.links, outer: null, mode: 0 }, definitions, subgraphs, prompt, 0)
@@ -139,29 +138,12 @@ function bypass(node: Node, slot: number, wanted: string, definitions: Definitio
   return list.find((each) => each.type === wanted) ?? list.find((each) => fits(each.type, given) && fits(each.type, wanted)) ?? null
 }
 
-/** The value that a subgraph instance holds for its input number k, if that input reaches a widget. */
+/** The value that a subgraph instance has for its input number `slot`, if that input stands for a field inside. */
 function promoted(scope: Scope, slot: number, definitions: Definitions): Source {
-  if (!scope.outer) return null
-  const { instance, subgraph } = scope.outer
-  const list = instance.raw.widgets_values
-  if (!isArray(list)) return null
-  let place = 0
-  const inputs = isArray(subgraph.raw.inputs) ? subgraph.raw.inputs : []
-  for (let index = 0; index < inputs.length; index++) {
-    if (!reachesWidget(scope, index, definitions)) continue
-    if (index === slot) return place < list.length ? { kind: 'value', value: list[place] as Json } : null
-    place++
-  }
-  return null
-}
-
-function reachesWidget(scope: Scope, slot: number, definitions: Definitions): boolean {
-  const link = [...scope.links.values()].find((each) => each.from === INPUT_NODE && each.fromSlot === slot)
-  const node = link && scope.nodes.get(link.to)
-  if (!link || !node) return false
-  const input = inputsOf(node)[link.toSlot]
-  if (!input) return false
-  return input.widget !== null || definitions.get(node.type)?.inputs.find((each) => each.name === input.name)?.widget != null
+  const instance = scope.outer?.instance
+  const input = instance && definitions.get(instance.type)?.inputs[slot]
+  const value = input?.widget ? instance?.values[input.name] : undefined
+  return value === undefined ? null : { kind: 'value', value }
 }
 
 /** Whether a JSON file is in the API format. */

@@ -1,11 +1,13 @@
 /** The editor's file format, 0.4 and 1. What is not understood stays where it was. */
 import type { Definitions } from '../model/definitions'
-import { pointOf, type Document, type Group, type Link, type Node } from '../model/document'
-import { typeName } from '../model/types'
+import type { Document, Group, Link, Node } from '../model/document'
+import { known } from '../model/library'
 import { isArray, isObject, toNumber, toText, type Json, type JsonObject } from './json'
+import { readLink, readNode } from './parts'
 import { bindValues, withValues } from './widgets'
 
-export function readUi(file: JsonObject, definitions: Definitions): Document {
+export function readUi(file: JsonObject, server: Definitions): Document {
+  const definitions = known(server, file)
   const nodes = new Map<string, Node>()
   for (const raw of isArray(file.nodes) ? file.nodes : []) {
     if (!isObject(raw) || raw.id === undefined) continue
@@ -21,44 +23,14 @@ export function readUi(file: JsonObject, definitions: Definitions): Document {
   return { file, nodes, links, groups, origin: { nodes, links, groups } }
 }
 
-export function readNode(raw: JsonObject): Node {
-  const values = {}
-  return {
-    id: String(raw.id),
-    type: toText(raw.type),
-    raw,
-    pos: pointOf(raw.pos) ?? [0, 0],
-    size: pointOf(raw.size),
-    values,
-    given: values,
-    layout: null,
-  }
-}
-
-export function readLink(raw: Json): Link | null {
-  if (isArray(raw) && raw.length >= 5) {
-    const [id, from, fromSlot, to, toSlot, type] = raw
-    return { id: String(id), from: String(from), fromSlot: toNumber(fromSlot), to: String(to), toSlot: toNumber(toSlot), type: typeName(type), raw }
-  }
-  if (!isObject(raw) || raw.id === undefined) return null
-  return {
-    id: String(raw.id),
-    from: String(raw.origin_id),
-    fromSlot: toNumber(raw.origin_slot),
-    to: String(raw.target_id),
-    toSlot: toNumber(raw.target_slot),
-    type: typeName(raw.type),
-    raw,
-  }
-}
-
 function readGroup(raw: JsonObject): Group {
   const box = isArray(raw.bounding) ? raw.bounding.map((side) => toNumber(side)) : []
   return { raw, title: toText(raw.title), box: [box[0] ?? 0, box[1] ?? 0, box[2] ?? 200, box[3] ?? 120], color: toText(raw.color) }
 }
 
 /** Nodes whose types were unknown get their values once the types are there. */
-export function bindDocument(doc: Document, definitions: Definitions): Document {
+export function bindDocument(doc: Document, server: Definitions): Document {
+  const definitions = known(server, doc.file)
   const isOriginal = doc.nodes === doc.origin.nodes
   let nodes: Map<string, Node> | null = null
   for (const [id, node] of doc.nodes) {
@@ -70,7 +42,8 @@ export function bindDocument(doc: Document, definitions: Definitions): Document 
 }
 
 /** The file, with what was edited written over what was read. */
-export function writeUi(doc: Document, definitions: Definitions): JsonObject {
+export function writeUi(doc: Document, server: Definitions): JsonObject {
+  const definitions = known(server, doc.file)
   const file: Record<string, Json> = { ...doc.file }
   if (doc.nodes !== doc.origin.nodes) {
     const unreadable = (isArray(doc.file.nodes) ? doc.file.nodes : []).filter((raw) => !isObject(raw) || raw.id === undefined)

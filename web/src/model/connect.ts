@@ -1,8 +1,7 @@
 /** May this output go into that input, and what does a node offer on its card? */
-import type { Definitions, InputDef } from './definitions'
+import type { Definitions, InputDef, NodeDef } from './definitions'
 import { inputsOf, isNote, outputsOf, subgraphsOf, type Document, type Node } from './document'
 import { fits } from './types'
-import { isArray, isObject, toText } from '../io/json'
 import type { Ends } from './edit'
 
 export interface InputPort {
@@ -27,9 +26,10 @@ export interface Ports {
   readonly outputs: readonly OutputPort[]
 }
 
+export const portsOf = (node: Node, definitions: Definitions): Ports => portsWith(node, definitions.get(node.type))
+
 /** Sockets in the order of the definition, then what only the file knows. */
-export function portsOf(node: Node, definitions: Definitions): Ports {
-  const def = definitions.get(node.type)
+export function portsWith(node: Node, def: NodeDef | undefined): Ports {
   const saved = inputsOf(node)
   const inputs: InputPort[] = []
   const widgets: InputPort[] = []
@@ -92,7 +92,5 @@ export function nameOf(node: Node, doc: Document, definitions: Definitions): str
   const title = node.raw.title
   if (typeof title === 'string' && title) return title
   const def = definitions.get(node.type)
-  if (def) return def.title
-  const subgraph = isObject(doc.file.definitions) && isArray(doc.file.definitions.subgraphs) ? subgraphsOf(doc.file).get(node.type) : undefined
-  return subgraph ? subgraph.name : toText(node.raw.type) || node.type
+  return def ? def.title : (subgraphsOf(doc.file).get(node.type)?.name ?? node.type)
 }

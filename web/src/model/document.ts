@@ -82,7 +82,8 @@ export const modeOf = (node: Node): number => toNumber(node.raw.mode, 0)
 export const titleOf = (node: Node): string => toText(node.raw.title)
 export const flagOf = (node: Node, flag: string): boolean => isObject(node.raw.flags) && node.raw.flags[flag] === true
 export const isNote = (node: Node): boolean => node.type === 'Note' || node.type === 'MarkdownNote'
-export const isVirtual = (node: Node): boolean => isNote(node) || node.type === 'PrimitiveNode' || node.type === 'Reroute'
+export const isKnot = (node: Node): boolean => node.type === 'Reroute'
+export const isVirtual = (node: Node): boolean => isNote(node) || node.type === 'PrimitiveNode' || node.type === 'Reroute' || node.type === '-10' || node.type === '-20'
 
 export function pointOf(given: Json | undefined): Point | null {
   if (isArray(given) && given.length >= 2) return [toNumber(given[0]), toNumber(given[1])]

@@ -3,6 +3,7 @@ import { nextIds } from '../io/ui'
 import { isArray, isObject, type Json, type JsonObject } from '../io/json'
 import { freshValues } from '../io/widgets'
 import type { NodeDef } from './definitions'
+import { forgetLinks } from './reroutes'
 import { linkInto, slots, type Document, type Group, type Link, type Node, type Point } from './document'
 
 export function withNode(doc: Document, node: Node): Document {
@@ -128,7 +129,7 @@ export function removeLinks(doc: Document, ids: readonly string[]): Document {
     const source = nodes.get(link.from)
     if (source) nodes.set(source.id, setRaw(source, { outputs: withoutLink(source.raw.outputs, id) }))
   }
-  return removed ? { ...doc, links, nodes } : doc
+  return removed ? forgetLinks({ ...doc, links, nodes }, new Set(ids)) : doc
 }
 
 function withoutLink(outputs: Json | undefined, id: string): Json {

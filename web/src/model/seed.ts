@@ -4,31 +4,39 @@ import { controlOf, valueOf } from '../io/widgets'
 import type { Definitions, InputDef } from './definitions'
 import { linkInto, titleOf, type Document, type Node } from './document'
 import { setValue } from './edit'
+import { known } from './library'
+import { editEverywhere } from './subgraphs'
 
 const WIDEST = 1125899906842624n
 
-export const seedKey = (node: string, input: string): string => `${node}\u0000${input}`
+export const seedKey = (place: string, node: string, input: string): string => `${place}\u0000${node}\u0000${input}`
 
 /** Gives every input that asks for it its next value, but only if its present one has been run with: what is shown
  *  is what a picture was made with, and what somebody typed is used once before it changes. */
-export function nextSeeds(doc: Document, definitions: Definitions, used: ReadonlyMap<string, string>, random: () => number): Document {
-  let next = doc
-  for (const node of doc.nodes.values())
-    for (const input of definitions.get(node.type)?.inputs ?? []) {
-      if (input.control === 'none' || linkInto(doc, node, input.name)) continue
+export function nextSeeds(root: Document, server: Definitions, used: ReadonlyMap<string, string>, random: () => number): Document {
+  return editEverywhere(root, server, (doc, place) => {
+    let next = doc
+    for (const [node, input] of controlled(doc, known(server, root.file))) {
       const value = valueOf(node, input)
-      if (used.get(seedKey(node.id, input.name)) !== String(value)) continue
+      if (linkInto(doc, node, input.name) || used.get(seedKey(place, node.id, input.name)) !== String(value)) continue
       const word = wordOf(node.values[controlOf(input.name)])
       if (word !== 'fixed') next = setValue(next, node.id, input.name, step(input, value, word, random))
     }
-  return next
+    return next
+  })
+}
+
+function controlled(doc: Document, definitions: Definitions): [Node, InputDef][] {
+  return [...doc.nodes.values()].flatMap((node) => (definitions.get(node.type)?.inputs ?? []).filter((input) => input.control !== 'none').map((input): [Node, InputDef] => [node, input]))
 }
 
 /** The values that seeds have now. */
-export function seedsOf(doc: Document, definitions: Definitions): Map<string, string> {
+export function seedsOf(root: Document, server: Definitions): Map<string, string> {
   const seeds = new Map<string, string>()
-  for (const node of doc.nodes.values())
-    for (const input of definitions.get(node.type)?.inputs ?? []) if (input.control !== 'none') seeds.set(seedKey(node.id, input.name), String(valueOf(node, input)))
+  editEverywhere(root, server, (doc, place) => {
+    for (const [node, input] of controlled(doc, known(server, root.file))) seeds.set(seedKey(place, node.id, input.name), String(valueOf(node, input)))
+    return doc
+  })
   return seeds
 }
 
@@ -70,16 +78,19 @@ export function whole(value: bigint): Json {
 const PREFIXED = new Set(['SaveImage', 'SaveAnimatedWEBP', 'SaveAnimatedPNG', 'SaveWEBM', 'SaveAudio', 'SaveGLB', 'CLIPSave', 'VAESave', 'ModelSave', 'LoraSave', 'SaveLatent'])
 
 /** The document as it is sent: alternatives chosen, dates and other nodes' values put into file names. */
-export function resolveTexts(doc: Document, definitions: Definitions, random: () => number, now: Date): Document {
-  let next = doc
-  for (const node of doc.nodes.values())
-    for (const input of definitions.get(node.type)?.inputs ?? []) {
-      const value = node.values[input.name]
-      if (typeof value !== 'string') continue
-      if (input.options.dynamicPrompts === true && /[{]|\/\*|\/\//.test(value)) next = setValue(next, node.id, input.name, choose(value, random))
-      if (input.name === 'filename_prefix' && PREFIXED.has(node.type) && value.includes('%')) next = setValue(next, node.id, input.name, fillPrefix(value, doc, now))
-    }
-  return next
+export function resolveTexts(root: Document, server: Definitions, random: () => number, now: Date): Document {
+  const definitions = known(server, root.file)
+  return editEverywhere(root, server, (doc) => {
+    let next = doc
+    for (const node of doc.nodes.values())
+      for (const input of definitions.get(node.type)?.inputs ?? []) {
+        const value = node.values[input.name]
+        if (typeof value !== 'string') continue
+        if (input.options.dynamicPrompts === true && /[{]|\/\*|\/\//.test(value)) next = setValue(next, node.id, input.name, choose(value, random))
+        if (input.name === 'filename_prefix' && PREFIXED.has(node.type) && value.includes('%')) next = setValue(next, node.id, input.name, fillPrefix(value, doc, now))
+      }
+    return next
+  })
 }
 
 /** `{a|b}` becomes one of them, nested ones too; comments go; `\{` is a brace. */

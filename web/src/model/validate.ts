@@ -2,7 +2,9 @@
 import { isArray, isObject, RawNumber, sameJson, toNumber, toText, type Json } from '../io/json'
 import { looksShifted, valueOf } from '../io/widgets'
 import type { Definitions, InputDef, NodeDef } from './definitions'
-import { BYPASSED, isVirtual, linkInto, MUTED, modeOf, subgraphsOf, type Document, type Node } from './document'
+import { known } from './library'
+import { openSubgraph } from './subgraphs'
+import { BYPASSED, isVirtual, linkInto, MUTED, modeOf, type Document, type Node } from './document'
 
 export type ProblemCode = 'unknown_type' | 'missing_link' | 'not_in_list' | 'too_small' | 'too_big' | 'not_a_number' | 'shifted' | 'server' | 'failed'
 
@@ -20,8 +22,8 @@ export interface Told {
   readonly inputs: unknown
 }
 
-export function told(doc: Document | undefined, problems: readonly Problem[]): Told[] {
-  return problems.map((problem) => ({ problem, values: doc?.nodes.get(problem.node)?.values, inputs: doc?.nodes.get(problem.node)?.raw.inputs }))
+export function told(nodeAt: (id: string) => Node | undefined, problems: readonly Problem[]): Told[] {
+  return problems.map((problem) => ({ problem, values: nodeAt(problem.node)?.values, inputs: nodeAt(problem.node)?.raw.inputs }))
 }
 
 export const stillHolds = (each: Told, node: Node | undefined): boolean => node !== undefined && each.values === node.values && each.inputs === node.raw.inputs
@@ -37,14 +39,19 @@ export function checkValues(node: Node, def: NodeDef, linked: ReadonlySet<string
   return problems
 }
 
-export function validate(doc: Document, definitions: Definitions): Problem[] {
+/** Everything wrong with a workflow; nodes in subgraphs are named as the server names them: `12:3`. */
+export function validate(root: Document, server: Definitions): Problem[] {
+  return server.size ? validateGraph(root, root, server, '') : []
+}
+
+function validateGraph(root: Document, doc: Document, server: Definitions, prefix: string): Problem[] {
+  const definitions = known(server, root.file)
   const problems: Problem[] = []
-  if (!definitions.size) return problems
-  const subgraphs = subgraphsOf(doc.file)
   for (const node of doc.nodes.values()) {
     const mode = modeOf(node)
-    if (isVirtual(node) || mode === MUTED || mode === BYPASSED || subgraphs.has(node.type)) continue
-    const add = (input: string, code: ProblemCode, params: Record<string, string> = {}): unknown => problems.push({ node: node.id, input, code, params })
+    if (isVirtual(node) || mode === MUTED || mode === BYPASSED) continue
+    const id = prefix + node.id
+    const add = (input: string, code: ProblemCode, params: Record<string, string> = {}): unknown => problems.push({ node: id, input, code, params })
     const def = definitions.get(node.type)
     if (!def) {
       add('', 'unknown_type', { type: node.type })
@@ -53,7 +60,9 @@ export function validate(doc: Document, definitions: Definitions): Problem[] {
     if (looksShifted(node, def)) add('', 'shifted')
     const linked = new Set(def.inputs.filter((input) => linkInto(doc, node, input.name)).map((input) => input.name))
     for (const input of def.inputs) if (!input.widget && !input.optional && !linked.has(input.name)) add(input.name, 'missing_link', { input: input.name, type: input.type })
-    problems.push(...checkValues(node, def, linked))
+    problems.push(...checkValues(node, def, linked).map((problem) => ({ ...problem, node: id })))
+    const inner = prefix.split(':').length < 12 ? openSubgraph(root, node.type, server) : null
+    if (inner) problems.push(...validateGraph(root, inner, server, `${id}:`))
   }
   return problems
 }

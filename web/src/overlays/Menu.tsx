@@ -2,13 +2,15 @@ import { useLayoutEffect, useRef } from 'react'
 import { command, keysOf } from '../app/commands'
 import { addNote } from '../app/edits'
 import { useT } from '../i18n'
+import { addDotAt, cut } from '../graph/actions'
+import { subgraphsOf, type Point } from '../model/document'
 import { removeGroup, setColor } from '../model/edit'
 import { useDefinitions } from '../state/definitions'
 import { activeDoc, commit } from '../state/documents'
 import { useSettings } from '../state/settings'
 import { selected, setView, useView } from '../state/view'
 
-const NODE_ITEMS = [['copy', 'duplicate', 'delete'], ['mute', 'bypass', 'collapse', 'pin'], ['rename', 'group', 'arrange']]
+const NODE_ITEMS = [['copy', 'duplicate', 'delete'], ['mute', 'bypass', 'collapse', 'pin'], ['rename', 'group', 'subgraph', 'arrange']]
 const CANVAS_ITEMS = [['goto', 'arrange', 'fit', 'selectAll'], ['undo', 'redo'], ['save', 'open', 'workflows']]
 const COLORS: readonly (readonly [string, string])[] = [
   ['#7a3b32', '#5a2d26'],
@@ -36,7 +38,9 @@ export function Menu() {
   const close = (): void => setView({ menu: null })
   const node = activeDoc()?.nodes.get(menu.id)
   const about = node && definitions.get(node.type)?.description
-  const items = menu.kind === 'node' ? NODE_ITEMS : menu.kind === 'canvas' ? CANVAS_ITEMS : [['rename']]
+  const doc = activeDoc()
+  const isSubgraph = node !== undefined && doc !== undefined && subgraphsOf(doc.file).has(node.type)
+  const items = menu.kind === 'node' ? (isSubgraph ? [['enterSubgraph', 'unpack'], ...NODE_ITEMS] : NODE_ITEMS) : menu.kind === 'canvas' ? CANVAS_ITEMS : menu.kind === 'group' ? [['mute', 'bypass'], ['copy', 'rename']] : menu.kind === 'dot' ? [['delete']] : []
   const walk = (event: React.KeyboardEvent): void => {
     if (event.key !== 'ArrowDown' && event.key !== 'ArrowUp') return
     event.preventDefault()
@@ -84,6 +88,7 @@ export function Menu() {
             </div>
           </>
         )}
+        {menu.kind === 'link' && <LinkItems id={menu.id} place={menu.place} pick={pick} />}
         {menu.kind === 'group' && (
           <button type="button" role="menuitem" onClick={pick(() => commit(t('do.delete'), (doc) => removeGroup(doc, Number(menu.id.slice(6)))))}>
             {t('menu.deleteGroup')}
@@ -102,4 +107,18 @@ export function Menu() {
   function paint(color: string | undefined, body: string | undefined): void {
     commit(t('do.color'), (doc) => setColor(doc, selected(), color, body))
   }
+}
+
+function LinkItems({ id, place, pick }: { id: string; place: Point; pick: (run: () => void) => () => void }) {
+  const t = useT()
+  return (
+    <>
+      <button type="button" role="menuitem" onClick={pick(() => addDotAt(id, place))}>
+        {t('reroute.add')} <kbd>Alt + ⊙</kbd>
+      </button>
+      <button type="button" role="menuitem" onClick={pick(() => cut([id]))}>
+        {t('reroute.cut')}
+      </button>
+    </>
+  )
 }

@@ -2,6 +2,7 @@ import { useMemo } from 'react'
 import { goTo } from '../graph/camera'
 import { useT } from '../i18n'
 import { nameOf } from '../model/connect'
+import { nodeAt } from '../model/subgraphs'
 import { stillHolds, validate, type Problem, type Told } from '../model/validate'
 import { useDefinitions } from '../state/definitions'
 import { useDocuments } from '../state/documents'
@@ -18,7 +19,7 @@ export function useProblems(tab: string): readonly Problem[] {
   return useMemo(() => {
     if (!doc) return NONE
     const ours = validate(doc, definitions)
-    const theirs = told.filter((each) => stillHolds(each, doc.nodes.get(each.problem.node))).map((each) => each.problem)
+    const theirs = told.filter((each) => stillHolds(each, nodeAt(doc, each.problem.node, definitions))).map((each) => each.problem)
     return [...theirs.filter((problem) => !ours.some((each) => each.node === problem.node && each.input === problem.input)), ...ours]
   }, [doc, definitions, told])
 }
@@ -39,7 +40,7 @@ export function Problems() {
   return (
     <div className="list">
       {problems.map((problem, at) => {
-        const node = doc.nodes.get(problem.node)
+        const node = nodeAt(doc, problem.node, definitions)
         return (
           <button key={at} type="button" className="trouble-item" title={t('problem.goto')} onClick={() => goTo(problem.node, true)}>
             <b>{node ? nameOf(node, doc, definitions) : problem.node}</b>

@@ -2,7 +2,7 @@
 import { indentOf, isObject, parseJson, writeJson, type Json, type JsonObject } from '../io/json'
 import { bindDocument, readUi, writeUi } from '../io/ui'
 import { t } from '../i18n'
-import { definitions, useDefinitions } from './definitions'
+import { serverDefinitions, useDefinitions } from './server'
 import { activate, isUnsaved, mapDocuments, openTab, useDocuments, type Tab } from './documents'
 import { tell } from './view'
 
@@ -34,7 +34,7 @@ function write(tab: Tab): void {
     indent: tab.indent,
     unsaved: isUnsaved(tab),
     at: Date.now(),
-    file: writeUi(tab.history.present, definitions()) as Json,
+    file: writeUi(tab.history.present, serverDefinitions()) as Json,
   }
   localStorage.setItem(SLOT + tab.id, writeJson(slot))
   written.set(tab.id, { present: tab.history.present, saved: tab.saved, name: tab.name })
@@ -91,7 +91,7 @@ function reopen(id: string): boolean {
     const text = localStorage.getItem(SLOT + id) ?? ''
     const slot = parseJson(text)
     if (!isObject(slot) || !isObject(slot.file)) return false
-    openTab(readUi(slot.file, definitions()), {
+    openTab(readUi(slot.file, serverDefinitions()), {
       id,
       name: String(slot.name),
       path: typeof slot.path === 'string' ? slot.path : null,

@@ -1,23 +1,27 @@
-/** The node types that the server has. */
-import { create } from 'zustand'
-import { api } from '../api/client'
-import { readDefinitions, type Definitions } from '../model/definitions'
+/** The node types that the open workflow can use: the server's, and its own subgraphs. */
+import type { Definitions, NodeDef } from '../model/definitions'
+import { known } from '../model/library'
+import { activeTab, useDocuments } from './documents'
+import { serverDefinitions, useDefinitions } from './server'
 
-interface State {
-  readonly definitions: Definitions
-  readonly state: 'loading' | 'ready' | 'failed'
+export { loadDefinitions, serverDefinitions, useDefinitions } from './server'
+
+export function definitions(): Definitions {
+  const file = activeTab()?.history.present.file
+  return file ? known(serverDefinitions(), file) : serverDefinitions()
 }
 
-export const useDefinitions = create<State>(() => ({ definitions: new Map(), state: 'loading' }))
-
-export async function loadDefinitions(): Promise<boolean> {
-  try {
-    useDefinitions.setState({ definitions: readDefinitions(await api.objectInfo()), state: 'ready' })
-    return true
-  } catch {
-    useDefinitions.setState((old) => ({ state: old.definitions.size ? 'ready' : 'failed' }))
-    return false
-  }
+export function useDefs(): Definitions {
+  const server = useDefinitions((state) => state.definitions)
+  const file = useDocuments((state) => state.tabs.find((tab) => tab.id === state.active)?.history.present.file)
+  return file ? known(server, file) : server
 }
 
-export const definitions = (): Definitions => useDefinitions.getState().definitions
+/** One type alone: what shows it is drawn again only when that one changes. */
+export function useDef(type: string): NodeDef | undefined {
+  const server = useDefinitions((state) => state.definitions)
+  return useDocuments((state) => {
+    const file = state.tabs.find((tab) => tab.id === state.active)?.history.present.file
+    return (file ? known(server, file) : server).get(type)
+  })
+}

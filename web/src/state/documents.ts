@@ -1,7 +1,11 @@
 /** The open workflows and their histories. Every change of a document goes through here. */
 import { create } from 'zustand'
 import { begin, commit as commitStep, mapHistory, redo as redoStep, undo as undoStep, type History } from '../model/history'
-import type { Document } from '../model/document'
+import { toText } from '../io/json'
+import type { Definitions } from '../model/definitions'
+import { titleOf, type Document } from '../model/document'
+import { openSubgraph, putSubgraph } from '../model/subgraphs'
+import { serverDefinitions } from './server'
 
 export interface Tab {
   readonly id: string
@@ -12,6 +16,8 @@ export interface Tab {
   readonly indent: number
   readonly history: History<Document>
   readonly saved: Document | null
+  /** The subgraph that is looked at: the instances on the way to it. */
+  readonly within: readonly string[]
 }
 
 interface State {
@@ -28,10 +34,50 @@ export const activeTab = (): Tab | undefined => {
   return tabs.find((tab) => tab.id === active)
 }
 export const tabOf = (id: string): Tab | undefined => useDocuments.getState().tabs.find((tab) => tab.id === id)
-export const activeDoc = (): Document | undefined => activeTab()?.history.present
+/** The graph that is looked at: the workflow, or the inside of one of its subgraphs. */
+export const activeDoc = (): Document | undefined => shownOf(activeTab())?.doc
 
 export const useTab = (): Tab | undefined => useDocuments((state) => state.tabs.find((tab) => tab.id === state.active))
-export const useDoc = (): Document | undefined => useDocuments((state) => state.tabs.find((tab) => tab.id === state.active)?.history.present)
+export const useDoc = (): Document | undefined => useDocuments((state) => shownOf(state.tabs.find((tab) => tab.id === state.active))?.doc)
+/** What ids of nodes begin with in the server's words, where the graph that is looked at is a subgraph: `12:`. */
+export const usePrefix = (): string => useDocuments((state) => shownOf(state.tabs.find((tab) => tab.id === state.active))?.prefix ?? '')
+
+export interface Shown {
+  readonly doc: Document
+  readonly prefix: string
+  /** The subgraphs on the way, and the instances by which one gets there. */
+  readonly subgraphs: readonly { readonly id: string; readonly instance: string; readonly name: string }[]
+}
+
+const looks = new WeakMap<Document, Map<string, Shown>>()
+
+/** The graph at the end of a tab's path, or as far along it as there is any. */
+export function shownOf(tab: Tab | undefined): Shown | undefined {
+  if (!tab) return undefined
+  const root = tab.history.present
+  const server = serverDefinitions()
+  const key = tab.within.join('/')
+  const kept = looks.get(root)?.get(key)
+  if (kept && (!tab.within.length || kept.doc === deepest(root, kept, server))) return kept
+  let doc = root
+  const subgraphs: Shown['subgraphs'][number][] = []
+  for (const instance of tab.within) {
+    const node = doc.nodes.get(instance)
+    const inner = node && openSubgraph(root, node.type, server)
+    if (!node || !inner) break
+    subgraphs.push({ id: node.type, instance, name: titleOf(node) || toText(inner.file.name) })
+    doc = inner
+  }
+  const made: Shown = { doc, prefix: subgraphs.map(({ instance }) => `${instance}:`).join(''), subgraphs }
+  const held = looks.get(root) ?? new Map<string, Shown>()
+  looks.set(root, held.set(key, made))
+  return made
+}
+
+function deepest(root: Document, shown: Shown, server: Definitions): Document | null {
+  const last = shown.subgraphs.at(-1)
+  return last ? openSubgraph(root, last.id, server) : root
+}
 
 export function changeTab(id: string, change: (tab: Tab) => Tab): void {
   useDocuments.setState((state) => ({ tabs: state.tabs.map((tab) => (tab.id === id ? change(tab) : tab)) }))
@@ -39,6 +85,17 @@ export function changeTab(id: string, change: (tab: Tab) => Tab): void {
 
 /** One step on in the open document. Steps with the same key soon after each other become one. */
 export function commit(name: string, edit: (doc: Document) => Document, key = ''): void {
+  const tab = activeTab()
+  const shown = shownOf(tab)
+  if (!tab || !shown) return
+  const subgraph = shown.subgraphs.at(-1)?.id
+  if (subgraph === undefined) return commitFile(name, edit, key)
+  const next = edit(shown.doc)
+  if (next !== shown.doc) commitFile(name, (root) => putSubgraph(root, subgraph, next, serverDefinitions()), key)
+}
+
+/** One step on in the whole file, whatever part of it is looked at. */
+export function commitFile(name: string, edit: (root: Document) => Document, key = ''): void {
   const tab = activeTab()
   if (!tab) return
   const next = edit(tab.history.present)
@@ -84,7 +141,7 @@ export function redo(): string {
 
 export function openTab(doc: Document, about: { name: string; path?: string | null; stored?: number; indent?: number; saved?: boolean; id?: string }): string {
   const id = about.id ?? newId()
-  const tab: Tab = { id, name: about.name, path: about.path ?? null, stored: about.stored ?? 0, indent: about.indent ?? 0, history: begin(doc), saved: about.saved === false ? null : doc }
+  const tab: Tab = { id, name: about.name, path: about.path ?? null, stored: about.stored ?? 0, indent: about.indent ?? 0, history: begin(doc), saved: about.saved === false ? null : doc, within: [] }
   useDocuments.setState((state) => ({ tabs: [...state.tabs, tab], active: id }))
   return id
 }
@@ -96,6 +153,15 @@ export function closeTab(id: string): void {
     const active = state.active === id ? (tabs[Math.min(at, tabs.length - 1)]?.id ?? '') : state.active
     return { tabs, active }
   })
+}
+
+/** Looks at the inside of an instance, or out again as far as `depth`. */
+export const enter = (instance: string): void => goInto((path) => [...path, instance])
+export const leave = (depth: number): void => goInto((path) => path.slice(0, depth))
+
+function goInto(change: (path: readonly string[]) => readonly string[]): void {
+  const tab = activeTab()
+  if (tab) changeTab(tab.id, (old) => ({ ...old, within: change(old.within) }))
 }
 
 export const activate = (id: string): void => useDocuments.setState({ active: id })

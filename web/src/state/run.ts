@@ -2,9 +2,12 @@
 import { create } from 'zustand'
 import { api, type Job, type Picture, type Verdict } from '../api/client'
 import { connectSocket, type LiveMessage } from '../api/socket'
+import type { Node } from '../model/document'
+import { nodeAt } from '../model/subgraphs'
 import { told, type Problem, type Told } from '../model/validate'
 import { newId, tabOf } from './documents'
 import { useSettings } from './settings'
+import { serverDefinitions } from './server'
 
 export interface NodeRun {
   readonly state: 'waiting' | 'running' | 'done' | 'cached' | 'error'
@@ -35,6 +38,26 @@ export const useRun = create<Run>(() => ({ connected: null, remaining: 0, jobs: 
 
 const IDLE: NodeRun = { state: 'waiting', value: 0, max: 0, preview: null, pictures: [], seconds: null, verdict: null }
 
+const gathered = new WeakMap<NodeRuns, Map<string, NodeRun | undefined>>()
+
+/** How a node's run stands; that of a subgraph is made of what runs inside it. */
+export function runOf(runs: NodeRuns | undefined, id: string, isSubgraph: boolean): NodeRun | undefined {
+  if (!runs || !isSubgraph) return runs?.[id]
+  const kept = gathered.get(runs) ?? new Map<string, NodeRun | undefined>()
+  gathered.set(runs, kept)
+  if (!kept.has(id)) kept.set(id, gather(Object.entries(runs).flatMap(([inner, run]) => (inner.startsWith(`${id}:`) ? [run] : []))))
+  return kept.get(id)
+}
+
+function gather(runs: readonly NodeRun[]): NodeRun | undefined {
+  if (!runs.length) return undefined
+  const running = runs.find((run) => run.state === 'running')
+  if (running) return running
+  const state = runs.some((run) => run.state === 'error') ? 'error' : runs.every((run) => run.state === 'cached') ? 'cached' : runs.every((run) => run.state === 'cached' || run.state === 'done') ? 'done' : 'waiting'
+  const times = runs.flatMap((run) => (run.seconds === null || run.state === 'cached' ? [] : [run.seconds]))
+  return { ...IDLE, state, seconds: times.length ? times.reduce((sum, each) => sum + each, 0) : null }
+}
+
 function sessionValue(key: string, make: () => string): string {
   try {
     const held = sessionStorage.getItem(key) ?? make()
@@ -60,7 +83,12 @@ export function own(prompt: string, doc: string): void {
 }
 export const ownerOf = (prompt: string): string | undefined => owners.get(prompt)
 
-export const setProblems = (doc: string, problems: readonly Problem[]): void => useRun.setState((state) => ({ problems: { ...state.problems, [doc]: told(tabOf(doc)?.history.present, problems) } }))
+const nodeIn = (doc: string) => (id: string): Node | undefined => {
+  const root = tabOf(doc)?.history.present
+  return root && nodeAt(root, id, serverDefinitions())
+}
+
+export const setProblems = (doc: string, problems: readonly Problem[]): void => useRun.setState((state) => ({ problems: { ...state.problems, [doc]: told(nodeIn(doc), problems) } }))
 
 let waitingMessages: LiveMessage[] = []
 let frame = 0
@@ -124,7 +152,7 @@ function apply(state: Run, message: LiveMessage): Run {
       return { ...next, current: { ...state.current, preview: url } }
     }
     case 'error':
-      return { ...set(message.node, { state: 'error' }), problems: { ...state.problems, [doc]: told(tabOf(doc)?.history.present, [{ node: message.node, input: message.input, code: 'failed', params: { message: message.message, kind: message.kind } }]) } }
+      return { ...set(message.node, { state: 'error' }), problems: { ...state.problems, [doc]: told(nodeIn(doc), [{ node: message.node, input: message.input, code: 'failed', params: { message: message.message, kind: message.kind } }]) } }
     case 'success':
     case 'interrupted':
       return state

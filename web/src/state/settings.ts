@@ -22,7 +22,7 @@ interface Settings {
 const KEY = 'darkroom.settings'
 
 function load(): Settings {
-  const standard: Settings = { language: navigator.language.toLowerCase().startsWith('zh') ? 'zh' : 'en', theme: 'system', sideOpen: true, letterKeys: true, scale: 1, promptSize: 13, previews: true, keys: {}, recent: [] }
+  const standard: Settings = { language: (globalThis.navigator?.language ?? 'en').toLowerCase().startsWith('zh') ? 'zh' : 'en', theme: 'system', sideOpen: true, letterKeys: true, scale: 1, promptSize: 13, previews: true, keys: {}, recent: [] }
   try {
     return { ...standard, ...(JSON.parse(localStorage.getItem(KEY) ?? '{}') as Partial<Settings>) }
   } catch {

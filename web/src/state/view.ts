@@ -25,7 +25,7 @@ export interface Dragging {
 interface View {
   readonly selected: ReadonlySet<string>
   readonly palette: Palette | null
-  readonly menu: { readonly at: Point; readonly kind: 'node' | 'canvas' | 'group'; readonly id: string; readonly place: Point } | null
+  readonly menu: { readonly at: Point; readonly kind: 'node' | 'canvas' | 'group' | 'link' | 'dot'; readonly id: string; readonly place: Point } | null
   readonly dialog: 'shortcuts' | 'settings' | 'open' | 'text' | null
   readonly textField: { readonly node: string; readonly input: string } | null
   readonly dragging: Dragging | null
