@@ -77,7 +77,7 @@ test('1,000 lists of 50 edits: undo all is the start, redo all is the end', () =
     expect(history.present).toBe(last)
   }
   expect(text(start())).toBe(writeJson(object(exampleText())))
-})
+}, 120_000)
 
 test('steps of one key soon after each other are one; a new step ends redo', () => {
   let history = begin('a')
