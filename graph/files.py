@@ -31,6 +31,8 @@ _SEARCHED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "text_encoders": ("models/clip", "models/text_encoders"),
         "clip_vision": ("models/clip_vision",),
         "safety_checker": ("models/safety_checker",),
+        "inception": ("models/inception",),
+        "aesthetic": ("models/aesthetic",),
         "diffusion_models": ("models/unet", "models/diffusion_models"),
         "vae_approx": ("models/vae_approx",),
         "style_models": ("models/style_models",),

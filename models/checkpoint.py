@@ -1,4 +1,4 @@
-"""Stable Diffusion v1 weight files, and its safety checker's -> networks.
+"""Weight files of Stable Diffusion v1, and of what checks and judges its pictures -> networks.
 
 The networks' attribute names are the files' key names: a component's tensors are found by a prefix, its
 architecture is read from their shapes, and no table of names is needed.
@@ -15,16 +15,30 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from models.aesthetic import AestheticPredictor
 from models.clip import TextModel
-from models.config import Shapes, clip_config, safety_config, unet_config, vae_config
+from models.config import (
+    Shapes,
+    clip_config,
+    contrastive_config,
+    predictor_widths,
+    safety_config,
+    unet_config,
+    vae_config,
+)
 from models.families import foreign_family, unlike_family
+from models.inception import Inception
 from models.safety import SafetyChecker, published_name
 from models.unet import UNet
 from models.vae import AutoencoderKL
+from models.vision import ContrastiveModel
 from models.weights import CheckpointError as CheckpointError
 from models.weights import TensorFile, TensorInfo, read_ahead, read_table, read_tensors
 
-Part = Literal["model", "clip", "vae", "safety"]
+Part = Literal["model", "clip", "vae", "safety", "clip_model", "open_clip", "inception", "aesthetic"]
+
+NOT_WEIGHTS = ("position_ids", "num_batches_tracked")
+"""How the names of tensors end that files have besides weights."""
 
 
 class _Layout(NamedTuple):
@@ -85,6 +99,46 @@ _LAYOUTS: tuple[tuple[Part, _Layout], ...] = (
             own_name=published_name,
         ),
     ),
+    (
+        "clip_model",
+        _Layout(
+            title="CLIP with both towers",
+            own="",
+            prefixes=("",),
+            root="text_projection.weight",
+            build=lambda shapes: ContrastiveModel(contrastive_config(shapes, "quick_gelu")),
+        ),
+    ),
+    (
+        "open_clip",  # the same tensors with another activation
+        _Layout(
+            title="CLIP with both towers",
+            own="",
+            prefixes=("",),
+            root="text_projection.weight",
+            build=lambda shapes: ContrastiveModel(contrastive_config(shapes, "gelu")),
+        ),
+    ),
+    (
+        "inception",
+        _Layout(
+            title="Inception network",
+            own="",
+            prefixes=("",),
+            root="Mixed_7c.branch_pool.conv.weight",
+            build=lambda shapes: Inception(),
+        ),
+    ),
+    (
+        "aesthetic",
+        _Layout(
+            title="aesthetic predictor",
+            own="",
+            prefixes=("",),
+            root="layers.7.weight",
+            build=lambda shapes: AestheticPredictor(predictor_widths(shapes)),
+        ),
+    ),
 )
 
 
@@ -136,7 +190,8 @@ def read_header(path: Path) -> Weights:
     if not prefixes:
         kind = unlike_family(names) or f"not a Stable Diffusion checkpoint (it holds {_some(names) or 'nothing'})"
         raise CheckpointError(
-            f"{path.name} is {kind}; expected a U-Net, VAE, text encoder or safety checker of Stable Diffusion v1"
+            f"{path.name} is {kind}; expected a U-Net, VAE, text encoder or safety checker of Stable Diffusion v1, "
+            "or a network that judges pictures (CLIP, Inception, aesthetic predictor)"
         )
     return Weights(file, prefixes)
 
@@ -159,7 +214,8 @@ def load_part(
     layout = dict(_LAYOUTS)[part]
     name = weights.path.name
     if part not in weights.prefixes:
-        held = " and ".join(f"a {held.title}" for other, held in _LAYOUTS if other in weights.prefixes)
+        titles = dict.fromkeys(f"a {held.title}" for other, held in _LAYOUTS if other in weights.prefixes)
+        held = " and ".join(titles)
         raise CheckpointError(f"{name} holds no {layout.title}, only {held}")
     if ema and part != "model":
         raise ValueError("only the U-Net has averaged weights")
@@ -189,7 +245,7 @@ def _build(weights: Weights, part: Part, layout: _Layout) -> tuple[nn.Module, di
     found = {
         layout.own_name(layout.own + key.removeprefix(prefix)): key
         for key in weights.tensors
-        if key.startswith(prefix) and not key.endswith("position_ids")
+        if key.startswith(prefix) and not key.endswith(NOT_WEIGHTS)
     }
     orphans = [key.removesuffix("bias") + "weight" for key in found.values() if key.endswith(".bias")]
     _raise_if_missing(file, layout, [key for key in orphans if key not in weights.tensors])

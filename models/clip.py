@@ -1,4 +1,4 @@
-"""CLIP's text tower (Radford et al. 2021, arXiv:2103.00020).
+"""CLIP's text tower, and the layers that its vision tower shares (Radford et al. 2021, arXiv:2103.00020).
 
 Attribute names are the checkpoint's key names below `cond_stage_model.transformer.`, so `load_state_dict` needs
 no map. transformers' CLIPTextModel is the oracle of the tests; importing its modelling code takes seconds.
@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from models.attention import attention
-from models.config import ClipConfig
+from models.config import ClipConfig, TowerConfig
 
 Tick = Callable[[], None]
 
@@ -27,11 +28,12 @@ class Embeddings(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Causal self-attention."""
+    """Self-attention; causal, if a token is to see only those before it."""
 
-    def __init__(self, config: ClipConfig) -> None:
+    def __init__(self, config: TowerConfig, causal: bool) -> None:
         super().__init__()
         self.heads = config.heads
+        self.causal = causal
         self.k_proj = nn.Linear(config.width, config.width)
         self.v_proj = nn.Linear(config.width, config.width)
         self.q_proj = nn.Linear(config.width, config.width)
@@ -39,29 +41,30 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]."""
-        return self.out_proj(attention(self.q_proj(x), self.k_proj(x), self.v_proj(x), self.heads, causal=True))
+        return self.out_proj(attention(self.q_proj(x), self.k_proj(x), self.v_proj(x), self.heads, self.causal))
 
 
 class MLP(nn.Module):
-    """Two linear layers around CLIP's cheap GELU, x * sigmoid(1.702 x)."""
+    """Two linear layers around a GELU."""
 
-    def __init__(self, config: ClipConfig) -> None:
+    def __init__(self, config: TowerConfig) -> None:
         super().__init__()
+        self.quick = config.activation == "quick_gelu"
         self.fc1 = nn.Linear(config.width, config.intermediate)
         self.fc2 = nn.Linear(config.intermediate, config.width)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]."""
         h = self.fc1(x)
-        return self.fc2(h * torch.sigmoid(1.702 * h))
+        return self.fc2(h * torch.sigmoid(1.702 * h) if self.quick else F.gelu(h))
 
 
 class EncoderLayer(nn.Module):
     """Attention and MLP, each behind a norm and added to what came in."""
 
-    def __init__(self, config: ClipConfig) -> None:
+    def __init__(self, config: TowerConfig, causal: bool) -> None:
         super().__init__()
-        self.self_attn = SelfAttention(config)
+        self.self_attn = SelfAttention(config, causal)
         self.layer_norm1 = nn.LayerNorm(config.width)
         self.mlp = MLP(config)
         self.layer_norm2 = nn.LayerNorm(config.width)
@@ -75,9 +78,16 @@ class EncoderLayer(nn.Module):
 class Encoder(nn.Module):
     """The stack of layers."""
 
-    def __init__(self, config: ClipConfig) -> None:
+    def __init__(self, config: TowerConfig, causal: bool) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.layers))
+        self.layers = nn.ModuleList(EncoderLayer(config, causal) for _ in range(config.layers))
+
+    def forward(self, x: Tensor, tick: Tick = lambda: None) -> Tensor:
+        """[B, T, D] -> [B, T, D]."""
+        for layer in self.layers:
+            tick()
+            x = layer(x)
+        return x
 
 
 class TextTransformer(nn.Module):
@@ -86,7 +96,7 @@ class TextTransformer(nn.Module):
     def __init__(self, config: ClipConfig) -> None:
         super().__init__()
         self.embeddings = Embeddings(config)
-        self.encoder = Encoder(config)
+        self.encoder = Encoder(config, causal=True)
         self.final_layer_norm = nn.LayerNorm(config.width)
 
 
@@ -105,10 +115,7 @@ class TextModel(nn.Module):
     def encode(self, vectors: Tensor, tick: Tick = lambda: None) -> Tensor:
         """Last hidden state after the final norm, of token vectors from `embed` or a file. [B, T, D] -> [B, T, D]."""
         x = vectors + self.text_model.embeddings.position_embedding.weight[: vectors.shape[1]]
-        for layer in self.text_model.encoder.layers:
-            tick()
-            x = layer(x)
-        return self.text_model.final_layer_norm(x)
+        return self.text_model.final_layer_norm(self.text_model.encoder(x, tick))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: [B, T] int64, T at most 77 -> [B, T, D], the last hidden state after the final norm."""

@@ -1,8 +1,9 @@
 """The shapes of Stable Diffusion's networks, read from the weights themselves.
 
 A single-file checkpoint carries no configuration, so there is none here to disagree with it: every field is
-read from the keys and shapes of the tensors (as OpenAI's CLIP does). Two numbers no shape tells are rules of
-the family: SD v1 U-Nets have 8 attention heads, and CLIP towers have one head for every 64 channels.
+read from the keys and shapes of the tensors (as OpenAI's CLIP does). What no shape tells are rules of the family:
+SD v1 U-Nets have 8 attention heads, CLIP towers one for every 64 channels (but see OPEN_CLIP_HEADS), and OpenAI's
+towers a cheap GELU.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, Protocol
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Tensor name, without the component's prefix, -> shape."""
@@ -48,6 +50,28 @@ class VaeConfig:
         return 2 ** (len(self.ch_mult) - 1)
 
 
+Activation = Literal["quick_gelu", "gelu"]
+"""quick_gelu: x * sigmoid(1.702 x), as OpenAI trained CLIP with; gelu: the exact one, of LAION's OpenCLIP."""
+
+OPEN_CLIP_HEADS = ((1280, 16), (1408, 16), (1664, 16))
+"""Width and attention heads of the vision towers ViT-H, ViT-g and ViT-bigG (Cherti et al. 2022, arXiv:2212.07143)."""
+
+
+class TowerConfig(Protocol):
+    """What the layers of a CLIP tower need to know."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def intermediate(self) -> int: ...
+    @property
+    def activation(self) -> Activation: ...
+    @property
+    def heads(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class ClipConfig:
     """A CLIP text tower. The defaults are ViT-L/14's."""
@@ -57,6 +81,7 @@ class ClipConfig:
     intermediate: int = 3072
     vocab: int = 49408
     positions: int = 77
+    activation: Activation = "quick_gelu"
 
     @property
     def heads(self) -> int:
@@ -65,8 +90,8 @@ class ClipConfig:
 
 
 @dataclass(frozen=True)
-class SafetyConfig:
-    """The safety checker: a CLIP vision tower and the directions it looks for. The defaults are CompVis's."""
+class VisionConfig:
+    """A CLIP vision tower and the space it projects to. The defaults are ViT-L/14's."""
 
     width: int = 1024
     layers: int = 24
@@ -74,18 +99,33 @@ class SafetyConfig:
     patch: int = 14  # pixels a side
     grid: int = 16  # patches a side
     projection: int = 768
-    concepts: int = 17
-    special_care: int = 3
+    activation: Activation = "quick_gelu"
 
     @property
     def heads(self) -> int:
         """Attention heads; CLIP gives each 64 channels."""
-        return max(1, self.width // 64)
+        return dict(OPEN_CLIP_HEADS).get(self.width, max(1, self.width // 64))
 
     @property
     def image_size(self) -> int:
         """Pixels a side of what the tower sees."""
         return self.patch * self.grid
+
+
+@dataclass(frozen=True)
+class SafetyConfig(VisionConfig):
+    """The safety checker: a CLIP vision tower and the directions it looks for. The defaults are CompVis's."""
+
+    concepts: int = 17
+    special_care: int = 3
+
+
+@dataclass(frozen=True)
+class ContrastiveConfig:
+    """Both towers of a CLIP. The defaults are ViT-L/14's."""
+
+    text: ClipConfig = ClipConfig()
+    vision: VisionConfig = VisionConfig()
 
 
 def unet_config(shapes: Shapes) -> UNetConfig:
@@ -147,27 +187,47 @@ def safety_config(shapes: Shapes) -> SafetyConfig:
     """Read a safety checker's shape. Raises KeyError, naming the tensor, when one that must be there is missing, and
     ValueError when it could find nothing.
     """
-    tower = "vision_model.vision_model"
+    vision = vision_config(shapes, "vision_model.vision_model")
+    concepts = shapes["concept_embeds"][0]
+    if not concepts:
+        raise ValueError("no concept to look for")
+    return SafetyConfig(**asdict(vision), concepts=concepts, special_care=shapes["special_care_embeds"][0])
+
+
+def contrastive_config(shapes: Shapes, activation: Activation) -> ContrastiveConfig:
+    """Read the shape of a CLIP with both towers. Raises KeyError, naming the tensor, when one that must be there is
+    missing, and ValueError when it is none."""
+    text, vision = replace(clip_config(shapes), activation=activation), vision_config(shapes, "vision_model")
+    if shapes["text_projection.weight"][0] != vision.projection:
+        raise ValueError("two towers that project to spaces of different width")
+    return ContrastiveConfig(text, replace(vision, activation=activation))
+
+
+def vision_config(shapes: Shapes, tower: str) -> VisionConfig:
+    """Read the shape of the vision tower called `tower`. Raises KeyError, naming the tensor, when one that must be
+    there is missing, and ValueError when it is none of CLIP's.
+    """
     width, channels, patch, _ = shapes[f"{tower}.embeddings.patch_embedding.weight"]
     positions = shapes[f"{tower}.embeddings.position_embedding.weight"][0]
     grid = math.isqrt(positions - 1)
-    concepts, projection = shapes["concept_embeds"]
     if channels != 3 or grid**2 + 1 != positions or min(width, patch, grid) < 1:
         raise ValueError("a vision tower that does not look at square pictures in colour")
     if width > 64 and width % 64:
         raise ValueError(f"a vision tower of width {width}, which is no multiple of 64")
-    if not concepts:
-        raise ValueError("no concept to look for")
-    return SafetyConfig(
+    return VisionConfig(
         width=width,
-        layers=_count(shapes, rf"{tower}\.encoder\.layers\.(\d+)\."),
+        layers=_count(shapes, rf"{re.escape(tower)}\.encoder\.layers\.(\d+)\."),
         intermediate=shapes[f"{tower}.encoder.layers.0.mlp.fc1.weight"][0],
         patch=patch,
         grid=grid,
-        projection=projection,
-        concepts=concepts,
-        special_care=shapes["special_care_embeds"][0],
+        projection=shapes["visual_projection.weight"][0],
     )
+
+
+def predictor_widths(shapes: Shapes) -> tuple[int, ...]:
+    """The widths between the layers of an aesthetic predictor, from its input to its one score. Raises KeyError."""
+    first, *others = (shapes[f"layers.{i}.weight"] for i in (0, 2, 4, 6, 7))
+    return (first[1], first[0], *(shape[0] for shape in others))
 
 
 def _count(shapes: Shapes, pattern: str) -> int:

@@ -41,7 +41,8 @@ def foreign_family(names: Iterable[str], shapes: Shapes) -> str | None:
     context, proj_in, tokens, latents = (ends[end] for end in _TELLING)
     if len(proj_in) == 2 or (context[1:] == (1024,) and tokens[1:] != (1024,)):
         return "a Stable Diffusion 2 model"  # its transformers begin with a linear layer, its text has 1024 channels
-    if tokens[1:] in ((1024,), (1280,)) and context[1:] != tokens[1:]:
+    whole_clip = "visual_projection.weight" in shapes
+    if tokens[1:] in ((1024,), (1280,)) and context[1:] != tokens[1:] and not whole_clip:
         return "a text encoder of Stable Diffusion 2 or SDXL"
     if latents[1:2] == (16,):
         return "a VAE with 16 latent channels (Stable Diffusion 3, Flux)"

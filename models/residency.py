@@ -40,11 +40,10 @@ class Precision:
     model: torch.dtype = torch.float32
     clip: torch.dtype = torch.float32
     vae: torch.dtype = torch.float32
-    safety: torch.dtype = torch.float32  # everywhere: its verdicts hang on thousandths
 
     def of(self, part: Part) -> torch.dtype:
-        """The dtype of one part."""
-        return {"model": self.model, "clip": self.clip, "vae": self.vae, "safety": self.safety}[part]
+        """The dtype of one part; of those that judge pictures always float32: their verdicts hang on thousandths."""
+        return {"model": self.model, "clip": self.clip, "vae": self.vae}.get(part, torch.float32)
 
 
 def choose_device(name: str | None = None) -> torch.device:

@@ -11,20 +11,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import PIL.Image
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import SafetyConfig
+from models.vision import VisionTower, clip_input
 from models.weights import CheckpointError
 
 SPECIAL_CARE = 0.01
 """What is added to all scores that come after one special-care concept was found."""
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class SafetyChecker(nn.Module):
     def __init__(self, config: SafetyConfig) -> None:
         super().__init__()
         self.config = config
-        self.vision_model = nn.ModuleDict({"vision_model": _vision_tower(config)})
+        self.vision_model = nn.ModuleDict({"vision_model": VisionTower(config)})
         self.visual_projection = nn.Linear(config.width, config.projection, bias=False)
         self.concept_embeds = nn.Parameter(torch.empty(config.concepts, config.projection))
         self.concept_embeds_weights = nn.Parameter(torch.empty(config.concepts))
@@ -55,7 +51,7 @@ class SafetyChecker(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [B, 3, S, S] from `clip_input` -> [B, D], not normalized."""
-        return self.visual_projection(self.vision_model["vision_model"](x).pooler_output)
+        return self.visual_projection(self.vision_model["vision_model"](x))
 
     def check(self, picture: Tensor) -> Verdict:
         """Judge one picture, [H, W, 3] in 0..1, which stays as it is. Raises CheckpointError on scores that are no numbers."""
@@ -79,22 +75,6 @@ def judge(concepts: Tensor, special_care: Tensor) -> Verdict:
     return Verdict(tuple(_thousandths(score + added) for score in concepts), tuple(care))
 
 
-def clip_input(picture: Tensor, size: int) -> Tensor:
-    """A picture [H, W, 3] in 0..1 as CLIP wants it: [3, size, size] float32, its middle, normalized by channel.
-
-    Rounded to 8 bits and resized by PIL, as transformers' CLIPImageProcessor does without torchvision, bit for bit.
-    """
-    pixels = (picture.detach().cpu().float().nan_to_num(0.0).clamp(0, 1) * 255).round().to(torch.uint8)
-    image = PIL.Image.fromarray(pixels.numpy())
-    short = min(image.size)
-    width, height = (int(size * side / short) for side in image.size)
-    left, top = (width - size) // 2, (height - size) // 2
-    seen = image.resize((width, height), PIL.Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
-    values = (np.asarray(seen).astype(np.float64) * (1 / 255)).astype(np.float32)
-    normalized = (values - np.array(CLIP_MEAN, np.float32)) / np.array(CLIP_STD, np.float32)
-    return torch.from_numpy(normalized).movedim(-1, 0).contiguous()
-
-
 def published_name(name: str) -> str:
     """The published file's name of a tensor. Files that diffusers writes with transformers 5 leave one level out."""
     inner = name.removeprefix("vision_model.")
@@ -110,25 +90,3 @@ def _scores(vector: Tensor, concepts: Tensor, thresholds: Tensor) -> Tensor:
 def _thousandths(score: Tensor) -> float:
     """Rounded in float32, where the published checker rounds: at the edge that decides."""
     return round(score.round(decimals=3).item(), 3)
-
-
-def _vision_tower(config: SafetyConfig) -> nn.Module:
-    """CLIP's vision transformer, from the class embedding to the pooled output (arXiv:2103.00020)."""
-    with torch.device("cpu"):  # what libraries make when imported is not for the meta device, where networks are built
-        from transformers import CLIPVisionConfig, CLIPVisionModel  # takes seconds
-    model = CLIPVisionModel(
-        CLIPVisionConfig(
-            hidden_size=config.width,
-            intermediate_size=config.intermediate,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            image_size=config.image_size,
-            patch_size=config.patch,
-            hidden_act="quick_gelu",
-            layer_norm_eps=1e-5,
-        )
-    )
-    tower: nn.Module = getattr(model, "vision_model", model)  # older transformers wrap it once more
-    positions = torch.arange(config.grid**2 + 1, device="cpu")[None]
-    tower.get_submodule("embeddings").register_buffer("position_ids", positions, persistent=False)
-    return tower

@@ -11,12 +11,15 @@ from typing import ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
+from models.aesthetic import AestheticPredictor
 from models.checkpoint import Part, Weights
 from models.clip import TextModel
+from models.inception import Inception
 from models.safety import SafetyChecker
 from models.steps import Sampler
 from models.unet import UNet
 from models.vae import AutoencoderKL
+from models.vision import ContrastiveModel
 
 Network = TypeVar("Network", bound=nn.Module, covariant=True)
 
@@ -103,6 +106,47 @@ class SafetyModel(ModelHandle[SafetyChecker]):
 
     socket: ClassVar[str] = "SAFETY_MODEL"
     part: ClassVar[Part] = "safety"
+
+
+@dataclass(frozen=True)
+class ClipModel(ModelHandle[ContrastiveModel]):
+    """A CLIP with both towers: what says how well a picture fits a text."""
+
+    socket: ClassVar[str] = "CLIP_MODEL"
+    part: ClassVar[Part] = "clip_model"
+
+
+@dataclass(frozen=True)
+class OpenClipModel(ClipModel):
+    """The same of LAION's, with another activation, which no weight tells."""
+
+    part: ClassVar[Part] = "open_clip"
+
+
+@dataclass(frozen=True)
+class InceptionModel(ModelHandle[Inception]):
+    """The network that FID is measured with."""
+
+    socket: ClassVar[str] = "INCEPTION_MODEL"
+    part: ClassVar[Part] = "inception"
+
+
+@dataclass(frozen=True)
+class AestheticModel(ModelHandle[AestheticPredictor]):
+    """A judge of beauty, by CLIP's vectors."""
+
+    socket: ClassVar[str] = "AESTHETIC_MODEL"
+    part: ClassVar[Part] = "aesthetic"
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """How what a network sees in many pictures is spread. mean: [D], covariance: [D, D], float64."""
+
+    socket: ClassVar[str] = "FEATURES"
+    count: int
+    mean: Tensor
+    covariance: Tensor
 
 
 @dataclass(frozen=True, eq=False)

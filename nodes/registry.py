@@ -3,9 +3,35 @@
 from __future__ import annotations
 
 from graph.spec import Registry, collect
-from nodes import conditioning, custom_sampling, image, latent, loaders, safety, sampling, scaling
+from nodes import (
+    compare,
+    conditioning,
+    custom_sampling,
+    image,
+    latent,
+    loaders,
+    quality,
+    safety,
+    sampling,
+    scaling,
+    watermark,
+)
 
 
 def builtin() -> Registry:
     """All of them."""
-    return Registry(collect(loaders, conditioning, latent, sampling, custom_sampling, scaling, image, safety))
+    return Registry(
+        collect(
+            loaders,
+            conditioning,
+            latent,
+            sampling,
+            custom_sampling,
+            scaling,
+            image,
+            safety,
+            quality,
+            compare,
+            watermark,
+        )
+    )

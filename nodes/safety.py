@@ -25,8 +25,11 @@ from nodes.services import Context
 CELLS = 8
 """Patches of colour along the longer side of a blurred picture: all that is left of it."""
 
-VALUES = frozenset({"INT", "FLOAT", "FLOATS", "STRING", "BOOLEAN", "COMBO", "SIGMAS"})
-NETWORKS = frozenset({"MODEL", "CLIP", "VAE", "CONTROL_NET", "CLIP_VISION", "UPSCALE_MODEL", "SAFETY_MODEL"})
+VALUES = frozenset({"INT", "FLOAT", "FLOATS", "STRING", "BOOLEAN", "COMBO", "SIGMAS", "FEATURES"})
+NETWORKS = frozenset(
+    {"MODEL", "CLIP", "VAE", "CONTROL_NET", "CLIP_VISION", "UPSCALE_MODEL", "SAFETY_MODEL"}
+    | {"CLIP_MODEL", "INCEPTION_MODEL", "AESTHETIC_MODEL"}
+)
 """VALUES and NETWORKS: sockets that carry no picture. All others might: latents, masks, those nobody has heard of."""
 
 

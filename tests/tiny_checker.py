@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from models.config import SafetyConfig
-from models.safety import SafetyChecker, clip_input
+from models.safety import SafetyChecker
+from models.vision import clip_input
 
 TINY = SafetyConfig(width=64, layers=1, intermediate=128, patch=8, grid=4, projection=16, concepts=2, special_care=1)
 

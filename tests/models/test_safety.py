@@ -16,8 +16,9 @@ from torch import Tensor
 from models.checkpoint import CheckpointError, load_part, read_header
 from models.config import SafetyConfig, safety_config
 from models.residency import Precision, Residency
-from models.safety import SafetyChecker, clip_input, judge
+from models.safety import SafetyChecker, judge
 from models.types import SafetyModel
+from models.vision import clip_input
 from tests.tiny_checker import TINY, tiny_checker
 
 pytestmark = pytest.mark.usefixtures("one_thread")

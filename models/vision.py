@@ -1,0 +1,93 @@
+"""CLIP with both towers: pictures and texts -> vectors in one space (Radford et al. 2021, arXiv:2103.00020).
+
+Attribute names are the key names of transformers' CLIPModel, whose files have become the common ones.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import PIL.Image
+import torch
+from torch import Tensor, nn
+
+from models.clip import Encoder, TextModel, Tick
+from models.config import ContrastiveConfig, VisionConfig
+from models.tokenizer import BOS, EOS
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class PatchEmbeddings(nn.Module):
+    """A vector for each patch of a picture, and one for the picture; each knows its place."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.class_embedding = nn.Parameter(torch.empty(config.width))
+        self.patch_embedding = nn.Conv2d(3, config.width, config.patch, stride=config.patch, bias=False)
+        self.position_embedding = nn.Embedding(config.grid**2 + 1, config.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, 3, S, S] -> [B, 1 + patches, D]."""
+        patches = self.patch_embedding(x).flatten(2).transpose(1, 2)
+        whole = self.class_embedding.expand(len(x), 1, -1)
+        return torch.cat([whole, patches], dim=1) + self.position_embedding.weight
+
+
+class VisionTower(nn.Module):
+    """What CLIP's checkpoints call `vision_model`."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.embeddings = PatchEmbeddings(config)
+        self.pre_layrnorm = nn.LayerNorm(config.width)  # the files' own spelling
+        self.encoder = Encoder(config, causal=False)
+        self.post_layernorm = nn.LayerNorm(config.width)
+
+    def forward(self, x: Tensor, tick: Tick = lambda: None) -> Tensor:
+        """x: [B, 3, S, S] from `clip_input` -> [B, D], the picture's vector after the final norm."""
+        return self.post_layernorm(self.encoder(self.pre_layrnorm(self.embeddings(x)), tick)[:, 0])
+
+
+class ContrastiveModel(TextModel):
+    """Both towers; a picture's vector and that of a text which fits it point the same way."""
+
+    def __init__(self, config: ContrastiveConfig) -> None:
+        super().__init__(config.text)
+        self.vision = config.vision
+        self.vision_model = VisionTower(config.vision)
+        self.visual_projection = nn.Linear(config.vision.width, config.vision.projection, bias=False)
+        self.text_projection = nn.Linear(config.text.width, config.vision.projection, bias=False)
+
+    def see(self, picture: Tensor, tick: Tick = lambda: None) -> Tensor:
+        """The vector of one picture, [H, W, 3] in 0..1 -> [P] float32 on the CPU, not normalized."""
+        weight = self.visual_projection.weight
+        x = clip_input(picture, self.vision.image_size)[None].to(weight)
+        return self.visual_projection(self.vision_model(x, tick))[0].float().cpu()
+
+    def read(self, ids: list[int], tick: Tick = lambda: None) -> Tensor:
+        """The vector of a text, token ids without marks -> [P] float32 on the CPU, not normalized.
+
+        What does not fit between the two marks is cut off. The vector is taken at the end mark.
+        """
+        length = self.config.positions
+        kept = ids[: length - 2]
+        tokens = torch.tensor([[BOS, *kept] + [EOS] * (length - 1 - len(kept))])
+        hidden = self.encode(self.embed(tokens.to(self.text_projection.weight.device)), tick)
+        return self.text_projection(hidden[:, len(kept) + 1])[0].float().cpu()
+
+
+def clip_input(picture: Tensor, size: int) -> Tensor:
+    """A picture [H, W, 3] in 0..1 as CLIP wants it: [3, size, size] float32, its middle, normalized by channel.
+
+    Rounded to 8 bits and resized by PIL, as transformers' CLIPImageProcessor does without torchvision, bit for bit.
+    """
+    pixels = (picture.detach().cpu().float().nan_to_num(0.0).clamp(0, 1) * 255).round().to(torch.uint8)
+    image = PIL.Image.fromarray(pixels.numpy())
+    short = min(image.size)
+    width, height = (int(size * side / short) for side in image.size)
+    left, top = (width - size) // 2, (height - size) // 2
+    seen = image.resize((width, height), PIL.Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
+    values = (np.asarray(seen).astype(np.float64) * (1 / 255)).astype(np.float32)
+    normalized = (values - np.array(CLIP_MEAN, np.float32)) / np.array(CLIP_STD, np.float32)
+    return torch.from_numpy(normalized).movedim(-1, 0).contiguous()
