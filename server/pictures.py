@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from server.refused import Refused
@@ -71,11 +71,12 @@ def masked(original: Path, mask: BinaryIO, most_pixels: int) -> bytes:
 
 
 def _decoded(picture: Image.Image) -> Image.Image:
+    """Its pixels, the right way up: what is sent on carries no EXIF data that would say so."""
     try:
         picture.load()
+        return ImageOps.exif_transpose(picture)
     except (OSError, ValueError, SyntaxError, EOFError):
         raise Refused(400, "not_a_picture", "the picture is damaged") from None
-    return picture
 
 
 def _encoded(picture: Image.Image, kind: str, info: PngInfo | None = None, quality: int = 90) -> bytes:

@@ -96,6 +96,15 @@ export interface JobRecord extends Job {
   readonly prompt: Json
 }
 
+/** A workflow to begin with; texts by language. */
+export interface Example {
+  readonly name: string
+  readonly title: Readonly<Record<'en' | 'zh', string>>
+  readonly description: Readonly<Record<'en' | 'zh', string>>
+}
+
+const both = (raw: Json | undefined): Example['title'] => (isObject(raw) ? { en: toText(raw.en), zh: toText(raw.zh) || toText(raw.en) } : { en: '', zh: '' })
+
 function readJob(raw: JsonObject): Job {
   const status = toText(raw.status)
   const error = isObject(raw.execution_error) ? toText(raw.execution_error.exception_message) : ''
@@ -109,6 +118,13 @@ function readJob(raw: JsonObject): Job {
     picture: picturesOf({ images: raw.preview_output ? [raw.preview_output] : [] })[0] ?? null,
     error,
   }
+}
+
+/** What was uploaded, as the fields of nodes name it. */
+function stored(answer: Json): string {
+  if (!isObject(answer)) return ''
+  const folder = toText(answer.subfolder)
+  return folder ? `${folder}/${toText(answer.name)}` : toText(answer.name)
 }
 
 export const api = {
@@ -162,10 +178,27 @@ export const api = {
   async upload(file: File): Promise<string> {
     const form = new FormData()
     form.set('image', file)
-    const answer = await call('upload/image', { method: 'POST', body: form })
-    if (!isObject(answer)) return ''
-    const folder = toText(answer.subfolder)
-    return folder ? `${folder}/${toText(answer.name)}` : toText(answer.name)
+    return stored(await call('upload/image', { method: 'POST', body: form }))
+  },
+
+  /** Stores a copy of a picture that has the transparency of `file`. */
+  async uploadMask(picture: Picture, file: File): Promise<string> {
+    const form = new FormData()
+    form.set('image', file)
+    form.set('original_ref', JSON.stringify(picture))
+    return stored(await call('upload/mask', { method: 'POST', body: form }))
+  },
+
+  async examples(): Promise<Example[]> {
+    const answer = await call('examples')
+    return (isArray(answer) ? answer : []).filter(isObject).map((raw) => ({ name: toText(raw.name), title: both(raw.title), description: both(raw.description) }))
+  },
+  exampleUrl: (name: string): string => urlOf(`examples/${encodeURIComponent(name)}.webp`),
+
+  async readExample(name: string): Promise<string> {
+    const answer = await fetch(urlOf(`examples/${encodeURIComponent(name)}.json`))
+    if (!answer.ok) throw new Refused(answer.status, null, answer.statusText)
+    return answer.text()
   },
 
   async savedFiles(): Promise<{ path: string; modified: number }[]> {

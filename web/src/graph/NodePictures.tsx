@@ -1,5 +1,5 @@
 import { useT } from '../i18n'
-import { viewUrl, type Picture } from '../api/client'
+import { viewUrl } from '../api/client'
 import { crisp } from '../app/pictures'
 import { toText } from '../io/json'
 import type { InputDef } from '../model/definitions'
@@ -7,13 +7,15 @@ import type { Node } from '../model/document'
 import { useDocuments } from '../state/documents'
 import { useRun, type NodeRun } from '../state/run'
 import { setView } from '../state/view'
+import { inputPicture } from '../widgets/inputPicture'
 
 /** The pictures a node has made, or the one it reads; while a run goes on, its newest preview. */
 export function NodePictures({ node, run, upload }: { node: Node; run: NodeRun | undefined; upload: InputDef | undefined }) {
   const t = useT()
   const tab = useDocuments((state) => state.active)
   const live = useRun((state) => (state.current?.doc === tab && !upload ? state.current.preview : null))
-  const pictures = upload ? inputPicture(toText(node.values[upload.name])) : (run?.pictures ?? [])
+  const given = upload && inputPicture(toText(node.values[upload.name]))
+  const pictures = upload ? (given ? [given] : []) : (run?.pictures ?? [])
   const first = pictures[0]
   const shown = live ?? (first ? viewUrl(first) : null)
   return (
@@ -35,12 +37,4 @@ export function NodePictures({ node, run, upload }: { node: Node; run: NodeRun |
       {pictures.length > 1 && <span className="count">{t('node.picture', { at: 1, count: pictures.length })}</span>}
     </div>
   )
-}
-
-function inputPicture(value: string): Picture[] {
-  const match = /^(.*?)(?: \[(input|output|temp)\])?$/.exec(value)
-  const path = match?.[1] ?? ''
-  if (!path) return []
-  const at = path.lastIndexOf('/')
-  return [{ filename: path.slice(at + 1), subfolder: at < 0 ? '' : path.slice(0, at), type: match?.[2] ?? 'input' }]
 }

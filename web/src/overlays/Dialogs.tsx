@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'react'
+import { lazy, Suspense, useEffect, useState } from 'react'
 import { onAskClose } from '../app/closing'
 import { setView, useView } from '../state/view'
 import { Dropped } from './Dropped'
@@ -9,11 +9,17 @@ import { Shortcuts } from './Shortcuts'
 import { Viewer } from './Viewer'
 import { Workflows } from './Workflows'
 
+// what not everybody opens is fetched when it is
+const Compare = lazy(() => import('./Compare'))
+const MaskEditor = lazy(() => import('./MaskEditor'))
+
 /** Which window is open. */
 export function Dialogs() {
   const dialog = useView((view) => view.dialog)
   const dropped = useView((view) => view.dropped)
   const picture = useView((view) => view.shown)
+  const compare = useView((view) => view.compare)
+  const mask = useView((view) => view.mask)
   const [naming, setNaming] = useState(false)
   const [closing, setClosing] = useState<string | null>(null)
   useEffect(() => {
@@ -31,6 +37,8 @@ export function Dialogs() {
       {dialog === 'text' && <LargeText onClose={close} />}
       {dropped && <Dropped />}
       {picture && <Viewer url={picture} />}
+      <Suspense>{compare && <Compare pictures={compare} />}</Suspense>
+      <Suspense>{mask && <MaskEditor asked={mask} />}</Suspense>
       {naming && <SaveAs onClose={() => setNaming(false)} />}
       {closing !== null && <Closing id={closing} onClose={() => setClosing(null)} onSave={() => setNaming(true)} />}
     </>

@@ -41,6 +41,7 @@ export function Shortcuts({ onClose }: { onClose: () => void }) {
       <button
         type="button"
         className={`key-set ${own[command.id] ? 'own' : ''} ${waits === command.id ? 'waits' : ''}`}
+        data-first={command.id === 'run' || undefined}
         disabled={BUILT_IN.has(command.id)}
         aria-label={`${t(command.title)}: ${keysFor(command).map(shown).join(', ') || t('keys.none')}. ${t('keys.change')}`}
         title={t('keys.change')}
@@ -50,6 +51,12 @@ export function Shortcuts({ onClose }: { onClose: () => void }) {
       >
         {waits === command.id ? t('keys.waiting') : keysFor(command).length ? keysFor(command).map((keys) => <kbd key={keys}>{shown(keys)}</kbd>) : <kbd>–</kbd>}
       </button>
+    </div>
+  )
+  const part = (group: Command['group']) => (
+    <div>
+      <h3>{t(`keys.${group}`)}</h3>
+      {COMMANDS.filter((command) => command.group === group).map(row)}
     </div>
   )
   const fixed: readonly (readonly [string, string])[] = [
@@ -77,22 +84,20 @@ export function Shortcuts({ onClose }: { onClose: () => void }) {
       }
     >
       <div className="keys-grid">
-        {(['general', 'graph'] as const).map((group) => (
-          <div key={group}>
-            <h3>{t(`keys.${group}`)}</h3>
-            {COMMANDS.filter((command) => command.group === group).map(row)}
-          </div>
-        ))}
+        <div>{part('general')}</div>
         <div>
-          <h3>{t('keys.fixed')}</h3>
-          {fixed.map(([name, keys]) => (
-            <div key={name} className="key-row">
-              <span>{name}</span>
-              <span className="key-set">
-                <kbd>{keys}</kbd>
-              </span>
-            </div>
-          ))}
+          {part('graph')}
+          <div>
+            <h3>{t('keys.fixed')}</h3>
+            {fixed.map(([name, keys]) => (
+              <div key={name} className="key-row">
+                <span>{name}</span>
+                <span className="key-set">
+                  <kbd>{keys}</kbd>
+                </span>
+              </div>
+            ))}
+          </div>
         </div>
       </div>
     </Dialog>

@@ -1,79 +1,59 @@
-import { useEffect, useMemo, useState } from 'react'
-import { api, viewUrl, type Picture, type Verdict } from '../api/client'
-import { addPicture, openValue } from '../app/files'
+import { useState, type KeyboardEvent } from 'react'
+import { viewUrl, type JobRecord, type Picture } from '../api/client'
+import { addPicture } from '../app/files'
 import { Icon } from '../app/Icon'
 import { crisp } from '../app/pictures'
 import { useT } from '../i18n'
 import { useRun } from '../state/run'
 import { setView } from '../state/view'
-
-interface Shot {
-  readonly prompt: string
-  readonly picture: Picture
-}
+import { openJob } from './queueActions'
+import { keepSeeds, picturesIn, seedsIn, useRecord, useShots, type Shot } from './shots'
 
 /** The newest picture large, live while it is drawn; all earlier ones below. */
 export function Gallery() {
   const t = useT()
-  const jobs = useRun((state) => state.jobs)
-  const latest = useRun((state) => state.latest)
   const current = useRun((state) => state.current)
+  const shots = useShots()
   const [picked, setPicked] = useState<string | null>(null)
-  const shots = useMemo(() => {
-    const found: Shot[] = jobs.flatMap((job) => (job.picture ? [{ prompt: job.id, picture: job.picture }] : []))
-    const all = latest && !found.some((shot) => shot.prompt === latest.prompt) ? [latest, ...found] : found
-    const seen = new Set<string>() // a run that was cached shows the picture of the one before
-    return all.filter((shot) => {
-      const url = viewUrl(shot.picture)
-      return seen.has(url) ? false : seen.add(url)
-    })
-  }, [jobs, latest])
-  const shot = shots.find((each) => each.prompt === picked) ?? shots[0]
+  const [nth, setNth] = useState(0)
+  const at = Math.max(0, shots.findIndex((each) => each.prompt === picked))
+  const shot = shots[at]
+  const record = useRecord(shot?.prompt)
+  const all = picturesIn(record)
+  const picture = all[nth] ?? shot?.picture
   const live = current?.preview ?? null
-  const verdict = useVerdict(shot?.prompt)
-  const url = shot ? viewUrl(shot.picture) : null
+  const isLive = live !== null && !picked
+  const pick = (place: number): void => {
+    const next = shots[Math.max(0, Math.min(place, shots.length - 1))]
+    setPicked(next && next !== shots[0] ? next.prompt : null)
+    setNth(0)
+  }
   return (
     <>
       <div className="stage">
-        {live && !picked ? <img src={live} alt={t('side.drawing')} /> : null}
-        {url && shot && (!live || picked) ? (
-          <button type="button" aria-label={t('side.open')} onClick={() => setView({ shown: url })}>
-            <img src={url} alt={shot.picture.filename} onLoad={crisp} />
+        {isLive && <img src={live} alt={t('side.drawing')} />}
+        {picture && !isLive && (
+          <button type="button" aria-label={t('side.open')} onClick={() => setView({ shown: viewUrl(picture) })}>
+            <img src={viewUrl(picture)} alt={picture.filename} onLoad={crisp} />
           </button>
-        ) : null}
-        {verdict && verdict.hidden > 0 && !live && (
-          <span className="judged">
-            {t('side.flagged')}
-            {verdict.highest !== null && ` · ${t('side.score', { score: verdict.highest.toFixed(1) })}`}
-          </span>
         )}
-        {!url && !live && (
+        {!isLive && <Judged record={record} />}
+        {!picture && !isLive && (
           <div className="nothing">
             <b>{current ? t('side.drawing') : t('side.noPictures')}</b>
             {!current && t('side.noPicturesHint')}
           </div>
         )}
-        {current && <Drawing />}
+        {all.length > 1 && !isLive && <Pager at={nth} of={all.length} go={setNth} />}
+        {current && (picture || isLive) && <Drawing />}
       </div>
-      <div className="stage-actions">
-        {shot && url && (
-          <>
-            <button type="button" className="button" onClick={() => void openJob(shot)}>
-              {t('side.openWorkflow')}
-            </button>
-            <button type="button" className="button" onClick={() => void asInput(shot.picture)}>
-              {t('side.useAsInput')}
-            </button>
-            <a className="button square" href={url} download={shot.picture.filename} aria-label={t('side.download')} title={t('side.download')}>
-              <Icon name="download" />
-            </a>
-          </>
-        )}
-      </div>
-      <div className="thumbs">
-        {shots.map((each, at) => (
-          <button key={each.prompt} type="button" className="thumb" aria-pressed={shot?.prompt === each.prompt} aria-label={each.picture.filename} title={each.picture.filename} onClick={() => setPicked(at === 0 ? null : each.prompt)} onDoubleClick={() => setView({ shown: viewUrl(each.picture) })}>
+      {shot && picture && !isLive && <About picture={picture} record={record} />}
+      {shot && picture && <Actions shot={shot} picture={picture} record={record} other={shots[at + 1] ?? shots[at - 1]} />}
+      <div className="thumbs" role="group" aria-label={t('side.gallery')} onKeyDown={(event) => walk(event, at, pick)}>
+        {shots.map((each, place) => (
+          <button key={each.prompt} type="button" className="thumb" tabIndex={place === at ? 0 : -1} aria-pressed={place === at} aria-label={each.picture.filename} title={each.picture.filename} onClick={() => pick(place)} onDoubleClick={() => setView({ shown: viewUrl(each.picture) })}>
             <img src={viewUrl(each.picture)} alt="" loading="lazy" onLoad={crisp} />
+            {each.count > 1 && <span className="thumb-count">{each.count}</span>}
           </button>
         ))}
       </div>
@@ -81,25 +61,81 @@ export function Gallery() {
   )
 }
 
-/** What the safety check of a run said, asked of the server. */
-function useVerdict(prompt: string | undefined): Verdict | null {
-  const [verdict, setVerdict] = useState<Verdict | null>(null)
-  useEffect(() => {
-    setVerdict(null)
-    if (prompt === undefined) return
-    let wanted = true
-    api.job(prompt).then(
-      (record) => {
-        const all = [...(record?.verdicts.values() ?? [])]
-        if (wanted) setVerdict(all.find((each) => each.hidden > 0) ?? null)
-      },
-      () => undefined, // without an answer nothing is claimed
-    )
-    return () => {
-      wanted = false
-    }
-  }, [prompt])
-  return verdict
+/** One Tab stop for all thumbnails; the arrow keys go among them. */
+function walk(event: KeyboardEvent<HTMLDivElement>, at: number, pick: (place: number) => void): void {
+  const columns = getComputedStyle(event.currentTarget).gridTemplateColumns.split(' ').length
+  const last = event.currentTarget.children.length - 1
+  const to = { ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - columns, ArrowDown: at + columns, Home: 0, End: last }[event.key]
+  if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return
+  event.preventDefault()
+  const place = Math.max(0, Math.min(to, last))
+  pick(place)
+  ;(event.currentTarget.children[place] as HTMLElement).focus()
+}
+
+/** What the safety check of the run said of what it hid. */
+function Judged({ record }: { record: JobRecord | null }) {
+  const t = useT()
+  const verdict = [...(record?.verdicts.values() ?? [])].find((each) => each.hidden > 0)
+  if (!verdict) return null
+  return (
+    <span className="judged">
+      <Icon name="warn" />
+      {t('side.flagged')}
+      {verdict.highest !== null && ` · ${t('side.score', { score: verdict.highest.toFixed(1) })}`}
+    </span>
+  )
+}
+
+function Pager({ at, of, go }: { at: number; of: number; go: (at: number) => void }) {
+  const t = useT()
+  return (
+    <div className="pager">
+      <button type="button" className="button bare" aria-label={t('side.before')} disabled={at === 0} onClick={() => go(at - 1)}>
+        <Icon name="left" />
+      </button>
+      <output>{`${at + 1} / ${of}`}</output>
+      <button type="button" className="button bare" aria-label={t('side.after')} disabled={at >= of - 1} onClick={() => go(at + 1)}>
+        <Icon name="right" />
+      </button>
+    </div>
+  )
+}
+
+function About({ picture, record }: { picture: Picture; record: JobRecord | null }) {
+  const t = useT()
+  const seed = seedsIn(record)[0]
+  return (
+    <p className="about-shot">
+      <span title={picture.filename}>{picture.filename}</span>
+      {seed && <span className="seed">{t('side.seed', { seed: String(seed.value) })}</span>}
+    </p>
+  )
+}
+
+function Actions({ shot, picture, record, other }: { shot: Shot; picture: Picture; record: JobRecord | null; other: Shot | undefined }) {
+  const t = useT()
+  return (
+    <div className="stage-actions">
+      <button type="button" className="button" onClick={() => void openJob({ id: shot.prompt, picture })}>
+        {t('side.openWorkflow')}
+      </button>
+      <button type="button" className="button" onClick={() => void asInput(picture)}>
+        {t('side.useAsInput')}
+      </button>
+      <button type="button" className="button" disabled={!seedsIn(record).length} title={t('side.keepSeedHint')} onClick={() => record && keepSeeds(record)}>
+        {t('side.keepSeed')}
+      </button>
+      <span className="pair">
+        <button type="button" className="button" disabled={!other} title={t('side.compareHint')} onClick={() => other && setView({ compare: [other.picture, picture] })}>
+          {t('side.compare')}
+        </button>
+        <a className="button square" href={viewUrl(picture)} download={picture.filename} aria-label={t('side.download')} title={t('side.download')}>
+          <Icon name="download" />
+        </a>
+      </span>
+    </div>
+  )
 }
 
 function Drawing() {
@@ -109,12 +145,6 @@ function Drawing() {
     return run && run.max > 1 ? Math.round((100 * run.value) / run.max) : null
   })
   return <span className="drawing">{percent === null ? t('side.drawing') : t('run.percent', { percent })}</span>
-}
-
-async function openJob(shot: Shot): Promise<void> {
-  const record = await api.job(shot.prompt)
-  const held = record?.workflow ?? record?.prompt
-  if (held) openValue(held, shot.picture.filename.replace(/\.\w+$/, ''))
 }
 
 async function asInput(picture: Picture): Promise<void> {

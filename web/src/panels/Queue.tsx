@@ -124,12 +124,13 @@ function useHeldFocus(box: React.RefObject<HTMLDivElement | null>, pending: read
   return held
 }
 
-/** Arrow keys, Home and End go from row to row. */
+/** Arrow keys go from row to row, Home and End to the ends of the list that the row is in. */
 function walk(event: React.KeyboardEvent<HTMLDivElement>): void {
   if (event.altKey || event.ctrlKey || event.metaKey || event.defaultPrevented) return
   const rows = [...event.currentTarget.querySelectorAll<HTMLElement>('.job')]
   const at = rows.indexOf(event.target as HTMLElement)
-  const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1 }[event.key]
+  const own = [...((event.target as HTMLElement).closest('ul')?.querySelectorAll<HTMLElement>('.job') ?? [])]
+  const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: rows.indexOf(own[0] as HTMLElement), End: rows.indexOf(own.at(-1) as HTMLElement) }[event.key]
   if (at < 0 || to === undefined) return
   event.preventDefault()
   rows[Math.max(0, Math.min(to, rows.length - 1))]?.focus()

@@ -1,5 +1,6 @@
 /** What is looked at: nothing here is saved with a workflow or undone. */
 import { create } from 'zustand'
+import type { Picture } from '../api/client'
 import type { Point } from '../model/document'
 import type { Filter } from '../model/search'
 import type { Ends } from '../model/edit'
@@ -22,6 +23,12 @@ export interface Dragging {
   readonly picked?: string
 }
 
+/** The field whose picture gets a mask. */
+export interface MaskAsked {
+  readonly node: string
+  readonly input: string
+}
+
 interface View {
   readonly selected: ReadonlySet<string>
   readonly palette: Palette | null
@@ -36,6 +43,8 @@ interface View {
   readonly dropped: { readonly file: File; readonly workflow: string; readonly at: Point } | null
   readonly panel: 'gallery' | 'queue' | 'problems'
   readonly shown: string | null
+  readonly mask: MaskAsked | null
+  readonly compare: readonly [Picture, Picture] | null
 }
 
 export const useView = create<View>(() => ({
@@ -52,6 +61,8 @@ export const useView = create<View>(() => ({
   dropped: null,
   panel: 'gallery',
   shown: null,
+  mask: null,
+  compare: null,
 }))
 
 export const setView = (change: Partial<View>): void => useView.setState(change)

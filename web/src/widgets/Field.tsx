@@ -61,7 +61,7 @@ export const Field = memo(function Field({ node, input, label, linked, problem }
         </p>
       )}
       {input.control !== 'none' && !linked && <Control node={node} input={input} name={`${shown}: ${t('field.control')}`} />}
-      {input.upload && <PicturePick node={node.id} input={input} />}
+      {input.upload && <PicturePick node={node.id} input={input} hasPicture={typeof value === 'string' && value !== ''} />}
     </>
   )
 })

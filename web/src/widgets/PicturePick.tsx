@@ -5,7 +5,7 @@ import { setField } from '../graph/actions'
 import { t as text, useT } from '../i18n'
 import type { InputDef } from '../model/definitions'
 import { loadDefinitions } from '../state/definitions'
-import { tell } from '../state/view'
+import { setView, tell } from '../state/view'
 
 /** Stores a picture on the server and makes it the node's value. */
 export async function giveFile(node: string, input: string, file: File): Promise<void> {
@@ -18,15 +18,21 @@ export async function giveFile(node: string, input: string, file: File): Promise
   }
 }
 
-export function PicturePick({ node, input }: { node: string; input: InputDef }) {
+export function PicturePick({ node, input, hasPicture }: { node: string; input: InputDef; hasPicture: boolean }) {
   const t = useT()
   const chooser = useRef<HTMLInputElement>(null)
   return (
-    <div className="field nodrag">
-      <button type="button" style={{ width: '100%', gap: 6, display: 'flex', justifyContent: 'center', alignItems: 'center' }} onClick={() => chooser.current?.click()}>
+    <div className="field nodrag pick">
+      <button type="button" onClick={() => chooser.current?.click()}>
         <Icon name="image" />
         {t('field.upload')}
       </button>
+      {hasPicture && (
+        <button type="button" onClick={() => setView({ mask: { node, input: input.name } })}>
+          <Icon name="brush" />
+          {t('field.mask')}
+        </button>
+      )}
       <input
         ref={chooser}
         type="file"
