@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from graph.document import NodeId
-from graph.events import Event, NodeFinished, NodesCached, Progress, RunFailed, RunInterrupted
+from graph.events import Event, NodeFinished, NodeRetried, NodesCached, Progress, RunFailed, RunInterrupted
 
 QUIET = 1.0  # seconds between plain lines about one node
 
@@ -33,6 +33,9 @@ class Console:
                     self._write(node_id, done, total)
             case NodesCached(nodes=nodes) if nodes:
                 self._stream.write(f"{len(nodes)} nodes are at hand from before\n")
+            case NodeRetried(node_id=node_id, thrift=thrift):
+                self._close()
+                self._stream.write(f"{self._title(node_id)}: out of memory, trying again {thrift.words}\n")
             case NodeFinished() | RunFailed() | RunInterrupted():
                 self._close()
             case _:

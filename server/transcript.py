@@ -13,6 +13,7 @@ from graph.errors import GraphErrors, NodeError, brief
 from graph.events import (
     Event,
     NodeFinished,
+    NodeRetried,
     NodesCached,
     NodeStarted,
     Progress,
@@ -89,6 +90,12 @@ class Transcript:
                 yield node_id
                 data = {"value": done, "max": total, "prompt_id": self.id, "node": node_id}
                 yield Message("progress", data, lasting=False)
+            case NodeRetried(node_id=node_id, thrift=thrift, message=message):
+                self._move(node_id, NodeProgress())
+                yield node_id
+                data = {"prompt_id": self.id, "node_id": node_id, "node_type": self.types.get(node_id)}
+                data |= {"thrift": thrift.name.lower(), "how": thrift.words, "exception_message": self.redact(message)}
+                yield self._noted("execution_retried", data | {"timestamp": int(when * 1000)})
             case NodeFinished():
                 yield from self._finished(event)
             case RunFailed(error=error):

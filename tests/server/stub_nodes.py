@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from PIL import Image
 
 from graph.cache import Cache
+from graph.calls import Relief
 from graph.context import Context
 from graph.errors import InputError
 from graph.execute import Executor
@@ -22,6 +23,7 @@ from graph.files import FileRef, Folders
 from graph.result import Outputs
 from graph.sockets import Choice, File, Float, Int, Text
 from graph.spec import NodeSpec, Registry, node
+from graph.thrift import Thrift
 from server.backend import Device, Engine
 
 
@@ -75,6 +77,14 @@ def specs(folders: Folders) -> list[NodeSpec]:
             raise InputError("value", f"cannot use {folders.output_dir}/secret")
         raise OSError(2, "No such file", str(Path(__file__).resolve()))
 
+    @node("Hungry", category="stub")
+    def hungry(ctx: Context[Any], *, value: int) -> int:
+        """Runs out of memory until it is called thriftily enough."""
+        ctx.progress(1, 2)
+        if ctx.thrift < Thrift.TILE:
+            raise MemoryError(f"no room beside {folders.output_dir}")
+        return value
+
     @node("Die", category="stub")
     def die(ctx: Context[Any], *, value: int) -> int:
         """Takes the process with it."""
@@ -96,7 +106,7 @@ def specs(folders: Folders) -> list[NodeSpec]:
         """Takes a part."""
         return Outputs()
 
-    return [value, load, add, steps, fail, die, save, sink]
+    return [value, load, add, steps, fail, hungry, die, save, sink]
 
 
 def factory(folders: Folders, wait: Callable[[], object] | None = None) -> Callable[[], Engine]:
@@ -107,7 +117,8 @@ def factory(folders: Folders, wait: Callable[[], object] | None = None) -> Calla
             wait()
         registry = Registry(specs(folders))
         cache = Cache(2**26, lambda value: 8)
-        executor = Executor(None, registry, folders, cache)
+        relief = Relief(lambda error: isinstance(error, MemoryError), cache.clear)
+        executor = Executor(None, registry, folders, cache, relief=relief)
 
         def devices() -> Sequence[Device]:
             return [Device("stub", "cpu", None, 1, 1)]

@@ -86,6 +86,21 @@ async def test_a_run_may_be_watched_before_it_begins(tmp_path: Path) -> None:
 
 
 @in_loop
+async def test_clients_are_told_when_a_node_runs_again_for_want_of_memory(tmp_path: Path) -> None:
+    document = chain() | {"h": {"class_type": "Hungry", "inputs": {"value": ["s", 0]}}}
+    document["o"]["inputs"]["value"] = ["h", 0]
+    async with serving(deps_of(tmp_path)) as client, client.listen("me") as ear:
+        prompt_id = await client.queue(document, client_id="me")
+        await ear.until_done(prompt_id)
+        told = [data for type_, data in ear.heard if type_ == "execution_retried"]
+        assert [(data["node_id"], data["thrift"]) for data in told] == [("h", "evict"), ("h", "tile")]
+        assert "no room beside" in told[0]["exception_message"] and str(tmp_path) not in json.dumps(told)
+        assert "execution_success" in ear.types()
+        entry = (await client.get(f"/history/{prompt_id}"))[prompt_id]
+        assert [type_ for type_, _ in entry["status"]["messages"]].count("execution_retried") == 2
+
+
+@in_loop
 async def test_progress_state_comes_ten_times_a_second_at_most_and_last(tmp_path: Path) -> None:
     async with (
         serving(deps_of(tmp_path)) as client,
