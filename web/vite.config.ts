@@ -1,5 +1,5 @@
 import react from '@vitejs/plugin-react'
-import { defineConfig } from 'vite'
+import { defineConfig } from 'vitest/config'
 
 // Stable names: the server answers with an ETag, and a merge leaves no orphans behind.
 export default defineConfig({
@@ -19,6 +19,7 @@ export default defineConfig({
     },
   },
   worker: { format: 'es', rolldownOptions: { output: { entryFileNames: 'assets/[name].js' } } },
+  test: { coverage: { include: ['src/model/**', 'src/io/**'], reporter: ['text'], thresholds: { branches: 95 } } },
   server: {
     proxy: { '/api': { target: 'http://127.0.0.1:8190', ws: true } },
   },

@@ -167,6 +167,11 @@ export const api = {
     return { ...readJob(raw), outputs, verdicts, timings, workflow: extra.workflow ?? null, prompt: made.prompt ?? null }
   },
 
+  async embeddings(): Promise<string[]> {
+    const answer = await call('embeddings')
+    return (isArray(answer) ? answer : []).map((name) => toText(name)).filter(Boolean)
+  },
+
   interrupt: (): Promise<Json> => post('interrupt', {}),
   cancel: (id: string): Promise<Json> => post(`jobs/${encodeURIComponent(id)}/cancel`, {}),
   move: (id: string, place: number): Promise<Json> => post(`jobs/${encodeURIComponent(id)}/move`, { place }),

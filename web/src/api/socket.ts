@@ -1,4 +1,5 @@
 /** The live side: messages of our runs, checked as they come. */
+import { shownBy } from '../io/api'
 import { isArray, isObject, parseJson, toNumber, toText, type Json, type JsonObject } from '../io/json'
 import { picturesOf, verdictOf, type Picture, type Verdict } from './client'
 
@@ -28,7 +29,7 @@ export function readMessage(text: string): LiveMessage | null {
 
 function readData(type: string, data: JsonObject): LiveMessage | null {
   const prompt = toText(data.prompt_id)
-  const node = toText(data.display_node) || toText(data.node)
+  const node = shownBy(toText(data.display_node) || toText(data.node))
   switch (type) {
     case 'status': {
       const info = isObject(data.status) && isObject(data.status.exec_info) ? data.status.exec_info : {}

@@ -13,6 +13,7 @@ import { useDoc, useTab } from '../state/documents'
 import { useRun } from '../state/run'
 import { useSettings } from '../state/settings'
 import { useView } from '../state/view'
+import { startAuto } from './auto'
 import { keysOf } from './commands'
 import { Icon } from './Icon'
 import { listen } from './keyboard'
@@ -21,6 +22,7 @@ import { TopBar } from './TopBar'
 export function App() {
   const sideOpen = useSettings((state) => state.sideOpen)
   useEffect(listen, [])
+  useEffect(startAuto, [])
   useTitle()
   return (
     <ReactFlowProvider>

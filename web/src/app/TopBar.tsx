@@ -1,12 +1,12 @@
 import { useState } from 'react'
-import { api } from '../api/client'
 import { useT } from '../i18n'
 import { activate, isUnsaved, redo, undo, useDocuments, useTab } from '../state/documents'
 import { useRun } from '../state/run'
 import { setSettings, useSettings } from '../state/settings'
 import { setView } from '../state/view'
 import { askClose } from './closing'
-import { command, keysOf } from './commands'
+import { setAuto, useAuto, type Auto } from './auto'
+import { command, keysOf, stop } from './commands'
 import { Icon, type IconName } from './Icon'
 import { runOpen } from './queue'
 
@@ -78,15 +78,23 @@ function RunBox() {
   const t = useT()
   const [batch, setBatch] = useState('1')
   const remaining = useRun((state) => state.remaining)
+  const auto = useAuto((state) => state.mode)
   const count = Math.max(1, Math.min(100, Number(batch) || 1))
   return (
     <div className="run-box">
-      {remaining > 0 && (
-        <button type="button" className="button" title={`${t('cmd.stop')} (${keysOf('stop')})`} onClick={() => void api.interrupt()}>
+      {(remaining > 0 || auto !== 'off') && (
+        <button type="button" className="button" title={`${t('cmd.stop')} (${keysOf('stop')})`} onClick={stop}>
           <Icon name="stop" />
           {t('run.stop')}
         </button>
       )}
+      <select className={`auto ${auto}`} aria-label={t('run.auto')} title={t('run.auto')} value={auto} onChange={(event) => setAuto(event.target.value as Auto)}>
+        {(['off', 'change', 'repeat'] as const).map((mode) => (
+          <option key={mode} value={mode}>
+            {t(`run.auto.${mode}`)}
+          </option>
+        ))}
+      </select>
       <input className="batch" inputMode="numeric" aria-label={t('run.batch')} title={t('run.batch')} value={batch} onChange={(event) => setBatch(event.target.value.replace(/\D/g, ''))} onBlur={() => setBatch(String(count))} />
       <button type="button" className="button primary" id="run" title={`${t('run.run')} (${keysOf('run')})`} onClick={() => void runOpen(count)}>
         <Icon name="play" />

@@ -8,10 +8,11 @@ import { activeDoc, activeTab, redo, undo, useDocuments } from '../state/documen
 import { refreshJobs } from '../state/run'
 import { isLight, setSettings, useSettings } from '../state/settings'
 import { say, select, selected, setView, tell } from '../state/view'
-import { addNote, arrangeNodes, copySelected, duplicate, groupSelected, isThere, pasteLinked, removeSelected, toggleFlag, toggleMode } from './edits'
+import { addNote, alignNodes, arrangeNodes, copySelected, distributeNodes, duplicate, groupSelected, isThere, pasteLinked, removeSelected, toggleFlag, toggleMode } from './edits'
 import { chooseFile, downloadApi, downloadOpen, openEmpty, openExample, saveAs } from './files'
 import { askClose } from './closing'
-import { runOpen } from './queue'
+import { autoOff } from './auto'
+import { runOpen, runTo } from './queue'
 import { clearWaiting, togglePause } from '../panels/queueActions'
 import { enterSelected, groupIntoSubgraph, leaveOne, unpackSelected } from './subgraphs'
 
@@ -50,10 +51,16 @@ function askName(): void {
   window.dispatchEvent(new CustomEvent('darkroom:save-as'))
 }
 
+/** One stop for all: the running job, and running by itself. */
+export function stop(): void {
+  autoOff()
+  void api.interrupt().then(() => tell(t('run.stopped')))
+}
+
 export const COMMANDS: readonly Command[] = [
   { id: 'run', title: 'cmd.run', keys: ['Mod+Enter'], group: 'general', run: () => void runOpen(), anywhere: true },
   { id: 'runNext', title: 'cmd.runNext', keys: ['Mod+Shift+Enter'], group: 'general', run: () => void runOpen(1, true), anywhere: true },
-  { id: 'stop', title: 'cmd.stop', keys: ['Mod+Alt+Enter'], group: 'general', run: () => void api.interrupt().then(() => tell(t('run.stopped'))), anywhere: true },
+  { id: 'stop', title: 'cmd.stop', keys: ['Mod+Alt+Enter'], group: 'general', run: stop, anywhere: true },
   { id: 'undo', title: 'cmd.undo', keys: ['Mod+Z'], group: 'general', run: () => step(undo(), 'say.undone', 'say.nothingToUndo') },
   { id: 'redo', title: 'cmd.redo', keys: ['Mod+Shift+Z', 'Mod+Y'], group: 'general', run: () => step(redo(), 'say.redone', 'say.nothingToRedo') },
   { id: 'save', title: 'cmd.save', keys: ['Mod+S'], group: 'general', run: () => void save(), anywhere: true },
@@ -101,6 +108,13 @@ export const COMMANDS: readonly Command[] = [
   { id: 'unpack', title: 'cmd.unpack', keys: [], group: 'graph', run: unpackSelected },
   { id: 'enterSubgraph', title: 'cmd.enterSubgraph', keys: ['Mod+ArrowDown'], group: 'graph', run: enterSelected },
   { id: 'leaveSubgraph', title: 'cmd.leaveSubgraph', keys: ['Mod+ArrowUp'], group: 'graph', run: leaveOne },
+  { id: 'alignLeft', title: 'cmd.alignLeft', keys: [], group: 'graph', run: () => alignNodes('left') },
+  { id: 'alignRight', title: 'cmd.alignRight', keys: [], group: 'graph', run: () => alignNodes('right') },
+  { id: 'alignTop', title: 'cmd.alignTop', keys: [], group: 'graph', run: () => alignNodes('top') },
+  { id: 'alignBottom', title: 'cmd.alignBottom', keys: [], group: 'graph', run: () => alignNodes('bottom') },
+  { id: 'distributeAcross', title: 'cmd.distributeAcross', keys: [], group: 'graph', run: () => distributeNodes(true) },
+  { id: 'distributeDown', title: 'cmd.distributeDown', keys: [], group: 'graph', run: () => distributeNodes(false) },
+  { id: 'runTo', title: 'cmd.runTo', keys: ['Alt+Enter'], group: 'graph', run: () => void runTo(one()) },
   { id: 'fit', title: 'cmd.fit', keys: ['.'], group: 'graph', run: () => fit(selected().size > 1 ? selected() : undefined) },
   { id: 'zoomReset', title: 'cmd.zoomReset', keys: ['Mod+0'], group: 'graph', run: () => zoom('reset') },
 ]

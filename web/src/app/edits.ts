@@ -2,20 +2,20 @@
 import { t } from '../i18n'
 import { copyNodes, pasteNodes, readNodes } from '../io/clipboard'
 import type { JsonObject } from '../io/json'
-import { BYPASSED, flagOf, modeOf, MUTED, TITLE_HEIGHT, type Document, type Point } from '../model/document'
+import { BUILTIN } from '../model/builtin'
+import type { NodeDef } from '../model/definitions'
+import { BYPASSED, flagOf, modeOf, MUTED, slots, TITLE_HEIGHT, type Document, type Point } from '../model/document'
 import { membersOf } from '../model/groups'
-import { arrange } from '../model/layout'
+import { align, arrange, distribute, type Side } from '../model/layout'
 import { removeReroutes, reroutesOf } from '../model/reroutes'
-import { isEnd } from '../model/subgraphs'
-import { moveNodes, removeGroup, removeLinks, removeNodes, setFlag, setMode, setRaw, withNode } from '../model/edit'
-import { nextIds } from '../io/ui'
-import { frameAround } from '../graph/actions'
+import { holds, isEnd } from '../model/subgraphs'
+import { moveNodes, removeGroup, removeLinks, removeNodes, setFlag, setMode } from '../model/edit'
+import { add, frameAround } from '../graph/actions'
 import { focusNode, middle, sizeOf } from '../graph/camera'
 import { dotOf, frameOf, isDot, isFrame } from '../graph/toFlow'
 import { definitions } from '../state/definitions'
-import { activeDoc, commit } from '../state/documents'
+import { activeDoc, activeTab, commit, shownOf } from '../state/documents'
 import { say, select, selected, tell } from '../state/view'
-import { makeNode } from '../model/edit'
 
 const nodesSelected = (): string[] => [...selected()].filter((id) => activeDoc()?.nodes.has(id))
 
@@ -77,25 +77,18 @@ export function groupSelected(): void {
   )
 }
 
-export function addNote(place?: Point): void {
-  const at = place ?? middle()
-  const def = { type: 'Note', title: 'Note', category: '', description: '', pack: '', inputs: [], outputs: [], isTerminal: false, isDeprecated: false, isExperimental: false }
-  let made = ''
-  commit(t('do.add', { name: t('node.note') }), (doc) => {
-    const node = makeNode(nextIds(doc).node, def, [Math.round(at[0]), Math.round(at[1])], [220, 100])
-    made = node.id
-    return withNode(doc, { ...setRaw(node, { widgets_values: [''], properties: {} }), layout: null, values: {}, given: {} })
-  })
-  select([made])
+export function addNote(place: Point = middle()): void {
+  add(BUILTIN.get('Note') as NodeDef, place, null)
 }
 
 let copied = ''
 
 export function copySelected(): string {
   const doc = activeDoc()
-  const ids = nodesSelected()
-  if (!doc || !ids.length) return ''
-  copied = copyNodes(doc, new Set(ids), definitions())
+  const ids = nodesMeant().filter((id) => !isEnd(id))
+  const frames = [...selected()].filter(isFrame).map(frameOf)
+  if (!doc || !(ids.length || frames.length)) return ''
+  copied = copyNodes(doc, new Set(ids), definitions(), frames)
   tell(ids.length === 1 ? t('say.copiedOne') : t('say.copied', { count: ids.length }))
   return copied
 }
@@ -109,6 +102,9 @@ export function pasteText(text: string, incoming: boolean): boolean {
 }
 
 function paste(file: JsonObject, incoming: boolean, at: Point | null = null, name: string = t('do.paste')): void {
+  const here = shownOf(activeTab())?.subgraphs.at(-1)?.id
+  const doc = activeDoc()
+  if (here !== undefined && doc && slots(file.nodes).some((node) => holds(doc.file, String(node.type), here))) return tell(t('refuse.itself'), 'error')
   let ids = new Set<string>()
   commit(name, (doc) => {
     const done = pasteNodes(doc, file, definitions(), at, incoming)
@@ -143,6 +139,14 @@ export function duplicateInPlace(ids: ReadonlySet<string>): void {
 export function arrangeNodes(): void {
   const ids = new Set(nodesSelected())
   commit(t('do.arrange'), (doc) => arrange(doc, sizeOf, ids.size > 1 ? ids : undefined))
+}
+
+export function alignNodes(side: Side): void {
+  commit(t('do.align'), (doc) => align(doc, nodesSelected(), side, sizeOf))
+}
+
+export function distributeNodes(isAcross: boolean): void {
+  commit(t('do.align'), (doc) => distribute(doc, nodesSelected(), isAcross, sizeOf))
 }
 
 export function nudge(by: Point): void {

@@ -1,38 +1,61 @@
 /** Sends the open workflow to the server, and shows what it says. */
 import { api, Refused } from '../api/client'
 import { t } from '../i18n'
-import { toApi } from '../io/api'
+import { previewIdOf, toApi, type ApiPrompt } from '../io/api'
 import { isArray, isObject, toText, type Json, type JsonObject } from '../io/json'
 import { writeUi } from '../io/ui'
+import type { Definitions } from '../model/definitions'
 import { nextSeeds, resolveTexts, seedsOf } from '../model/seed'
 import { validate, type Problem } from '../model/validate'
 import { serverDefinitions } from '../state/server'
-import { activeTab, amend, tabOf } from '../state/documents'
+import { activeTab, amend, shownOf, tabOf } from '../state/documents'
 import { clientId, own, refreshJobs, setProblems } from '../state/run'
 import { say, setView, tell } from '../state/view'
 
 const used = new Map<string, Map<string, string>>()
 
-export async function runOpen(count = 1, front = false): Promise<void> {
-  const id = activeTab()?.id
-  if (!id) return
-  for (let at = 0; at < count; at++) if (!(await runOnce(id, front))) return
-  if (count > 1) tell(t('run.queuedMany', { count }))
-  else say(t('run.queued'))
+interface Wish {
+  /** Before all that wait. */
+  readonly front?: boolean
+  /** Only as far as this node, named as the server names it. */
+  readonly to?: string
 }
 
-async function runOnce(id: string, front: boolean): Promise<boolean> {
+/** Queues the open workflow; gives whether the server took it. */
+export async function runOpen(count = 1, front = false): Promise<boolean> {
+  const id = activeTab()?.id
+  if (!id) return false
+  for (let at = 0; at < count; at++) if (!(await runOnce(id, { front }))) return false
+  if (count > 1) tell(t('run.queuedMany', { count }))
+  else say(t('run.queued'))
+  return true
+}
+
+/** Runs what a node needs and the node, no further. Its picture, if it gives one, shows on it. */
+export async function runTo(node: string | undefined): Promise<void> {
+  const tab = activeTab()
+  if (tab && node !== undefined && (await runOnce(tab.id, { to: `${shownOf(tab)?.prefix ?? ''}${node}` }))) say(t('run.queued'))
+}
+
+async function runOnce(id: string, wish: Wish): Promise<boolean> {
   const defs = serverDefinitions()
   amend(id, (doc) => nextSeeds(doc, defs, used.get(id) ?? new Map(), Math.random))
   const doc = tabOf(id)?.history.present
   if (!doc) return false
   const sent = resolveTexts(doc, defs, Math.random, new Date())
-  const prompt = toApi(sent, defs) as unknown as JsonObject
-  if (!Object.keys(prompt).length) {
-    tell(t('run.empty'), 'error')
+  const prompt = toApi(sent, defs)
+  const targets = wish.to === undefined ? null : targetsOf(prompt, defs, wish.to)
+  if (!Object.keys(prompt).length || targets?.length === 0) {
+    tell(t(targets ? 'run.notHere' : 'run.empty'), 'error')
     return false
   }
-  const body: JsonObject = { client_id: clientId, prompt, extra_data: { extra_pnginfo: { workflow: writeUi(sent, defs) } }, ...(front ? { front: true } : {}) }
+  const body: JsonObject = {
+    client_id: clientId,
+    prompt: prompt as unknown as JsonObject,
+    extra_data: { extra_pnginfo: { workflow: writeUi(sent, defs) } },
+    ...(wish.front ? { front: true } : {}),
+    ...(targets ? { partial_execution_targets: targets } : {}),
+  }
   try {
     const answer = await api.queue(body)
     own(answer.id, id)
@@ -44,6 +67,19 @@ async function runOnce(id: string, front: boolean): Promise<boolean> {
     refused(id, error)
     return false
   }
+}
+
+/** What has to run to run as far as a node; a node that gives a picture gets somebody to show it. */
+function targetsOf(prompt: ApiPrompt, definitions: Definitions, id: string): string[] {
+  const inside = Object.keys(prompt).filter((key) => key.startsWith(`${id}:`))
+  const entry = prompt[id]
+  if (!entry) return inside
+  const def = definitions.get(entry.class_type)
+  const slot = def?.outputs.findIndex((output) => output.type === 'IMAGE') ?? -1
+  if (def?.isTerminal || slot < 0 || !definitions.has('PreviewImage')) return [id]
+  const preview = previewIdOf(id)
+  prompt[preview] = { class_type: 'PreviewImage', inputs: { images: [id, slot] }, _meta: { title: entry._meta.title } }
+  return [preview]
 }
 
 function refused(id: string, error: unknown): void {

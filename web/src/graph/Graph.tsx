@@ -16,6 +16,7 @@ import { RerouteDot } from './RerouteDot'
 import { isDot, isFrame, toEdges, toFlow, type Drawn, type LinkEdge } from './toFlow'
 import { useDragging } from './useDragging'
 import { useLinking } from './useLinking'
+import { useLongPress } from './useLongPress'
 
 const NODE_TYPES = { card: GraphNode, frame: GroupFrame, dot: RerouteDot }
 const EDGE_TYPES = { link: GraphLink }
@@ -108,6 +109,7 @@ export function Graph() {
       role="region"
       aria-label={t('canvas.label')}
       onDoubleClick={openAdd}
+      {...useLongPress()}
       onDragOver={(event) => {
         event.preventDefault()
         if (!useView.getState().dropping) setView({ dropping: true })

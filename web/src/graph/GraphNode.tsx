@@ -1,8 +1,10 @@
 import { NodeResizeControl, useStore, useUpdateNodeInternals, type NodeProps } from '@xyflow/react'
 import { memo, useEffect, useMemo, useRef } from 'react'
 import { nodeName, useT } from '../i18n'
+import { BUILTIN } from '../model/builtin'
 import { portsWith, type Ports } from '../model/connect'
 import { BYPASSED, flagOf, inputsOf, isKnot, isNote, MUTED, modeOf, titleOf, type Node } from '../model/document'
+import { isPrimitive } from '../model/primitive'
 import { isEnd } from '../model/subgraphs'
 import { looksShifted } from '../io/widgets'
 import type { NodeDef } from '../model/definitions'
@@ -27,8 +29,8 @@ export const FAR_ZOOM = 0.35
 
 export const GraphNode = memo(function GraphNode({ data: { node }, selected }: NodeProps<Card>) {
   const t = useT()
-  const def = useDef(node.type)
-  const isSubgraph = useDefinitions((state) => def !== undefined && !state.definitions.has(node.type))
+  const def = useDef(node)
+  const isSubgraph = useDefinitions((state) => def !== undefined && !isPrimitive(node) && !state.definitions.has(node.type))
   const tab = useDocuments((state) => state.active)
   const id = usePrefix() + node.id
   const run = useRun((state) => runOf(state.nodes[tab], id, isSubgraph))
@@ -43,7 +45,8 @@ export const GraphNode = memo(function GraphNode({ data: { node }, selected }: N
     const ours = def && modeOf(node) !== MUTED && modeOf(node) !== BYPASSED ? checkValues(node, def, linked) : []
     return [...theirs, ...ours.filter((problem) => !theirs.some((each) => each.input === problem.input))]
   }, [all, node, def, linked, id, isSubgraph])
-  const name = titleOf(node) || (def ? nodeName(def) : '') || node.type
+  const named = def ?? BUILTIN.get(node.type)
+  const name = titleOf(node) || (named ? nodeName(named) : node.type)
   const isCollapsed = flagOf(node, 'collapsed')
   useSockets(node.id, `${far} ${modeOf(node)} ${isCollapsed} ${node.size?.join()} ${ports.inputs.length} ${ports.outputs.length} ${problems.map((problem) => problem.input).join()}`)
   const label = t('node.aria', {
@@ -95,7 +98,7 @@ function Body({ node, def, ports, linked, problems, run }: BodyProps) {
   return (
     <div className="card-body">
       <PortRows node={node} inputs={ports.inputs} outputs={ports.outputs} linked={linked} problems={problems} />
-      {!def && !isNote(node) && node.type !== 'PrimitiveNode' && <p className="card-notice bad">{t('node.unknown', { type: node.type })}</p>}
+      {!def && !isNote(node) && !isPrimitive(node) && <p className="card-notice bad">{t('node.unknown', { type: node.type })}</p>}
       {def && looksShifted(node, def) && <p className="card-notice bad">{t('node.shifted')}</p>}
       {ports.widgets.map((port) => port.def && <Field key={port.name} node={node} input={port.def} label={port.label} linked={linked.has(port.name)} problem={problems.find((problem) => problem.input === port.name)} />)}
       {general.map((problem, at) => (

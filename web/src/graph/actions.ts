@@ -7,14 +7,15 @@ import { canConnect, nameOf, portsOf } from '../model/connect'
 import { TITLE_HEIGHT, type Document, type Node, type Point } from '../model/document'
 import { addGroup, addNode, connect, moveNodes, removeLinks, rename, resizeNode, setRaw, setValue, withNode, type Ends } from '../model/edit'
 import type { NodeDef } from '../model/definitions'
+import { bindPrimitives } from '../model/primitive'
 import { moveGroup, type Members } from '../model/groups'
 import { addReroute, moveReroutes } from '../model/reroutes'
 import { nodeName } from '../i18n'
 import { definitions } from '../state/definitions'
 import { INPUT_NODE, OUTPUT_NODE } from '../model/library'
 import { addEnd, removeEnd, renameEnd } from '../model/subgraphEdit'
-import { isEnd } from '../model/subgraphs'
-import { activeDoc, commit, newId } from '../state/documents'
+import { holds, isEnd } from '../model/subgraphs'
+import { activeDoc, activeTab, commit, newId, shownOf } from '../state/documents'
 import { setSettings, useSettings } from '../state/settings'
 import { say, select, tell } from '../state/view'
 import { linkPoints } from './camera'
@@ -104,7 +105,7 @@ export function join(asked: Ends, replaced?: string): boolean {
   const source = base.nodes.get(ends.from) as Node
   const target = base.nodes.get(ends.to) as Node
   const type = portsOf(source, definitions()).outputs[ends.fromSlot]?.type ?? '*'
-  commit(t('do.connect', { type }), () => connect(base, ends, definitions().get(target.type), type))
+  commit(t('do.connect', { type }), () => bindPrimitives(connect(base, ends, definitions().get(target.type), type), definitions()))
   say(t('say.connected', { from: nameOf(source, doc, definitions()), to: nameOf(target, doc, definitions()) }))
   return true
 }
@@ -116,11 +117,17 @@ export function cut(links: readonly string[]): void {
 
 /** Adds a node, and the link it was asked for with, in one step. */
 export function add(def: NodeDef, place: Point, pending: { from?: string; fromSlot?: number; to?: string; input?: string } | null): string {
+  const here = shownOf(activeTab())?.subgraphs.at(-1)?.id
+  const open = activeDoc()
+  if (here !== undefined && open && holds(open.file, def.type, here)) {
+    tell(t('refuse.itself'), 'error')
+    return ''
+  }
   let made = ''
   commit(t('do.add', { name: nodeName(def) }), (doc) => {
     const added = addNode(doc, def, [Math.round(place[0]), Math.round(place[1]) + TITLE_HEIGHT], standardSize(def))
     made = added.id
-    return pending ? attach(added.doc, added.id, def, pending) : added.doc
+    return bindPrimitives(pending ? attach(added.doc, added.id, def, pending) : added.doc, definitions())
   })
   if (made) select([made])
   setSettings({ recent: [def.type, ...useSettings.getState().recent.filter((type) => type !== def.type)].slice(0, 12) })

@@ -1,13 +1,13 @@
 /** Making, moving and letting go of links with the pointer. */
-import { useReactFlow, type Connection, type Edge, type FinalConnectionState, type OnConnectStartParams } from '@xyflow/react'
-import { useCallback } from 'react'
+import { useReactFlow, useStoreApi, type Connection, type Edge, type FinalConnectionState, type OnConnectStartParams } from '@xyflow/react'
+import { useCallback, useEffect } from 'react'
 import { useT } from '../i18n'
 import { fittingInputs, portsOf } from '../model/connect'
 import { inputsOf, linkInto, type Document, type Point } from '../model/document'
 import { removeLinks } from '../model/edit'
 import { useDefs } from '../state/definitions'
 import { useDoc } from '../state/documents'
-import { setView, tell, useView, type Dragging } from '../state/view'
+import { say, setView, tell, useView, type Dragging } from '../state/view'
 import { cut, join } from './actions'
 import type { Drawn } from './toFlow'
 
@@ -75,6 +75,15 @@ export function useLinking() {
     [offer],
   )
 
+  /** Finds a node for the end of a link that is in the air. */
+  const openFor = useCallback(
+    (drag: Dragging, at: Point): void => {
+      const place = flow.screenToFlowPosition({ x: at[0], y: at[1] })
+      setView({ palette: { kind: 'add', at, place: [place.x, place.y], filter: drag.side === 'from' ? { takes: drag.type } : { gives: drag.type }, pending: drag.ends } })
+    },
+    [flow],
+  )
+
   const onConnectEnd = useCallback(
     (event: MouseEvent | TouchEvent, state: FinalConnectionState) => {
       const drag = useView.getState().dragging
@@ -86,12 +95,48 @@ export function useLinking() {
       const hit = under?.closest<HTMLElement>('.react-flow__node-card')?.dataset.id
       if (hit !== undefined) return hit === drag.node ? undefined : offer(doc, drag, hit)
       if (!under?.closest('.react-flow__pane')) return
-      const place = flow.screenToFlowPosition({ x: at[0], y: at[1] })
-      setView({ palette: { kind: 'add', at, place: [place.x, place.y], filter: drag.side === 'from' ? { takes: drag.type } : { gives: drag.type }, pending: drag.ends } })
+      openFor(drag, at)
     },
-    [doc, flow, offer, putDown],
+    [doc, offer, openFor, putDown],
   )
-  return { onConnectStart, onConnect, onConnectEnd }
+
+  /** The other way, for fingers: tap one socket, then another, or an empty place. */
+  const onClickConnectStart = useCallback(
+    (_: unknown, params: OnConnectStartParams) => {
+      if (!doc || !params.nodeId || !params.handleId) return
+      const drag = take(removeLinks(doc, heldBy(doc, params.nodeId, params.handleId)), definitions, params.nodeId, params.handleId)
+      setView({ dragging: drag })
+      say(t('say.linking', { type: drag?.type ?? '' }))
+    },
+    [doc, definitions, t],
+  )
+
+  const onClickConnectEnd = useCallback(
+    (event: MouseEvent | TouchEvent) => {
+      const drag = useView.getState().dragging
+      setView({ dragging: null })
+      if (drag && (event.target as HTMLElement | null)?.classList.contains('react-flow__pane')) openFor(drag, pointOf(event))
+    },
+    [openFor],
+  )
+
+  const store = useStoreApi()
+  useEffect(() => {
+    const cancel = (event: KeyboardEvent): void => {
+      if (event.key !== 'Escape' || !useView.getState().dragging) return
+      store.setState({ connectionClickStartHandle: null })
+      setView({ dragging: null })
+    }
+    window.addEventListener('keydown', cancel)
+    return () => window.removeEventListener('keydown', cancel)
+  }, [store])
+  return { onConnectStart, onConnect, onConnectEnd, onClickConnectStart, onClickConnectEnd }
+}
+
+function heldBy(doc: Document, id: string, handle: string): string[] {
+  const node = doc.nodes.get(id)
+  const link = node && handle.startsWith('i:') ? linkInto(doc, node, handle.slice(2)) : undefined
+  return link ? [link.id] : []
 }
 
 /** What is in the hand when a socket is taken: a new link, or the one that ends there. */

@@ -357,6 +357,23 @@ export const en = {
   'mask.saved': 'Stored as {name}',
   'mask.unreadable': '“{name}” cannot be read as a picture.',
   'mask.sheet': 'Mask over the picture. Arrow keys move the brush, Space sets it down and lifts it.',
+  'cmd.alignLeft': 'Align left edges',
+  'cmd.alignRight': 'Align right edges',
+  'cmd.alignTop': 'Align top edges',
+  'cmd.alignBottom': 'Align bottom edges',
+  'cmd.distributeAcross': 'Equal gaps, left to right',
+  'cmd.distributeDown': 'Equal gaps, top to bottom',
+  'cmd.runTo': 'Run up to this node',
+  'do.align': 'align',
+  'run.notHere': 'This node is left out, so there is nothing to run up to.',
+  'run.auto': 'Run by itself',
+  'run.auto.off': 'Run once',
+  'run.auto.change': 'On change',
+  'run.auto.repeat': 'Repeat',
+  'refuse.itself': 'A subgraph cannot hold itself.',
+  'field.embeddings': 'Embeddings',
+  'note.edit': 'Double click to write',
+  'say.linking': 'Choose where {type} goes, or Escape',
 } as const
 
 export type TextKey = keyof typeof en

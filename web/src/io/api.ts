@@ -9,6 +9,11 @@ import { bindValues } from './widgets'
 
 export type ApiPrompt = Record<string, { inputs: Record<string, Json>; class_type: string; _meta: { title: string } }>
 
+const PREVIEW = '.preview'
+/** The id of a node that only shows what another one gives, and whom it shows. */
+export const previewIdOf = (id: string): string => id + PREVIEW
+export const shownBy = (id: string): string => (id.endsWith(PREVIEW) ? id.slice(0, -PREVIEW.length) : id)
+
 /** One level of the graph: the root, or the inside of a subgraph instance. */
 interface Scope {
   readonly prefix: string

@@ -1,14 +1,15 @@
 /** Nodes as text: readable JSON on the system's clipboard, the same form as a workflow file. */
 import type { Definitions } from '../model/definitions'
-import { slots, type Document, type Link, type Node, type Point } from '../model/document'
+import { slots, type Document, type Group, type Link, type Node, type Point } from '../model/document'
 import { makeLink, setRaw } from '../model/edit'
 import { isArray, isObject, parseJson, writeJson, type Json, type JsonObject } from './json'
-import { nextIds, readUi } from './ui'
+import { nextIds } from '../model/ids'
+import { readUi } from './ui'
 import { withValues } from './widgets'
 
 const MARK = 'darkroom/nodes'
 
-export function copyNodes(doc: Document, ids: ReadonlySet<string>, definitions: Definitions): string {
+export function copyNodes(doc: Document, ids: ReadonlySet<string>, definitions: Definitions, frames: readonly number[] = []): string {
   const nodes = [...doc.nodes.values()].filter((node) => ids.has(node.id))
   const links = [...doc.links.values()].filter((link) => ids.has(link.to))
   const used = new Set(nodes.map((node) => node.type))
@@ -18,6 +19,7 @@ export function copyNodes(doc: Document, ids: ReadonlySet<string>, definitions: 
     kind: MARK,
     nodes: nodes.map((node) => withValues(node, definitions.get(node.type))),
     links: links.map((link) => link.raw),
+    ...(frames.length ? { groups: frames.flatMap((at) => doc.groups[at]?.raw ?? []) } : {}),
     ...(needed.length ? { definitions: { subgraphs } } : {}),
   }
   return writeJson(file, 1)
@@ -42,7 +44,8 @@ export function pasteNodes(doc: Document, file: JsonObject, definitions: Definit
   let nextLink = firstLink
   const renamed = new Map<string, string>()
   for (const id of pasted.nodes.keys()) renamed.set(id, String(nextNode++))
-  const corner = [...pasted.nodes.values()].reduce<[number, number]>((best, node) => [Math.min(best[0], node.pos[0]), Math.min(best[1], node.pos[1])], [Infinity, Infinity])
+  const points = [...[...pasted.nodes.values()].map((node) => node.pos), ...pasted.groups.map((group) => group.box)]
+  const corner = [Math.min(...points.map((point) => point[0])), Math.min(...points.map((point) => point[1]))] as const
   const by: Point = at ? [Math.round(at[0] - corner[0]), Math.round(at[1] - corner[1])] : [32, 32]
   const nodes = new Map(doc.nodes)
   for (const node of pasted.nodes.values()) {
@@ -56,7 +59,11 @@ export function pasteNodes(doc: Document, file: JsonObject, definitions: Definit
     })
     nodes.set(id, { ...bare, id, pos })
   }
-  let next: Document = { ...doc, nodes, file: withSubgraphs(doc.file, file) }
+  const groups = pasted.groups.map((group) => {
+    const box: Group['box'] = [group.box[0] + by[0], group.box[1] + by[1], group.box[2], group.box[3]]
+    return { ...group, box, raw: { ...group.raw, bounding: [...box] } }
+  })
+  let next: Document = { ...doc, nodes, groups: groups.length ? [...doc.groups, ...groups] : doc.groups, file: withSubgraphs(doc.file, file) }
   for (const link of pasted.links.values()) {
     const from = renamed.get(link.from) ?? (incoming && doc.nodes.has(link.from) ? link.from : undefined)
     const to = renamed.get(link.to)

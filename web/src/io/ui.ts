@@ -1,7 +1,9 @@
 /** The editor's file format, 0.4 and 1. What is not understood stays where it was. */
 import type { Definitions } from '../model/definitions'
 import type { Document, Group, Link, Node } from '../model/document'
+import { highest } from '../model/ids'
 import { known } from '../model/library'
+import { bindPrimitives } from '../model/primitive'
 import { isArray, isObject, toNumber, toText, type Json, type JsonObject } from './json'
 import { readLink, readNode } from './parts'
 import { bindValues, withValues } from './widgets'
@@ -20,7 +22,8 @@ export function readUi(file: JsonObject, server: Definitions): Document {
     if (link) links.set(link.id, link)
   }
   const groups = (isArray(file.groups) ? file.groups : []).filter(isObject).map(readGroup)
-  return { file, nodes, links, groups, origin: { nodes, links, groups } }
+  const doc = bindPrimitives({ file, nodes, links, groups, origin: { nodes, links, groups } }, definitions)
+  return doc.nodes === nodes ? doc : { ...doc, origin: { ...doc.origin, nodes: doc.nodes } }
 }
 
 function readGroup(raw: JsonObject): Group {
@@ -37,8 +40,8 @@ export function bindDocument(doc: Document, server: Definitions): Document {
     const bound = bindValues(node, definitions.get(node.type))
     if (bound !== node) (nodes ??= new Map(doc.nodes)).set(id, bound)
   }
-  if (!nodes) return doc
-  return { ...doc, nodes, origin: isOriginal ? { ...doc.origin, nodes } : doc.origin }
+  const bound = bindPrimitives(nodes ? { ...doc, nodes } : doc, definitions)
+  return bound === doc || !isOriginal ? bound : { ...bound, origin: { ...doc.origin, nodes: bound.nodes } }
 }
 
 /** The file, with what was edited written over what was read. */
@@ -63,21 +66,6 @@ export function writeUi(doc: Document, server: Definitions): JsonObject {
     if (doc.links !== doc.origin.links && lastLink > toNumber(file.last_link_id, -1)) file.last_link_id = lastLink
   }
   return file
-}
-
-function highest(ids: Iterable<string>): number {
-  let top = 0
-  for (const id of ids) if (/^\d+$/.test(id)) top = Math.max(top, Number(id))
-  return top
-}
-
-/** The ids a new node and a new link may take: never one that the file has handed out before. */
-export function nextIds(doc: Document): { node: number; link: number } {
-  const state = isObject(doc.file.state) ? doc.file.state : {}
-  return {
-    node: Math.max(highest(doc.nodes.keys()), toNumber(doc.file.last_node_id), toNumber(state.lastNodeId)) + 1,
-    link: Math.max(highest(doc.links.keys()), toNumber(doc.file.last_link_id), toNumber(state.lastLinkId)) + 1,
-  }
 }
 
 export const EMPTY_FILE: JsonObject = {

@@ -1,4 +1,5 @@
 /** May this output go into that input, and what does a node offer on its card? */
+import { BUILTIN } from './builtin'
 import type { Definitions, InputDef, NodeDef } from './definitions'
 import { inputsOf, isNote, outputsOf, subgraphsOf, type Document, type Node } from './document'
 import { fits } from './types'
@@ -91,6 +92,6 @@ export function fittingInputs(doc: Document, definitions: Definitions, from: str
 export function nameOf(node: Node, doc: Document, definitions: Definitions): string {
   const title = node.raw.title
   if (typeof title === 'string' && title) return title
-  const def = definitions.get(node.type)
+  const def = definitions.get(node.type) ?? BUILTIN.get(node.type)
   return def ? def.title : (subgraphsOf(doc.file).get(node.type)?.name ?? node.type)
 }

@@ -1,7 +1,8 @@
 /** Edits of nodes and links: each takes a document and gives another. */
-import { nextIds } from '../io/ui'
+import { nextIds } from './ids'
 import { isArray, isObject, type Json, type JsonObject } from '../io/json'
 import { freshValues } from '../io/widgets'
+import { BUILTIN } from './builtin'
 import type { NodeDef } from './definitions'
 import { forgetLinks } from './reroutes'
 import { linkInto, slots, type Document, type Group, type Link, type Node, type Point } from './document'
@@ -85,7 +86,9 @@ function change(doc: Document, ids: Iterable<string>, edit: (node: Node) => Node
 export function makeNode(id: number, def: NodeDef, pos: Point, size: Point): Node {
   const inputs: Json[] = def.inputs.filter((input) => !input.widget).map((input) => ({ name: input.name, type: input.type, link: null, ...(input.optional ? { shape: 7 } : {}) }))
   const outputs: Json[] = def.outputs.map((output) => ({ name: output.name, type: output.type, links: [] }))
-  const { values, layout } = freshValues(def)
+  const isBuiltin = BUILTIN.has(def.type)
+  const fresh = freshValues(def)
+  const values = isBuiltin ? {} : fresh.values
   const raw: JsonObject = {
     id,
     type: def.type,
@@ -97,9 +100,9 @@ export function makeNode(id: number, def: NodeDef, pos: Point, size: Point): Nod
     inputs,
     outputs,
     properties: { 'Node name for S&R': def.type },
-    widgets_values: [],
+    widgets_values: def.type.endsWith('Note') && isBuiltin ? [''] : [],
   }
-  return { id: String(id), type: def.type, raw, pos, size, values, given: {}, layout }
+  return { id: String(id), type: def.type, raw, pos, size, values, given: isBuiltin ? values : {}, layout: isBuiltin ? null : fresh.layout }
 }
 
 export function addNode(doc: Document, def: NodeDef, pos: Point, size: Point): { doc: Document; id: string } {

@@ -5,6 +5,7 @@ import type { Definitions, InputDef } from './definitions'
 import { linkInto, titleOf, type Document, type Node } from './document'
 import { setValue } from './edit'
 import { known } from './library'
+import { defIn } from './primitive'
 import { editEverywhere } from './subgraphs'
 
 const WIDEST = 1125899906842624n
@@ -27,7 +28,7 @@ export function nextSeeds(root: Document, server: Definitions, used: ReadonlyMap
 }
 
 function controlled(doc: Document, definitions: Definitions): [Node, InputDef][] {
-  return [...doc.nodes.values()].flatMap((node) => (definitions.get(node.type)?.inputs ?? []).filter((input) => input.control !== 'none').map((input): [Node, InputDef] => [node, input]))
+  return [...doc.nodes.values()].flatMap((node) => (defIn(doc, node, definitions)?.inputs ?? []).filter((input) => input.control !== 'none').map((input): [Node, InputDef] => [node, input]))
 }
 
 /** The values that seeds have now. */

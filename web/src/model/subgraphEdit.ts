@@ -1,6 +1,6 @@
 /** Making a subgraph of nodes, taking one apart, and its sockets. */
 import { isArray, toText, type Json, type JsonObject } from '../io/json'
-import { nextIds } from '../io/ui'
+import { nextIds } from './ids'
 import { withValues } from '../io/widgets'
 import { defaultOf, inputOf, type Definitions } from './definitions'
 import { inputsOf, linkInto, outputsOf, slots, subgraphsOf, TITLE_HEIGHT, type Document, type Link, type Node, type Point } from './document'

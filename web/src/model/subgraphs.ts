@@ -36,6 +36,12 @@ export function openSubgraph(root: Document, id: string, server: Definitions): D
   return made
 }
 
+/** Whether a node of this type is, or has in it, the subgraph `id`: it may not go into that one. */
+export function holds(file: JsonObject, type: string, id: string, depth = 0): boolean {
+  const raw = subgraphsOf(file).get(type)?.raw
+  return type === id || (depth < 50 && raw !== undefined && slots(raw.nodes).some((node) => holds(file, toText(node.type), id, depth + 1)))
+}
+
 /** The node that the server calls so: `12:3` is node 3 in the subgraph that node 12 stands for. */
 export function nodeAt(root: Document, id: string, server: Definitions): Node | undefined {
   const path = id.split(':')

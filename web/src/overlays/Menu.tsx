@@ -4,13 +4,15 @@ import { addNote } from '../app/edits'
 import { useT } from '../i18n'
 import { addDotAt, cut } from '../graph/actions'
 import { subgraphsOf, type Point } from '../model/document'
-import { removeGroup, setColor } from '../model/edit'
+import { frameOf, isFrame } from '../graph/toFlow'
+import { removeGroup, setColor, setGroup } from '../model/edit'
 import { useDefinitions } from '../state/definitions'
 import { activeDoc, commit } from '../state/documents'
 import { useSettings } from '../state/settings'
 import { selected, setView, useView } from '../state/view'
 
-const NODE_ITEMS = [['copy', 'duplicate', 'delete'], ['mute', 'bypass', 'collapse', 'pin'], ['rename', 'group', 'subgraph', 'arrange']]
+const NODE_ITEMS = [['runTo'], ['copy', 'duplicate', 'delete'], ['mute', 'bypass', 'collapse', 'pin'], ['rename', 'group', 'subgraph', 'arrange']]
+const MANY_ITEMS = [['alignLeft', 'alignRight', 'alignTop', 'alignBottom', 'distributeAcross', 'distributeDown']]
 const CANVAS_ITEMS = [['goto', 'arrange', 'fit', 'selectAll'], ['undo', 'redo'], ['save', 'open', 'workflows']]
 const COLORS: readonly (readonly [string, string])[] = [
   ['#7a3b32', '#5a2d26'],
@@ -40,7 +42,7 @@ export function Menu() {
   const about = node && definitions.get(node.type)?.description
   const doc = activeDoc()
   const isSubgraph = node !== undefined && doc !== undefined && subgraphsOf(doc.file).has(node.type)
-  const items = menu.kind === 'node' ? (isSubgraph ? [['enterSubgraph', 'unpack'], ...NODE_ITEMS] : NODE_ITEMS) : menu.kind === 'canvas' ? CANVAS_ITEMS : menu.kind === 'group' ? [['mute', 'bypass'], ['copy', 'rename']] : menu.kind === 'dot' ? [['delete']] : []
+  const items = menu.kind === 'node' ? [...(isSubgraph ? [['enterSubgraph', 'unpack']] : []), ...NODE_ITEMS, ...(selected().size > 1 ? MANY_ITEMS : [])] : menu.kind === 'canvas' ? CANVAS_ITEMS : menu.kind === 'group' ? [['mute', 'bypass'], ['copy', 'rename']] : menu.kind === 'dot' ? [['delete']] : []
   const walk = (event: React.KeyboardEvent): void => {
     if (event.key !== 'ArrowDown' && event.key !== 'ArrowUp') return
     event.preventDefault()
@@ -77,7 +79,7 @@ export function Menu() {
             ))}
           </div>
         ))}
-        {menu.kind === 'node' && (
+        {(menu.kind === 'node' || menu.kind === 'group') && (
           <>
             <hr />
             <div className="swatches" role="none">
@@ -105,7 +107,7 @@ export function Menu() {
   )
 
   function paint(color: string | undefined, body: string | undefined): void {
-    commit(t('do.color'), (doc) => setColor(doc, selected(), color, body))
+    commit(t('do.color'), (now) => [...selected()].filter(isFrame).reduce((next, id) => setGroup(next, frameOf(id), { color: color ?? '#8a7f6d' }), setColor(now, selected(), color, body)))
   }
 }
 

@@ -1,6 +1,7 @@
 import { useEffect, useMemo, useRef, useState, type CSSProperties, type KeyboardEvent } from 'react'
 import { COMMANDS, keysOf } from '../app/commands'
 import { sameJson } from '../io/json'
+import { BUILTIN } from '../model/builtin'
 import { inputOf } from '../model/definitions'
 import { add, cut, join, setField } from '../graph/actions'
 import { focusNode, freePlace, goTo } from '../graph/camera'
@@ -137,7 +138,7 @@ const filtered = (items: Item[], query: string): Item[] => {
 }
 
 function addItems(asked: Asked, query: string): Item[] {
-  return searchNodes(definitions(), query, asked.filter, otherName, useSettings.getState().recent).map(({ def }) => ({
+  return searchNodes(new Map([...BUILTIN, ...definitions()]), query, asked.filter, otherName, useSettings.getState().recent).map(({ def }) => ({
     key: def.type,
     name: nodeName(def),
     where: categoryName(def.category),

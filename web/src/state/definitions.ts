@@ -1,7 +1,9 @@
 /** The node types that the open workflow can use: the server's, and its own subgraphs. */
 import type { Definitions, NodeDef } from '../model/definitions'
+import type { Node } from '../model/document'
 import { known } from '../model/library'
-import { activeTab, useDocuments } from './documents'
+import { defIn, isPrimitive } from '../model/primitive'
+import { activeTab, shownOf, useDocuments } from './documents'
 import { serverDefinitions, useDefinitions } from './server'
 
 export { loadDefinitions, serverDefinitions, useDefinitions } from './server'
@@ -17,11 +19,15 @@ export function useDefs(): Definitions {
   return file ? known(server, file) : server
 }
 
-/** One type alone: what shows it is drawn again only when that one changes. */
-export function useDef(type: string): NodeDef | undefined {
+/** The type of one node: what shows it is drawn again only when that one changes. */
+export function useDef(node: Node): NodeDef | undefined {
   const server = useDefinitions((state) => state.definitions)
   return useDocuments((state) => {
-    const file = state.tabs.find((tab) => tab.id === state.active)?.history.present.file
-    return (file ? known(server, file) : server).get(type)
+    const tab = state.tabs.find((each) => each.id === state.active)
+    const file = tab?.history.present.file
+    const all = file ? known(server, file) : server
+    if (!isPrimitive(node)) return all.get(node.type)
+    const doc = shownOf(tab)?.doc
+    return doc && defIn(doc, node, all)
   })
 }

@@ -1,6 +1,7 @@
 /** The runs: queue, progress, previews, pictures, failures. Changed by the server's messages only. */
 import { create } from 'zustand'
 import { api, type Job, type Picture, type Verdict } from '../api/client'
+import { shownBy } from '../io/api'
 import { connectSocket, type LiveMessage } from '../api/socket'
 import type { Node } from '../model/document'
 import { nodeAt } from '../model/subgraphs'
@@ -182,7 +183,7 @@ async function recall(prompt: string, doc: string): Promise<void> {
       runs[id] = { ...run, state: run.state === 'error' ? 'error' : timing.cached ? 'cached' : timing.seconds === null ? run.state : 'done', seconds: timing.seconds }
     }
     for (const [id, verdict] of record.verdicts) runs[id] = { ...(runs[id] ?? IDLE), verdict }
-    for (const [id, pictures] of record.outputs) runs[id] = { ...(runs[id] ?? IDLE), pictures }
+    for (const [id, pictures] of record.outputs) runs[shownBy(id)] = { ...(runs[shownBy(id)] ?? IDLE), pictures }
     return { nodes: { ...state.nodes, [doc]: runs } }
   })
 }

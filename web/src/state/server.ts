@@ -10,7 +10,10 @@ interface State {
 
 export const useDefinitions = create<State>(() => ({ definitions: new Map(), state: 'loading' }))
 
+let asked: Promise<readonly string[]> | null = null
+
 export async function loadDefinitions(): Promise<boolean> {
+  asked = null
   try {
     useDefinitions.setState({ definitions: readDefinitions(await api.objectInfo()), state: 'ready' })
     return true
@@ -22,3 +25,12 @@ export async function loadDefinitions(): Promise<boolean> {
 
 /** The server's types alone. */
 export const serverDefinitions = (): Definitions => useDefinitions.getState().definitions
+
+/** The names of the server's embeddings, read once they are wanted and again with the node types. */
+export function embeddings(): Promise<readonly string[]> {
+  asked ??= api.embeddings().catch(() => {
+    asked = null
+    return []
+  })
+  return asked
+}
