@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from graph.errors import GraphError, GraphErrors, brief
+from graph.patient_json import loads
 
 NodeId: TypeAlias = str
 
@@ -85,7 +86,8 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _loads(text: str | bytes) -> object:
     try:
-        raw: object = json.loads(text, object_pairs_hook=_object)
+        whole = text if isinstance(text, str) else text.decode(json.detect_encoding(text))
+        raw = loads(whole, json.JSONDecoder(object_pairs_hook=_object))
     except RecursionError:
         raise _refusal(f"brackets are nested deeper than {MAX_DEPTH} levels", "invalid_json") from None
     except ValueError as error:

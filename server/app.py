@@ -22,14 +22,17 @@ from server import (
     routes_run,
     routes_userdata,
 )
+from server.answers import json_answer, one, send_json
 from server.backend import Backend, EngineUnavailable
 from server.deps import DEPS, HUB, METRICS, NUMBERS, READER, REDACT, STORE, THREADS, WEBHOOKS, WORKER, Deps
 from server.desk import Desk, StoreUnavailable
+from server.digests import StoredDigests
 from server.hub import Hub
-from server.job import Job, Numbers, Outcome
+from server.job import Numbers
 from server.lock import Lock
 from server.metrics import Metrics
 from server.openapi import describe_routes
+from server.reader import Reader
 from server.redact import Redactor
 from server.refused import Refused
 from server.routes_docs import DOCUMENT
@@ -99,13 +102,16 @@ async def _with_store(app: web.Application) -> AsyncIterator[None]:
     for name in ("workflows", "subgraphs"):  # the front end lists them before it ever writes there
         (app[DEPS].folders.base / "user" / "default" / name).mkdir(parents=True, exist_ok=True)
     with Lock(app[DEPS].database):
-        app[STORE] = Desk(app[DEPS].database)
-        app[READER] = Desk(app[DEPS].database)
+        app[STORE] = Desk(Store, app[DEPS].database)
+        app[READER] = Desk(Reader, app[DEPS].database)
         again, failed = await app[STORE](Store.recover)
         if again or failed:
             _logger.warning("after a crash: %d jobs run again, %d have failed", again, failed)
         app[NUMBERS] = Numbers(await app[STORE](Store.next_number))
+        digests = StoredDigests(app[DEPS].database)
+        app[DEPS].folders.identity.keep_in(digests)
         yield
+        digests.close()
         app[READER].close()
         app[STORE].close()
 
@@ -113,13 +119,16 @@ async def _with_store(app: web.Application) -> AsyncIterator[None]:
 async def _with_hub(app: web.Application) -> AsyncIterator[None]:
     with ThreadPoolExecutor(1, thread_name_prefix="previews") as pool:
         app[HUB] = Hub(pool, app[DEPS].previews)
-        app[HUB].status(await app[STORE](Store.remaining))
+        app[HUB].status(await app[READER](Reader.remaining))
         yield
 
 
 async def _with_webhooks(app: web.Application) -> AsyncIterator[None]:
-    async with Webhooks(app[DEPS].webhook_hosts) as app[WEBHOOKS]:
-        yield
+    app[WEBHOOKS] = Webhooks(app[DEPS].webhook_hosts, app[STORE])
+    reporting = asyncio.create_task(app[WEBHOOKS].serve())
+    yield
+    reporting.cancel()
+    await asyncio.gather(reporting, return_exceptions=True)
 
 
 async def _with_worker(app: web.Application) -> AsyncIterator[None]:
@@ -127,8 +136,8 @@ async def _with_worker(app: web.Application) -> AsyncIterator[None]:
     limits = deps.limits
     pruning: set[asyncio.Task[int]] = set()
 
-    def ended(job: Job, outcome: Outcome) -> None:
-        app[WEBHOOKS].report(job, outcome)
+    def ended() -> None:
+        app[WEBHOOKS].wake()
         task = asyncio.create_task(app[STORE](Store.prune, limits.history, limits.history_days))
         pruning.add(task)
         task.add_done_callback(pruning.discard)
@@ -173,14 +182,14 @@ async def _answer_refusals(request: web.Request, handler: Handler) -> web.Stream
     except web.HTTPException:
         raise
     except Refused as refused:
-        return web.json_response(refused.body, status=refused.status)
+        return await send_json(request, one(refused.text), refused.status)
     except (StoreUnavailable, EngineUnavailable) as error:
-        return web.json_response(Refused(503, "unavailable", str(error)).body, status=503)
+        return json_answer(Refused(503, "unavailable", str(error)).text, 503)
     except ConnectionError:
         raise
     except Exception:
         _logger.exception("%s %s failed", request.method, request.path)
-        return web.json_response(Refused(500, "internal", "the server failed; its log says why").body, status=500)
+        return json_answer(Refused(500, "internal", "the server failed; its log says why").text, 500)
 
 
 @web.middleware

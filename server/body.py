@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from aiohttp import web
 
+from graph.patient_json import loads as patient_loads
 from server.refused import Refused, bad_request
 
 CONTROL_BYTES = 2**20
@@ -40,12 +42,26 @@ async def read_object(request: web.Request) -> Mapping[str, object]:
     return value
 
 
-def loads(text: str | bytes) -> object:
-    """JSON without NaN. Raises Refused."""
+def loads(body: bytes) -> object:
+    """JSON of which every number is finite. Raises Refused."""
+    with refusing_bad_json():
+        return patient_loads(body.decode("utf-8-sig"), decoder())
+
+
+def decoder() -> json.JSONDecoder:
+    """Reads JSON of which every number is finite, and raises ValueError otherwise."""
+    return json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+
+
+@contextmanager
+def refusing_bad_json() -> Iterator[None]:
+    """Turns what is wrong with a JSON text into Refused."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        yield
     except RecursionError:
         raise Refused(400, "invalid_json", "brackets are nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise Refused(400, "invalid_json", f"not valid UTF-8: {error.reason} at byte {error.start}") from None
     except ValueError as error:
         raise Refused(400, "invalid_json", f"not valid JSON: {error}") from None
 
@@ -98,3 +114,9 @@ def is_text(value: object) -> bool:
 
 def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number

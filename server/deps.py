@@ -16,8 +16,10 @@ from server.hub import Hub
 from server.job import Numbers
 from server.logs import LogTail
 from server.metrics import Metrics
+from server.reader import Reader
 from server.redact import Redactor
 from server.security import Guard
+from server.store import Store
 from server.webhooks import Webhooks
 from server.worker import Sink, Worker
 
@@ -28,6 +30,7 @@ class Limits:
 
     prompt: int = 16 * 2**20
     nodes: int = 20_000  # of one workflow
+    values: int = 2_000_000  # numbers, texts, lists and objects of one request, not just of its workflow
     waiting: int = 10_000  # jobs in the queue
     upload: int = 100 * 2**20
     pixels: int = 120_000_000  # of one picture
@@ -60,8 +63,8 @@ class Deps:
 
 
 DEPS = web.AppKey("deps", Deps)
-STORE = web.AppKey("store", Desk)
-READER = web.AppKey("reader", Desk)
+STORE: web.AppKey[Desk[Store]] = web.AppKey("store")
+READER: web.AppKey[Desk[Reader]] = web.AppKey("reader")
 HUB = web.AppKey("hub", Hub)
 WORKER = web.AppKey("worker", Worker)
 METRICS = web.AppKey("metrics", Metrics)

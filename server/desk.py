@@ -1,4 +1,4 @@
-"""The store's own threads: the event loop never waits for a disk."""
+"""Threads for the database: the event loop never waits for a disk."""
 
 from __future__ import annotations
 
@@ -7,30 +7,37 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
-
-from server.store import Store
+from typing import Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Closing(Protocol):
+    """What a desk looks after."""
+
+    def close(self) -> None: ...
+
+
+S = TypeVar("S", bound=Closing)
 
 
 class StoreUnavailable(Exception):
     """The database cannot be read or written now; the message says why, for clients to read."""
 
 
-class Desk:
-    """A store with one thread to itself. `await desk(Store.take)` calls a method there."""
+class Desk(Generic[S]):
+    """A Store or a Reader with one thread to itself. `await desk(Store.take)` calls a method there."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, open_: Callable[[Path], S], path: Path) -> None:
         """Raises Newer, or StoreUnavailable."""
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="store")
         try:
-            self._store = self._pool.submit(Store, path).result()
+            self._store = self._pool.submit(open_, path).result()
         except sqlite3.Error as error:
             raise StoreUnavailable(_reason(error)) from error
 
-    async def __call__(self, method: Callable[Concatenate[Store, P], T], *args: P.args, **named: P.kwargs) -> T:
+    async def __call__(self, method: Callable[Concatenate[S, P], T], *args: P.args, **named: P.kwargs) -> T:
         """What `method` returns. Raises StoreUnavailable for whatever SQLite has against it."""
         loop = asyncio.get_running_loop()
         try:

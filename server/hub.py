@@ -21,6 +21,8 @@ REPLAY_RUNS = 64
 REPLAY_SECONDS = 60.0
 """How long a run that has ended is still told to a client that missed it."""
 PREVIEW_SECONDS = 0.1
+SLICE_SECONDS = 0.005
+"""How long events of a fast run are told before other requests get their turn."""
 CLIENTS = 1000
 """Clients whose place is remembered after their last socket has closed."""
 
@@ -244,9 +246,14 @@ class Feed:
         return self._encoding
 
     def _drain(self) -> None:
-        """Tell what has come in, up to a preview that is still being made: it calls again."""
+        """Tell what has come in, for a while and up to a preview that is still being made, and go on later."""
         self._scheduled = False
+        until = self._loop.time() + SLICE_SECONDS
         while self._events:
+            if self._loop.time() > until:
+                self._scheduled = True
+                self._loop.call_soon(self._drain)
+                return
             event, when, preview = self._events[0]
             if preview is not None and not preview.done():
                 self._scheduled = True

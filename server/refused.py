@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from graph.patient_json import dumps
+
 
 class Refused(Exception):
-    """Ends a request with `status` and a JSON body; `message` is for people, `type` for programs."""
+    """Ends a request with `status` and `text`, which is JSON; `message` is for people, `type` for programs."""
 
     def __init__(self, status: int, type_: str, message: str, body: Mapping[str, object] | None = None) -> None:
         super().__init__(status, type_, message)
         self.status = status
-        self.body = body or {"error": {"type": type_, "message": message, "details": "", "extra_info": {}}}
+        self.text = dumps(body or {"error": {"type": type_, "message": message, "details": "", "extra_info": {}}})
 
 
 def bad_request(message: str) -> Refused:

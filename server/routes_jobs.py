@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
 
+from graph.patient_json import dumps
+from server.answers import one, send_json
 from server.body import read_object, seconds, whole
-from server.deps import HUB, READER, STORE, WORKER
+from server.deps import HUB, READER, STORE, THREADS, WORKER
 from server.job import State
+from server.reader import Reader, Search
 from server.refused import Refused, bad_request, not_found
 from server.routes_run import announce
-from server.store import Search, Store
+from server.store import Store
 from server.submission import priority_of
+from server.threads import in_thread
 from server.transcript import Transcript
 from server.worker import PAUSED
 
@@ -35,7 +40,7 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
-async def get_jobs(request: web.Request) -> web.Response:
+async def get_jobs(request: web.Request) -> web.StreamResponse:
     """A page of jobs, newest first: `status`, `type`, `text`, `after`, `before`, `sort_order`, `limit`, `offset`.
 
     `type` is of a node; `text` are words that stand in the prompt, in names of files or in the error.
@@ -50,34 +55,27 @@ async def get_jobs(request: web.Request) -> web.Response:
         limit=min(whole(request, "limit", 100, low=1) or 1, _MOST),
         offset=whole(request, "offset", 0) or 0,
     )
-    rows, total = await request.app[READER](Store.search, search)
+    rows, total = await request.app[READER](Reader.search, search)
     page = {
         "offset": search.offset,
         "limit": search.limit,
         "total": total,
         "has_more": search.offset + len(rows) < total,
     }
-    jobs = [_summary(row, _live(request, row)) for row in rows]
-    return web.json_response({"jobs": jobs, "pagination": page, "paused": request.app[WORKER].paused})
+    lives = [_live(request, row) for row in rows]
+    jobs = await in_thread(
+        request.app[THREADS], lambda: [dumps(_summary(*pair)) for pair in zip(rows, lives, strict=True)]
+    )
+    rest = f'"pagination": {dumps(page)}, "paused": {dumps(request.app[WORKER].paused)}'
+    return await send_json(request, one(f'{{"jobs": [{", ".join(jobs)}], {rest}}}'))
 
 
-async def get_job(request: web.Request) -> web.Response:
+async def get_job(request: web.Request) -> web.StreamResponse:
     """Everything about one job; of a running one what it has made so far."""
-    row = await request.app[READER](Store.record, request.match_info["id"])
+    row = await request.app[READER](Reader.record, request.match_info["id"])
     if row is None:
         raise not_found("there is no such job")
-    live = _live(request, row)
-    outputs = live.outputs if live else _json(row["outputs"], {})
-    record = _summary(row, live) | {
-        "outputs": outputs,
-        "nodes": live.timings() if live else _json(row["nodes"], {}),
-        "execution_status": {"messages": live.messages if live else _json(row["messages"], [])},
-        "execution_meta": _json(row["meta"], {}),
-        "client_id": row["client_id"],
-        "targets": _json(row["targets"], []),
-        "workflow": {"prompt": _json(row["prompt"], {}), "extra_data": _json(row["extra"], {})},
-    }
-    return web.json_response(record)
+    return await send_json(request, one(await in_thread(request.app[THREADS], _record, row, _live(request, row))))
 
 
 async def post_cancel(request: web.Request) -> web.Response:
@@ -132,7 +130,24 @@ def _states(text: str) -> tuple[State, ...]:
 
 
 def _live(request: web.Request, row: Mapping[str, Any]) -> Transcript | None:
-    return request.app[HUB].transcript(row["id"]) if row["state"] == State.RUNNING else None
+    """What a running job has told so far."""
+    live = request.app[HUB].transcript(row["id"]) if row["state"] == State.RUNNING else None
+    return None if live is None else live.snapshot()
+
+
+def _record(row: Mapping[str, Any], live: Transcript | None) -> str:
+    """What the database keeps as JSON goes out as it is: it may be long."""
+    told = row if live is None else asdict(live.outcome())
+    summary = dumps(_summary(row, live) | {"client_id": row["client_id"]})
+    parts = {
+        "outputs": told["outputs"] or "{}",
+        "nodes": told["nodes"] or "{}",
+        "execution_status": f'{{"messages": {told["messages"] or "[]"}}}',
+        "execution_meta": told["meta"] or "{}",
+        "targets": row["targets"],
+        "workflow": f'{{"prompt": {row["prompt"]}, "extra_data": {row["extra"]}}}',
+    }
+    return summary[:-1] + "".join(f', "{name}": {text}' for name, text in parts.items()) + "}"
 
 
 def _summary(row: Mapping[str, Any], live: Transcript | None) -> dict[str, object]:

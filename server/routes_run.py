@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from server.answers import joined, one, send_json
 from server.backend import Engine
 from server.body import ids_of, read_body, read_object, whole
 from server.deps import DEPS, HUB, NUMBERS, READER, REDACT, STORE, THREADS, WEBHOOKS, WORKER
+from server.reader import Reader
 from server.refused import Refused
 from server.store import IdTaken, QueueFull, Store
 from server.submission import Checked, check, read
@@ -30,7 +33,7 @@ def routes() -> list[web.RouteDef]:
     ]
 
 
-async def post_prompt(request: web.Request) -> web.Response:
+async def post_prompt(request: web.Request) -> web.StreamResponse:
     """Check a workflow and put it into the queue; answers once it is on disk."""
     deps = request.app[DEPS]
     body = await read_body(request, deps.limits.prompt)
@@ -50,20 +53,29 @@ async def post_prompt(request: web.Request) -> web.Response:
     if not accepted.repeated:
         await announce(request.app)
         request.app[WORKER].wake()
-    answer = {"prompt_id": job.id, "number": accepted.number, "node_errors": checked.node_errors}
-    return web.json_response(answer)
+    named = f'"prompt_id": {json.dumps(job.id)}, "number": {json.dumps(accepted.number)}'
+    return await send_json(request, one(f'{{{named}, "node_errors": {checked.node_errors}}}'))
 
 
 async def get_prompt(request: web.Request) -> web.Response:
     """How many jobs wait or run."""
-    remaining = await request.app[READER](Store.remaining)
+    remaining = await request.app[READER](Reader.remaining)
     return web.json_response({"exec_info": {"queue_remaining": remaining}})
 
 
-async def get_queue(request: web.Request) -> web.Response:
+async def get_queue(request: web.Request) -> web.StreamResponse:
     """The running and the waiting jobs, in the order in which they will run."""
-    running, waiting = await request.app[READER](Store.queue)
-    return _json_text(f'{{"queue_running": [{", ".join(running)}], "queue_pending": [{", ".join(waiting)}]}}')
+    reader = request.app[READER]
+    running, waiting = await reader(Reader.queue)
+
+    async def texts() -> AsyncIterator[str]:
+        for head, jobs in (('{"queue_running": [', running), ('], "queue_pending": [', waiting)):
+            yield head
+            async for text in joined(lambda rest: reader(Reader.items, rest), jobs):
+                yield text
+        yield "]}"
+
+    return await send_json(request, texts())
 
 
 async def post_queue(request: web.Request) -> web.Response:
@@ -94,16 +106,25 @@ async def post_free(request: web.Request) -> web.Response:
     return web.Response()
 
 
-async def get_history(request: web.Request) -> web.Response:
+async def get_history(request: web.Request) -> web.StreamResponse:
     """Jobs that have ended, oldest first: the newest `max_items`, or that many from `offset`."""
     limit, offset = whole(request, "max_items", None, low=0), whole(request, "offset", None, low=0)
-    return _entries(await request.app[READER](Store.history, limit, offset))
+    reader = request.app[READER]
+    ended = await reader(Reader.history, limit, offset)
+
+    async def texts() -> AsyncIterator[str]:
+        yield "{"
+        async for text in joined(lambda rest: reader(Reader.entries, rest), ended):
+            yield text
+        yield "}"
+
+    return await send_json(request, texts())
 
 
-async def get_history_entry(request: web.Request) -> web.Response:
+async def get_history_entry(request: web.Request) -> web.StreamResponse:
     """One job that has ended; an empty object if there is none."""
-    entry = await request.app[READER](Store.entry, request.match_info["prompt_id"])
-    return _entries([] if entry is None else [entry])
+    entry = await request.app[READER](Reader.entry, request.match_info["prompt_id"])
+    return await send_json(request, one(f"{{{entry or ''}}}"))
 
 
 async def post_history(request: web.Request) -> web.Response:
@@ -118,18 +139,11 @@ async def post_history(request: web.Request) -> web.Response:
 
 async def announce(app: web.Application) -> None:
     """Tell all sockets how long the queue is."""
-    app[HUB].status(await app[STORE](Store.remaining))
+    app[HUB].status(await app[READER](Reader.remaining))
 
 
 def _checked(body: bytes, number: int, engine: Engine, app: web.Application) -> Checked:
-    deps, asked = app[DEPS], read(body)
+    deps = app[DEPS]
+    asked = read(body, deps.limits.values)
     app[WEBHOOKS].check(asked.extra)
     return check(asked, number, engine, deps.folders, deps.limits.nodes, app[REDACT])
-
-
-def _entries(entries: Iterable[str]) -> web.Response:
-    return _json_text("{" + ", ".join(entries) + "}")
-
-
-def _json_text(text: str) -> web.Response:
-    return web.Response(text=text, content_type="application/json")

@@ -1,52 +1,21 @@
-"""Jobs on disk: queue, history and what the operator set. The only file with SQL."""
+"""Jobs on disk: queue, history, reports of jobs that have ended, and what the operator set."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from server.database import Database
 from server.job import ENDED, Job, Outcome, State, Submission
 
 CRASHES = 2
 """How often a job may take the server down with it before it counts as failed."""
 
-_MIGRATIONS = (
-    """
-    CREATE TABLE jobs(
-        seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, number NOT NULL, state TEXT NOT NULL,
-        priority INTEGER NOT NULL, rank REAL NOT NULL, client_id TEXT, attempts INTEGER NOT NULL DEFAULT 0,
-        created REAL NOT NULL, started REAL, finished REAL, targets TEXT NOT NULL,
-        error TEXT, outputs TEXT, messages TEXT, meta TEXT, nodes TEXT, extra TEXT NOT NULL, prompt TEXT NOT NULL);
-    CREATE INDEX jobs_queue ON jobs(priority DESC, rank, seq) WHERE state = 'pending';
-    CREATE INDEX jobs_state ON jobs(state, created);
-    CREATE INDEX jobs_ended ON jobs(finished, seq) WHERE finished IS NOT NULL AND started IS NOT NULL;
-    CREATE TABLE job_types(
-        type TEXT NOT NULL, job INTEGER NOT NULL REFERENCES jobs(seq) ON DELETE CASCADE,
-        PRIMARY KEY(type, job)) WITHOUT ROWID;
-    CREATE INDEX job_types_job ON job_types(job);
-    CREATE TABLE settings(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    """,
-)
-
-_ENDED = "finished IS NOT NULL AND started IS NOT NULL"
-_QUEUED = f"state IN ('{State.PENDING}', '{State.RUNNING}')"
-_ENTRY = """json_quote(id) || ':{"prompt":[' || json_quote(number) || ',' || json_quote(id) || ',' || prompt || ',' ||
-    extra || ',' || targets || '],"outputs":' || outputs || ',"status":{"status_str":' ||
-    iif(state = 'completed', '"success","completed":true', '"error","completed":false') ||
-    ',"messages":' || messages || '},"meta":' || meta || '}'"""
-_ITEM = "'[' || json_quote(number) || ',' || json_quote(id) || ',' || prompt || ',' || extra || ',' || targets || ']'"
-_SEARCHED = "lower(prompt || ' ' || ifnull(outputs, '') || ' ' || ifnull(error, '') || ' ' || id)"
-_SUMMARY = "id, state, number, priority, created, started, finished, outputs, error, attempts"
-
-
-class Newer(Exception):
-    """The database was written by a later version of this program."""
+_REPORT = """'{"prompt_id": ' || json_quote(id) || ', "status": ' || json_quote(state) || ', "outputs": ' || outputs ||
+    ', "error": ' || coalesce(error, 'null') || '}'"""
 
 
 class QueueFull(Exception):
@@ -66,31 +35,24 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
-    """Which jobs to list. Times are seconds since 1970."""
+class Report:
+    """That a job has ended, for its webhook. `tries` are those that failed so far."""
 
-    states: tuple[State, ...] = ()
-    type: str | None = None
-    words: tuple[str, ...] = ()  # each to be found in the prompt, the outputs, the error or the id
-    after: float | None = None
-    before: float | None = None
-    newest_first: bool = True
-    limit: int = 100
-    offset: int = 0
+    seq: int
+    job: str
+    url: str
+    body: str
+    tries: int
 
 
 class Store:
     """One connection, used by one thread. Text that clients sent as JSON goes out again as it came in.
 
-    Raises Newer for a database of a later version, sqlite3.Error where the disk or another program is in the way.
+    Raises what Database raises.
     """
 
     def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute("PRAGMA foreign_keys=ON")
-        self._migrate()
+        self._db = Database(path)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -100,13 +62,13 @@ class Store:
 
     def accept(self, job: Submission, bound: int) -> Accepted:
         """Put `job` on disk, for good once this returns. Raises QueueFull, or IdTaken for an id with another prompt."""
-        with self._transaction(durable=True):
+        with self._db.transaction(durable=True):
             known = self._db.execute("SELECT number, prompt FROM jobs WHERE id = ?", (job.id,)).fetchone()
             if known is not None:
                 if known[1] != job.prompt:
                     raise IdTaken(job.id)
                 return Accepted(known[0], repeated=True)
-            if self._count(f"state = '{State.PENDING}'") >= bound:
+            if self._waiting() >= bound:
                 raise QueueFull
             inserted = self._db.execute(
                 "INSERT INTO jobs(id, number, state, priority, rank, client_id, created, targets, extra, prompt)"
@@ -141,22 +103,25 @@ class Store:
         id_, client_id, prompt, extra, targets, created = row
         return Job(id_, client_id, prompt, extra, tuple(json.loads(targets)), created)
 
-    def finish(self, id_: str, outcome: Outcome) -> None:
-        """Record how a running job ended."""
-        self._db.execute(
-            "UPDATE jobs SET state = ?, finished = ?, outputs = ?, messages = ?, meta = ?, nodes = ?, error = ?"
-            f" WHERE id = ? AND state = '{State.RUNNING}'",
-            (
-                outcome.state,
-                time.time(),
-                outcome.outputs,
-                outcome.messages,
-                outcome.meta,
-                outcome.nodes,
-                outcome.error,
-                id_,
-            ),
-        )
+    def finish(self, id_: str, outcome: Outcome) -> int:
+        """Record how a running job ended. Returns how many wait."""
+        with self._db.transaction():
+            ended = self._db.execute(
+                "UPDATE jobs SET state = ?, finished = ?, outputs = ?, messages = ?, meta = ?, nodes = ?, error = ?"
+                f" WHERE id = ? AND state = '{State.RUNNING}' RETURNING seq",
+                (
+                    outcome.state,
+                    time.time(),
+                    outcome.outputs,
+                    outcome.messages,
+                    outcome.meta,
+                    outcome.nodes,
+                    outcome.error,
+                    id_,
+                ),
+            ).fetchall()
+            self._report(ended)
+            return self._waiting()
 
     def release(self, id_: str) -> None:
         """Put a running job back where it was in the queue: the server stops, and it was not the job's fault."""
@@ -174,28 +139,32 @@ class Store:
             "node_type": "",
             "traceback": [],
         }
-        with self._transaction(durable=True):
+        with self._db.transaction(durable=True):
             self._db.execute(f"UPDATE jobs SET attempts = attempts + 1 WHERE state = '{State.RUNNING}'")
             failed = self._db.execute(
                 f"UPDATE jobs SET state = '{State.FAILED}', finished = ?, error = ?, outputs = '{{}}', meta = '{{}}',"
                 " nodes = '{}', messages = json_array(json_array('execution_error',"
                 " json_set(?, '$.prompt_id', id, '$.executed', json_array(), '$.timestamp', ?)))"
-                f" WHERE state = '{State.RUNNING}' AND attempts >= ?",
+                f" WHERE state = '{State.RUNNING}' AND attempts >= ? RETURNING seq",
                 (time.time(), json.dumps(error), json.dumps(error), int(time.time() * 1000), CRASHES),
-            ).rowcount
+            ).fetchall()
+            self._report(failed)
             again = self._db.execute(
                 f"UPDATE jobs SET state = '{State.PENDING}', started = NULL WHERE state = '{State.RUNNING}'"
             ).rowcount
-        return again, failed
+        return again, len(failed)
 
     def cancel_pending(self, ids: Sequence[str] | None) -> int:
         """Take jobs out of the queue, all if `ids` is None; running ones stay. Returns how many."""
         where, values = _among(ids)
-        return self._db.execute(
-            f"UPDATE jobs SET state = '{State.CANCELLED}', finished = ?, outputs = '{{}}', messages = '[]', meta = '{{}}',"
-            f" nodes = '{{}}' WHERE state = '{State.PENDING}' AND {where}",
-            (time.time(), *values),
-        ).rowcount
+        with self._db.transaction():
+            cancelled = self._db.execute(
+                f"UPDATE jobs SET state = '{State.CANCELLED}', finished = ?, outputs = '{{}}', messages = '[]',"
+                f" meta = '{{}}', nodes = '{{}}' WHERE state = '{State.PENDING}' AND {where} RETURNING seq",
+                (time.time(), *values),
+            ).fetchall()
+            self._report(cancelled)
+        return len(cancelled)
 
     def set_priority(self, id_: str, priority: int) -> bool:
         """Whether the job was waiting."""
@@ -206,7 +175,7 @@ class Store:
 
     def move(self, id_: str, place: int) -> bool:
         """Have a waiting job be the one at `place`, counted from 0; the others keep their order."""
-        with self._transaction():
+        with self._db.transaction():
             rows = self._db.execute(
                 f"SELECT id, priority, rank FROM jobs WHERE state = '{State.PENDING}' ORDER BY priority DESC, rank, seq"
             ).fetchall()
@@ -221,42 +190,12 @@ class Store:
             self._db.executemany("UPDATE jobs SET priority = ?, rank = ? WHERE id = ?", changes)
         return True
 
-    def queue(self) -> tuple[list[str], list[str]]:
-        """Running and waiting jobs as the JSON of `/queue`, in the order in which they will run."""
-        running = self._db.execute(f"SELECT {_ITEM} FROM jobs WHERE state = '{State.RUNNING}'")
-        waiting = self._db.execute(
-            f"SELECT {_ITEM} FROM jobs WHERE state = '{State.PENDING}' ORDER BY priority DESC, rank, seq"
-        )
-        return [row[0] for row in running], [row[0] for row in waiting]
-
-    def remaining(self) -> int:
-        """Jobs that wait or run."""
-        return self._count(_QUEUED)
-
     def next_number(self) -> int:
         """Above every number that jobs have."""
         (highest,) = self._db.execute("SELECT max(abs(number)) FROM jobs").fetchone()
         return 0 if highest is None else int(highest) + 1
 
     # the history
-
-    def history(self, limit: int | None, offset: int | None) -> list[str]:
-        """Entries as JSON members of the object that `/history` answers, oldest first; the newest without `offset`."""
-        limit = -1 if limit is None else limit
-        if offset is None:
-            newest = f"SELECT seq FROM jobs WHERE {_ENDED} ORDER BY finished DESC, seq DESC LIMIT ?"
-            rows = self._db.execute(
-                f"SELECT {_ENTRY} FROM jobs WHERE seq IN ({newest}) ORDER BY finished, seq", (limit,)
-            )
-        else:
-            page = f"SELECT {_ENTRY} FROM jobs WHERE {_ENDED} ORDER BY finished, seq LIMIT ? OFFSET ?"
-            rows = self._db.execute(page, (limit, offset))
-        return [row[0] for row in rows]
-
-    def entry(self, id_: str) -> str | None:
-        """One job's history entry, if it has ended."""
-        row = self._db.execute(f"SELECT {_ENTRY} FROM jobs WHERE id = ? AND {_ENDED}", (id_,)).fetchone()
-        return None if row is None else row[0]
 
     def forget(self, ids: Sequence[str] | None) -> int:
         """Remove jobs that have ended, all if `ids` is None. Returns how many."""
@@ -268,32 +207,28 @@ class Store:
         """Remove the oldest jobs beyond `keep`, and those that ended more than `days` ago; 0 keeps all."""
         removed = 0
         if keep:
-            old = f"SELECT seq FROM jobs WHERE {_ENDED} ORDER BY finished DESC, seq DESC LIMIT -1 OFFSET ?"
+            old = "SELECT seq FROM jobs WHERE finished IS NOT NULL ORDER BY finished DESC, seq DESC LIMIT -1 OFFSET ?"
             removed += self._db.execute(f"DELETE FROM jobs WHERE seq IN ({old})", (keep,)).rowcount
         if days:
             since = time.time() - days * 86400
-            removed += self._db.execute(f"DELETE FROM jobs WHERE {_ENDED} AND finished < ?", (since,)).rowcount
+            removed += self._db.execute("DELETE FROM jobs WHERE finished < ?", (since,)).rowcount
         return removed
 
-    # jobs as records
+    # reports
 
-    def search(self, search: Search) -> tuple[list[dict[str, Any]], int]:
-        """A page of jobs, and how many there are in all."""
-        conditions, values = list(_conditions(search)), list(_values(search))
-        where = " AND ".join(conditions) or "1"
-        (total,) = self._db.execute(f"SELECT count(*) FROM jobs WHERE {where}", values).fetchone()
-        order = "DESC" if search.newest_first else "ASC"
-        rows = self._db.execute(
-            f"SELECT {_SUMMARY} FROM jobs WHERE {where} ORDER BY created {order}, seq {order} LIMIT ? OFFSET ?",
-            (*values, search.limit, search.offset),
-        )
-        return [dict(zip(_SUMMARY.split(", "), row, strict=True)) for row in rows], total
+    def reports(self, most: int) -> list[Report]:
+        """Those that are due, the oldest first."""
+        due = "SELECT seq, job, url, body, tries FROM reports WHERE due <= ? ORDER BY due LIMIT ?"
+        return [Report(*row) for row in self._db.execute(due, (time.time(), most))]
 
-    def record(self, id_: str) -> dict[str, Any] | None:
-        """Everything about one job; JSON columns as text."""
-        columns = f"{_SUMMARY}, client_id, targets, messages, meta, nodes, extra, prompt"
-        row = self._db.execute(f"SELECT {columns} FROM jobs WHERE id = ?", (id_,)).fetchone()
-        return None if row is None else dict(zip(columns.split(", "), row, strict=True))
+    def report_again(self, report: Report, pause: float) -> None:
+        """It failed once more; try again in `pause` seconds."""
+        later = time.time() + pause
+        self._db.execute("UPDATE reports SET tries = tries + 1, due = ? WHERE seq = ?", (later, report.seq))
+
+    def report_done(self, report: Report) -> None:
+        """It has arrived, or is given up."""
+        self._db.execute("DELETE FROM reports WHERE seq = ?", (report.seq,))
 
     # settings
 
@@ -308,32 +243,18 @@ class Store:
 
     # inside
 
-    def _count(self, where: str) -> int:
-        (count,) = self._db.execute(f"SELECT count(*) FROM jobs WHERE {where}").fetchone()
+    def _report(self, jobs: Sequence[tuple[int]]) -> None:
+        """Have the webhooks of jobs that have ended told so."""
+        url = "json_extract(extra, '$.webhook')"
+        self._db.executemany(
+            f"INSERT INTO reports(job, url, body, due) SELECT id, {url}, {_REPORT}, finished FROM jobs"
+            f" WHERE seq = ? AND {url} IS NOT NULL",
+            jobs,
+        )
+
+    def _waiting(self) -> int:
+        (count,) = self._db.execute(f"SELECT count(*) FROM jobs WHERE state = '{State.PENDING}'").fetchone()
         return int(count)
-
-    @contextmanager
-    def _transaction(self, durable: bool = False) -> Iterator[None]:
-        """All or nothing; `durable` reaches the disk before it returns, so not even a power cut undoes it."""
-        self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        finally:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            if durable:
-                self._db.execute("PRAGMA synchronous=NORMAL")
-
-    def _migrate(self) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > len(_MIGRATIONS):
-            raise Newer(
-                f"the database is of version {version}, and this program knows versions up to {len(_MIGRATIONS)}"
-            )
-        for step in range(version, len(_MIGRATIONS)):
-            self._db.executescript(f"BEGIN IMMEDIATE; {_MIGRATIONS[step]}; PRAGMA user_version={step + 1}; COMMIT;")
 
 
 def _among(ids: Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
@@ -349,26 +270,3 @@ def _ascending(places: Iterable[tuple[int, float]]) -> Iterator[tuple[int, float
             rank = last[1] + 1e-6 * max(1.0, abs(last[1]))
         last = minus, rank
         yield last
-
-
-def _conditions(search: Search) -> Iterator[str]:
-    if search.states:
-        yield f"state IN ({', '.join('?' * len(search.states))})"
-    if search.type is not None:
-        yield "seq IN (SELECT job FROM job_types WHERE type = ?)"
-    for _ in search.words:
-        yield f"(instr({_SEARCHED}, ?) OR instr({_SEARCHED}, ?))"
-    if search.after is not None:
-        yield "created >= ?"
-    if search.before is not None:
-        yield "created < ?"
-
-
-def _values(search: Search) -> Iterator[object]:
-    yield from search.states
-    if search.type is not None:
-        yield search.type
-    for word in search.words:
-        yield word.lower()
-        yield json.dumps(word)[1:-1].lower()  # as clients write it that send ASCII only
-    yield from (value for value in (search.after, search.before) if value is not None)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +11,9 @@ from graph.build import Graph, build
 from graph.document import Document, parse
 from graph.errors import GraphError, GraphErrors
 from graph.files import Folders
+from graph.patient_json import Reader, dumps
 from server.backend import Engine
-from server.body import is_text, loads
+from server.body import decoder, is_text, refusing_bad_json
 from server.job import Submission
 from server.messages import NodeErrors, refusal, top_error
 from server.redact import Redactor
@@ -23,7 +22,6 @@ from server.refused import Refused, bad_request
 ID_LENGTH = 200
 PRIORITIES = range(-1000, 1001)
 
-_SPACE = re.compile(r"[ \t\r\n]*")
 _WHOLE_PROMPT = frozenset({"missing_node_type", "invalid_prompt"})
 """Problems for which other servers refuse a workflow even if some of it could run."""
 
@@ -50,27 +48,25 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A workflow of which at least one output can run, and what is wrong with the rest."""
+    """A workflow of which at least one output can run, and what is wrong with the rest, as JSON."""
 
     submission: Submission
-    node_errors: Mapping[str, object]
+    node_errors: str
 
 
-def read(body: bytes) -> Request:
+def read(body: bytes, most_values: int) -> Request:
     """Take a body apart. Raises Refused."""
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Refused(400, "invalid_json", f"not valid UTF-8: {error.reason} at byte {error.start}") from None
-    value = loads(text)
-    if not isinstance(value, dict) or value.get("prompt") is None:
+    if sum(map(body.count, (b",", b"[", b"{"))) > most_values:
+        raise Refused(413, "too_many_values", f"the request holds more than {most_values} values")
+    value, prompt = _taken_apart(body)
+    if value.get("prompt") is None:
         raise Refused(400, "no_prompt", "", refusal("no_prompt", "No prompt provided", "No prompt provided"))
     extra = value.get("extra_data") or {}
     if not isinstance(extra, dict):
         raise bad_request("extra_data: expected an object")
     client_id = value.get("client_id", extra.get("client_id"))
     return Request(
-        prompt=_member(text, "prompt"),
+        prompt=prompt,
         id=_id(value.get("prompt_id"), "prompt_id") or str(uuid.uuid4()),
         client_id=_id(client_id, "client_id"),
         extra=extra,
@@ -101,7 +97,7 @@ def check(
         nothing = [] if graph.errors else [GraphError("prompt_no_outputs", "nothing to do")]
         top = top_error(unknown or graph.errors or nothing, redact)
         raise _refused(top, everything if unknown else node_errors)
-    return Checked(_submission(request, number, graph), node_errors)
+    return Checked(_submission(request, number, graph), dumps(node_errors))
 
 
 def _submission(request: Request, number: int, graph: Graph) -> Submission:
@@ -112,7 +108,7 @@ def _submission(request: Request, number: int, graph: Graph) -> Submission:
         id=request.id,
         number=request.place(number),
         prompt=request.prompt,
-        extra=json.dumps(extra, allow_nan=False),
+        extra=dumps(extra),
         targets=graph.targets,
         client_id=request.client_id,
         priority=request.priority,
@@ -128,23 +124,19 @@ def _refused(top: Mapping[str, object], node_errors: Mapping[str, object]) -> Re
     return Refused(400, str(top["type"]), str(top["message"]), {"error": top, "node_errors": node_errors})
 
 
-def _member(text: str, wanted: str) -> str:
-    """The JSON of one member of an object, exactly as it is written; of several of that name the last."""
-    decode = json.JSONDecoder().raw_decode
-    found = ""
-    place = _SPACE.match(text).end() + 1  # type: ignore[union-attr]
-    while True:
-        place = _SPACE.match(text, place).end()  # type: ignore[union-attr]
-        key, place = decode(text, place)
-        place = _SPACE.match(text, place).end() + 1  # type: ignore[union-attr]
-        place = start = _SPACE.match(text, place).end()  # type: ignore[union-attr]
-        _, place = decode(text, place)
-        if key == wanted:
-            found = text[start:place]
-        place = _SPACE.match(text, place).end()  # type: ignore[union-attr]
-        if text[place] == "}":
-            return found
-        place += 1
+def _taken_apart(body: bytes) -> tuple[Mapping[str, object], str]:
+    """The members of the body, none if it is no object, and the JSON of its prompt exactly as it was sent."""
+    with refusing_bad_json():
+        text = body.decode("utf-8-sig")
+        reader = Reader(text, decoder())
+        start = reader.skip(0)
+        if not text.startswith("{", start):
+            reader.finish(reader.value(start)[1])
+            return {}, ""
+        members, end = reader.members(start)
+        reader.finish(end)
+    prompt = next((text[member.start : member.end] for member in reversed(members) if member.key == "prompt"), "")
+    return {member.key: member.value for member in members}, prompt
 
 
 def _id(value: object, name: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from graph.document import NodeId
@@ -22,6 +22,7 @@ from graph.events import (
     RunInterrupted,
     RunStarted,
 )
+from graph.patient_json import dumps
 from server.job import Outcome, State
 from server.redact import Redactor
 
@@ -134,6 +135,11 @@ class Transcript:
         joined = ", ".join(parts)
         return f'{{"type": "progress_state", "data": {{"prompt_id": {json.dumps(self.id)}, {delta}"nodes": {{{joined}}}}}}}'
 
+    def snapshot(self) -> Transcript:
+        """The same as it is now, for other threads to read."""
+        nodes, outputs, messages = dict(self.nodes), dict(self.outputs), list(self.messages)
+        return replace(self, nodes=nodes, outputs=outputs, messages=messages, executed=list(self.executed))
+
     def outcome(self) -> Outcome:
         """What the history keeps."""
         meta = {
@@ -142,11 +148,11 @@ class Transcript:
         }
         return Outcome(
             state=self.state,
-            outputs=json.dumps(self.outputs),
-            messages=json.dumps(self.messages),
-            meta=json.dumps(meta),
-            nodes=json.dumps(self.timings()),
-            error=None if self.error is None else json.dumps(self.error),
+            outputs=dumps(self.outputs),
+            messages=dumps(self.messages),
+            meta=dumps(meta),
+            nodes=dumps(self.timings()),
+            error=None if self.error is None else dumps(self.error),
         )
 
     def timings(self) -> dict[NodeId, dict[str, object]]:

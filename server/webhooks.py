@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Iterable, Mapping
-from types import TracebackType
-from typing import Self
 from urllib.parse import urlsplit
 
 import aiohttp
 
-from server.job import Job, Outcome
+from server.desk import Desk, StoreUnavailable
 from server.refused import bad_request
+from server.store import Report, Store
 
-PAUSES = (1.0, 5.0, 25.0, 125.0)
-"""Seconds before each further try."""
+PAUSES = (1.0, 5.0, 25.0, 125.0, 625.0)
+"""Seconds before each further try. What waits is in the database, so it outlives the server."""
 ANSWER_SECONDS = 10.0
-WAITING = 1000
-"""Reports under way at once; more are dropped, with a line in the log."""
+AT_ONCE = 32
+LOOK_SECONDS = 1.0
+"""How soon a report is found that nobody pointed out."""
 
 _logger = logging.getLogger(__name__)
 
@@ -27,25 +26,12 @@ _logger = logging.getLogger(__name__)
 class Webhooks:
     """`extra_data.webhook` of a job names where to POST `{"prompt_id", "status", "outputs", "error"}`."""
 
-    def __init__(self, hosts: Iterable[str], pauses: Iterable[float] = PAUSES) -> None:
-        """hosts: `name` or `name:port`, each an address that may be called."""
+    def __init__(self, hosts: Iterable[str], store: Desk[Store], pauses: Iterable[float] = PAUSES) -> None:
+        """hosts: `name` or `name:port`, each an address that may be called. store: keeps what is to be told."""
         self._hosts = frozenset(host.lower() for host in hosts)
+        self._store = store
         self._pauses = tuple(pauses)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS))
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
+        self._wake = asyncio.Event()
 
     def check(self, extra: Mapping[str, object]) -> None:
         """Raise Refused if a job wants to be reported where that is not allowed."""
@@ -53,38 +39,48 @@ class Webhooks:
         if url is not None and not (isinstance(url, str) and self._may_call(url)):
             raise bad_request("extra_data.webhook: not among the addresses allowed with --webhook-host")
 
-    def report(self, job: Job, outcome: Outcome) -> None:
-        """Tell of a job that has ended, in the background."""
-        url = json.loads(job.extra).get("webhook")
-        if not isinstance(url, str) or not self._may_call(url):
-            return
-        if len(self._tasks) >= WAITING:
-            _logger.warning("too many webhooks wait; job %s is not reported", job.id)
-            return
-        error = "null" if outcome.error is None else outcome.error
-        body = (
-            f'{{"prompt_id": {json.dumps(job.id)}, "status": "{outcome.state}", "outputs": {outcome.outputs}, '
-            f'"error": {error}}}'
-        )
-        task = asyncio.create_task(self._deliver(url, body, job.id))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def wake(self) -> None:
+        """A job has ended."""
+        self._wake.set()
 
-    async def _deliver(self, url: str, body: str, job_id: str) -> None:
-        for pause in (*self._pauses, None):
-            try:
-                if await self._post(url, body):
-                    return
-            except (aiohttp.ClientError, TimeoutError, OSError):
-                pass  # no answer is one more reason to try again
-            if pause is not None:
-                await asyncio.sleep(pause)
-        _logger.warning("the webhook of job %s did not answer", job_id)
+    async def serve(self) -> None:
+        """Report until cancelled. A report that is under way then is made again after the next start."""
+        if not self._hosts:
+            return
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS)) as session:
+            while True:
+                self._wake.clear()
+                try:
+                    due = await self._store(Store.reports, AT_ONCE)
+                    await asyncio.gather(*(self._deliver(session, report) for report in due))
+                except StoreUnavailable as error:
+                    _logger.error("%s; webhooks wait", error)
+                    due = []
+                if not due:
+                    await self._rest()
 
-    async def _post(self, url: str, body: str) -> bool:
-        assert self._session is not None
+    async def _rest(self) -> None:
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _deliver(self, session: aiohttp.ClientSession, report: Report) -> None:
+        try:
+            arrived = self._may_call(report.url) and await self._post(session, report)
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            arrived = False  # no answer is one more reason to try again
+        if not arrived and report.tries < len(self._pauses) and self._may_call(report.url):
+            await self._store(Store.report_again, report, self._pauses[report.tries])
+            return
+        if not arrived:
+            _logger.warning("the webhook of job %s did not answer", report.job)
+        await self._store(Store.report_done, report)
+
+    async def _post(self, session: aiohttp.ClientSession, report: Report) -> bool:
         headers = {"Content-Type": "application/json"}
-        async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
+        async with session.post(report.url, data=report.body, headers=headers, allow_redirects=False) as answer:
             return answer.status < 500 and answer.status != 429
 
     def _may_call(self, url: str) -> bool:

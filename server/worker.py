@@ -55,16 +55,16 @@ class Worker:
 
     def __init__(
         self,
-        store: Desk,
+        store: Desk[Store],
         hub: Hub,
         backend: Backend,
         threads: ThreadPoolExecutor,
         metrics: Metrics,
         redact: Redactor,
-        ended: Callable[[Job, Outcome], None],
+        ended: Callable[[], None],
         sink: Sink | None = None,
     ) -> None:
-        """ended: called for each job that has an outcome. sink: see Deps."""
+        """ended: called when the outcome of a job is on disk. sink: see Deps."""
         self._store = store
         self._hub = hub
         self._backend = backend
@@ -162,7 +162,7 @@ class Worker:
             await self._store(Store.release, job.id)
             self._hub.drop(job.id)
             return
-        outcome = transcript.outcome()
+        outcome = await in_thread(self._threads, transcript.outcome)
         remaining = await self._keep(job, outcome)
         self._hub.close(job.id, remaining)
         seconds = time.monotonic() - begun
@@ -174,7 +174,7 @@ class Worker:
             f": {message}" if message else "",
             extra={"job": job.id, "state": str(outcome.state), "seconds": round(seconds, 3)},
         )
-        self._ended(job, outcome)
+        self._ended()
 
     async def _run(self, current: _Current, transcript: Transcript) -> None:
         job = current.job
@@ -198,8 +198,7 @@ class Worker:
         """Record the outcome, however long the disk is in the way; returns how many jobs are left."""
         while True:
             try:
-                await self._store(Store.finish, job.id, outcome)
-                return await self._store(Store.remaining)
+                return await self._store(Store.finish, job.id, outcome)
             except StoreUnavailable as error:
                 _logger.error("%s; the outcome of job %s is kept and written later", error, job.id)
                 await asyncio.sleep(RETRY_SECONDS)

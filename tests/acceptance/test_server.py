@@ -37,7 +37,7 @@ def test_a_long_history_does_not_delay_the_start(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     store = Store(tmp_path / "base" / "darkroom.db")
     outcome = Outcome(State.COMPLETED, "{}", "[]", "{}", "{}")
-    with store._transaction():  # one commit for all
+    with store._db.transaction():  # one commit for all
         for number in range(10_000):
             _insert(store, Submission(f"job-{number}", number, '{"1": {}}', "{}", ("1",)), outcome)
     store.close()

@@ -123,6 +123,46 @@ async def test_webhooks_are_retried_and_allowed(tmp_path: Path, monkeypatch: pyt
         await runner.cleanup()
 
 
+@in_loop
+async def test_webhooks_outlive_the_server(tmp_path: Path) -> None:
+    got: asyncio.Queue[Any] = asyncio.Queue()
+    answers = [503]
+
+    async def receive(request: web.Request) -> web.Response:
+        await got.put(await request.json())
+        return web.Response(status=answers[0])
+
+    receiver = web.Application()
+    receiver.router.add_post("/done", receive)
+    runner = web.AppRunner(receiver)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    address = f"127.0.0.1:{runner.addresses[0][1]}"
+    extra = {"webhook": f"http://{address}/done"}
+    try:
+        async with serving(deps_of(tmp_path, webhook_hosts=[address])) as client:
+            prompt_id = await client.queue(chain(), extra_data=extra)
+            assert (await asyncio.wait_for(got.get(), 20))["prompt_id"] == prompt_id
+            await client.post("/api/queue/pause")
+            waiting = await client.queue(chain(), extra_data=extra)
+            await client.post("/history", {"clear": True})  # what is to be told does not depend on it
+            await client.post("/queue", {"delete": [waiting]})
+        answers[0] = 200
+        async with serving(deps_of(tmp_path, webhook_hosts=[address])):
+            told: dict[str, str] = {}
+            while set(told) != {prompt_id, waiting}:
+                report = await asyncio.wait_for(got.get(), 20)
+                told[report["prompt_id"]] = report["status"]
+            assert told == {prompt_id: "completed", waiting: "cancelled"}
+            while not got.empty():
+                got.get_nowait()
+        async with serving(deps_of(tmp_path, webhook_hosts=[address])):
+            await asyncio.sleep(0.3)
+            assert got.empty()  # told once, then never again
+    finally:
+        await runner.cleanup()
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_curl(tmp_path: Path) -> None:
     with in_background(tmp_path) as client:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,59 @@ async def test_old_jobs_are_pruned(tmp_path: Path) -> None:
 
 
 @in_loop
+async def test_cancelled_jobs_are_pruned_as_well(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path, limits=Limits(history=2))) as client:
+        await client.post("/api/queue/pause")
+        for seed in range(5):
+            await client.queue(chain(seed=seed))
+        await client.post("/queue", {"clear": True})
+        assert (await client.get("/api/jobs"))["pagination"]["total"] == 5
+        await client.post("/api/queue/resume")
+        await client.run(chain())
+        async with asyncio.timeout(10):
+            while (await client.get("/api/jobs"))["pagination"]["total"] != 2:
+                await asyncio.sleep(0.01)
+
+
+@in_loop
+async def test_jobs_are_found_by_date_state_and_type(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        times = []
+        for seed in range(3):
+            times.append(time.time())
+            await client.run(chain(seed=seed), prompt_id=str(seed))
+
+        async def found(query: str) -> str:
+            return "".join(job["id"] for job in (await client.get(f"/api/jobs?{query}"))["jobs"])
+
+        assert await found("") == "210"
+        assert await found("sort_order=asc") == "012"
+        assert await found(f"after={times[1]}") == "21"
+        assert await found(f"before={times[1]}") == "0"
+        assert await found(f"after={times[1]}&before={times[2]}") == "1"
+        assert await found("status=completed,failed&type=Steps&limit=1&offset=1") == "1"
+        assert await found("status=failed,pending") == "" == await found("type=Nothing")
+
+
+@in_loop
+async def test_long_answers_come_whole(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        prompt, note = chain(), "note " * 20_000
+        ids = [await client.queue(prompt, extra_data={"extra_pnginfo": {"note": note}}) for _ in range(30)]
+        await client.entry(ids[-1])
+        history = await client.get("/history")
+        assert list(history) == ids and all(entry["prompt"][3]["extra_pnginfo"] for entry in history.values())
+        await client.post("/api/queue/pause")
+        more = [await client.queue(prompt, extra_data={"extra_pnginfo": {"note": note}}) for _ in range(30)]
+        assert [item[1] for item in (await client.get("/queue"))["queue_pending"]] == more
+        async with client.session.head(f"{client.url}/history") as answer:
+            assert answer.status == 200 and await answer.read() == b""
+        wrong = {str(i): {"class_type": "Save", "inputs": {"value": "x" * 100}} for i in range(5000)}
+        status, answer = await client.post("/prompt", {"prompt": wrong})
+        assert status == 400 and len(answer["node_errors"]) == 5000
+
+
+@in_loop
 async def test_odd_requests_are_the_clients_mistake(tmp_path: Path) -> None:
     wrong: dict[str, list[Any]] = {
         "prompt": [
@@ -221,6 +275,11 @@ async def test_odd_requests_are_the_clients_mistake(tmp_path: Path) -> None:
         "priority": ["x", 5000, 1.5],
     }
     bodies: list[Any] = [{"prompt": chain(), name: value} for name, values in wrong.items() for value in values]
+    bodies += [
+        b'{"prompt": {}, "extra_data": {"x": 1e999}}',
+        b'{"prompt": {"1": {"class_type": "Value", "inputs": {"value": "' + b"9" * 5000 + b'"}}}}',
+        b'{"prompt": {}, "number": ' + b"9" * 5000 + b"}",
+    ]
     bodies += [b"", b"{", b"[]", b"null", b"3", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"prompt": NaN}']
     async with serving(deps_of(tmp_path)) as client:
         for body in bodies:

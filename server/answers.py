@@ -1,0 +1,61 @@
+"""JSON answers of any length: long ones leave in pieces, so that neither memory nor other requests feel them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+from aiohttp import web
+
+PIECE = 2**18
+"""Characters that are sent at once."""
+
+
+async def send_json(request: web.Request, texts: AsyncIterator[str], status: int = 200) -> web.StreamResponse:
+    """Answer with what `texts` make together. Breaks the connection off if they fail half-way."""
+    response: web.StreamResponse | None = None
+    waiting: list[str] = []
+    try:
+        async for text in texts:
+            for at in range(0, len(text), PIECE):
+                waiting.append(text[at : at + PIECE])
+                if sum(map(len, waiting)) < PIECE:
+                    continue
+                if request.method == "HEAD":
+                    return json_answer("", status)
+                if response is None:
+                    response = web.StreamResponse(status=status, headers={"Content-Type": "application/json"})
+                    await response.prepare(request)
+                await response.write("".join(waiting).encode())
+                waiting.clear()
+    except Exception as error:
+        if response is None:
+            raise
+        raise ConnectionError("an answer broke off") from error
+    if response is None:
+        return json_answer("".join(waiting), status)
+    await response.write("".join(waiting).encode())
+    await response.write_eof()
+    return response
+
+
+def json_answer(text: str, status: int = 200) -> web.Response:
+    """Answer with a short text that is JSON."""
+    return web.Response(text=text, status=status, content_type="application/json")
+
+
+async def one(text: str) -> AsyncIterator[str]:
+    """A text that is there already."""
+    yield text
+
+
+async def joined(
+    read: Callable[[Sequence[int]], Awaitable[tuple[list[str], int]]], places: Sequence[int]
+) -> AsyncIterator[str]:
+    """What `read` makes of all `places`, with commas between; it takes as many at once as it likes."""
+    comma = ""
+    while places:
+        texts, count = await read(places)
+        for text in texts:
+            yield f"{comma}{text}"
+            comma = ", "
+        places = places[count:]

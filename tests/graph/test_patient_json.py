@@ -1,0 +1,79 @@
+"""Read and written in bites, JSON means what it means to `json`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graph import patient_json
+from graph.patient_json import dumps, loads
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=30,
+)
+WRONG = [
+    *("", " ", "[", "[1", "[1,", "[1,]", "[1 2]", "[,1]", "]", "{", '{"a"', '{"a":', '{"a": 1', '{"a": 1,', '{"a": 1,}'),
+    *('{a: 1}', '{"a" 1}', '{"a": 1 "b": 2}', '{"a": }', "[1] 2", '"ab', '"\\x"', '"\t"', "tru", "-", "1.", "{1: 2}"),
+    *('["abcdefghijklmnop", "\\u12"]', '{"abcdefghijklmnop": [1, 2, {"x": tru}]}', "[[[[1, 2], 3], 4], nul]"),
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def small_bites(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patient_json, "BITE", 8)
+    monkeypatch.setattr(patient_json, "_SMALL", 3)
+
+
+@settings(max_examples=300, deadline=None)
+@given(VALUES, st.sampled_from([None, 1]))
+def test_equal_to_json(value: object, indent: int | None) -> None:
+    text = json.dumps(value, indent=indent)
+    assert loads(text) == value
+    assert loads(json.dumps(value, ensure_ascii=False)) == value
+    assert dumps(value) == json.dumps(value)
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_errors_are_those_of_json(text: str) -> None:
+    with pytest.raises(json.JSONDecodeError) as expected:
+        json.loads(text)
+    with pytest.raises(json.JSONDecodeError) as error:
+        loads(text)
+    assert (error.value.msg, error.value.pos) == (expected.value.msg, expected.value.pos)
+
+
+@settings(max_examples=300, deadline=None)
+@given(VALUES, st.integers(0, 200), st.text(max_size=2))
+def test_damaged_texts_are_judged_alike(value: object, at: int, patch: str) -> None:
+    text = json.dumps(value)
+    text = text[:at] + patch + text[at + 1 :]
+    try:
+        expected: object = json.loads(text)
+    except json.JSONDecodeError:
+        with pytest.raises(json.JSONDecodeError):
+            loads(text)
+    else:
+        assert repr(loads(text)) == repr(expected)
+
+
+def test_hooks_are_called() -> None:
+    decoder = json.JSONDecoder(object_pairs_hook=tuple, parse_float=str)
+    text = '{"aaaaaaaa": {"bbbbbbbb": 1.50, "cccccccc": [1.25]}, "aaaaaaaa": 1}'
+    assert loads(text, decoder) == decoder.decode(text)
+
+
+def test_depth_is_bounded() -> None:
+    for text in ("[" * 10_000, '{"aaaaaaaaaa": ' * 10_000):
+        with pytest.raises(RecursionError):
+            loads(text)
+
+
+def test_numbers_that_json_does_not_know_are_not_written() -> None:
+    for value in (float("nan"), [1, 2, 3, [float("inf")]]):
+        with pytest.raises(ValueError, match="JSON"):
+            dumps(value)
