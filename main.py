@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.options import add_machine_options, add_serve_options, understand
+from server.options import understand
 
 if TYPE_CHECKING:
     from graph.build import Rule
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from nodes.services import Services
     from server.backend import Engine
 
-COMMANDS = ("serve", "run", "submit", "nodes")
 SOURCE = Path(__file__).resolve().parent
 EDITOR = SOURCE / "web" / "dist"
 EXAMPLES = SOURCE / "workflows"
@@ -45,75 +44,6 @@ HOW_TO_INSTALL = (
 RESULTS = 0.1  # share of the memory budget that results may take
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    places = argparse.ArgumentParser(add_help=False)
-    places.add_argument(
-        "--base-directory",
-        type=Path,
-        default=SOURCE / "workspace",
-        metavar="DIR",
-        help="where models, inputs and outputs lie; may be an existing ComfyUI tree (default: workspace)",
-    )
-    places.add_argument(
-        "--output-directory", type=Path, metavar="DIR", help="where pictures go (default: output in the base directory)"
-    )
-    places.add_argument(
-        "--extra-model-paths-config",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="a YAML file that names more model folders",
-    )
-    machine = argparse.ArgumentParser(add_help=False)
-    add_machine_options(machine)
-
-    root = argparse.ArgumentParser(
-        prog="main.py",
-        description="Darkroom runs graphs of typed nodes that turn text into pictures. Without a command it serves.",
-    )
-    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    serve = commands.add_parser(
-        "serve",
-        parents=[places, machine],
-        help="start the server (also without a command: main.py --port 8190)",
-        description="Start the server that ComfyUI's clients, scripts and editor speak to.",
-        allow_abbrev=False,
-    )
-    add_serve_options(serve)
-    run = commands.add_parser(
-        "run",
-        parents=[places, machine],
-        help="run a workflow file without a server",
-        description="Run a workflow in API format and print the files it wrote.",
-    )
-    run.add_argument("workflow", metavar="WORKFLOW.json", help="the workflow; - reads it from standard input")
-    run.add_argument(
-        "--set",
-        dest="changes",
-        action="append",
-        default=[],
-        metavar="NODE.INPUT=VALUE",
-        help="give an input another value",
-    )
-    run.add_argument("--seed", metavar="N", help="give every seed and noise_seed this value")
-    run.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
-    submit = commands.add_parser(
-        "submit",
-        help="send a workflow file to a server that runs",
-        description="Queue a workflow in API format; prints its id, or with --wait where its files are.",
-    )
-    submit.add_argument("workflow", metavar="WORKFLOW.json", help="the workflow; - reads it from standard input")
-    submit.add_argument("--server", default="http://127.0.0.1:8188", metavar="URL", help="default: %(default)s")
-    submit.add_argument("--wait", action="store_true", help="wait until it has run")
-    nodes = commands.add_parser(
-        "nodes", parents=[places], help="list the node types", description="List the node types."
-    )
-    nodes.add_argument("--json", action="store_true", help="print what GET /object_info answers")
-    return root
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -121,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"Darkroom needs packages that this Python does not have: {', '.join(missing)}.", file=sys.stderr)
         print(HOW_TO_INSTALL, file=sys.stderr)
         return 1
-    options = understand(parser(), arguments, COMMANDS)
+    options = understand(arguments)
     if options.command == "submit":
         from server.client import submit
 
@@ -139,8 +69,16 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "nodes":
         return commands.nodes(registry, folders, as_json=options.json)
     rules = open_rules(options)
+
+    def executor() -> Executor[Services]:
+        return open_executor(options, registry, folders, rules, open_services(options, folders), open_cache(options))
+
+    if options.command == "evaluate":
+        from server import evaluate
+
+        return evaluate.run(executor, registry, folders, rules, lambda: evaluate.asked(options, folders))
     return commands.run(
-        lambda: open_executor(options, registry, folders, rules, open_services(options, folders), open_cache(options)),
+        executor,
         registry,
         folders,
         rules,

@@ -81,7 +81,7 @@ def run(
             return report.end(REFUSED)
         titles = {node_id: str(node.meta.get("title", node.class_type)) for node_id, node in document.nodes.items()}
         console = Console(sys.stderr, titles)
-        with open_executor() as executor, _stopping_on_ctrl_c(cancel):
+        with open_executor() as executor, stopping_on_ctrl_c(cancel):
             started = time.monotonic()
             results = executor.execute(Run(uuid.uuid4().hex, document, console, cancel), graph)
     except GraphErrors as error:
@@ -140,7 +140,7 @@ def _typed(text: str, spec: NodeSpec | None, name: str) -> object:
 
 
 @contextmanager
-def _stopping_on_ctrl_c(cancel: Cancel) -> Iterator[None]:
+def stopping_on_ctrl_c(cancel: Cancel) -> Iterator[None]:
     """Let the first Ctrl+C stop the run cleanly; a second one breaks off as usual."""
 
     def stop(signum: int, frame: object) -> None:

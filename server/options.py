@@ -1,151 +1,74 @@
-"""The flags of `serve`: ComfyUI's names where they mean the same. Imports nothing that takes time."""
+"""The command line: the commands and their options. Imports nothing that takes time."""
 
 from __future__ import annotations
 
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from types import MappingProxyType
 
-EDITOR = Path(__file__).resolve().parent.parent / "web" / "dist"
-"""Our own editor as it is built."""
+from server.serve_options import IGNORED, add_serve_options
 
-_IGNORED_SWITCHES = """
-    auto-launch disable-auto-launch cuda-malloc disable-cuda-malloc force-fp16 fp32-unet fp64-unet bf16-unet
-    fp8_e4m3fn-unet fp8_e5m2-unet fp8_e8m0fnu-unet fp16-vae fp32-vae bf16-vae cpu-vae fp8_e4m3fn-text-enc
-    fp8_e5m2-text-enc fp16-text-enc fp32-text-enc bf16-text-enc force-channels-last disable-ipex-optimize
-    supports-fp8-compute cache-classic use-split-cross-attention use-quad-cross-attention
-    use-pytorch-cross-attention use-sage-attention use-flash-attention disable-xformers force-upcast-attention
-    dont-upcast-attention gpu-only highvram normalvram lowvram novram async-offload disable-async-offload
-    force-non-blocking disable-smart-memory deterministic mmap-torch-files disable-mmap dont-print-server
-    windows-standalone-build disable-api-nodes multi-user log-stdout enable-compress-response-body
-    disable-assets-autoscan enable-manager disable-manager-ui enable-manager-legacy-ui disable-pinned-memory
-    quick-test-for-ci disable-metadata
-"""
-_IGNORED_WITH_VALUE = """
-    cuda-device default-device oneapi-device-selector reserve-vram default-hashing-function front-end-version
-    user-directory comfy-api-base database-url preview-size
-"""
-_IGNORED_WITH_VALUES = "directml fast whitelist-custom-nodes cache-ram"
-
-IGNORED: Mapping[str, str] = MappingProxyType(
-    {f"--{name}": "" for name in _IGNORED_SWITCHES.split()}
-    | {f"--{name}": "1" for name in _IGNORED_WITH_VALUE.split()}
-    | {f"--{name}": "*" for name in _IGNORED_WITH_VALUES.split()}
-)
-"""Flags of ComfyUI that have no meaning here, and how many values follow: none, one, or any number."""
+SOURCE = Path(__file__).resolve().parent.parent
+COMMANDS = ("serve", "run", "submit", "evaluate", "nodes")
 
 
-def add_machine_options(machine: argparse.ArgumentParser) -> None:
-    """Declare what `serve` and `run` compute with."""
-    device = machine.add_mutually_exclusive_group()
-    device.add_argument(
-        "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps, xpu … (default: the accelerator that torch finds)"
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    places, machine = _places(), _machine()
+    root = argparse.ArgumentParser(
+        prog="main.py",
+        description="Darkroom runs graphs of typed nodes that turn text into pictures. Without a command it serves.",
     )
-    device.add_argument("--cpu", dest="device", action="store_const", const="cpu", help="the same as --device cpu")
-    machine.add_argument("--force-fp32", action="store_true", help="keep all weights in 32 bits")
-    machine.add_argument(
-        "--vram-budget",
-        type=_size,
-        default=0,
-        metavar="SIZE",
-        help="bytes of the accelerator's memory for networks at work, such as 6G or 512M (default: what is free)",
+    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    add_serve_options(
+        commands.add_parser(
+            "serve",
+            parents=[places, machine],
+            help="start the server (also without a command: main.py --port 8190)",
+            description="Start the server that ComfyUI's clients, scripts and editor speak to.",
+            allow_abbrev=False,
+        )
     )
-    machine.add_argument(
-        "--ram-budget",
-        type=_size,
-        default=0,
-        metavar="SIZE",
-        help="bytes of the machine's memory for results, and for networks that work on the CPU (default: what is free)",
+    _add_run_options(
+        commands.add_parser(
+            "run",
+            parents=[places, machine],
+            help="run a workflow file without a server",
+            description="Run a workflow in API format and print the files it wrote.",
+        )
     )
-    machine.add_argument(
-        "--require-safety",
-        action="store_true",
-        help="refuse workflows that show or save a picture which does not come straight from a SafetyCheck",
+    _add_submit_options(
+        commands.add_parser(
+            "submit",
+            help="send a workflow file to a server that runs",
+            description="Queue a workflow in API format; prints its id, or with --wait where its files are.",
+        )
     )
+    _add_evaluate_options(
+        commands.add_parser(
+            "evaluate",
+            parents=[places, machine],
+            help="draw prompts with several checkpoints and guidance scales, and report how good the pictures are",
+            description="Draw every prompt with every checkpoint at every guidance scale, judge the pictures, and write "
+            "a report page with curves, a contact sheet and the figures as JSON. Called again, it goes on where it "
+            "was stopped.",
+        )
+    )
+    nodes = commands.add_parser(
+        "nodes", parents=[places], help="list the node types", description="List the node types."
+    )
+    nodes.add_argument("--json", action="store_true", help="print what GET /object_info answers")
+    return root
 
 
-def add_serve_options(serve: argparse.ArgumentParser) -> None:
-    """Declare what `serve` takes besides folders and device."""
-    _add_network(serve.add_argument_group("network"))
-    _add_queue(serve.add_argument_group("queue and history"))
-    more = serve.add_argument_group("more")
-    more.add_argument("--input-directory", type=Path, metavar="DIR", help="where uploads go")
-    more.add_argument("--temp-directory", type=Path, metavar="DIR", help="where previews go")
-    more.add_argument(
-        "--front-end-root",
-        type=Path,
-        default=EDITOR if (EDITOR / "index.html").is_file() else None,
-        metavar="DIR",
-        help="serve another editor's files",
-    )
-    more.add_argument(
-        "--preview-method",
-        choices=("auto", "latent2rgb", "taesd", "none"),
-        default="auto",
-        help="none: no pictures while a job runs",
-    )
-    more.add_argument("--fp16-unet", action="store_true", help="keep the U-Net's weights in 16 bits")
-    cache = more.add_mutually_exclusive_group()
-    cache.add_argument("--cache-lru", type=_count, default=0, metavar="N", help="keep at most N results (0: by memory)")
-    cache.add_argument("--cache-none", action="store_true", help="keep no results")
-    more.add_argument("--disable-all-custom-nodes", action="store_true", help="load no packs")
-    more.add_argument(
-        "--verbose",
-        nargs="?",
-        const="DEBUG",
-        default="INFO",
-        type=str.upper,
-        choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
-        help="how much the log tells",
-    )
-    more.add_argument("--log-json", action="store_true", help="write the log as one JSON object a line")
-    more.add_argument("--log-file", type=Path, metavar="FILE", help="write the log to a file as well")
-
-
-def _add_network(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--listen",
-        nargs="?",
-        const="0.0.0.0,::",
-        default="127.0.0.1",
-        metavar="IP",
-        help="addresses to listen on, with commas; alone: all (default: 127.0.0.1)",
-    )
-    group.add_argument("--port", type=_port, default=8188, help="default: 8188; 0 takes a free one")
-    group.add_argument("--tls-keyfile", type=Path, metavar="FILE", help="serve https with this key")
-    group.add_argument("--tls-certfile", type=Path, metavar="FILE", help="and this certificate")
-    group.add_argument(
-        "--enable-cors-header",
-        nargs="?",
-        const="*",
-        metavar="ORIGIN",
-        help="let pages of another origin use the server; alone: of all",
-    )
-    group.add_argument("--allowed-host", action="append", default=[], metavar="NAME", help="a name of this server")
-    group.add_argument(
-        "--token-file", type=Path, metavar="FILE", help="the token that clients need; else DARKROOM_TOKEN, else made"
-    )
-    group.add_argument("--max-upload-size", type=float, default=100, metavar="MB", help="of a picture (default: 100)")
-
-
-def _add_queue(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--database", type=Path, metavar="FILE", help="default: darkroom.db in the base directory")
-    group.add_argument("--queue-limit", type=_count, default=10_000, metavar="N", help="jobs that may wait")
-    group.add_argument("--history-limit", type=_count, default=10_000, metavar="N", help="ended jobs kept; 0: all")
-    group.add_argument("--history-days", type=float, default=0, metavar="D", help="days they are kept; 0: for ever")
-    group.add_argument(
-        "--webhook-host", action="append", default=[], metavar="HOST[:PORT]", help="where jobs may report that they end"
-    )
-
-
-def understand(root: argparse.ArgumentParser, arguments: Sequence[str], commands: Sequence[str]) -> argparse.Namespace:
-    """The options, `serve` if no command is named. Flags without meaning get one line, unknown ones end the program."""
+def understand(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options, those of `serve` if no command is named. Flags without meaning get one line, unknown ones end the program."""
+    root = parser()
     first = arguments[0] if arguments else ""
-    if first not in (*commands, "-h", "--help") and (not first or first.startswith("-")):
+    if first not in (*COMMANDS, "-h", "--help") and (not first or first.startswith("-")):
         arguments = ["serve", *arguments]
     options, unknown = root.parse_known_args(arguments)
     if options.command != "serve" and unknown:
@@ -179,18 +102,113 @@ def _known(root: argparse.ArgumentParser, command: str) -> list[str]:
     return [flag for parser in parsers for action in parser._actions for flag in action.option_strings]
 
 
-def _port(text: str) -> int:
-    number = int(text)
-    if not 0 <= number < 65536:
-        raise argparse.ArgumentTypeError(f"{number} is no port")
-    return number
+def _places() -> argparse.ArgumentParser:
+    """Where files lie."""
+    places = argparse.ArgumentParser(add_help=False)
+    places.add_argument(
+        "--base-directory",
+        type=Path,
+        default=SOURCE / "workspace",
+        metavar="DIR",
+        help="where models, inputs and outputs lie; may be an existing ComfyUI tree (default: workspace)",
+    )
+    places.add_argument(
+        "--output-directory", type=Path, metavar="DIR", help="where pictures go (default: output in the base directory)"
+    )
+    places.add_argument(
+        "--extra-model-paths-config",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a YAML file that names more model folders",
+    )
+    return places
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("expected 0 or more")
-    return number
+def _machine() -> argparse.ArgumentParser:
+    """What commands that compute work with."""
+    machine = argparse.ArgumentParser(add_help=False)
+    device = machine.add_mutually_exclusive_group()
+    device.add_argument(
+        "--device", metavar="NAME", help="cpu, cuda, cuda:1, mps, xpu … (default: the accelerator that torch finds)"
+    )
+    device.add_argument("--cpu", dest="device", action="store_const", const="cpu", help="the same as --device cpu")
+    machine.add_argument("--force-fp32", action="store_true", help="keep all weights in 32 bits")
+    machine.add_argument(
+        "--vram-budget",
+        type=_size,
+        default=0,
+        metavar="SIZE",
+        help="bytes of the accelerator's memory for networks at work, such as 6G or 512M (default: what is free)",
+    )
+    machine.add_argument(
+        "--ram-budget",
+        type=_size,
+        default=0,
+        metavar="SIZE",
+        help="bytes of the machine's memory for results, and for networks that work on the CPU (default: what is free)",
+    )
+    machine.add_argument(
+        "--require-safety",
+        action="store_true",
+        help="refuse workflows that show or save a picture which does not come straight from a SafetyCheck",
+    )
+    return machine
+
+
+def _add_run_options(run: argparse.ArgumentParser) -> None:
+    run.add_argument("workflow", metavar="WORKFLOW.json", help="the workflow; - reads it from standard input")
+    run.add_argument(
+        "--set",
+        dest="changes",
+        action="append",
+        default=[],
+        metavar="NODE.INPUT=VALUE",
+        help="give an input another value",
+    )
+    run.add_argument("--seed", metavar="N", help="give every seed and noise_seed this value")
+    run.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+
+
+def _add_submit_options(submit: argparse.ArgumentParser) -> None:
+    submit.add_argument("workflow", metavar="WORKFLOW.json", help="the workflow; - reads it from standard input")
+    submit.add_argument("--server", default="http://127.0.0.1:8188", metavar="URL", help="default: %(default)s")
+    submit.add_argument("--wait", action="store_true", help="wait until it has run")
+
+
+def _add_evaluate_options(evaluate: argparse.ArgumentParser) -> None:
+    evaluate.add_argument("prompts", type=Path, metavar="PROMPTS.txt", help="a prompt a line; # begins a remark")
+    evaluate.add_argument(
+        "--name", default="report", help="of the report: a folder evaluate/NAME of the output directory"
+    )
+    drawing = evaluate.add_argument_group("drawing")
+    drawing.add_argument("--checkpoints", nargs="+", required=True, metavar="FILE", help="of models/checkpoints")
+    drawing.add_argument(
+        "--cfg", nargs="+", type=float, default=[1.0, 2.0, 4.0, 8.0], metavar="N", help="default: 1 2 4 8"
+    )
+    drawing.add_argument("--size", type=_pixels, default=(512, 512), metavar="WxH", help="default: 512x512")
+    drawing.add_argument("--steps", type=int, default=20, metavar="N", help="default: 20")
+    drawing.add_argument("--sampler", default="dpmpp_2m", metavar="NAME", help="default: dpmpp_2m")
+    drawing.add_argument("--scheduler", default="karras", metavar="NAME", help="default: karras")
+    drawing.add_argument("--negative", default="", metavar="TEXT", help="the negative prompt")
+    drawing.add_argument("--seed", type=int, default=0, metavar="N", help="of the first prompt; the next has N + 1, …")
+    judging = evaluate.add_argument_group("judging")
+    judging.add_argument("--clip-model", metavar="FILE", help="of models/clip_vision: gives CLIP scores and CLIP-FID")
+    judging.add_argument(
+        "--clip-activation", choices=("quick_gelu", "gelu"), default="quick_gelu", help="gelu for LAION's CLIPs"
+    )
+    judging.add_argument("--inception", metavar="FILE", help="of models/inception: gives FID")
+    judging.add_argument(
+        "--reference", metavar="FOLDER", help="of the input directory: pictures that FIDs compare with"
+    )
+
+
+def _pixels(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,5})[x×](\d{1,5})", text.strip())
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; expected one such as 512x512")
+    return int(found[1]), int(found[2])
 
 
 def _size(text: str) -> int:

@@ -16,6 +16,7 @@ import PIL.Image
 import pytest
 
 import main
+from server.options import parser
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -205,7 +206,7 @@ def test_a_budget_that_is_no_size_is_refused(size: str, capsys: pytest.CaptureFi
     [("6G", 6 * 2**30), ("512M", 512 * 2**20), ("1.5gb", 3 * 2**29), ("800KiB", 800 * 2**10), ("4096", 4096)],
 )
 def test_a_budget_is_given_as_people_write_sizes(text: str, size: int) -> None:
-    options = main.parser().parse_args(["run", "x.json", "--ram-budget", text, "--vram-budget", text])
+    options = parser().parse_args(["run", "x.json", "--ram-budget", text, "--vram-budget", text])
     assert (options.ram_budget, options.vram_budget) == (size, size)
 
 

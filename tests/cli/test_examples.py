@@ -11,8 +11,9 @@ import pytest
 
 from graph.build import build
 from graph.document import parse
-from main import EXAMPLES, open_folders, parser
+from main import EXAMPLES, open_folders
 from nodes.registry import builtin
+from server.options import parser
 from workflows.__main__ import MOST_BYTES, THUMBNAIL, draw_sheet, write_thumbnail
 
 INDEX: list[dict[str, Any]] = json.loads((EXAMPLES / "index.json").read_text("utf-8"))

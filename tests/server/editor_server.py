@@ -19,6 +19,7 @@ from server.backend import Engine, LocalBackend
 from server.deps import Deps
 from server.launch import Listen, serve
 from server.logs import LogTail, set_up_logs
+from server.options import parser
 
 EXPECTED = (
     *("ImageOnlyCheckpointLoader", "LoraLoader", "LoraLoaderModelOnly", "VAELoader", "ControlNetLoader"),
@@ -39,7 +40,7 @@ def stand_in(name: str) -> NodeSpec:
 
 def engine(base: Path, folders: Folders) -> Engine:
     """What main.py builds, with the stand-ins."""
-    options = main.parser().parse_args(["serve", "--cpu", "--base-directory", str(base)])
+    options = parser().parse_args(["serve", "--cpu", "--base-directory", str(base)])
     known = main.open_registry()
     registry = Registry([*known.values(), *(stand_in(name) for name in EXPECTED if name not in known)])
     services, cache = main.open_services(options, folders), main.open_cache(options)

@@ -173,11 +173,10 @@ def test_curl(tmp_path: Path) -> None:
 
 
 def test_flags(capsys: pytest.CaptureFixture[str]) -> None:
-    import main
     from server.options import understand
 
     def understood(*arguments: str) -> Any:
-        return understand(main.parser(), arguments, main.COMMANDS)
+        return understand(arguments)
 
     options = understood("--port", "9000", "--lowvram", "--listen", "--cuda-device", "1", "--fast", "a", "b")
     assert (options.command, options.port, options.listen) == ("serve", 9000, "0.0.0.0,::")
@@ -194,7 +193,8 @@ def test_flags(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_help_is_quick_because_it_imports_little() -> None:
     code = (
-        "import sys, main; main.parser(); print([n for n in ('torch', 'aiohttp', 'PIL', 'yaml') if n in sys.modules])"
+        "import sys, main; from server.options import parser; parser(); "
+        "print([n for n in ('torch', 'aiohttp', 'PIL', 'yaml') if n in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert found.stdout == "[]\n"

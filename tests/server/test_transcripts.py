@@ -56,8 +56,9 @@ def real_deps(base: Path) -> Any:
     """A server over the real nodes, put together as main.py does."""
     import main
     from server.backend import LocalBackend
+    from server.options import parser
 
-    options = main.parser().parse_args(["serve", "--cpu", "--force-fp32", "--base-directory", str(base)])
+    options = parser().parse_args(["serve", "--cpu", "--force-fp32", "--base-directory", str(base)])
     folders = Folders.standard(base)
     return deps_of(base, folders=folders, backend=LocalBackend(lambda: main.open_engine(options, folders), folders))
 

@@ -1,0 +1,124 @@
+"""The flags of `serve`: ComfyUI's names where they mean the same. Imports nothing that takes time."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+EDITOR = Path(__file__).resolve().parent.parent / "web" / "dist"
+"""Our own editor as it is built."""
+
+_IGNORED_SWITCHES = """
+    auto-launch disable-auto-launch cuda-malloc disable-cuda-malloc force-fp16 fp32-unet fp64-unet bf16-unet
+    fp8_e4m3fn-unet fp8_e5m2-unet fp8_e8m0fnu-unet fp16-vae fp32-vae bf16-vae cpu-vae fp8_e4m3fn-text-enc
+    fp8_e5m2-text-enc fp16-text-enc fp32-text-enc bf16-text-enc force-channels-last disable-ipex-optimize
+    supports-fp8-compute cache-classic use-split-cross-attention use-quad-cross-attention
+    use-pytorch-cross-attention use-sage-attention use-flash-attention disable-xformers force-upcast-attention
+    dont-upcast-attention gpu-only highvram normalvram lowvram novram async-offload disable-async-offload
+    force-non-blocking disable-smart-memory deterministic mmap-torch-files disable-mmap dont-print-server
+    windows-standalone-build disable-api-nodes multi-user log-stdout enable-compress-response-body
+    disable-assets-autoscan enable-manager disable-manager-ui enable-manager-legacy-ui disable-pinned-memory
+    quick-test-for-ci disable-metadata
+"""
+_IGNORED_WITH_VALUE = """
+    cuda-device default-device oneapi-device-selector reserve-vram default-hashing-function front-end-version
+    user-directory comfy-api-base database-url preview-size
+"""
+_IGNORED_WITH_VALUES = "directml fast whitelist-custom-nodes cache-ram"
+
+IGNORED: Mapping[str, str] = MappingProxyType(
+    {f"--{name}": "" for name in _IGNORED_SWITCHES.split()}
+    | {f"--{name}": "1" for name in _IGNORED_WITH_VALUE.split()}
+    | {f"--{name}": "*" for name in _IGNORED_WITH_VALUES.split()}
+)
+"""Flags of ComfyUI that have no meaning here, and how many values follow: none, one, or any number."""
+
+
+def add_serve_options(serve: argparse.ArgumentParser) -> None:
+    """Declare what `serve` takes besides folders and device."""
+    _add_network(serve.add_argument_group("network"))
+    _add_queue(serve.add_argument_group("queue and history"))
+    more = serve.add_argument_group("more")
+    more.add_argument("--input-directory", type=Path, metavar="DIR", help="where uploads go")
+    more.add_argument("--temp-directory", type=Path, metavar="DIR", help="where previews go")
+    more.add_argument(
+        "--front-end-root",
+        type=Path,
+        default=EDITOR if (EDITOR / "index.html").is_file() else None,
+        metavar="DIR",
+        help="serve another editor's files",
+    )
+    more.add_argument(
+        "--preview-method",
+        choices=("auto", "latent2rgb", "taesd", "none"),
+        default="auto",
+        help="none: no pictures while a job runs",
+    )
+    more.add_argument("--fp16-unet", action="store_true", help="keep the U-Net's weights in 16 bits")
+    cache = more.add_mutually_exclusive_group()
+    cache.add_argument("--cache-lru", type=_count, default=0, metavar="N", help="keep at most N results (0: by memory)")
+    cache.add_argument("--cache-none", action="store_true", help="keep no results")
+    more.add_argument("--disable-all-custom-nodes", action="store_true", help="load no packs")
+    more.add_argument(
+        "--verbose",
+        nargs="?",
+        const="DEBUG",
+        default="INFO",
+        type=str.upper,
+        choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+        help="how much the log tells",
+    )
+    more.add_argument("--log-json", action="store_true", help="write the log as one JSON object a line")
+    more.add_argument("--log-file", type=Path, metavar="FILE", help="write the log to a file as well")
+
+
+def _add_network(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--listen",
+        nargs="?",
+        const="0.0.0.0,::",
+        default="127.0.0.1",
+        metavar="IP",
+        help="addresses to listen on, with commas; alone: all (default: 127.0.0.1)",
+    )
+    group.add_argument("--port", type=_port, default=8188, help="default: 8188; 0 takes a free one")
+    group.add_argument("--tls-keyfile", type=Path, metavar="FILE", help="serve https with this key")
+    group.add_argument("--tls-certfile", type=Path, metavar="FILE", help="and this certificate")
+    group.add_argument(
+        "--enable-cors-header",
+        nargs="?",
+        const="*",
+        metavar="ORIGIN",
+        help="let pages of another origin use the server; alone: of all",
+    )
+    group.add_argument("--allowed-host", action="append", default=[], metavar="NAME", help="a name of this server")
+    group.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="the token that clients need; else DARKROOM_TOKEN, else made"
+    )
+    group.add_argument("--max-upload-size", type=float, default=100, metavar="MB", help="of a picture (default: 100)")
+
+
+def _add_queue(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--database", type=Path, metavar="FILE", help="default: darkroom.db in the base directory")
+    group.add_argument("--queue-limit", type=_count, default=10_000, metavar="N", help="jobs that may wait")
+    group.add_argument("--history-limit", type=_count, default=10_000, metavar="N", help="ended jobs kept; 0: all")
+    group.add_argument("--history-days", type=float, default=0, metavar="D", help="days they are kept; 0: for ever")
+    group.add_argument(
+        "--webhook-host", action="append", default=[], metavar="HOST[:PORT]", help="where jobs may report that they end"
+    )
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 65536:
+        raise argparse.ArgumentTypeError(f"{number} is no port")
+    return number
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("expected 0 or more")
+    return number
