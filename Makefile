@@ -2,6 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+SIZE ?= cpu
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 
@@ -28,8 +29,8 @@ acceptance: $(VENV)/.tests  ## the long checks: full-size networks, recorded res
 bench: $(VENV)/.tests  ## times and memory against diffusers, and the engine's cost a node
 	$(BIN)/python -m bench
 
-train: $(VENV)/.runs  ## the embedded model, from nothing
-	$(BIN)/python -m models.training
+train: $(VENV)/.runs  ## the models of the drawn world, all stages; hours, and goes on where it was stopped (SIZE=gpu: 256 pixels)
+	$(BIN)/python -m models.training --size $(SIZE)
 
 gallery: $(VENV)/.runs  ## thumbnails of the example workflows, and the README's first picture
 	$(BIN)/python -m workflows

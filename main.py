@@ -180,7 +180,8 @@ def open_folders(options: argparse.Namespace) -> Folders:
             raise ValueError(f"{file}: {error}") from error
         for section in sections:
             folders = folders.extended(section.folders, first=section.first)
-    return folders.extended({"checkpoints": [SOURCE / "models" / "embedded"]})
+    embedded = SOURCE / "models" / "embedded"  # one folder a kind, as in the user's directory
+    return folders.extended({kind: [embedded / kind] for kind in ("checkpoints", "clip_vision", "safety_checker")})
 
 
 def open_registry() -> Registry:

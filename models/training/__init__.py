@@ -1,4 +1,4 @@
-"""The recipe of the embedded model: drawn, captioned scenes, and the Stable Diffusion trained on them.
+"""The recipe of the embedded models: a drawn, captioned world, and the networks that are trained on it.
 
-`python -m models.training` runs it from nothing to `models/embedded/darkroom-shapes-64.safetensors`.
+`python -m models.training` runs it from nothing to the files in `models/embedded/`.
 """

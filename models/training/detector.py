@@ -1,110 +1,157 @@
-"""What a picture shows, from its pixels alone: the background's colour, and colour and shape of each thing."""
+"""What a picture shows, from its pixels alone: a network that learned to see on drawn scenes and knows no caption."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from models.training.scenes import COLOURS, SHAPES, SIZE, shaded, silhouette
+from models.training.scenes import Relation, Scene
+from models.training.vae import WINDOW, shrunk
+from models.training.world import COLOURS, KINDS, SIZE, Place, Season, Style, Time, Weather
 
-Mask = NDArray[np.bool_]
-
-BORDER = 2  # pixels of the frame that shows nothing but background
-SHADES = (0.0, 0.12, 0.24, 0.35)  # how far backgrounds are shaded
-CORE = 6  # pixels that a thing must keep when its rim is taken off twice; blurred edges of mixed colour keep none
-LEAST = 60  # pixels of the smallest thing
-LIKENESS = 0.6  # of silhouettes, intersection over union, below which a thing has no known shape
-GRID = 32  # silhouettes are compared at this size, stretched to fill it
+MOST = 3  # things of a kind
+KIND_NAMES = tuple(KINDS)
+WHOLE: tuple[tuple[str, ...], ...] = (  # what is asked of a whole picture, one answer of each
+    tuple(Place),
+    tuple(Time),
+    tuple(Weather),
+    ("none", *Season),
+    tuple(Style),
+    ("none", "small", "big"),
+)
+ANSWERS = sum(len(options) for options in WHOLE) + len(KINDS) * (MOST + 1 + len(COLOURS) + 2)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is to be seen. Things are (colour, shape), sorted; a shape like none known is called "unknown"."""
+    """What is to be seen. `things`: (colour, kind, how many) from left to right; trees have no colour."""
 
-    background: str
-    things: tuple[tuple[str, str], ...]
-
-
-def detect(picture: NDArray[np.uint8]) -> Finding:
-    """Look at one picture, [64, 64, 3]."""
-    distance = _distances(picture)
-    nearest = distance.argmin(0)
-    frame = np.ones((SIZE, SIZE), bool)
-    frame[BORDER:-BORDER, BORDER:-BORDER] = False
-    ground = int(np.bincount(nearest[frame], minlength=len(COLOURS)).argmax())
-    cores = [(colour, core) for colour in range(len(COLOURS)) if colour != ground for core in _cores(nearest == colour)]
-    seen = sorted({colour for colour, _ in cores})
-    things: list[tuple[str, str]] = []
-    for colour, core in cores:
-        rivals = np.stack([distance[other] for other in {ground, *seen} - {colour}])
-        body = _grown(core, distance[colour] < rivals.min(0))
-        if body.sum() >= LEAST:
-            things.append((COLOURS[colour], _shape(body)))
-    return Finding(COLOURS[ground], tuple(sorted(things)))
+    place: str
+    time: str
+    weather: str
+    season: str | None
+    style: str
+    things: tuple[tuple[str | None, str, int], ...]
+    relation: str | None  # of the first to the second, as `Relation`, where there are two kinds
+    side: str | None  # of one thing alone: "left", "right" or neither
+    size: str | None  # of one thing alone: "small", "big" or neither
 
 
-def _distances(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """How far each pixel is from each palette colour or the nearest of its shades. [8, 64, 64]"""
-    rgb = picture.astype(np.float32)
-    shades = np.stack([[shaded(colour, depth) for depth in SHADES] for colour in COLOURS])  # [8, shades, 3]
-    apart = rgb[None, None] - shades[:, :, None, None]
-    nearest: NDArray[np.float32] = np.sqrt(np.square(apart).sum(-1)).min(1)
-    return nearest
+class Detector(nn.Module):
+    """Pictures -> numbers for each possible answer."""
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        widths = (width, 2 * width, 4 * width, 6 * width)
+        layers: list[nn.Module] = []
+        channels = 3
+        for out in widths:
+            layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1), nn.GroupNorm(1, out), nn.ReLU()]
+            layers += [nn.Conv2d(out, out, 3, padding=1), nn.GroupNorm(1, out), nn.ReLU()]
+            channels = out
+        self.see = nn.Sequential(*layers, nn.Flatten())
+        self.answer = nn.Sequential(nn.Linear(16 * channels, 256), nn.ReLU(), nn.Linear(256, ANSWERS))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """uint8 [B, 64, 64, 3] -> [B, ANSWERS]."""
+        answers: Tensor = self.answer(self.see(pictures.movedim(-1, 1).float() / 127.5 - 1))
+        return answers
 
 
-def _cores(mask: Mask) -> Iterator[Mask]:
-    """The connected parts of a mask that remain when its rim is taken off twice."""
-    rest = _eroded(_eroded(mask))
-    while rest.any():
-        first = np.zeros_like(rest)
-        first.flat[rest.argmax()] = True
-        part = _grown(first, rest)
-        rest &= ~part
-        if part.sum() >= CORE:
-            yield part
+@dataclass(frozen=True)
+class Truth:
+    """The right answers about scenes, as tensors."""
+
+    whole: Tensor  # [B, questions] int64
+    counts: Tensor  # [B, kinds] int64
+    colours: Tensor  # [B, kinds] int64, -1 where there is none
+    middles: Tensor  # [B, kinds, 2], in -1..1
 
 
-def _eroded(mask: Mask) -> Mask:
-    padded = np.pad(mask, 1)
-    inner: Mask = mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    return inner
+def truth(scenes: Sequence[Scene]) -> Truth:
+    """What a detector should answer."""
+    whole, counts = [], torch.zeros(len(scenes), len(KINDS), dtype=torch.long)
+    colours, middles = torch.full_like(counts, -1), torch.zeros(len(scenes), len(KINDS), 2)
+    for row, one in enumerate(scenes):
+        told = (one.place, one.time, one.weather, one.season or "none", one.style, one.size or "none")
+        whole.append([options.index(answer) for options, answer in zip(WHOLE, told, strict=True)])
+        for thing in one.things:
+            kind = KIND_NAMES.index(thing.kind)
+            counts[row, kind] += 1
+            colours[row, kind] = COLOURS.index(thing.colour) if thing.colour else -1
+            middles[row, kind] += torch.tensor([thing.x, thing.y]) / (SIZE / 2) - 1
+    return Truth(torch.tensor(whole), counts, colours, middles / counts.clamp(min=1)[..., None])
 
 
-def _grown(seed: Mask, within: Mask) -> Mask:
-    """What of `within` is connected to the seed."""
-    body = seed & within
-    while True:
-        padded = np.pad(body, 1)
-        wider = padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:] | body
-        wider &= within
-        if (wider == body).all():
-            return body
-        body = wider
+def loss(answers: Tensor, wanted: Truth) -> Tensor:
+    """How wrong the answers are."""
+    *whole, counts, colours, middles = parts(answers)
+    value = sum(F.cross_entropy(part, wanted.whole[:, i]) for i, part in enumerate(whole))
+    value = value + 4 * F.cross_entropy(counts.flatten(0, 1), wanted.counts.flatten())
+    value = value + F.cross_entropy(colours.flatten(0, 1), wanted.colours.flatten(), ignore_index=-1)
+    there = wanted.counts > 0
+    return value + F.smooth_l1_loss(middles[there], wanted.middles[there])
 
 
-def _shape(body: Mask) -> str:
-    filled = _stretched(body.astype(np.float32))
-    likeness = {
-        shape: float(np.minimum(filled, template).sum() / np.maximum(filled, template).sum())
-        for shape, template in _templates().items()
-    }
-    best = max(likeness, key=likeness.__getitem__)
-    return best if likeness[best] >= LIKENESS else "unknown"
+def parts(answers: Tensor) -> Iterator[Tensor]:
+    """The answers by question: each of WHOLE, then of all kinds the number, the colour, the middle."""
+    widths = [*(len(options) for options in WHOLE), *(len(KINDS) * n for n in (MOST + 1, len(COLOURS), 2))]
+    for i, part in enumerate(answers.split(widths, 1)):
+        yield part if i < len(WHOLE) else part.unflatten(1, (len(KINDS), -1))
 
 
-@cache
-def _templates() -> dict[str, NDArray[np.float32]]:
-    return {shape: _stretched((silhouette(shape, 32, 32, 14) > 0.5).astype(np.float32)) for shape in SHAPES}
+def load_detector(file: Path) -> Detector:
+    """The detector of a file."""
+    detector = Detector()
+    detector.load_state_dict({name: value.float() for name, value in load_file(file).items()}, strict=False)
+    return detector.eval().requires_grad_(False)
 
 
-def _stretched(cover: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What is covered, stretched to fill a square grid, [32, 32] in 0..1."""
-    rows, columns = np.nonzero(cover)
-    crop = cover[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    image = Image.fromarray(crop).resize((GRID, GRID), Image.Resampling.BILINEAR)
-    return np.asarray(image, np.float32)
+@torch.no_grad()
+def detect(detector: Detector, pictures: NDArray[np.uint8]) -> list[Finding]:
+    """Look at pictures, [B, S, S, 3] with S 64 times a power of two, or a divisor of 64."""
+    enlarged = pictures.repeat(max(1, WINDOW // pictures.shape[1]), 1).repeat(max(1, WINDOW // pictures.shape[2]), 2)
+    views = torch.from_numpy(shrunk(enlarged))
+    return findings(torch.cat([detector(part) for part in views.split(64)]))
+
+
+def findings(answers: Tensor) -> list[Finding]:
+    """What the likeliest answers say. answers: [B, ANSWERS]"""
+    *whole, counts, colours, middles = (part.numpy() for part in parts(answers))
+    return [
+        _finding([options[int(part[i].argmax())] for options, part in zip(WHOLE, whole, strict=True)],
+                 counts[i].argmax(-1), colours[i].argmax(-1), middles[i])
+        for i in range(len(answers))
+    ]  # fmt: skip
+
+
+def _finding(
+    whole: Sequence[str], counts: NDArray[np.int64], colours: NDArray[np.int64], middles: NDArray[np.float32]
+) -> Finding:
+    place, time, weather, season, style, size = whole
+    seen = sorted((int(i) for i in np.nonzero(counts)[0]), key=lambda i: float(middles[i, 0]))
+    relation = side = None
+    if len(seen) == 2:
+        apart = middles[seen[1]] - middles[seen[0]]
+        relation = Relation.LEFT.value
+        if abs(apart[1]) > abs(apart[0]) or apart[0] < 20 / (SIZE / 2):
+            relation = Relation.ABOVE.value
+            seen.sort(key=lambda i: float(middles[i, 1]))
+    elif len(seen) == 1 and counts[seen[0]] == 1:
+        x = float(middles[seen[0], 0])
+        side = "left" if x < -0.25 else "right" if x > 0.25 else None
+    things = tuple(
+        (COLOURS[colours[i]] if KINDS[KIND_NAMES[i]].coloured else None, KIND_NAMES[i], int(counts[i])) for i in seen
+    )
+    return Finding(
+        place, time, weather, None if season == "none" else season, style, things, relation, side,
+        None if size == "none" else size,
+    )  # fmt: skip

@@ -1,19 +1,17 @@
-"""Training the U-Net together with the text encoder, on cached latents."""
+"""Training the U-Net together with the text encoder, on latents made once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.clip import TextModel
 from models.config import ClipConfig, UNetConfig
 from models.schedules import NoiseLevels
-from models.training.loop import SHARDS, Loss, Pace, Schedule, Training, stream
+from models.training.loop import SHARDS, Loss, Pace, Schedule, Training, mixed_precision, place_of, stream
 from models.training.words import END, LENGTH, START, UNKNOWN
 from models.unet import UNet
 
@@ -47,44 +45,41 @@ def _last_of_branches(unet: UNet) -> Iterator[nn.Conv2d]:
             yield layer
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Latents of unit deviation [N, 4, h, w] and the rows of their captions [N, 77] uint8."""
-
-    latents: Tensor
-    rows: Tensor
-
-
 def train_unet(
-    network: TextToNoise, pairs: Pairs, schedule: Schedule, pace: Pace, seed: int, folder: Path,
+    network: TextToNoise, latents: Tensor, rows: Tensor, schedule: Schedule, pace: Pace, seed: int, file: Path,
     review: Callable[[Training], None] = lambda training: None,
 ) -> Training:  # fmt: skip
     """Train, or go on training, the U-Net and the text encoder; `review` is called after each save."""
-    training = Training(network, schedule, folder / "unet.pt")
+    network.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    training = Training(network, schedule, file)
     training.resume()
-    with sdpa_kernel(SDPBackend.MATH):  # for heads this narrow twice as fast as the CPU's fused attention
-        training.run(noise_loss(network, pairs, schedule.batch, seed), pace, lambda: review(training))
+    training.run(noise_loss(network, latents, rows, schedule.batch, seed), pace, lambda: review(training))
     return training
 
 
-def noise_loss(network: TextToNoise, pairs: Pairs, batch: int, seed: int) -> Loss:
-    """The squared error of the predicted noise (Ho et al. 2020, equation 14), weighed by min-SNR (arXiv:2303.09556)."""
+def noise_loss(network: TextToNoise, latents: Tensor, rows: Tensor, batch: int, seed: int) -> Loss:
+    """The squared error of the predicted noise (Ho et al. 2020, equation 14), weighed by min-SNR (arXiv:2303.09556).
+
+    latents: [N, 4, h, w] of unit deviation, rows: [N, captions, 77] of the compact token table.
+    """
     sigmas = NoiseLevels().sigmas
     count = batch // SHARDS
 
     def loss(step: int, shard: int) -> Tensor:
         generator = stream(seed, step, shard)
-        picked = (step * batch + shard * count + torch.arange(count)) % len(pairs.latents)
-        z = pairs.latents[picked].float()
-        rows = disturbed(pairs.rows[picked].long(), generator)
+        picked = (step * batch + shard * count + torch.arange(count)) % len(latents)
+        number = torch.randint(rows.shape[1], (count,), generator=generator)
+        z = latents[picked].float()
+        captions = disturbed(rows[picked, number].long(), generator)
         # One time step from each of `count` equal intervals: the batch's loss varies less than with free draws.
         t = ((torch.arange(count) + torch.rand(count, generator=generator)) / count * len(sigmas)).long()
         t = t.clamp(max=len(sigmas) - 1)[torch.randperm(count, generator=generator)]
         sigma = sigmas[t][:, None, None, None]
         noise = torch.randn(z.shape, generator=generator)
-        x = (z + sigma * noise) / (sigma.square() + 1).sqrt()
-        with torch.autocast("cpu", torch.bfloat16):
-            eps = network(x, t, rows).float()
+        x = ((z + sigma * noise) / (sigma.square() + 1).sqrt()).contiguous(memory_format=torch.channels_last)
+        device = place_of(network)
+        with mixed_precision(device):
+            eps = network(x.to(device), t.to(device), captions.to(device)).float().cpu()
         weight = (SNR_LIMIT * sigma.square()).clamp(max=1).flatten()
         return (weight * (eps - noise).square().mean((1, 2, 3))).mean()
 

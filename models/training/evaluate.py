@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,15 +15,13 @@ from models.denoiser import LATENT_SCALE, Denoiser
 from models.noise import Noise
 from models.samplers import SAMPLERS
 from models.schedules import SCHEDULES, NoiseLevels
-from models.training.detector import detect
-from models.training.scenes import SIZE, UNSEEN_PAIRS, Scene, Split, scene
+from models.training.detector import Detector, detect
+from models.training.prompts import Prompt, right
 from models.training.vae import to_pixels
 from models.unet import UNet
 from models.vae import AutoencoderKL
 
-PROMPTS = 64
-PROMPT_SEED = 64  # of the world that the prompts are taken from
-UNSEEN_SHARE = 8  # one prompt in so many may ask for a pair of colour and shape that training never showed
+BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -39,58 +35,36 @@ class Drawer:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How pictures are sampled: KSampler's settings. The defaults are what the embedded model does best at."""
+    """How pictures are sampled: KSampler's settings, and the side of the picture in pixels."""
 
+    size: int
     cfg: float = 4.0
     steps: int = 20
     sampler: str = "dpmpp_2m"
     schedule: str = "karras"
 
 
-class Score(NamedTuple):
-    """Shares, 0..1, of prompts (nan of none). `things`: colour and shape of all are right, and nothing else is there."""
-
-    things: float
-    two: float  # as `things`, of the prompts for two
-    backgrounds: float  # those right, of the prompts that tell one
-    unseen: float  # as `things`, of the prompts with a pair that training never showed
-
-
-def held_out_scenes(count: int = PROMPTS) -> list[Scene]:
-    """The scenes whose captions are the fixed test prompts, all different."""
-    chosen: dict[str, Scene] = {}
-    unseen = 0
-    index = 0
-    while len(chosen) < count:
-        candidate = scene(PROMPT_SEED, index, Split.HELD_OUT)
-        index += 1
-        if has_unseen_pair(candidate):
-            if unseen >= count // UNSEEN_SHARE:
-                continue
-            unseen += candidate.caption not in chosen
-        chosen.setdefault(candidate.caption, candidate)
-    return list(chosen.values())
-
-
-def has_unseen_pair(candidate: Scene) -> bool:
-    """Whether a scene shows a colour and shape that no training scene joins."""
-    return any((thing.colour, thing.shape) in UNSEEN_PAIRS for thing in candidate.things)
-
-
 @torch.inference_mode()
 def paint(drawer: Drawer, tokens: Tensor, empty: Tensor, sampling: Sampling, seed: int = 0) -> NDArray[np.uint8]:
-    """One picture a prompt, [B, 64, 64, 3]. tokens: [B, 77]; empty: [77], of the empty prompt.
+    """One picture a prompt, [B, size, size, 3]. tokens: [B, 77]; empty: [77], of the empty prompt.
 
     Picture i is what the seed `seed + i` draws in a batch of its own.
     """
+    firsts = range(0, len(tokens), BATCH)
+    return np.concatenate([_paint(drawer, tokens[i : i + BATCH], empty, sampling, seed + i) for i in firsts])
+
+
+def _paint(drawer: Drawer, tokens: Tensor, empty: Tensor, sampling: Sampling, seed: int) -> NDArray[np.uint8]:
     context = torch.cat([drawer.text(empty[None]).expand(len(tokens), -1, -1), drawer.text(tokens)])
     levels = NoiseLevels()
     denoiser = Denoiser(drawer.unet, levels, lambda: None)
     sigmas = SCHEDULES[sampling.schedule](levels, sampling.steps)
-    cell = SIZE // drawer.vae.config.factor
+    cell = sampling.size // drawer.vae.config.factor
     start = torch.cat([Noise(seed + i).initial((1, 4, cell, cell)) for i in range(len(tokens))])
 
     def guided(x: Tensor, sigma: Tensor) -> Tensor:
+        if sampling.cfg == 1:
+            return denoiser(x, sigma, context[len(x) :])
         without, with_text = denoiser(x.repeat(2, 1, 1, 1), sigma, context).chunk(2)
         return without + sampling.cfg * (with_text - without)
 
@@ -100,20 +74,9 @@ def paint(drawer: Drawer, tokens: Tensor, empty: Tensor, sampling: Sampling, see
     return to_pixels(drawer.vae.decode(x / LATENT_SCALE))
 
 
-def score(pictures: NDArray[np.uint8], scenes: Sequence[Scene]) -> Score:
-    """Compare what the pictures show with what the scenes' captions ask for."""
-    right = np.array([hit(picture, wanted) for picture, wanted in zip(pictures, scenes, strict=True)])
-    told = [i for i, wanted in enumerate(scenes) if "background" in wanted.caption]
-    grounds = [detect(pictures[i]).background == scenes[i].background.colour for i in told]
-    unseen = np.array([has_unseen_pair(wanted) for wanted in scenes])
-    two = np.array([len(wanted.things) == 2 for wanted in scenes])
-    return Score(*(_share(part) for part in (right, right[two], np.array(grounds), right[unseen])))
-
-
-def _share(right: NDArray[np.bool_]) -> float:
-    return float(right.mean()) if len(right) else math.nan
-
-
-def hit(picture: NDArray[np.uint8], wanted: Scene) -> bool:
-    """Whether a picture shows exactly the things of a scene, by colour and shape."""
-    return detect(picture).things == tuple(sorted((thing.colour, thing.shape) for thing in wanted.things))
+def shares(pictures: NDArray[np.uint8], prompts: Sequence[Prompt], detector: Detector) -> dict[str, float]:
+    """For each set of attributes asked for together, the share of prompts, 0..1, whose picture has them all."""
+    hits: dict[str, list[bool]] = {}
+    for found, prompt in zip(detect(detector, pictures), prompts, strict=True):
+        hits.setdefault(" + ".join(prompt.asked), []).append(right(found, prompt))
+    return {name: sum(found) / len(found) for name, found in hits.items()}

@@ -1,4 +1,4 @@
-"""Writing the trained networks as one Stable Diffusion v1 checkpoint."""
+"""Writing the trained networks as the files that Darkroom loads."""
 
 from __future__ import annotations
 
@@ -16,28 +16,39 @@ UNET = "model.diffusion_model."
 VAE = "first_stage_model."
 TEXT = "cond_stage_model.transformer."
 TOKENS = "text_model.embeddings.token_embedding.weight"
-LIMIT = 40_000_000  # bytes that the file may have
+LIMIT = 40_000_000  # bytes that a file may have
 
 
-def export(
+def export_checkpoint(
     unet: Mapping[str, Tensor],
     text: Mapping[str, Tensor],
     vae: Mapping[str, Tensor],
     facts: Mapping[str, str],
     file: Path,
-) -> None:
-    """Write one fp16 safetensors file, atomically. Raises ValueError if it would exceed 40 MB.
-
-    text: with the compact token table, which is spread over CLIP's 49,408 rows. facts: go into the file's metadata.
-    """
-    spread = dict(text) | {TOKENS: text[TOKENS][torch.from_numpy(row_of_token())]}
-    tensors = {
-        prefix + name: value.detach().half().contiguous()
-        for prefix, part in ((UNET, unet), (VAE, vae), (TEXT, spread))
+) -> Path:
+    """Write one Stable Diffusion v1 checkpoint. text: with the compact token table, which is spread over CLIP's rows."""
+    named = {
+        prefix + name: value
+        for prefix, part in ((UNET, unet), (VAE, vae), (TEXT, spread(text)))
         for name, value in part.items()
     }
-    tensors |= noise_buffers(NoiseLevels())
-    tensors[TEXT + "text_model.embeddings.position_ids"] = torch.arange(LENGTH)[None]
+    exact = noise_buffers(NoiseLevels()) | {TEXT + "text_model.embeddings.position_ids": torch.arange(LENGTH)[None]}
+    return export(named, facts, file, exact)
+
+
+def spread(text: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights with a compact token table -> the same with a row for each of CLIP's tokens."""
+    return dict(text) | {TOKENS: text[TOKENS][torch.from_numpy(row_of_token())]}
+
+
+def export(
+    weights: Mapping[str, Tensor], facts: Mapping[str, str], file: Path, exact: Mapping[str, Tensor] | None = None
+) -> Path:
+    """Write one fp16 safetensors file, atomically; facts go into its metadata, and `exact` tensors keep their type.
+
+    Raises ValueError if it would exceed 40 MB.
+    """
+    tensors = {name: value.detach().half().contiguous() for name, value in weights.items()} | dict(exact or {})
     size = sum(tensor.nbytes for tensor in tensors.values())
     if size > LIMIT * 0.99:
         raise ValueError(f"{size} bytes of weights leave no room below {LIMIT} for the file's header")
@@ -46,6 +57,7 @@ def export(
     save_file(tensors, unfinished, metadata={"format": "pt", **facts})
     unfinished.chmod(0o644)
     unfinished.replace(file)
+    return file
 
 
 def noise_buffers(levels: NoiseLevels) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -12,46 +12,47 @@ import torch
 
 from models.checkpoint import load_part, read_header
 from models.clip import TextModel
-from models.training.evaluate import Drawer, Sampling, held_out_scenes, hit, paint, score
-from models.training.scenes import PALETTE, Split, draw, scene
+from models.training.detector import load_detector
+from models.training.drawing import pictures
+from models.training.evaluate import Drawer, Sampling, paint, shares
+from models.training.prompts import singles, triples
+from models.training.scenes import Split
 from models.training.sheets import save_sheet
-from models.training.vae import psnr, reconstruct, to_pixels, to_tensor
+from models.training.vae import psnr, reconstruct, to_tensor
 from models.training.words import tokens_of
 from models.unet import UNet
 from models.vae import AutoencoderKL
 
+REBUILT = 64  # held-out scenes that the autoencoder is judged on
 
-def judge(file: Path, cfgs: Sequence[float], sampling: Sampling, sheet: Path | None = None) -> None:
-    """Print one line a cfg; write the last one's pictures to `sheet`."""
-    drawer = load(file)
-    judge_vae(drawer.vae)
-    scenes = held_out_scenes()
-    tokens = torch.from_numpy(np.stack([tokens_of(one.caption) for one in scenes]))
+
+def judge(options: argparse.Namespace) -> None:
+    """Print one table a cfg; write the last one's pictures to a sheet, and their prompts, if one is asked for."""
+    drawer, detector = load(options.checkpoint), load_detector(options.detector)
+    held_out = to_tensor(pictures(2026, 0, REBUILT, Split.HELD_OUT, options.size))
+    rebuilt = torch.cat([reconstruct(drawer.vae, part) for part in held_out.split(8)])
+    print(f"VAE, {REBUILT} held-out scenes: {psnr(rebuilt, held_out):.2f} dB")
+    alone, three = singles(options.each), triples(4 * options.each)
+    prompts = alone + three
+    tokens = torch.from_numpy(np.stack([tokens_of(prompt.text) for prompt in prompts]))
     empty = torch.from_numpy(tokens_of(""))
-    print(f"{len(scenes)} held-out prompts, {sampling.steps} steps, {sampling.sampler}, {sampling.schedule}")
-    print("  cfg  things  of two  of unseen pairs  backgrounds")
-    for cfg in cfgs:
+    sampling = Sampling(options.size, steps=options.steps, sampler=options.sampler, schedule=options.schedule)
+    print(f"{len(alone)} prompts for one attribute, {len(three)} for three; {sampling}")
+    for cfg in options.cfg:
         drawn = paint(drawer, tokens, empty, replace(sampling, cfg=cfg))
-        got = score(drawn, scenes)
-        print(f"{cfg:5.1f}  {got.things:6.1%}  {got.two:6.1%}  {got.unseen:15.1%}  {got.backgrounds:11.1%}", flush=True)
-    if sheet:
-        save_sheet(sheet, drawn, columns=8, zoom=3)
-        for number, one in enumerate(scenes):
-            print(f"{number // 8 + 1}.{number % 8 + 1} {one.caption}")
+        one, all_three = (shares(drawn[part], prompts[part], detector) for part in _parts(len(alone)))
+        print(
+            f"cfg {cfg}: one attribute {np.mean(list(one.values())):.1%}, three {np.mean(list(all_three.values())):.1%}"
+        )
+        print("  " + ", ".join(f"{name} {share:.0%}" for name, share in (one | all_three).items()), flush=True)
+    if options.sheet:
+        save_sheet(options.sheet, drawn, columns=8, zoom=1)
+        for number, prompt in enumerate(prompts):
+            print(f"{number // 8 + 1}.{number % 8 + 1} {prompt.text}")
 
 
-def judge_vae(vae: AutoencoderKL, seed: int = 2026, count: int = 256) -> None:
-    """Print how well held-out drawn scenes survive encoding and decoding, and the error of each colour's things."""
-    scenes = [scene(seed, index, Split.HELD_OUT) for index in range(count)]
-    drawn = np.stack([draw(one) for one in scenes])
-    rebuilt = torch.cat([reconstruct(vae, part) for part in to_tensor(drawn).split(64)])
-    pixels = to_pixels(rebuilt)
-    right = np.mean([hit(picture, one) for picture, one in zip(pixels, scenes, strict=True)])
-    print(f"VAE, {count} held-out scenes: {psnr(rebuilt, to_tensor(drawn)):.2f} dB, things right in {right:.1%}")
-    for colour, rgb in PALETTE.items():
-        own = (drawn == np.array(rgb, np.uint8)).all(-1)
-        mean = pixels[own].mean(0)
-        print(f"  {colour:7} drawn {rgb}, rebuilt {tuple(round(float(c)) for c in mean)} on average")
+def _parts(middle: int) -> tuple[slice, slice]:
+    return slice(0, middle), slice(middle, None)
 
 
 def load(file: Path) -> Drawer:

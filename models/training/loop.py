@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,11 @@ import torch
 from torch import Tensor, nn
 
 Loss = Callable[[int, int], Tensor]
-"""Step and shard number, both from 0 -> the shard's mean loss, with its gradient path."""
+"""Step and shard number, both from 0 -> the shard's mean loss, with its gradient path. Random numbers are drawn on the
+CPU, so that they are the same on every machine."""
 
 SHARDS = 2
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,13 @@ class Training:
     """A network, its optimizer, its averaged weights and the number of steps taken; kept in one file."""
 
     def __init__(self, network: nn.Module, schedule: Schedule, file: Path) -> None:
-        self.network = network
+        self.network = network.to(DEVICE)
         self.schedule = schedule
         self.file = file
         self.step = 0
         self.seconds = 0.0
-        self.optimizer = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-        self._weights = list(network.parameters())
+        self._weights = [weight for weight in network.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.AdamW(self._weights, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
         self._threads = ThreadPoolExecutor(SHARDS, initializer=torch.set_num_threads, initargs=(1,))
         self.average = {k: v.detach().clone() for k, v in network.state_dict().items()} if schedule.ema else {}
 
@@ -78,7 +80,7 @@ class Training:
         """Continue from the file if it is there."""
         if not self.file.exists():
             return False
-        state = torch.load(self.file, weights_only=True)
+        state = torch.load(self.file, weights_only=True, map_location=DEVICE)
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.average, self.step, self.seconds = state["average"], state["step"], state["seconds"]
@@ -111,7 +113,7 @@ class Training:
         shards = list(self._threads.map(partial(self._gradients, loss), range(SHARDS)))
         for weight, *parts in zip(self._weights, *(gradients for _, gradients in shards), strict=True):
             weight.grad = torch.stack(parts).mean(0)
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(self._weights, 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
@@ -172,6 +174,17 @@ def undivided() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def mixed_precision(device: torch.device) -> AbstractContextManager[object]:
+    """bfloat16 where the processor multiplies it, which is several times as fast there; elsewhere float32."""
+    native = device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=native)
+
+
+def place_of(network: nn.Module) -> torch.device:
+    """The device that a network is on."""
+    return next(network.parameters()).device
 
 
 def stream(*key: int) -> torch.Generator:

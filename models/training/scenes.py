@@ -1,90 +1,92 @@
-"""The world of the embedded model: captioned 64×64 scenes of one or two coloured shapes, each a pure function of (seed, index)."""
+"""The scenes of the drawn world, each a pure function of (seed, index, split): what there is, where, and a true caption."""
 
 from __future__ import annotations
 
-import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
-from models.training.captions import describe
+from models.training.world import COLOURS, GREEN, KINDS, SIZE, Level, Place, Season, Style, Time, Weather
 
-SIZE = 64  # pixels on a side
-SUPERSAMPLING = 4  # shapes are drawn this much larger and shrunk, which smooths their edges
-
-PALETTE: Mapping[str, tuple[int, int, int]] = MappingProxyType(
-    {
-        "red": (215, 20, 30),
-        "green": (25, 150, 60),
-        "blue": (30, 70, 225),
-        "yellow": (255, 232, 45),
-        "orange": (255, 140, 0),
-        "purple": (150, 40, 190),
-        "black": (12, 12, 12),
-        "white": (250, 250, 250),
-    }
-)
-COLOURS = tuple(PALETTE)
-SHAPES = ("circle", "square", "triangle", "star", "heart")
-BACKGROUND_ODDS = (1, 1, 1, 1, 1, 1, 1.8, 3)  # in the order of COLOURS: plain paper is what most prompts ask for
-UNSEEN_PAIRS = frozenset({("purple", "triangle"), ("orange", "heart")})  # never drawn for training at all
+UNSEEN_PAIRS = frozenset({("purple", "cat"), ("green", "boat"), ("blue", "apple")})  # never drawn for training at all
 HELD_OUT_SHARE = 10  # one in so many combinations is kept for the tests
-
-
-class Pattern(StrEnum):
-    """How a background's colour is laid."""
-
-    PLAIN = "plain"
-    GRADIENT = "gradient"  # shaded towards the bottom
-    STRIPED = "striped"  # vertical stripes, every second one shaded
+STAND: Mapping[Place, float] = MappingProxyType(  # the y that things stand on
+    {Place.SEA: 86.0, Place.BEACH: 112.0, Place.MEADOW: 110.0, Place.HILLS: 112.0, Place.TABLE: 108.0}
+)
 
 
 class Split(StrEnum):
-    """Which combinations of things a scene may show."""
+    """Which combinations a scene may show."""
 
     TRAIN = "train"
     HELD_OUT = "held out"
 
 
+class Relation(StrEnum):
+    """Where the first of two things is, seen from the second."""
+
+    LEFT = "left of"
+    ABOVE = "above"
+
+
 @dataclass(frozen=True)
 class Thing:
-    """One coloured shape. x, y, radius in pixels."""
+    """One thing. x, y: its middle, radius: half its height, in pixels. Only trees have no colour of their own."""
 
-    shape: str
-    colour: str
-    size: str  # small or large
-    place: str  # left, right, top, bottom or centre
+    kind: str
+    colour: str | None
     x: float
     y: float
     radius: float
 
-
-@dataclass(frozen=True)
-class Background:
-    """What the things lie on."""
-
-    colour: str
-    pattern: Pattern
+    @property
+    def name(self) -> tuple[str | None, str]:
+        """Its colour and kind."""
+        return self.colour, self.kind
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One or two things, in reading order (left before right, top before bottom), and a caption that is true of them."""
+    """One to three things of one kind and colour, or two different ones, at a place. Things in reading order."""
 
+    place: Place
+    time: Time
+    weather: Weather
+    season: Season | None
+    style: Style
     things: tuple[Thing, ...]
-    background: Background
-    caption: str
+    seed: int  # of what is drawn at random and told by no caption
 
-    def combination(self) -> tuple[str, ...]:
-        """What the split goes by: colour, shape and background of one thing, or the two colour-shape pairs, sorted."""
-        pairs = sorted(f"{thing.colour} {thing.shape}" for thing in self.things)
-        return tuple(pairs) if len(pairs) == 2 else (*pairs, self.background.colour)
+    @property
+    def relation(self) -> Relation | None:
+        """Of the first to the second thing, where they differ."""
+        if len({thing.name for thing in self.things}) < 2:
+            return None
+        first, second = self.things
+        return Relation.LEFT if second.x - first.x > 20 else Relation.ABOVE
+
+    @property
+    def size(self) -> str | None:
+        """Of one thing alone: "small", "big", or between."""
+        if len(self.things) > 1:
+            return None
+        radius = self.things[0].radius
+        return "small" if radius < 17 else "big" if radius > 25 else None
+
+    @property
+    def side(self) -> str | None:
+        """Of one thing alone: "left" or "right", or neither."""
+        x = self.things[0].x
+        return None if len(self.things) > 1 or abs(x - SIZE / 2) < 20 else "left" if x < SIZE / 2 else "right"
+
+    def combination(self) -> str:
+        """What the split goes by: the things, their number, the place and the time."""
+        names = sorted(f"{thing.colour} {thing.kind}" for thing in self.things)
+        return "/".join([*names, self.place, self.time])
 
 
 def scene(seed: int, index: int, split: Split = Split.TRAIN) -> Scene:
@@ -97,111 +99,91 @@ def scene(seed: int, index: int, split: Split = Split.TRAIN) -> Scene:
 
 
 def split_of(candidate: Scene) -> Split:
-    """The side of the split that a scene's combination of things belongs to."""
-    if any((thing.colour, thing.shape) in UNSEEN_PAIRS for thing in candidate.things):
+    """The side of the split that a scene's combination belongs to."""
+    if has_unseen_pair(candidate):
         return Split.HELD_OUT
-    held_out = zlib.crc32("/".join(candidate.combination()).encode()) % HELD_OUT_SHARE == 0
+    held_out = zlib.crc32(candidate.combination().encode()) % HELD_OUT_SHARE == 0
     return Split.HELD_OUT if held_out else Split.TRAIN
 
 
-def draw(candidate: Scene) -> NDArray[np.uint8]:
-    """The picture of a scene, [64, 64, 3]."""
-    canvas = _paper(candidate.background)
-    for thing in candidate.things:
-        cover = silhouette(thing.shape, thing.x, thing.y, thing.radius)[..., None]
-        canvas = canvas * (1 - cover) + np.array(PALETTE[thing.colour], np.float32) * cover
-    return np.rint(canvas).astype(np.uint8)
-
-
-def pictures(seed: int, first: int, count: int, split: Split = Split.TRAIN) -> NDArray[np.uint8]:
-    """The pictures of `count` scenes from number `first` on, [count, 64, 64, 3]."""
-    return np.stack([draw(scene(seed, index, split)) for index in range(first, first + count)])
-
-
-def silhouette(shape: str, x: float, y: float, radius: float) -> NDArray[np.float32]:
-    """How much of each pixel a shape covers, [64, 64] in 0..1."""
-    mask = Image.new("L", (SIZE * SUPERSAMPLING, SIZE * SUPERSAMPLING))
-    outline = [((x + radius * u) * SUPERSAMPLING, (y + radius * v) * SUPERSAMPLING) for u, v in _outline(shape)]
-    ImageDraw.Draw(mask).polygon(outline, fill=255)
-    cover: NDArray[np.float32] = np.asarray(mask.reduce(SUPERSAMPLING), np.float32) / np.float32(255)
-    return cover
-
-
-def shaded(colour: str, depth: float) -> NDArray[np.float32]:
-    """A palette colour darkened by `depth` (0..1); black, which cannot be, is lightened instead."""
-    rgb = np.array(PALETTE[colour], np.float32)
-    changed: NDArray[np.float32] = rgb + 150 * depth if colour == "black" else rgb * (1 - depth)
-    return changed
-
-
-def _outline(shape: str) -> list[tuple[float, float]]:
-    """A polygon about the origin, of circumradius about 1, y pointing down."""
-    match shape:
-        case "circle":
-            turns = [2 * math.pi * i / 48 for i in range(48)]
-            return [(0.97 * math.cos(a), 0.97 * math.sin(a)) for a in turns]
-        case "square":
-            return [(-0.86, -0.86), (0.86, -0.86), (0.86, 0.86), (-0.86, 0.86)]
-        case "triangle":
-            return [(0.0, -1.0), (1.05, 0.82), (-1.05, 0.82)]
-        case "star":
-            spokes = [(math.pi * i / 5, 1.1 if i % 2 == 0 else 0.47) for i in range(10)]
-            return [(r * math.sin(a), 0.06 - r * math.cos(a)) for a, r in spokes]
-        case "heart":
-            turns = [2 * math.pi * i / 48 for i in range(48)]
-            return [(math.sin(a) ** 3, _heart_height(a)) for a in turns]
-        case _:
-            raise ValueError(f"no such shape: {shape!r}; there are {', '.join(SHAPES)}")
-
-
-def _heart_height(angle: float) -> float:
-    curve = 13 * math.cos(angle) - 5 * math.cos(2 * angle) - 2 * math.cos(3 * angle) - math.cos(4 * angle)
-    return -(curve + 2.5) / 15
-
-
-def _paper(background: Background) -> NDArray[np.float32]:
-    """An empty background, [64, 64, 3] in 0..255."""
-    match background.pattern:
-        case Pattern.PLAIN:
-            depth = np.zeros((SIZE, SIZE))
-        case Pattern.GRADIENT:
-            depth = np.broadcast_to(np.linspace(0, 0.35, SIZE)[:, None], (SIZE, SIZE))
-        case Pattern.STRIPED:
-            depth = np.broadcast_to(np.arange(SIZE)[None, :] // 8 % 2 * 0.25, (SIZE, SIZE))
-    light, dark = shaded(background.colour, 0), shaded(background.colour, 1)
-    paper: NDArray[np.float32] = light + (dark - light) * depth[..., None].astype(np.float32)
-    return paper
+def has_unseen_pair(candidate: Scene) -> bool:
+    """Whether a scene shows a colour and kind that no training scene joins."""
+    return any(thing.name in UNSEEN_PAIRS for thing in candidate.things)
 
 
 def _compose(rng: np.random.Generator) -> Scene:
-    odds = np.array(BACKGROUND_ODDS) / sum(BACKGROUND_ODDS)
-    colour = COLOURS[rng.choice(len(COLOURS), p=odds)]
-    pattern = (Pattern.PLAIN, Pattern.GRADIENT, Pattern.STRIPED)[rng.choice(3, p=(0.7, 0.15, 0.15))]
-    background = Background(colour, pattern)
-    places = _places(rng)
-    kinds: list[tuple[str, str]] = []
-    while len(kinds) < len(places):
-        kind = (SHAPES[rng.integers(len(SHAPES))], COLOURS[rng.integers(len(COLOURS))])
-        if kind[1] != background.colour and kind not in kinds:
-            kinds.append(kind)
-    things = tuple(
-        _placed(rng, *kind, place, alone=len(places) == 1) for kind, place in zip(kinds, places, strict=True)
-    )
-    return Scene(things, background, describe(rng, things, background))
+    place = tuple(Place)[_one(rng, (0.24, 0.13, 0.25, 0.16, 0.22))]
+    time = tuple(Time)[_one(rng, (0.46, 0.26, 0.28))]
+    season = tuple(Season)[_one(rng, (0.25,) * 4)] if place in GREEN else None
+    weather = _weather(rng, place, time, season)
+    style = tuple(Style)[_one(rng, (0.73, 0.09, 0.09, 0.09))]
+    things = _things(rng, place, time, weather, season, fine=style is not Style.PIXEL_ART)
+    return Scene(place, time, weather, season, style, things, int(rng.integers(2**31)))
 
 
-def _places(rng: np.random.Generator) -> tuple[str, ...]:
-    if rng.random() < 0.45:
-        return (("centre", "left", "right", "top", "bottom")[rng.choice(5, p=(0.4, 0.15, 0.15, 0.15, 0.15))],)
-    return ("left", "right") if rng.random() < 0.7 else ("top", "bottom")
+def _weather(rng: np.random.Generator, place: Place, time: Time, season: Season | None) -> Weather:
+    if place is Place.TABLE:
+        return Weather.CLEAR
+    wet = Weather.SNOW if season is Season.WINTER or (season is None and rng.random() < 0.4) else Weather.RAIN
+    if time is Time.SUNSET:
+        return (Weather.CLEAR, Weather.CLOUDY)[_one(rng, (0.75, 0.25))]
+    return (Weather.CLEAR, Weather.CLOUDY, wet)[_one(rng, (0.5, 0.22, 0.28))]
 
 
-def _placed(rng: np.random.Generator, shape: str, colour: str, place: str, alone: bool) -> Thing:
-    """A thing of random size at a place, never nearer than 2 pixels to the edge or to the middle line of a pair."""
-    size = ("small", "large")[rng.integers(2)]
-    radius = {"small": 10.5, "large": 18.0 if alone else 13.6}[size] + rng.uniform(-0.8, 0.8)
-    across, along = rng.uniform(-2, 2), rng.uniform(-0.7, 0.7)
-    reach = 32 - 18.0 - 2.8 if alone and size == "large" else 16
-    dx, dy = {"centre": (0, 0), "left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1)}[place]
-    jitter = (along, across) if dx else (across, along)
-    return Thing(shape, colour, size, place, 32 + dx * reach + jitter[0], 32 + dy * reach + jitter[1], radius)
+def _things(
+    rng: np.random.Generator, place: Place, time: Time, weather: Weather, season: Season | None, fine: bool
+) -> tuple[Thing, ...]:
+    kinds = [name for name, kind in KINDS.items() if place in kind.places]
+    form = rng.random()
+    if form < 0.42:
+        name = _name(rng, kinds, place, time, weather, season)
+        size = (13.5, 21.0, 29.0)[_one(rng, (0.3, 0.3, 0.4) if fine else (0, 0.5, 0.5))]
+        x = SIZE / 2 + (0, -30, 30)[_one(rng, (0.5, 0.25, 0.25))]
+        return (_placed(rng, name, place, x, size),)
+    if form < 0.68:
+        name = _name(rng, kinds, place, time, weather, season)
+        places = ((38.0, 90.0), (24.0, 64.0, 104.0))[rng.integers(2)]
+        return tuple(_placed(rng, name, place, x, 19.0 if len(places) == 2 else 16.5) for x in places)
+    names = [_name(rng, kinds, place, time, weather, season)]
+    while len(names) < 2:
+        name = _name(rng, kinds, place, time, weather, season)
+        if name[1] != names[0][1]:
+            names.append(name)
+    levels = [KINDS[kind].level for _, kind in names]
+    if levels.count(Level.SKY) == 1 and rng.random() < 0.6:
+        names.sort(key=lambda name: KINDS[name[1]].level is not Level.SKY)
+        return tuple(_placed(rng, name, place, SIZE / 2, 19.0) for name in names)
+    return tuple(_placed(rng, name, place, x, 20.0) for name, x in zip(names, (36.0, 92.0), strict=True))
+
+
+def _name(
+    rng: np.random.Generator, kinds: list[str], place: Place, time: Time, weather: Weather, season: Season | None
+) -> tuple[str | None, str]:
+    kind = kinds[rng.integers(len(kinds))]
+    if not KINDS[kind].coloured:
+        return None, kind
+    hidden = set()
+    if time is Time.NIGHT:
+        hidden.add("black")
+    if season is Season.WINTER or (weather is not Weather.CLEAR and KINDS[kind].level is Level.SKY):
+        hidden.add("white")
+    seen = [colour for colour in COLOURS if colour not in hidden]
+    return seen[rng.integers(len(seen))], kind
+
+
+def _placed(rng: np.random.Generator, name: tuple[str | None, str], place: Place, x: float, radius: float) -> Thing:
+    colour, kind = name
+    radius += rng.uniform(-1, 1)
+    level = KINDS[kind].level
+    if level is Level.SKY:
+        y = 36.0
+    elif kind == "fish":
+        y = 104.0 - 0.3 * radius
+    else:
+        y = STAND[place] + (8.0 if kind == "boat" else 0.0) - 0.95 * radius
+    return Thing(kind, colour, x + rng.uniform(-4, 4), y + rng.uniform(-3, 3), radius)
+
+
+def _one(rng: np.random.Generator, odds: Sequence[float]) -> int:
+    """A number below that of the odds, drawn by them."""
+    return int(rng.choice(len(odds), p=odds))

@@ -2,71 +2,158 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.checkpoint import load_part, read_header
 from models.config import VaeConfig
 from models.denoiser import LATENT_SCALE
-from models.training.loop import SHARDS, Loss, Pace, Schedule, Training, stream
-from models.training.scenes import Split, pictures
+from models.training.drawing import draw, pictures
+from models.training.loop import SHARDS, Loss, Pace, Schedule, Training, mixed_precision, place_of, stream
+from models.training.scenes import Scene, Split, scene
 from models.training.sheets import save_sheet
+from models.training.world import SIZE
 from models.vae import AutoencoderKL
 
 KL_WEIGHT = 1e-6  # of the divergence summed over a latent
 COARSE = 8  # pixels a side of the averages whose error is counted again: hue lives there
+SCALED_ON = 64  # training scenes that a latent scale is measured on
+QUIET = -6.0  # log variance of the first latents
+HOLD = (1.0, 0.02)  # weight of holding latents to colours, in the beginning and at last
+HOLD_STEPS = 1000  # over which it falls
+VIEWS = 3  # of one scene
+ON_THE_WAY = ("conv_in", "nin_shortcut", "downsample.conv", "upsample.conv", "conv1")  # to a normalization
+WINDOW = 64  # pixels a side of what is learned from: networks of convolutions need not see whole pictures
 
 
-def train_vae(config: VaeConfig, schedule: Schedule, pace: Pace, seed: int, folder: Path) -> Training:
-    """Train, or go on training, an autoencoder on drawn scenes."""
+def train_vae(
+    config: VaeConfig, start: Path | None, schedule: Schedule, pace: Pace, seed: int, size: int, folder: Path
+) -> Training:
+    """Train, or go on training, an autoencoder on drawn scenes; from the one in the checkpoint `start`, if given."""
     torch.manual_seed(seed)
     vae = AutoencoderKL(config)
+    if start:
+        vae.load_state_dict(
+            load_part(read_header(start), "vae", dtype=torch.float32, device=torch.device("cpu")).state_dict()
+        )
+        fold_scale(vae, to_tensor(pictures(seed, 0, SCALED_ON)), 1.0)
+    else:
+        prepare(vae)
     training = Training(vae, schedule, folder / "vae.pt")
     training.resume()
-    held_out = to_tensor(pictures(seed, 0, 64, Split.HELD_OUT))
+    held_out = to_tensor(pictures(seed, 0, 32, Split.HELD_OUT, size))
 
     def review() -> None:
-        rebuilt = reconstruct(vae, held_out)
+        rebuilt = torch.cat([reconstruct(vae, part) for part in held_out.split(8)])
         print(f"vae {training.step}/{schedule.iterations}: {psnr(rebuilt, held_out):.2f} dB held out", flush=True)
-        pairs = torch.stack([held_out, rebuilt], 1)[:32].flatten(0, 1)
-        save_sheet(folder / "vae.png", to_pixels(pairs), columns=16)
+        pairs = torch.stack([held_out, rebuilt], 1)[:24].flatten(0, 1)
+        save_sheet(folder / "vae.png", to_pixels(pairs), columns=8, zoom=1)
 
-    training.run(vae_loss(vae, schedule.batch, seed), pace, review)
+    training.run(vae_loss(vae, schedule.batch, seed, size, hold=not start), pace, review)
     return training
 
 
-def vae_loss(vae: AutoencoderKL, batch: int, seed: int) -> Loss:
-    """Squared and absolute error, absolute error of 8×8 averages, and the divergence from a unit normal."""
+@torch.no_grad()
+def prepare(vae: AutoencoderKL) -> None:
+    """Begin with constants of both signs in each group of channels, blocks that add nothing, and hardly any noise.
+
+    A group of four channels is normalized by its own mean and deviation, which takes the level and the contrast out
+    of evenly coloured pictures. Beside constants as large as the signal it does not, and colours are learned early.
+    """
+    for name, layer in vae.named_modules():
+        if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+            if name.endswith("conv2"):
+                layer.weight.zero_()
+                layer.bias.zero_()
+            elif name.endswith(ON_THE_WAY):
+                layer.bias += torch.tensor([1.0, -1.0]).repeat(layer.out_channels // 2)
+    uncertain = slice(vae.config.embed_dim, None)
+    vae.quant_conv.weight[uncertain] = 0
+    vae.quant_conv.bias[uncertain] = QUIET  # type: ignore[index]
+
+
+def vae_loss(vae: AutoencoderKL, batch: int, seed: int, size: int = SIZE, hold: bool = True) -> Loss:
+    """Squared and absolute error, absolute error of 8×8 averages, and the divergence from a unit normal.
+
+    With `hold`, three of the latents are held to the average colours of their cells, firmly at first: where to put
+    colour is else found only after long.
+    """
 
     count = batch // SHARDS
 
     def loss(step: int, shard: int) -> Tensor:
-        x = to_tensor(pictures(seed, step * batch + shard * count, count))
-        with torch.autocast("cpu", torch.bfloat16):
+        x = to_tensor(views(seed, step * batch + shard * count, count, size)).to(place_of(vae))
+        with mixed_precision(x.device):
             mean, logvar = vae.encode(x).float().chunk(2, dim=1)
             logvar = logvar.clamp(-20, 10)
-            noise = torch.randn(mean.shape, generator=stream(seed, step, shard))
+            noise = torch.randn(mean.shape, generator=stream(seed, step, shard)).to(x.device)
             y = vae.decode(mean + (0.5 * logvar).exp() * noise).float()
         divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum((1, 2, 3)).mean()
-        coarse = F.l1_loss(F.avg_pool2d(y, COARSE), F.avg_pool2d(x, COARSE))
-        return F.mse_loss(y, x) + 0.3 * F.l1_loss(y, x) + 0.3 * coarse + KL_WEIGHT * divergence
+        averages = F.avg_pool2d(x, COARSE)
+        coarse = F.l1_loss(F.avg_pool2d(y, COARSE), averages)
+        value = F.mse_loss(y, x) + 0.3 * F.l1_loss(y, x) + 0.3 * coarse + KL_WEIGHT * divergence
+        if hold:
+            firmness = max(HOLD[0] * (1 - step / HOLD_STEPS), HOLD[1])
+            value = value + firmness * F.mse_loss(mean[:, :3], F.avg_pool2d(x, vae.config.factor))
+        return value
 
     return loss
 
 
+def views(seed: int, first: int, count: int, size: int) -> NDArray[np.uint8]:
+    """Training views number `first` on, [count, 64, 64, 3]: of each scene the whole made small, and windows on its
+    things, where there is most to learn.
+    """
+    seen = []
+    for number in range(first, first + count):
+        one, picture = _drawn(seed, number // VIEWS, size)
+        if number % VIEWS == 0:
+            seen.append(shrunk(picture))
+        else:
+            rng = np.random.default_rng([seed, number])
+            thing = one.things[rng.integers(len(one.things))]
+            corner = np.array([thing.y, thing.x]) * size / SIZE + rng.uniform(-0.75, 0.75, 2) * WINDOW / 2 - WINDOW / 2
+            top, left = np.clip(np.rint(corner), 0, size - WINDOW).astype(int)
+            seen.append(picture[top : top + WINDOW, left : left + WINDOW])
+    return np.stack(seen)
+
+
+def shrunk(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Halved until they have the size of a window. [..., S, S, 3] -> [..., 64, 64, 3]"""
+    while pictures.shape[-2] > WINDOW:
+        pictures = halved(pictures)
+    return pictures
+
+
+def halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Each two by two pixels averaged. [..., H, W, 3] -> [..., H / 2, W / 2, 3]"""
+    *batch, height, width, _ = picture.shape
+    means = picture.reshape(*batch, height // 2, 2, width // 2, 2, 3).mean((-4, -2))
+    smaller: NDArray[np.uint8] = np.rint(means).astype(np.uint8)
+    return smaller
+
+
+@lru_cache(maxsize=8)
+def _drawn(seed: int, index: int, size: int) -> tuple[Scene, NDArray[np.uint8]]:
+    one = scene(seed, index)
+    return one, draw(one, size)
+
+
 @torch.no_grad()
-def fold_scale(vae: AutoencoderKL, x: Tensor) -> float:
-    """Rescale the latents of `vae` in place so that LATENT_SCALE × the mean has unit deviation on x; returns the factor.
+def fold_scale(vae: AutoencoderKL, x: Tensor, deviation: float = 1 / LATENT_SCALE) -> float:
+    """Rescale the latents of `vae` in place so that the mean has that deviation on x; returns the factor.
 
     Decoding an encoding gives what it gave before: the factor goes into the last layer of the encoder and comes
     out of the first of the decoder.
     """
-    mean = vae.encode(x)[:, : vae.config.embed_dim]
-    factor = 1 / (LATENT_SCALE * float(mean.std()))
+    mean = torch.cat([vae.encode(part.to(place_of(vae))) for part in x.split(16)])[:, : vae.config.embed_dim]
+    factor = deviation / float(mean.std())
     rows = slice(0, vae.config.embed_dim)
     vae.quant_conv.weight[rows] *= factor
     vae.quant_conv.bias[rows] *= factor  # type: ignore[index]
@@ -78,7 +165,7 @@ def fold_scale(vae: AutoencoderKL, x: Tensor) -> float:
 @torch.no_grad()
 def reconstruct(vae: AutoencoderKL, x: Tensor) -> Tensor:
     """Decode the mean encoding. [B, 3, H, W] in -1..1, both."""
-    return vae.decode(vae.encode(x)[:, : vae.config.embed_dim]).clamp(-1, 1)
+    return vae.decode(vae.encode(x.to(place_of(vae)))[:, : vae.config.embed_dim]).clamp(-1, 1).cpu()
 
 
 def psnr(rebuilt: Tensor, x: Tensor) -> float:

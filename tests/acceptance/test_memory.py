@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.usefixtures("one_thread")]
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
-EMBEDDED = sorted((ROOT / "models" / "embedded").glob("*.safetensors"))
+EMBEDDED = sorted((ROOT / "models" / "embedded" / "checkpoints").glob("*.safetensors"))
 WARM_UP, EVERY = 50, 5
 MIB = 2**20
 

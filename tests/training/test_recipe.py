@@ -1,4 +1,4 @@
-"""The recipe in miniature: it resumes exactly, and its checkpoint is one that Darkroom loads."""
+"""The recipe in miniature: it resumes exactly, and its files are such as Darkroom loads."""
 
 from __future__ import annotations
 
@@ -9,63 +9,104 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.checkpoint import load_part, read_header
-from models.config import ClipConfig, UNetConfig, VaeConfig
+from models.config import ContrastiveConfig, VaeConfig, VisionConfig
 from models.denoiser import LATENT_SCALE
-from models.training.diffusion import Pairs, TextToNoise, disturbed, noise_loss
+from models.training.contrastive import TextsAndPictures, contrastive_loss
+from models.training.diffusion import TextToNoise, disturbed, noise_loss
+from models.training.distill import consistency_loss
+from models.training.drawing import pictures
+from models.training.examples import examples
 from models.training.export import TEXT, TOKENS
+from models.training.files import write_files
 from models.training.loop import Pace, Schedule, Training, stream
-from models.training.recipe import SHAPES_64, Recipe, Workshop
-from models.training.scenes import pictures
-from models.training.vae import fold_scale, reconstruct, to_tensor, vae_loss
+from models.training.recipe import CPU, GPU, RECIPES, Recipe
+from models.training.vae import fold_scale, prepare, reconstruct, to_tensor, vae_loss
 from models.training.words import END, START, UNKNOWN, row_of_token, rows_of
+from models.training.workshop import OutOfTime, Workshop
 from models.vae import AutoencoderKL
 
+TWO = Schedule(iterations=2, batch=4, learning_rate=1e-3)
 MINIATURE = Recipe(
-    seed=1,
-    scenes=64,
+    size=64,
+    scenes=24,
     vae=VaeConfig(ch=16, ch_mult=(1, 1, 1, 1), num_res_blocks=1),
-    vae_schedule=Schedule(iterations=2, batch=4, learning_rate=1e-3),
-    unet=replace(SHAPES_64.unet, model_channels=32, context_dim=64),
-    text=replace(SHAPES_64.text, width=64, layers=1, intermediate=64),
-    unet_schedule=Schedule(iterations=4, batch=4, learning_rate=1e-3, ema=0.9),
+    vae_start="",
+    vae_schedule=TWO,
+    clip=ContrastiveConfig(
+        text=replace(CPU.clip.text, layers=1, intermediate=64),
+        vision=VisionConfig(width=64, layers=1, intermediate=64, patch=16, grid=4, projection=32),
+    ),
+    clip_schedule=TWO,
+    detector_schedule=TWO,
+    unet=replace(CPU.unet, model_channels=32, channel_mult=(1, 2), transformer_depth=(0, 1)),
+    half_schedule=replace(TWO, ema=0.9),
+    unet_schedule=replace(TWO, ema=0.9),
+    lcm_schedule=replace(TWO, ema=0.9),
+    realign_schedule=TWO,
+    alarm_schedule=TWO,
+    seed=1,
 )
+Step = Callable[[int, int], Tensor]
 
 
-def vae_training(file: Path) -> tuple[Training, Callable[[int, int], Tensor]]:
+def vae_training(file: Path) -> tuple[Training, Step]:
     torch.manual_seed(0)
     vae = AutoencoderKL(MINIATURE.vae)
+    prepare(vae)
     schedule = Schedule(iterations=4, batch=4, learning_rate=1e-3, warmup=2)
-    return Training(vae, schedule, file), vae_loss(vae, schedule.batch, seed=1)
+    return Training(vae, schedule, file), vae_loss(vae, schedule.batch, seed=1, size=64)
 
 
-def unet_training(file: Path) -> tuple[Training, Callable[[int, int], Tensor]]:
+def unet_training(file: Path) -> tuple[Training, Step]:
     torch.manual_seed(0)
-    network = TextToNoise(UNetConfig(4, 4, 32, (1, 2), 1, (1, 1), context_dim=64), ClipConfig(64, 1, 64, 64))
-    rows = torch.from_numpy(rows_of("a red circle")).to(torch.uint8).repeat(8, 1)
-    pairs = Pairs(torch.randn(8, 4, 8, 8, generator=stream(3)), rows)
-    return Training(network, MINIATURE.unet_schedule, file), noise_loss(network, pairs, 4, seed=1)
+    network = TextToNoise(MINIATURE.unet, MINIATURE.clip.text)
+    schedule = Schedule(iterations=4, batch=4, learning_rate=1e-3, ema=0.9)
+    return Training(network, schedule, file), noise_loss(network, *data(), 4, seed=1)
 
 
-@pytest.mark.parametrize("prepare", [vae_training, unet_training])
-def test_a_resumed_training_is_bit_equal(
-    prepare: Callable[[Path], tuple[Training, Callable[[int, int], Tensor]]], tmp_path: Path
-) -> None:
-    whole, loss = prepare(tmp_path / "whole.pt")
+def clip_training(file: Path) -> tuple[Training, Step]:
+    torch.manual_seed(0)
+    network = TextsAndPictures(MINIATURE.clip)
+    seen = {"views": torch.randint(0, 256, (8, 64, 64, 3), generator=stream(4), dtype=torch.uint8), "rows": data()[1]}
+    schedule = Schedule(iterations=4, batch=4, learning_rate=1e-3)
+    return Training(network, schedule, file), contrastive_loss(network, seen, 4, seed=1)
+
+
+def lcm_training(file: Path) -> tuple[Training, Step]:
+    torch.manual_seed(0)
+    teacher, student = (TextToNoise(MINIATURE.unet, MINIATURE.clip.text) for _ in range(2))
+    student.load_state_dict(teacher.state_dict())
+    student.text.requires_grad_(False)
+    schedule = Schedule(iterations=4, batch=4, learning_rate=1e-3, ema=0.9)
+    return Training(student, schedule, file), consistency_loss(student, teacher, *data(), 4, seed=1)
+
+
+def data() -> tuple[Tensor, Tensor]:
+    rows = torch.from_numpy(rows_of("a red boat")).to(torch.int16).repeat(8, 2, 1)
+    return torch.randn(8, 4, 8, 8, generator=stream(3)), rows
+
+
+@pytest.mark.parametrize("prepared", [vae_training, unet_training, clip_training, lcm_training])
+def test_a_resumed_training_is_bit_equal(prepared: Callable[[Path], tuple[Training, Step]], tmp_path: Path) -> None:
+    whole, loss = prepared(tmp_path / "whole.pt")
+    before = {name: value.clone() for name, value in whole.network.state_dict().items()}
     whole.run(loss, Pace())
-    half, loss = prepare(tmp_path / "half.pt")
+    half, loss = prepared(tmp_path / "half.pt")
     for _ in range(2):
         half.descend(loss)
     half.save()
-    resumed, loss = prepare(tmp_path / "half.pt")
+    resumed, loss = prepared(tmp_path / "half.pt")
     assert resumed.resume()
     assert resumed.step == 2
     resumed.run(loss, Pace())
     assert whole.finished and resumed.finished
     assert equal(whole.network, resumed.network)
     assert all(torch.equal(whole.average[name], resumed.average[name]) for name in whole.average)
+    assert any(not torch.equal(value, before[name]) for name, value in whole.network.state_dict().items())
 
 
 def equal(one: nn.Module, other: nn.Module) -> bool:
@@ -74,17 +115,15 @@ def equal(one: nn.Module, other: nn.Module) -> bool:
 
 
 def test_a_budget_stops_a_training_that_can_go_on(tmp_path: Path) -> None:
-    training, loss = vae_training(tmp_path / "vae.pt")
-    training.run(loss, Pace(budget=0))
-    assert training.step == 0 and not training.finished
-    again, _ = vae_training(tmp_path / "vae.pt")
-    assert again.resume()
+    with pytest.raises(OutOfTime, match="vae: 0 of 2 steps"):
+        _ = Workshop(MINIATURE, Pace(budget=0), tmp_path).vae
+    assert vae_training(tmp_path / "vae.pt")[0].resume()
 
 
 def test_folding_the_scale_leaves_reconstructions_alone() -> None:
     torch.manual_seed(0)
     vae = AutoencoderKL(MINIATURE.vae)
-    x = to_tensor(pictures(1, 0, 8))
+    x = to_tensor(pictures(1, 0, 4))
     before = reconstruct(vae, x)
     fold_scale(vae, x)
     assert torch.allclose(reconstruct(vae, x), before, atol=1e-4)
@@ -93,7 +132,7 @@ def test_folding_the_scale_leaves_reconstructions_alone() -> None:
 
 
 def test_disturbed_captions_are_empty_or_hold_one_strange_word() -> None:
-    rows = torch.from_numpy(rows_of("a red circle")).repeat(200, 1)
+    rows = torch.from_numpy(rows_of("a red boat")).repeat(200, 1)
     plain, empty, strange = rows[0].tolist(), [START, *[END] * 76], 0
     for row in disturbed(rows, stream(1)).tolist():
         if UNKNOWN in row:
@@ -104,21 +143,50 @@ def test_disturbed_captions_are_empty_or_hold_one_strange_word() -> None:
     assert 10 < strange < 60
 
 
-def test_from_nothing_to_a_checkpoint_that_loads(tmp_path: Path) -> None:
-    workshop = Workshop(MINIATURE, Pace(), tmp_path, prompts=2)
-    training = workshop.unet()
-    assert training is not None and training.finished
-    file = tmp_path / "model.safetensors"
-    workshop.export(file)
+def test_examples_are_made_once(tmp_path: Path) -> None:
+    made = examples(4, 1, tmp_path)
+    file = next(tmp_path.glob("examples-*"))
+    written = file.stat().st_mtime_ns
+    again = examples(4, 1, tmp_path)
+    assert file.stat().st_mtime_ns == written
+    assert all(torch.equal(made[name], again[name]) for name in made)
+    assert made["views"].shape == (4, 64, 64, 3)
 
-    weights, cpu = read_header(file), torch.device("cpu")
-    assert weights.parts() == {"model", "clip", "vae"}
-    for part in weights.parts():
-        load_part(weights, part, dtype=torch.float32, device=cpu)
-    with safe_open(file, "pt") as content:
-        assert content.metadata()["unet_steps"] == "4"
+
+@pytest.mark.parametrize("size", RECIPES)
+def test_both_sizes_take_a_step(size: str, tmp_path: Path) -> None:
+    recipe = RECIPES[size]
+    cell = recipe.size // recipe.vae.factor
+    network = TextToNoise(recipe.unet, recipe.clip.text)
+    loss = noise_loss(network, torch.randn(4, 4, cell, cell), data()[1], 2, seed=1)
+    training = Training(network, replace(recipe.unet_schedule, batch=2), tmp_path / "unet.pt")
+    assert training.descend(loss) > 0
+
+
+def test_the_gpu_draws_larger() -> None:
+    assert (CPU.size, GPU.size) == (128, 256)
+
+
+def test_from_nothing_to_files_that_load(tmp_path: Path) -> None:
+    workshop = Workshop(MINIATURE, Pace(), tmp_path / "work", prompts=2)
+    world, lcm, clip, safety, detector = write_files(workshop, tmp_path / "embedded")
+
+    cpu = torch.device("cpu")
+    for file in (world, lcm):
+        weights = read_header(file)
+        assert weights.parts() == {"model", "clip", "vae"}
+        for part in weights.parts():
+            load_part(weights, part, dtype=torch.float32, device=cpu)
+    load_part(read_header(safety), "safety", dtype=torch.float32, device=cpu)
+    with safe_open(world, "pt") as content:
+        assert content.metadata()["unet_samples"] == "8"
         assert content.get_tensor("alphas_cumprod").dtype == torch.float32
         assert content.get_tensor(TEXT + "text_model.embeddings.position_ids").dtype == torch.int64
         table = content.get_tensor(TEXT + TOKENS)
-    compact = training.averaged()["text." + TOKENS].half()
+    compact = workshop.unet.text.text_model.embeddings.token_embedding.weight.half()
     assert torch.equal(table, compact[torch.from_numpy(row_of_token())])
+    both = load_file(clip)
+    assert torch.equal(both[TOKENS], table)  # one text encoder in both
+    assert {"logit_scale", "text_projection.weight", "visual_projection.weight"} <= set(both)
+    assert detector.exists()
+    assert (tmp_path / "work" / "whole-000002.png").exists() and (tmp_path / "work" / "vae.png").exists()

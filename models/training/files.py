@@ -1,0 +1,49 @@
+"""From a finished workshop to the embedded files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from models.preview import fit_latent_rgb
+from models.training.diffusion import TextToNoise
+from models.training.drawing import pictures
+from models.training.export import export, export_checkpoint, spread
+from models.training.vae import to_tensor
+from models.training.workshop import Workshop
+
+FITTED_ON = 256  # scenes that the colours of previews are fitted on
+
+
+def write_files(workshop: Workshop, into: Path) -> Iterator[Path]:
+    """Train what is not trained yet, and write each file as soon as it can be. Raises OutOfTime."""
+    facts = _facts(workshop)
+    vae = workshop.vae.state_dict()
+    for name, stage in (("world", "unet"), ("world-lcm", "lcm")):
+        drawer: TextToNoise = getattr(workshop, stage)
+        file = into / "checkpoints" / f"darkroom-{name}-{workshop.recipe.size}.safetensors"
+        yield export_checkpoint(drawer.unet.state_dict(), drawer.text.state_dict(), vae, facts, file)
+    clip = workshop.realigned
+    weights = spread(clip.clip.state_dict()) | {"logit_scale": clip.logit_scale}
+    yield export(weights, facts, into / "clip_vision" / "darkroom-world-clip.safetensors")
+    yield export(workshop.alarm, facts, into / "safety_checker" / "darkroom-world-safety.safetensors")
+    yield export(workshop.detector.state_dict(), facts, into / "detector.safetensors")
+
+
+def _facts(workshop: Workshop) -> dict[str, str]:
+    recipe = workshop.recipe
+    latents = workshop.latents["whole"][:FITTED_ON].float()
+    drawn = to_tensor(pictures(recipe.seed, 0, len(latents), size=recipe.size))
+    return {
+        "title": f"Darkroom world {recipe.size}",
+        "description": "trained from scratch on drawn, captioned scenes by models/training",
+        "license": "Apache-2.0",
+        "data_seed": str(recipe.seed),
+        "scenes": str(recipe.scenes),
+        "vae_start": recipe.vae_start,
+        "vae_samples": str(recipe.vae_schedule.iterations * recipe.vae_schedule.batch),
+        "unet_samples_half": str(recipe.half_schedule.iterations * recipe.half_schedule.batch),
+        "unet_samples": str(recipe.unet_schedule.iterations * recipe.unet_schedule.batch),
+        "latent_rgb": json.dumps(fit_latent_rgb(latents, drawn).tolist()),
+    }
