@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SOURCE = Path(__file__).resolve().parent
 EDITOR = SOURCE / "web" / "dist"
 EXAMPLES = SOURCE / "workflows"
+LOCALES = SOURCE / "nodes" / "locales"
 NEEDED = (
     "torch",
     "safetensors",
@@ -119,6 +120,7 @@ def serve(options: argparse.Namespace, folders: Folders) -> int:
         previews=options.preview_method != "none" and not options.require_safety,  # nobody checks previews
         front_end=options.front_end_root or (EDITOR if EDITOR.is_dir() else None),
         examples=EXAMPLES,
+        locales=LOCALES,
         arguments=sys.argv,
         logs=logs,
         sink=partial(Console, sys.stderr) if sys.stderr.isatty() else None,

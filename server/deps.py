@@ -43,8 +43,8 @@ class Deps:
     """What `create_app` is given.
 
     `sink` makes, of the titles of a job's nodes, what sees all events of its run besides the clients: the terminal's
-    progress bar. `front_end` holds another program's static files, `examples` the example workflows and their index;
-    `version` is shown in `/system_stats`.
+    progress bar. `front_end` holds another program's static files, `examples` the example workflows and their index,
+    `locales` a file of translations by language; `version` is shown in `/system_stats`.
     """
 
     folders: Folders
@@ -55,6 +55,7 @@ class Deps:
     previews: bool = True
     front_end: Path | None = None
     examples: Path | None = None
+    locales: Path | None = None
     version: str = "0.1.0"
     arguments: Sequence[str] = ()
     logs: LogTail = field(default_factory=LogTail)

@@ -6,6 +6,8 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import psutil
 from aiohttp import web
@@ -16,6 +18,7 @@ from server.backend import Device
 from server.deps import DEPS, HUB, METRICS, REDACT, THREADS
 from server.refused import not_found
 from server.threads import in_thread
+from server.translations import translations
 
 COMPATIBLE = "0.3.64"
 """The version of ComfyUI whose recordings this server answers like; clients look at it."""
@@ -36,7 +39,7 @@ def routes() -> list[web.RouteDef]:
         web.get("/embeddings", get_embeddings),
         web.get("/extensions", get_extensions),
         web.get("/workflow_templates", get_nothing),
-        web.get("/i18n", get_nothing),
+        web.get("/i18n", get_i18n),
         web.get("/internal/logs", get_logs),
         web.get("/internal/logs/raw", get_logs_raw),
         web.patch("/internal/logs/subscribe", patch_logs_subscribe),
@@ -147,6 +150,19 @@ async def get_extensions(request: web.Request) -> web.Response:
 async def get_nothing(request: web.Request) -> web.Response:
     """Nothing of that kind comes with this server."""
     return web.json_response({})
+
+
+async def get_i18n(request: web.Request) -> web.Response:
+    """Names and explanations of node types, by language."""
+    deps = request.app[DEPS]
+    if deps.locales is None:
+        return web.json_response({})
+    engine = await deps.backend.engine()
+
+    def texts(folder: Path) -> dict[str, dict[str, Any]]:
+        return translations(folder, object_info(engine.registry, deps.folders))
+
+    return web.json_response(await in_thread(request.app[THREADS], texts, deps.locales))
 
 
 async def get_logs(request: web.Request) -> web.Response:

@@ -12,6 +12,7 @@ import time
 import urllib.request
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,8 +126,16 @@ def browser(server: str) -> Iterator[Any]:
 
 @pytest.fixture
 def editor(server: str, browser: Any) -> Iterator[Editor]:
-    """The editor as somebody sees it who opens it for the first time; nothing may be wrong in the console."""
-    context = browser.new_context(viewport={"width": 1280, "height": 720}, locale="en-US", color_scheme="dark")
+    """The editor as somebody sees it who opens it for the first time."""
+    with open_editor(browser, server) as shown:
+        yield shown
+
+
+@contextmanager
+def open_editor(browser: Any, server: str, **look: Any) -> Iterator[Editor]:
+    """A window of the editor that knows nothing of others; nothing may be wrong in the console when it closes."""
+    usual = {"viewport": {"width": 1280, "height": 720}, "locale": "en-US", "color_scheme": "dark"}
+    context = browser.new_context(**usual | look)
     page = context.new_page()
     page.set_default_timeout(20_000)
     shown = Editor(page)

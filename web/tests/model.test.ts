@@ -10,7 +10,6 @@ import { choose, nextSeeds, resolveTexts, seedKey, seedsOf } from '../src/model/
 import { fits } from '../src/model/types'
 import { checkValue, nearest, validate } from '../src/model/validate'
 import { reweigh } from '../src/model/weight'
-import { NODE_NAMES } from '../src/i18n/names'
 import { en } from '../src/i18n/en'
 import { zh } from '../src/i18n/zh'
 import { definitions, exampleText, object } from './helpers'
@@ -72,7 +71,7 @@ test('alternatives, comments and file names', () => {
 })
 
 test('search finds by title, class, initials, types and the other language', () => {
-  const find = (query: string, filter = {}) => searchNodes(defs, query, filter, (def) => NODE_NAMES[def.type] ?? '').map((hit) => hit.def.type)
+  const find = (query: string, filter = {}) => searchNodes(defs, query, filter, (def) => (def.type === 'KSampler' ? 'K 采样器' : '')).map((hit) => hit.def.type)
   expect(find('ksam')[0]).toBe('KSampler')
   expect(find('采样')[0]).toBe('KSampler')
   expect(find('vd')[0]).toBe('VAEDecode')

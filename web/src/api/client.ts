@@ -130,6 +130,8 @@ function stored(answer: Json): string {
 export const api = {
   objectInfo: (): Promise<Json> => call('object_info', { cache: 'no-cache' }),
 
+  translations: (): Promise<Json> => call('i18n', { cache: 'no-cache' }),
+
   async queue(body: JsonObject): Promise<{ id: string; nodeErrors: JsonObject }> {
     const answer = await post('prompt', body)
     return isObject(answer) ? { id: toText(answer.prompt_id), nodeErrors: isObject(answer.node_errors) ? answer.node_errors : {} } : { id: '', nodeErrors: {} }

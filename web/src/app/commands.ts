@@ -27,11 +27,11 @@ export interface Command {
 }
 
 const one = (): string | undefined => [...selected()][0]
-const openSide = (panel: 'gallery' | 'queue' | 'problems'): void => {
+const openSide = (panel: 'gallery' | 'queue' | 'problems' | 'help'): void => {
   setSettings({ sideOpen: true })
   setView({ panel })
   // the keys go where the eyes go: to the first row, or the panel's tab
-  requestAnimationFrame(() => (document.querySelector<HTMLElement>('.side-body [data-job]') ?? document.getElementById(`tab-${panel}`))?.focus())
+  requestAnimationFrame(() => (document.querySelector<HTMLElement>('.side-body [data-job], .side-body .help') ?? document.getElementById(`tab-${panel}`))?.focus())
 }
 const addAtMiddle = (): void => setView({ palette: { kind: 'add', at: null, place: middle(), filter: {}, pending: null } })
 const openPalette = (kind: 'goto' | 'commands' | 'connect' | 'disconnect'): void => setView({ palette: { kind, at: null, place: null, filter: {}, pending: null } })
@@ -78,6 +78,7 @@ export const COMMANDS: readonly Command[] = [
   { id: 'clearQueue', title: 'cmd.clearQueue', keys: ['Alt+Shift+Q'], group: 'general', run: clearWaiting, anywhere: true },
   { id: 'gallery', title: 'cmd.gallery', keys: ['G'], group: 'general', run: () => openSide('gallery') },
   { id: 'problems', title: 'cmd.problems', keys: [], group: 'general', run: () => openSide('problems') },
+  { id: 'help', title: 'cmd.help', keys: ['H'], group: 'general', run: () => openSide('help') },
   { id: 'side', title: 'cmd.side', keys: ['F'], group: 'general', run: () => setSettings({ sideOpen: !useSettings.getState().sideOpen }) },
   { id: 'reload', title: 'cmd.reload', keys: ['R'], group: 'general', run: () => void loadDefinitions().then((done) => tell(t(done ? 'say.reloaded' : 'app.noServer'), done ? 'info' : 'error')) },
   { id: 'theme', title: 'cmd.theme', keys: [], group: 'general', run: toggleTheme },

@@ -6,7 +6,7 @@ import '../theme/panels.css'
 import '../theme/dialogs.css'
 import { createRoot } from 'react-dom/client'
 import { restore, startAutosave } from '../state/autosave'
-import { loadDefinitions } from '../state/definitions'
+import { followLanguage, loadDefinitions } from '../state/server'
 import { startLive } from '../state/run'
 import { startSettings } from '../state/settings'
 import { App } from './App'
@@ -16,6 +16,7 @@ import { openExample } from './files'
 async function start(): Promise<void> {
   startSettings()
   await loadDefinitions()
+  followLanguage()
   if (!(await restore())) openExample()
   startAutosave()
   startLive()

@@ -81,6 +81,7 @@ export const en = {
   'cmd.pauseQueue': 'Pause the queue, or go on',
   'cmd.gallery': 'Show the pictures',
   'cmd.problems': 'Show the problems',
+  'cmd.help': 'Explain the selected node',
   'cmd.side': 'Show or hide the side panel',
   'cmd.theme': 'Dark or light',
   'cmd.language': 'English or Chinese',
@@ -188,6 +189,7 @@ export const en = {
   'side.gallery': 'Pictures',
   'side.queue': 'Queue',
   'side.problems': 'Problems',
+  'side.help': 'Node',
   'side.noPictures': 'No pictures yet',
   'side.noPicturesHint': 'Ctrl + Enter runs the workflow. The picture appears here.',
   'side.drawing': 'Drawing…',
@@ -374,6 +376,15 @@ export const en = {
   'field.embeddings': 'Embeddings',
   'note.edit': 'Double click to write',
   'say.linking': 'Choose where {type} goes, or Escape',
+  'help.none': 'No node is selected',
+  'help.noneHint': 'Select one and read here what it does. {keys} finds nodes.',
+  'help.unknown': 'This server does not explain nodes of this type.',
+  'help.inputs': 'Inputs',
+  'help.outputs': 'Outputs',
+  'help.optional': 'may stay empty',
+  'help.standard': 'usually {value}',
+  'help.range': '{min} to {max}',
+  'help.choices': '{count} to choose from',
 } as const
 
 export type TextKey = keyof typeof en

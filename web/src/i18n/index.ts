@@ -1,8 +1,9 @@
 /** Texts in the user's language. */
 import type { NodeDef } from '../model/definitions'
+import type { Translations } from '../model/translate'
+import { useDefinitions } from '../state/server'
 import { useSettings, type Language } from '../state/settings'
 import { en, type TextKey } from './en'
-import { CATEGORY_NAMES, INPUT_NAMES, NODE_NAMES } from './names'
 import { zh } from './zh'
 
 export type { TextKey }
@@ -24,12 +25,14 @@ export function useT(): (key: TextKey, params?: Params) => string {
 
 const isChinese = (): boolean => useSettings.getState().language === 'zh'
 
-export const nodeName = (def: NodeDef): string => (isChinese() ? (NODE_NAMES[def.type] ?? def.title) : def.title)
+const chinese = (): Translations => useDefinitions.getState().chinese
+
+export const nodeName = (def: NodeDef): string => (isChinese() ? chinese().nodes.get(def.type)?.name || def.title : def.title)
 /** The name in the language that is not shown, so that search finds both. */
-export const otherName = (def: NodeDef): string => (isChinese() ? def.title : (NODE_NAMES[def.type] ?? ''))
-export const inputName = (name: string): string => (isChinese() ? (INPUT_NAMES[name] ?? name) : name)
+export const otherName = (def: NodeDef): string => (isChinese() ? def.title : (chinese().nodes.get(def.type)?.name ?? ''))
+export const inputName = (name: string): string => (isChinese() ? (chinese().inputs.get(name) ?? name) : name)
 export const categoryName = (category: string): string =>
-  isChinese() ? category.split('/').map((part) => CATEGORY_NAMES[part] ?? part).join(' / ') : category.replaceAll('/', ' / ')
+  isChinese() ? category.split('/').map((part) => chinese().categories.get(part) ?? part).join(' / ') : category.replaceAll('/', ' / ')
 
 /** Seconds as people read them. */
 export function seconds(value: number): string {

@@ -1,21 +1,29 @@
-/** The node types that the server has, as last read. */
+/** The node types that the server has, explained in the user's language. */
 import { create } from 'zustand'
 import { api } from '../api/client'
+import { isObject } from '../io/json'
 import { readDefinitions, type Definitions } from '../model/definitions'
+import { explained, readTranslations, UNTRANSLATED, type Translations } from '../model/translate'
+import { useSettings } from './settings'
 
 interface State {
   readonly definitions: Definitions
+  /** As the server has them, in English. */
+  readonly given: Definitions
+  readonly chinese: Translations
   readonly state: 'loading' | 'ready' | 'failed'
 }
 
-export const useDefinitions = create<State>(() => ({ definitions: new Map(), state: 'loading' }))
+export const useDefinitions = create<State>(() => ({ definitions: new Map(), given: new Map(), chinese: UNTRANSLATED, state: 'loading' }))
 
 let asked: Promise<readonly string[]> | null = null
 
 export async function loadDefinitions(): Promise<boolean> {
   asked = null
   try {
-    useDefinitions.setState({ definitions: readDefinitions(await api.objectInfo()), state: 'ready' })
+    const [given, texts] = await Promise.all([api.objectInfo(), api.translations().catch(() => null)])
+    useDefinitions.setState({ given: readDefinitions(given), chinese: readTranslations(isObject(texts) ? texts.zh : undefined), state: 'ready' })
+    explain()
     return true
   } catch {
     useDefinitions.setState((old) => ({ state: old.definitions.size ? 'ready' : 'failed' }))
@@ -23,7 +31,14 @@ export async function loadDefinitions(): Promise<boolean> {
   }
 }
 
-/** The server's types alone. */
+function explain(): void {
+  const isChinese = useSettings.getState().language === 'zh'
+  useDefinitions.setState(({ given, chinese }) => ({ definitions: isChinese ? explained(given, chinese) : given }))
+}
+
+/** Explains them again when the language changes. */
+export const followLanguage = (): (() => void) => useSettings.subscribe((now, before) => now.language !== before.language && explain())
+
 export const serverDefinitions = (): Definitions => useDefinitions.getState().definitions
 
 /** The names of the server's embeddings, read once they are wanted and again with the node types. */

@@ -41,7 +41,7 @@ interface View {
   readonly said: string
   readonly dropping: boolean
   readonly dropped: { readonly file: File; readonly workflow: string; readonly at: Point } | null
-  readonly panel: 'gallery' | 'queue' | 'problems'
+  readonly panel: 'gallery' | 'queue' | 'problems' | 'help'
   readonly shown: string | null
   readonly mask: MaskAsked | null
   readonly compare: readonly [Picture, Picture] | null

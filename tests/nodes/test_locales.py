@@ -1,0 +1,62 @@
+"""The Chinese of node types: what clients get, and that nothing is missing or left over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nodes
+from graph.files import Folders
+from graph.object_info import object_info
+from nodes.registry import builtin
+from server.translations import translations
+
+LOCALES = Path(nodes.__file__).parent / "locales"
+
+
+@pytest.fixture
+def described(tmp_path: Path) -> dict[str, Any]:
+    """All node types, as clients read of them."""
+    return object_info(builtin(), Folders.standard(tmp_path / "base"))
+
+
+def test_clients_read_the_chinese_of_a_node(described: dict[str, Any]) -> None:
+    chinese = translations(LOCALES, described)["zh"]
+    sampler = chinese["nodeDefs"]["KSampler"]
+    assert sampler["display_name"] == "K 采样器"
+    assert sampler["inputs"]["steps"]["name"] == "步数"
+    assert "去噪" in sampler["description"] and sampler["outputs"]["0"]["tooltip"]
+    assert chinese["nodeCategories"]["sampling"] == "采样"
+
+
+def test_what_is_not_translated_is_left_out(described: dict[str, Any], tmp_path: Path) -> None:
+    tables: dict[str, dict[str, str]] = {"names": {}, "texts": {}, "inputs": {}, "categories": {}}
+    (tmp_path / "xx.json").write_text(json.dumps(tables))
+    node = translations(tmp_path, described)["xx"]["nodeDefs"]["VAEDecode"]
+    assert node == {"inputs": {"samples": {}, "vae": {}}, "outputs": {"0": {}}}
+
+
+@pytest.mark.acceptance
+def test_every_text_has_its_chinese_and_none_is_left_over(described: dict[str, Any]) -> None:
+    tables = json.loads((LOCALES / "zh.json").read_text("utf-8"))
+    wanted: dict[str, set[str]] = {"names": set(), "texts": set(), "inputs": set(), "categories": set()}
+    for node in described.values():
+        wanted["names"].add(node["display_name"])
+        wanted["categories"].update(node["category"].split("/"))
+        wanted["texts"].update([node["description"], *filter(None, node.get("output_tooltips", ()))])
+        for name, tooltip in _inputs(node):
+            wanted["inputs"].add(name)
+            wanted["texts"].update([tooltip] if tooltip else [])
+    for table, words in wanted.items():
+        assert words - set(tables[table]) == set(), f"{table} without their Chinese"
+        assert set(tables[table]) - words == set(), f"{table} that no node has"
+
+
+def _inputs(node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for kind in ("required", "optional"):
+        for name, (_, *options) in node["input"].get(kind, {}).items():
+            yield name, options[0].get("tooltip", "") if options else ""
