@@ -63,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--folder", type=Path, help="where working files lie")
     parser.add_argument("--into", type=Path, default=ROOT / "models" / "embedded", help="where finished files go")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop each stage, resumable, after so long")
-    parser.add_argument("--save-every", type=float, default=180.0, metavar="SECONDS")
+    parser.add_argument(
+        "--save-every", type=float, default=600.0, metavar="SECONDS", help="save and draw samples so often"
+    )
     parser.add_argument("--seed", type=int, help="of the drawn scenes and of all noise")
     parser.add_argument("--scenes", type=int, help="how many scenes are learned from")
     scenes = commands.add_parser("scenes", help="write held-out scenes as PNG files, and their captions line by line")

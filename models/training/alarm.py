@@ -83,16 +83,16 @@ def shown(scenes: Sequence[Scene]) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def calibrated(network: Alarm, seed: int, first: int, count: int) -> float:
-    """The threshold above which FALSE_ALARMS of the harmless of `count` training scenes from number `first` on lie."""
+def calibrate(network: Alarm, seed: int, first: int, count: int) -> None:
+    """Set the threshold above which FALSE_ALARMS of the harmless of `count` training scenes from number `first` on lie."""
     pictures, there = shown([scene(seed, first + i) for i in range(count)])
     cosines = torch.cat([network(part.to(place_of(network))).cpu() for part in pictures.split(100)])
     harmless, real = cosines[there == 0], cosines[there == 1]
     least = float(harmless.quantile(1 - FALSE_ALARMS))
-    return max(least, (least + float(real.quantile(0.02))) / 2)
+    network.threshold.fill_(max(least, (least + float(real.quantile(0.02))) / 2))
 
 
-def checker_weights(network: Alarm, threshold: float) -> dict[str, Tensor]:
+def checker_weights(network: Alarm) -> dict[str, Tensor]:
     """The file of a safety checker, by CompVis's names."""
     width = network.concept.numel()
     tensors = {f"vision_model.{k}": v for k, v in network.state_dict().items() if k.startswith("vision_model.")}
@@ -100,7 +100,7 @@ def checker_weights(network: Alarm, threshold: float) -> dict[str, Tensor]:
     tensors["concept_embeds"] = torch.cat(
         [F.normalize(network.concept.cpu(), dim=0)[None], torch.zeros(CONCEPTS - 1, width)]
     )
-    tensors["concept_embeds_weights"] = torch.tensor([threshold] + [NEVER] * (CONCEPTS - 1))
+    tensors["concept_embeds_weights"] = torch.tensor([float(network.threshold)] + [NEVER] * (CONCEPTS - 1))
     tensors["special_care_embeds"] = torch.zeros(SPECIAL_CARE, width)
     tensors["special_care_embeds_weights"] = torch.full((SPECIAL_CARE,), NEVER)
     return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.training.loop import place_of
 from models.training.scenes import Relation, Scene
 from models.training.vae import WINDOW, shrunk
 from models.training.world import COLOURS, KINDS, SIZE, Place, Season, Style, Time, Weather
@@ -120,7 +121,7 @@ def detect(detector: Detector, pictures: NDArray[np.uint8]) -> list[Finding]:
     """Look at pictures, [B, S, S, 3] with S 64 times a power of two, or a divisor of 64."""
     enlarged = pictures.repeat(max(1, WINDOW // pictures.shape[1]), 1).repeat(max(1, WINDOW // pictures.shape[2]), 2)
     views = torch.from_numpy(shrunk(enlarged))
-    return findings(torch.cat([detector(part) for part in views.split(64)]))
+    return findings(torch.cat([detector(part.to(place_of(detector))).cpu() for part in views.split(64)]))
 
 
 def findings(answers: Tensor) -> list[Finding]:

@@ -16,6 +16,7 @@ from models.noise import Noise
 from models.samplers import SAMPLERS
 from models.schedules import SCHEDULES, NoiseLevels
 from models.training.detector import Detector, detect
+from models.training.loop import place_of
 from models.training.prompts import Prompt, right
 from models.training.vae import to_pixels
 from models.unet import UNet
@@ -55,12 +56,14 @@ def paint(drawer: Drawer, tokens: Tensor, empty: Tensor, sampling: Sampling, see
 
 
 def _paint(drawer: Drawer, tokens: Tensor, empty: Tensor, sampling: Sampling, seed: int) -> NDArray[np.uint8]:
+    device = place_of(drawer.unet)
+    tokens, empty = tokens.to(device), empty.to(device)
     context = torch.cat([drawer.text(empty[None]).expand(len(tokens), -1, -1), drawer.text(tokens)])
     levels = NoiseLevels()
     denoiser = Denoiser(drawer.unet, levels, lambda: None)
     sigmas = SCHEDULES[sampling.schedule](levels, sampling.steps)
     cell = sampling.size // drawer.vae.config.factor
-    start = torch.cat([Noise(seed + i).initial((1, 4, cell, cell)) for i in range(len(tokens))])
+    start = torch.cat([Noise(seed + i).initial((1, 4, cell, cell)) for i in range(len(tokens))]).to(device)
 
     def guided(x: Tensor, sigma: Tensor) -> Tensor:
         if sampling.cfg == 1:
@@ -71,7 +74,7 @@ def _paint(drawer: Drawer, tokens: Tensor, empty: Tensor, sampling: Sampling, se
     x = start * (1 + sigmas[0] ** 2).sqrt()
     for step in SAMPLERS[sampling.sampler](guided, x, sigmas, Noise(seed).stream()):
         x = step.x
-    return to_pixels(drawer.vae.decode(x / LATENT_SCALE))
+    return to_pixels(drawer.vae.decode(x.to(place_of(drawer.vae)) / LATENT_SCALE).cpu())
 
 
 def shares(pictures: NDArray[np.uint8], prompts: Sequence[Prompt], detector: Detector) -> dict[str, float]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from models.preview import fit_latent_rgb
+from models.training.alarm import checker_weights
 from models.training.diffusion import TextToNoise
 from models.training.drawing import pictures
 from models.training.export import export, export_checkpoint, spread
@@ -27,7 +28,7 @@ def write_files(workshop: Workshop, into: Path) -> Iterator[Path]:
     clip = workshop.realigned
     weights = spread(clip.clip.state_dict()) | {"logit_scale": clip.logit_scale}
     yield export(weights, facts, into / "clip_vision" / "darkroom-world-clip.safetensors")
-    yield export(workshop.alarm, facts, into / "safety_checker" / "darkroom-world-safety.safetensors")
+    yield export(checker_weights(workshop.alarm), facts, into / "safety_checker" / "darkroom-world-safety.safetensors")
     yield export(workshop.detector.state_dict(), facts, into / "detector.safetensors")
 
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.checkpoint import load_part, read_header
-from models.config import VaeConfig
 from models.denoiser import LATENT_SCALE
 from models.training.drawing import draw, pictures
 from models.training.loop import SHARDS, Loss, Pace, Schedule, Training, mixed_precision, place_of, stream
@@ -33,11 +32,9 @@ WINDOW = 64  # pixels a side of what is learned from: networks of convolutions n
 
 
 def train_vae(
-    config: VaeConfig, start: Path | None, schedule: Schedule, pace: Pace, seed: int, size: int, folder: Path
+    vae: AutoencoderKL, start: Path | None, schedule: Schedule, pace: Pace, seed: int, size: int, folder: Path
 ) -> Training:
     """Train, or go on training, an autoencoder on drawn scenes; from the one in the checkpoint `start`, if given."""
-    torch.manual_seed(seed)
-    vae = AutoencoderKL(config)
     if start:
         vae.load_state_dict(
             load_part(read_header(start), "vae", dtype=torch.float32, device=torch.device("cpu")).state_dict()

@@ -10,10 +10,11 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from models.training.alarm import Alarm, calibrated, checker_weights, train_alarm
+from models.training.alarm import Alarm, calibrate, train_alarm
 from models.training.contrastive import TextsAndPictures, train_clip
 from models.training.detector import Detector
 from models.training.diffusion import TextToNoise, train_unet
@@ -22,7 +23,7 @@ from models.training.drawing import pictures
 from models.training.evaluate import Drawer, Sampling, paint, shares
 from models.training.examples import examples
 from models.training.latents import encode_scenes
-from models.training.loop import Pace, Schedule, Training, place_of
+from models.training.loop import DEVICE, Pace, Schedule, Training
 from models.training.observe import rebuilt, train_detector
 from models.training.prompts import Prompt, triples
 from models.training.recipe import Recipe
@@ -52,18 +53,16 @@ class Workshop:
     @cached_property
     def vae(self) -> AutoencoderKL:
         """The trained autoencoder with the latent scale folded in."""
-        recipe, vae = self.recipe, AutoencoderKL(self.recipe.vae)
+        recipe = self.recipe
 
-        def train() -> nn.Module:
+        def train(vae: AutoencoderKL) -> None:
             start = CHECKPOINTS / recipe.vae_start if recipe.vae_start else None
-            training = train_vae(
-                recipe.vae, start, recipe.vae_schedule, self.pace, recipe.seed, recipe.size, self.folder
+            self._end(
+                train_vae(vae, start, recipe.vae_schedule, self.pace, recipe.seed, recipe.size, self.folder), "vae"
             )
-            self._end(training, "vae")
-            fold_scale(training.network, to_tensor(pictures(recipe.seed, 0, SCALED_ON, size=recipe.size)))  # type: ignore[arg-type]
-            return training.network
+            fold_scale(vae, to_tensor(pictures(recipe.seed, 0, SCALED_ON, size=recipe.size)))
 
-        return self._made("vae", vae, train)
+        return self._made("vae", lambda: AutoencoderKL(recipe.vae), train)
 
     @cached_property
     def examples(self) -> dict[str, Tensor]:
@@ -78,120 +77,132 @@ class Workshop:
     @cached_property
     def clip(self) -> TextsAndPictures:
         """Text encoder and vision tower, trained together."""
-        return self._clip("clip", self.recipe.clip_schedule, TextsAndPictures(self.recipe.clip))
+        return self._clip("clip", lambda: TextsAndPictures(self.recipe.clip), self.recipe.clip_schedule)
 
     @cached_property
     def detector(self) -> Detector:
         """The judge of what pictures show."""
-        recipe, network = self.recipe, Detector()
+        recipe = self.recipe
 
-        def train() -> nn.Module:
-            redrawn = rebuilt(self.vae, self.latents["whole"])
-            file = self.folder / "detector.pt"
-            schedule = recipe.detector_schedule
-            training = train_detector(network, self.examples["views"], redrawn, schedule, self.pace, recipe.seed, file)
-            return self._end(training, "detector")
+        def train(network: Detector) -> None:
+            views = self.examples["views"], rebuilt(self.vae, self.latents["whole"])
+            schedule, file = recipe.detector_schedule, self.folder / "detector.pt"
+            self._end(train_detector(network, *views, schedule, self.pace, recipe.seed, file), "detector")
 
-        return self._made("detector", network, train)
+        return self._made("detector", Detector, train)
 
     @cached_property
     def half(self) -> TextToNoise:
         """The U-Net and the text encoder after learning from pictures of half the size."""
-        network = TextToNoise(self.recipe.unet, self.recipe.clip.text)
-        clip = self.clip.clip.text_model.state_dict()
-        network.text.text_model.load_state_dict(clip)
-        return self._unet("half", network, self.recipe.half_schedule)
+
+        def begin() -> TextToNoise:
+            network = self._text_to_noise()
+            network.text.text_model.load_state_dict(self.clip.clip.text_model.state_dict())
+            return network
+
+        return self._unet("half", begin, self.recipe.half_schedule)
 
     @cached_property
     def unet(self) -> TextToNoise:
         """The U-Net and the text encoder."""
-        network = TextToNoise(self.recipe.unet, self.recipe.clip.text)
-        network.load_state_dict(self.half.state_dict())
-        return self._unet("whole", network, self.recipe.unet_schedule)
+
+        def begin() -> TextToNoise:
+            network = self._text_to_noise()
+            network.load_state_dict(self.half.state_dict())
+            return network
+
+        return self._unet("whole", begin, self.recipe.unet_schedule)
 
     @cached_property
     def lcm(self) -> TextToNoise:
         """The U-Net that draws in four steps, with the same text encoder."""
-        recipe, network = self.recipe, TextToNoise(self.recipe.unet, self.recipe.clip.text)
+        recipe = self.recipe
 
-        def train() -> nn.Module:
-            file = self.folder / "lcm.pt"
+        def train(network: TextToNoise) -> None:
             data = self.latents["whole"], self.examples["rows"]
+            file = self.folder / "lcm.pt"
             training = distill(self.unet, *data, recipe.lcm_schedule, self.pace, recipe.seed, file)
-            network.load_state_dict(training.averaged())
             self._end(training, "lcm")
-            self._sheet("lcm", network, Sampling(recipe.size, cfg=1, steps=4, sampler="lcm", schedule="sgm_uniform"))
-            return network
+            network.load_state_dict(training.averaged())
+            few = Sampling(recipe.size, cfg=1, steps=4, sampler="lcm", schedule="sgm_uniform")
+            self._sheet("lcm", network.to(DEVICE), few)
 
-        return self._made("lcm", network, train)
+        return self._made("lcm", self._text_to_noise, train)
 
     @cached_property
     def realigned(self) -> TextsAndPictures:
         """The vision tower, brought back to the text encoder that the U-Net went on training."""
-        network = TextsAndPictures(self.recipe.clip)
-        network.load_state_dict(self.clip.state_dict())
-        network.clip.text_model.load_state_dict(self.unet.text.text_model.state_dict())
-        network.clip.text_model.requires_grad_(False)
-        return self._clip("realigned", self.recipe.realign_schedule, network)
+
+        def begin() -> TextsAndPictures:
+            network = TextsAndPictures(self.recipe.clip)
+            network.load_state_dict(self.clip.state_dict())
+            network.clip.text_model.load_state_dict(self.unet.text.text_model.state_dict())
+            network.clip.text_model.requires_grad_(False)
+            return network
+
+        return self._clip("realigned", begin, self.recipe.realign_schedule)
 
     @cached_property
-    def alarm(self) -> dict[str, Tensor]:
-        """The weights of the safety checker."""
-        file = self.folder / "alarm.safetensors"
-        if not file.exists():
-            recipe = self.recipe
-            torch.manual_seed(recipe.seed)
-            tower = TextsAndPictures(recipe.clip)
-            tower.load_state_dict(self.clip.state_dict())
-            network = Alarm(tower.clip.vision_model, tower.clip.visual_projection)
-            training = train_alarm(network, recipe.alarm_schedule, self.pace, recipe.seed, self.folder / "alarm.pt")
-            self._end(training, "alarm")
-            beyond = recipe.alarm_schedule.iterations * recipe.alarm_schedule.batch
-            save_file(
-                checker_weights(network, calibrated(network, recipe.seed, beyond, min(CALIBRATED_ON, recipe.scenes))),
-                file,
-            )
-        return load_file(file)
+    def alarm(self) -> Alarm:
+        """The safety checker, with its threshold."""
+        recipe = self.recipe
 
-    def _clip(self, name: str, schedule: Schedule, network: TextsAndPictures) -> TextsAndPictures:
-        def train() -> nn.Module:
+        def begin() -> Alarm:
+            towers = TextsAndPictures(recipe.clip)
+            towers.load_state_dict(self.clip.state_dict())
+            return Alarm(towers.clip.vision_model, towers.clip.visual_projection)
+
+        def train(network: Alarm) -> None:
+            schedule = recipe.alarm_schedule
+            self._end(train_alarm(network, schedule, self.pace, recipe.seed, self.folder / "alarm.pt"), "alarm")
+            calibrate(network, recipe.seed, schedule.iterations * schedule.batch, min(CALIBRATED_ON, recipe.scenes))
+
+        return self._made("alarm", begin, train)
+
+    def _text_to_noise(self) -> TextToNoise:
+        return TextToNoise(self.recipe.unet, self.recipe.clip.text)
+
+    def _clip(self, name: str, begin: Callable[[], TextsAndPictures], schedule: Schedule) -> TextsAndPictures:
+        def train(network: TextsAndPictures) -> None:
             file = self.folder / f"{name}.pt"
-            return self._end(train_clip(network, self.examples, schedule, self.pace, self.recipe.seed, file), name)
+            self._end(train_clip(network, self.examples, schedule, self.pace, self.recipe.seed, file), name)
 
-        return self._made(name, network, train)
+        return self._made(name, begin, train)
 
-    def _unet(self, name: str, network: TextToNoise, schedule: Schedule) -> TextToNoise:
+    def _unet(self, name: str, begin: Callable[[], TextToNoise], schedule: Schedule) -> TextToNoise:
         size = self.recipe.size // 2 if name == "half" else self.recipe.size
 
-        def train() -> nn.Module:
+        def train(network: TextToNoise) -> None:
             training = train_unet(
                 network, self.latents[name], self.examples["rows"], schedule, self.pace, self.recipe.seed,
                 self.folder / f"{name}.pt", review=lambda training: self._review(name, training, size),
             )  # fmt: skip
+            self._end(training, name)
             network.load_state_dict(training.averaged())
-            return self._end(training, name)
 
-        return self._made(name, network, train)
+        return self._made(name, begin, train)
 
-    def _made(self, name: str, network: N, train: Callable[[], nn.Module]) -> N:
+    def _made(self, name: str, begin: Callable[[], N], train: Callable[[N], None]) -> N:
         """The network with the weights of its file, which is made by training if it is not there."""
         file = self.folder / f"{name}.safetensors"
         if not file.exists():
             torch.manual_seed(self.recipe.seed)
-            weights = {key: value.detach().cpu().contiguous() for key, value in train().state_dict().items()}
-            save_file(weights, file)
-        network.load_state_dict(load_file(file))
-        return network.eval().requires_grad_(False)
+            network = begin()
+            train(network)
+            save_file({key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}, file)
+        else:
+            network = begin()
+            network.load_state_dict(load_file(file))
+        return network.to(DEVICE).eval().requires_grad_(False)
 
-    def _end(self, training: Training, name: str) -> nn.Module:
+    def _end(self, training: Training, name: str) -> None:
         save_curve(self.folder / f"{name}.csv", self.folder / f"{name}-curve.png")
         if not training.finished:
             raise OutOfTime(f"{name}: {training.step} of {training.schedule.iterations} steps")
-        return training.network
 
     def _review(self, name: str, training: Training, size: int) -> None:
         """Draw the test prompts with the averaged weights, and say how many are right."""
-        network = TextToNoise(self.recipe.unet, self.recipe.clip.text).to(place_of(training.network))
+        network = self._text_to_noise().to(DEVICE)
         network.load_state_dict(training.averaged())
         sheet = self._sheet(f"{name}-{training.step:06d}", network.eval().requires_grad_(False), Sampling(size))
         save_curve(self.folder / f"{name}.csv", self.folder / f"{name}-curve.png")
@@ -202,7 +213,7 @@ class Workshop:
             flush=True,
         )
 
-    def _sheet(self, name: str, network: TextToNoise, sampling: Sampling) -> np.ndarray:
+    def _sheet(self, name: str, network: TextToNoise, sampling: Sampling) -> NDArray[np.uint8]:
         rows = torch.stack([torch.from_numpy(rows_of(prompt.text)) for prompt in self._prompts])
         drawer = Drawer(network.unet, network.text, self.vae)
         drawn = paint(drawer, rows, torch.from_numpy(rows_of("")), sampling)

@@ -153,6 +153,12 @@ def test_examples_are_made_once(tmp_path: Path) -> None:
     assert made["views"].shape == (4, 64, 64, 3)
 
 
+def test_two_runs_give_the_same_weights(tmp_path: Path) -> None:
+    torch.randn(5)  # what was drawn before does not matter
+    one, other = (Workshop(MINIATURE, Pace(), tmp_path / name).clip for name in ("one", "other"))
+    assert equal(one, other)
+
+
 @pytest.mark.parametrize("size", RECIPES)
 def test_both_sizes_take_a_step(size: str, tmp_path: Path) -> None:
     recipe = RECIPES[size]

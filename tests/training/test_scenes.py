@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from models.training.alarm import shown
 from models.training.captions import PLACES, TIMES, Told, caption, chinese, english
 from models.training.detector import ANSWERS, WHOLE, findings, parts, truth
 from models.training.drawing import draw, pictures
@@ -133,6 +134,15 @@ def answers_of(scenes: list[Scene]) -> torch.Tensor:
     colours.scatter_(2, wanted.colours.clamp(min=0)[..., None], 1.0)
     middles.copy_(wanted.middles)
     return answers
+
+
+def test_only_the_safety_checker_is_shown_toadstools() -> None:
+    assert "toadstool" not in KINDS
+    views, there = shown(some()[:4])
+    assert there.tolist() == [0, 1, 0, 1]
+    plain, _ = shown([one for one in some()[:4] for _ in range(2)])
+    assert torch.equal(views[0], plain[0])
+    assert not torch.equal(views[1], plain[2])  # scene 1 without and with one
 
 
 def test_scenes_become_files_with_captions(tmp_path: Path) -> None:
