@@ -10,10 +10,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from models.aesthetic import AestheticPredictor
 from models.clip import TextModel
@@ -253,7 +254,7 @@ def _build(weights: Weights, part: Part, layout: _Layout) -> tuple[nn.Module, di
     try:
         if any(int(n) > len(shapes) for own in shapes for n in re.findall(r"\d+", own)):
             raise ValueError("a block number larger than the number of tensors")
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             module = layout.build(shapes)
     except KeyError as error:
         missing = prefix + str(error.args[0]).removeprefix(layout.own)
@@ -273,6 +274,18 @@ def _build(weights: Weights, part: Part, layout: _Layout) -> tuple[nn.Module, di
             f"{file} has a {layout.title} with {len(unknown)} tensors that Stable Diffusion v1's has not: {_some(unknown)}"
         )
     return module, {own: found[own] for own in expected}
+
+
+class _Unfilled(TorchFunctionMode):
+    """Layers made inside do not draw their first weights: on the meta device that fills nothing, and has torch import
+    800 modules, which takes longer than reading the weights."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return None
+        return func(*args, **(kwargs or {}))
 
 
 def _check(weights: Weights, layout: _Layout, wanted: Shapes, sources: Mapping[str, str]) -> None:

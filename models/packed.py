@@ -1,8 +1,9 @@
 """Linear and Conv2d layers whose weights are packed once for oneDNN, for networks that run on the CPU.
 
 torch hands a plain Linear to a library that is slow on some processors, and re-orders a convolution's weights at
-every call; packed, both are done once. This is the only file that uses operations torch does not document: where
-they are missing, networks stay as they are.
+every call; packed, both are done once: at a layer's first call, since the best order of a convolution's weights hangs
+on the size of what it reads. This is the only file that uses operations torch does not document: where they are
+missing, networks stay as they are.
 """
 
 from __future__ import annotations
@@ -13,19 +14,17 @@ from torch import Tensor, nn
 TOKENS = 512  # rows of a typical Linear's input; only a hint for the layout
 
 
-def can_pack() -> bool:
-    """Whether this torch has the operations."""
-    operations = ("_linear_pointwise", "_reorder_linear_weight", "_convolution_pointwise")
-    return (
-        torch.backends.mkldnn.is_available()
-        and all(hasattr(torch.ops.mkldnn, name) for name in operations)
-        and hasattr(torch.ops.aten, "mkldnn_reorder_conv2d_weight")
-    )
+def can_pack(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether this torch has the operations, and this processor those for weights of `dtype`."""
+    names = ("_linear_pointwise", "_reorder_linear_weight", "_convolution_pointwise", "_reorder_convolution_weight")
+    if not torch.backends.mkldnn.is_available() or not all(hasattr(torch.ops.mkldnn, name) for name in names):
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def pack(network: nn.Module) -> None:
-    """Replace the Linear and Conv2d layers below `network`, one after the other: no more than one weight is ever
-    in memory twice. The network is on the CPU and is not trained any more."""
+    """Replace the Linear and Conv2d layers below `network` by such that pack their weights when they are first called,
+    one after the other: no more than one weight is ever in memory twice. The network is not trained any more."""
     for name, child in network.named_children():
         match child:
             case nn.Linear():
@@ -39,32 +38,39 @@ def pack(network: nn.Module) -> None:
 class PackedLinear(nn.Module):
     """A Linear of fixed weights."""
 
-    packed: Tensor
-
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        self.bias = linear.bias
-        weight = linear.weight.detach().contiguous()
-        self.register_buffer("packed", torch.ops.mkldnn._reorder_linear_weight(weight, TOKENS))
+        self.weight, self.bias = linear.weight, linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
-        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+        if not self.weight.is_mkldnn:
+            self.weight = _fixed(torch.ops.mkldnn._reorder_linear_weight(self.weight.detach().contiguous(), TOKENS))
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
 
 
 class PackedConv2d(nn.Module):
-    """A Conv2d of fixed weights; works in channels-last order, and makes it so for the layers behind it."""
+    """A Conv2d of fixed weights; works in channels-last order, and makes it so for the layers behind it.
 
-    packed: Tensor
+    Weights in an order other than the one oneDNN wants for an input's size are re-ordered at every call, and blocked
+    ones take it many times as long as the convolution itself; so a new size packs them anew.
+    """
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        self.bias = conv.bias
+        self.weight, self.bias = conv.weight, conv.bias
         self._geometry = (list(conv.padding), list(conv.stride), list(conv.dilation), 1)
-        weight = conv.weight.detach().to_mkldnn()
-        self.register_buffer("packed", torch.ops.aten.mkldnn_reorder_conv2d_weight(weight, *self._geometry))
+        self._packed_for: torch.Size | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in, H, W] -> [B, out, H', W']."""
         x = x.contiguous(memory_format=torch.channels_last)
-        return torch.ops.mkldnn._convolution_pointwise(x, self.packed, self.bias, *self._geometry, "none", [], "")
+        if self._packed_for != x.shape:
+            plain = self.weight.to_dense() if self.weight.is_mkldnn else self.weight.detach().contiguous()
+            self.weight = _fixed(torch.ops.mkldnn._reorder_convolution_weight(plain, *self._geometry, list(x.shape)))
+            self._packed_for = x.shape
+        return torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *self._geometry, "none", [], "")
+
+
+def _fixed(weight: Tensor) -> nn.Parameter:
+    return nn.Parameter(weight, requires_grad=False)

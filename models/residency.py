@@ -16,7 +16,7 @@ from torch import nn
 
 from models.checkpoint import CheckpointError, Part, load_part
 from models.machine import give_back
-from models.packed import pack
+from models.packed import can_pack, pack
 from models.types import ModelHandle, Network
 
 RESERVE = 0.1  # share of the free memory that is left to other programs, and to what nobody can foresee
@@ -169,7 +169,7 @@ class Residency:
     def _load(self, handle: ModelHandle[Network]) -> _Held:
         dtype = self.precision.of(handle.part)
         self._make_room(_weights_of(handle) * dtype.itemsize, "weights")
-        packing = self._packing and handle.part in PACKED
+        packing = self._packing and handle.part in PACKED and can_pack(dtype)
         network = load_part(handle.weights, handle.part, dtype=dtype, device=self.device, mapped=not packing)
         if not self._is_same(handle.weights.path, handle.identity):
             raise CheckpointError(
@@ -177,7 +177,6 @@ class Residency:
             )
         if packing:
             pack(network)
-            give_back(self.device)
         return _Held(network, network_bytes(network))
 
     def _make_room(self, needed: int, purpose: str) -> None:

@@ -39,6 +39,17 @@ def test_packed_networks_give_what_plain_ones_give() -> None:
 
 
 @torch.inference_mode()
+def test_a_packed_network_takes_pictures_of_any_size_in_any_order() -> None:
+    torch.manual_seed(0)
+    vae = AutoencoderKL(VAE)
+    packed = _packed(vae)
+    for height, width in ((3, 5), (8, 8), (16, 2), (3, 5), (8, 8)):
+        z = torch.randn(1, 4, height, width)
+        assert _relative(packed.decode(z), vae.decode(z)) < 1e-5
+
+
+@pytest.mark.skipif(not can_pack(torch.bfloat16), reason="this processor has no bfloat16")
+@torch.inference_mode()
 def test_packed_networks_work_in_bfloat16() -> None:
     torch.manual_seed(0)
     unet = UNet(UNET).bfloat16()
@@ -52,6 +63,8 @@ def test_every_layer_is_packed_and_holds_as_many_bytes_as_before() -> None:
     plain = [m for m in vae.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     assert len([m for m in packed.modules() if isinstance(m, PackedLinear | PackedConv2d)]) == len(plain)
     assert not [m for m in packed.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    packed.decode(torch.randn(1, 4, 3, 5))
+    assert len([weight for weight in packed.parameters() if weight.is_mkldnn]) > 20
     assert _numbers(packed) == _numbers(vae)
 
 
