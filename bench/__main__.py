@@ -9,7 +9,7 @@ from datetime import date
 import psutil
 import torch
 
-from bench import engine, memory, networks
+from bench import engine, memory, networks, server
 from tests.random_checkpoint import random_checkpoint
 
 
@@ -24,6 +24,9 @@ def main() -> None:
     for table in (memory.table, networks.table):  # a child's peak counts from its parent's size: while we are small
         for row in table(checkpoint):
             print(f"| {row.name} | {row.ours} | {row.theirs} | {row.ratio:.2f} |", flush=True)
+    print("\n| server | measured | goal |\n|---|---|---|", flush=True)
+    for figure in server.table():
+        print(f"| {figure.name} | {figure.measured} | {figure.goal} |", flush=True)
 
 
 def _machine() -> str:

@@ -31,8 +31,9 @@ async def get_ws(request: web.Request) -> web.WebSocketResponse:
     if not ws.can_prepare(request).ok:
         raise Refused(426, "websocket_expected", "this is a websocket")
     await ws.prepare(request)
-    transport = request.transport
-    socket, hub = Socket(ws, client_id, transport.abort if transport else lambda: None), request.app[HUB]
+    if request.transport is None:  # gone already
+        return ws
+    socket, hub = Socket(ws, client_id, request.transport), request.app[HUB]
     pump = asyncio.create_task(socket.pump())
     hub.join(socket, request.query.get("watch"))
     try:

@@ -130,9 +130,8 @@ class Transcript:
 
     def progress_state(self, only: set[NodeId] | None = None) -> str:
         """The frame that shows all nodes touched so far, or `only` some as a delta."""
-        parts = self._fragments.values() if only is None else (self._fragments[node_id] for node_id in only)
         delta = "" if only is None else '"delta": true, '
-        joined = ", ".join(parts)
+        joined = ", ".join(map(self._fragment, self.nodes if only is None else only))
         return f'{{"type": "progress_state", "data": {{"prompt_id": {json.dumps(self.id)}, {delta}"nodes": {{{joined}}}}}}}'
 
     def snapshot(self) -> Transcript:
@@ -180,12 +179,19 @@ class Transcript:
 
     def _move(self, node_id: NodeId, progress: NodeProgress) -> None:
         self.nodes[node_id] = progress
-        name = json.dumps(node_id)
-        self._fragments[node_id] = (
+        self._fragments.pop(node_id, None)
+
+    def _fragment(self, node_id: NodeId) -> str:
+        """A node in progress_state. Written when it is asked for: most of what fast nodes do nobody sees."""
+        if (known := self._fragments.get(node_id)) is not None:
+            return known
+        progress, name = self.nodes[node_id], json.dumps(node_id)
+        written = self._fragments[node_id] = (
             f'{name}: {{"value": {json.dumps(progress.value)}, "max": {json.dumps(progress.max)}, "state": '
             f'"{progress.state}", "node_id": {name}, "prompt_id": {json.dumps(self.id)}, "display_node_id": {name}, '
             f'"parent_node_id": null, "real_node_id": {name}}}'
         )
+        return written
 
     def _close(self, state: State, type_: str, data: Data, when: float) -> None:
         self.state = state

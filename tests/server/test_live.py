@@ -160,21 +160,19 @@ async def test_what_clients_say_breaks_nothing(tmp_path: Path) -> None:
 @in_loop
 async def test_a_socket_nobody_reads_is_given_up() -> None:
     class Stuck:
-        """A websocket whose other side takes nothing."""
+        """A websocket and its transport, whose other side takes nothing."""
 
         closed = False
+        given_up = False
 
-        async def send_str(self, text: str) -> None:
-            await asyncio.sleep(60)
+        def abort(self) -> None:
+            self.given_up = True
 
-        async def close(self, code: int, message: bytes) -> None:
-            self.closed = True
-
-    given_up: list[bool] = []
-    socket = Socket(Stuck(), "me", lambda: given_up.append(True))  # type: ignore[arg-type]
+    stuck = Stuck()
+    socket = Socket(stuck, "me", stuck)  # type: ignore[arg-type]
     for _ in range(40):
         socket.send("x" * 2**20, droppable=True)
-    assert socket.waiting_bytes < LOST_BYTES and not given_up  # previews are left out first
+    assert socket.waiting_bytes < LOST_BYTES and not stuck.given_up  # previews are left out first
     for _ in range(40):
         socket.send("x" * 2**20)
-    assert socket.waiting_bytes == 0 and given_up == [True]
+    assert socket.waiting_bytes == 0 and stuck.given_up

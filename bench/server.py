@@ -1,0 +1,275 @@
+"""What the server costs: `python -m bench.server`. Everything through real sockets, by a client in another process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+import psutil
+
+from bench.engine import chain, fan, sink, source, step
+from graph.cache import Cache
+from graph.document import Document, write
+from graph.execute import Executor
+from graph.files import Folders
+from graph.spec import Registry
+from server.backend import Engine, LocalBackend
+from server.deps import Deps
+from server.launch import Listen, serve
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE = ROOT / "workflows" / "text_to_image.json"
+SIZES = (10, 100, 1_000)
+REPEATS = 5
+JOBS = 200
+CROWD_STEPS = 3
+"""Steps with and without a crowd, in turn."""
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    name: str
+    measured: str
+    goal: str
+
+
+class Client(NamedTuple):
+    """One server and a session with it."""
+
+    url: str
+    session: aiohttp.ClientSession
+    process: int
+
+    async def post(self, path: str, body: Any) -> None:
+        """Send JSON; the answer has to be 200."""
+        async with self.session.post(self.url + path, data=json.dumps(body)) as answer:
+            assert answer.status == 200, await answer.text()
+
+    def hearing(self) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse]:
+        """The messages of what `me` has run."""
+        return self.session.ws_connect(f"{self.url}/ws?clientId=me", max_msg_size=0)
+
+    async def get(self, path: str) -> bytes:
+        """The body of an answer."""
+        async with self.session.get(self.url + path) as answer:
+            return await answer.read()
+
+
+@contextlib.asynccontextmanager
+async def serving(*arguments: str, threads: int | None = None) -> AsyncIterator[Client]:
+    """A server process for the length of a `with`; `arguments` follow `python`."""
+    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, cwd=ROOT, stdout=PIPE, stderr=DEVNULL, env=environment
+    )
+    try:
+        assert process.stdout is not None
+        found = re.search(rb"http://\S+", await process.stdout.readline())
+        assert found, "the server did not start"
+        async with aiohttp.ClientSession() as session:
+            yield Client(found[0].decode(), session, process.pid)
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def real(base: Path) -> list[str]:
+    """The server as users start it."""
+    return ["main.py", "serve", "--cpu", "--port", "0", "--base-directory", str(base)]
+
+
+def table() -> list[Row]:
+    """All figures."""
+    with tempfile.TemporaryDirectory() as place:
+        return asyncio.run(_table(Path(place)))
+
+
+async def _table(base: Path) -> list[Row]:
+    rows = [await _start(base / "start")]
+    async with serving(*real(base / "real")) as client:
+        rows.append(await _object_info(client))
+        rows += [await _accepting(client, at_once) for at_once in (1, 8)]
+        rows.append(await _again(client))
+    async with serving("-m", "bench.server", str(base / "nodes")) as client:
+        rows += [await _nodes(client, shape, n) for shape in (chain, fan) for n in SIZES]
+    rows.append(await crowded(base / "crowd"))
+    return rows
+
+
+async def _start(base: Path) -> Row:
+    seconds = []
+    for _ in range(REPEATS):
+        begun = time.perf_counter()
+        async with serving(*real(base)) as client:
+            await client.get("/queue")
+            seconds.append(time.perf_counter() - begun)
+    return Row("start to the first answer of /queue", f"{min(seconds):.2f} s", "1 s")
+
+
+async def _object_info(client: Client) -> Row:
+    size = len(await client.get("/object_info"))
+    best = await _best(lambda: client.get("/object_info"), 20)
+    return Row(f"/object_info, {size / 1000:.0f} kB", f"{1000 * best:.1f} ms", "")
+
+
+async def _accepting(client: Client, at_once: int) -> Row:
+    """Jobs on disk a second; they wait meanwhile."""
+    await client.post("/api/queue/pause", None)
+    prompt = json.loads(EXAMPLE.read_text())
+    numbers = iter(range(JOBS))
+
+    async def sender() -> None:
+        for _ in numbers:
+            await client.post("/prompt", {"prompt": prompt})
+
+    begun = time.perf_counter()
+    await asyncio.gather(*(sender() for _ in range(at_once)))
+    seconds = time.perf_counter() - begun
+    await client.post("/queue", {"clear": True})
+    await client.post("/api/queue/resume", None)
+    return Row(f"/prompt, {at_once} at once", f"{JOBS / seconds:.0f} jobs/s", "")
+
+
+async def _again(client: Client) -> Row:
+    prompt = json.loads(EXAMPLE.read_text())
+    async with client.hearing() as ws:
+        await _run(client, ws, prompt)
+        best = await _best(lambda: _run(client, ws, prompt), 20)
+    return Row("the example again, nothing to do, from POST to its last message", f"{1000 * best:.1f} ms", "10 ms")
+
+
+async def _nodes(client: Client, shape: Callable[[int], Document], n: int) -> Row:
+    """From POST to the last message, a node; the client takes every message."""
+    seconds, spent = [], []
+    process = psutil.Process(client.process)
+    async with client.hearing() as ws:
+        for _ in range(REPEATS):
+            await client.post("/free", {"free_memory": True})
+            begun, worked = time.perf_counter(), sum(process.cpu_times()[:2])
+            await _run(client, ws, json.loads(write(shape(n))))
+            seconds.append(time.perf_counter() - begun)
+            spent.append(sum(process.cpu_times()[:2]) - worked)
+    measured = f"{1000 * min(seconds) / n:.3f} ms a node, {1000 * statistics.mean(spent) / n:.3f} of processor time"
+    return Row(f"{shape.__name__} of {n} nodes that do nothing", measured, "0.15 ms")
+
+
+async def _run(client: Client, ws: aiohttp.ClientWebSocketResponse, prompt: Any) -> None:
+    await client.post("/prompt", {"prompt": prompt, "client_id": "me"})
+    async for message in ws:
+        text = message.data if message.type is aiohttp.WSMsgType.TEXT else ""
+        if text.startswith('{"type": "executing"') and json.loads(text)["data"]["node"] is None:
+            return
+
+
+async def crowded(base: Path, side: int = 256, rounds: int = 4) -> Row:
+    """How much a crowd slows the step of a picture of `side` pixels on a full-size checkpoint, torch on one thread.
+
+    The time that the step's thread waited for a processor does not count: others may use the machine too.
+    """
+    from tests.random_checkpoint import random_checkpoint
+
+    checkpoints = base / "models" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "full.safetensors").symlink_to(random_checkpoint())
+    prompt = json.loads(EXAMPLE.read_text())
+    for node in prompt.values():
+        sizes = {"ckpt_name": "full.safetensors", "width": side, "height": side, "steps": 1000, "batch_size": 1}
+        node["inputs"] |= {name: value for name, value in sizes.items() if name in node["inputs"]}
+    ratios, quiet = [], 0.0
+    async with serving(*real(base), threads=1) as client, client.hearing() as ws:
+        await client.post("/prompt", {"prompt": prompt, "client_id": "me"})
+        await _steps(client, ws, 2)
+        for _ in range(rounds):
+            quiet = await _steps(client, ws, CROWD_STEPS)
+            async with _crowd(client.url):
+                await _steps(client, ws, 1)  # the one during which they came
+                ratios.append(await _steps(client, ws, CROWD_STEPS) / quiet)
+            await _steps(client, ws, 1)
+        await client.post("/interrupt", {})
+    measured = (
+        f"{statistics.median(ratios):.3f} ({', '.join(f'{ratio:.3f}' for ratio in ratios)}; a step {quiet:.2f} s)"
+    )
+    name = f"step of {side} x {side} with 1000 websockets and 200 reads a second / step without"
+    return Row(name, measured, "1.05")
+
+
+async def _steps(client: Client, ws: aiohttp.ClientWebSocketResponse, count: int) -> float:
+    """Seconds of one of the next `count` steps, the median."""
+    seconds: list[float] = []
+    before: float | None = None
+    async for message in ws:
+        if message.type is aiohttp.WSMsgType.TEXT and message.data.startswith('{"type": "progress",'):
+            now = _unhindered(client.process)
+            if before is not None:
+                seconds.append(now - before)
+            before = now
+            if len(seconds) == count:
+                break
+    return statistics.median(seconds)
+
+
+def _unhindered(process: int) -> float:
+    """Now, less all the time that the busiest thread of `process` waited for a processor: it may start anywhere."""
+    threads = [path.read_text().split() for path in Path(f"/proc/{process}/task").glob("*/schedstat")]
+    _, waited = max((int(worked), int(waited)) for worked, waited, _ in threads)
+    return time.perf_counter() - waited / 1e9
+
+
+@contextlib.asynccontextmanager
+async def _crowd(url: str) -> AsyncIterator[None]:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "bench.crowd", url, cwd=ROOT, stdout=PIPE)
+    try:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"ready\n"
+        yield
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def _best(call: Callable[[], Awaitable[object]], times: int) -> float:
+    """Seconds; what else the machine does can only add some."""
+    seconds = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        await call()
+        seconds.append(time.perf_counter() - begun)
+    return min(seconds)
+
+
+def _serve_nodes(base: Path) -> int:
+    """A server whose nodes do nothing."""
+    folders = Folders.standard(base)
+
+    def build() -> Engine:
+        registry, cache = Registry([source, step, sink]), Cache(2**30, lambda value: 32)
+        executor = Executor(None, registry, folders, cache)
+        return Engine(executor, registry, free=lambda models, memory: cache.clear())
+
+    return serve(Deps(folders, base / "darkroom.db", LocalBackend(build, folders)), Listen(port=0))
+
+
+def main() -> None:
+    """Serve `BASE`, or print the table."""
+    if len(sys.argv) > 1:
+        sys.exit(_serve_nodes(Path(sys.argv[1])))
+    print("| server | measured | goal |\n|---|---|---|")
+    for row in table():
+        print(f"| {row.name} | {row.measured} | {row.goal} |")
+
+
+if __name__ == "__main__":
+    main()
