@@ -12,6 +12,7 @@ from typing import ClassVar, Generic, TypeVar
 from torch import Tensor, nn
 
 from models.aesthetic import AestheticPredictor
+from models.areas import Area, Share
 from models.checkpoint import Part, Weights
 from models.clip import TextModel
 from models.inception import Inception
@@ -50,15 +51,21 @@ class Mask:
 
 @dataclass(frozen=True, eq=False)
 class Cond:
-    """One encoded text. tokens: [1, T, D] float32, T a multiple of 77; pooled: [1, D], the vector at the first EOS."""
+    """One encoded text, for all of the picture or an area of it.
+
+    tokens: [1, T, D] float32, T a multiple of 77; pooled: [1, D], the vector at the first EOS; strength: its weight
+    where several texts count.
+    """
 
     tokens: Tensor
     pooled: Tensor
+    area: Area | Share | None = None
+    strength: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Conditioning:
-    """What a denoiser is steered by: the mean over `conds`."""
+    """What a denoiser is steered by: the mean over `conds`, weighted by their strengths where they count."""
 
     socket: ClassVar[str] = "CONDITIONING"
     conds: tuple[Cond, ...]

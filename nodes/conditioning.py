@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +14,9 @@ from torch.nn import functional as F
 
 from graph.errors import InputError
 from graph.files import Folders
-from graph.sockets import Float, Text
+from graph.sockets import Float, Int, Text
 from graph.spec import Tip, node
+from models.areas import Area, Share
 from models.embeddings import load_embedding
 from models.prompt import embedding_names
 from models.text import encode_text
@@ -84,7 +86,7 @@ def conditioning_concat(
     appended = conditioning_from.conds[0]
     return Conditioning(
         tuple(
-            Cond(torch.cat([cond.tokens, _fitting(appended.tokens, cond, "conditioning_from")], dim=1), cond.pooled)
+            replace(cond, tokens=torch.cat([cond.tokens, _fitting(appended.tokens, cond, "conditioning_from")], dim=1))
             for cond in conditioning_to.conds
         )
     )
@@ -106,9 +108,56 @@ def conditioning_average(
     def mixed(cond: Cond) -> Cond:
         missing = cond.tokens.shape[1] - other.tokens.shape[1]
         tokens = F.pad(_fitting(other.tokens, cond, "conditioning_from"), (0, 0, 0, missing))  # cut where negative
-        return Cond(cond.tokens * share + tokens * (1 - share), cond.pooled * share + other.pooled * (1 - share))
+        pooled = cond.pooled * share + other.pooled * (1 - share)
+        return replace(cond, tokens=cond.tokens * share + tokens * (1 - share), pooled=pooled)
 
     return Conditioning(tuple(mixed(cond) for cond in conditioning_to.conds))
+
+
+STRENGTH = Float(0.0, 10.0, step=0.01, tooltip="How much it counts where several texts do.")
+
+
+@node("ConditioningSetArea", category="conditioning", title="Conditioning (Set Area)")
+def conditioning_set_area(
+    ctx: Context,
+    *,
+    conditioning: Annotated[Conditioning, Tip("The prompt.")],
+    width: Annotated[int, Int(64, 16384, step=8, tooltip="Width of the area in pixels.")] = 64,
+    height: Annotated[int, Int(64, 16384, step=8, tooltip="Height of the area in pixels.")] = 64,
+    x: Annotated[int, Int(0, 16384, step=8, tooltip="Pixels between the left edges of picture and area.")] = 0,
+    y: Annotated[int, Int(0, 16384, step=8, tooltip="Pixels between the upper edges of picture and area.")] = 0,
+    strength: Annotated[float, STRENGTH] = 1.0,
+) -> Annotated[Conditioning, Tip("The prompt, for that area.")]:
+    """Have a prompt count in a part of the picture only. Combine it with one for the whole."""
+    area = Area(height // 8, width // 8, y // 8, x // 8)
+    return Conditioning(tuple(replace(cond, area=area, strength=strength) for cond in conditioning.conds))
+
+
+@node("ConditioningSetAreaPercentage", category="conditioning", title="Conditioning (Set Area with Percentage)")
+def conditioning_set_area_percentage(
+    ctx: Context,
+    *,
+    conditioning: Annotated[Conditioning, Tip("The prompt.")],
+    width: Annotated[float, Float(0, 1.0, step=0.01, tooltip="Width of the area as a share of the picture's.")] = 1.0,
+    height: Annotated[float, Float(0, 1.0, step=0.01, tooltip="Height of the area as a share of the picture's.")] = 1.0,
+    x: Annotated[float, Float(0, 1.0, step=0.01, tooltip="Where it begins, as a share of the picture's width.")] = 0,
+    y: Annotated[float, Float(0, 1.0, step=0.01, tooltip="Where it begins, as a share of the picture's height.")] = 0,
+    strength: Annotated[float, STRENGTH] = 1.0,
+) -> Annotated[Conditioning, Tip("The prompt, for that area.")]:
+    """Have a prompt count in a part of the picture only, whatever the picture's size."""
+    area = Share(height, width, y, x)
+    return Conditioning(tuple(replace(cond, area=area, strength=strength) for cond in conditioning.conds))
+
+
+@node("ConditioningSetAreaStrength", category="conditioning")
+def conditioning_set_area_strength(
+    ctx: Context,
+    *,
+    conditioning: Annotated[Conditioning, Tip("The prompt.")],
+    strength: Annotated[float, STRENGTH] = 1.0,
+) -> Annotated[Conditioning, Tip("The prompt, counting so much.")]:
+    """Say how much a prompt counts beside others."""
+    return Conditioning(tuple(replace(cond, strength=strength) for cond in conditioning.conds))
 
 
 def _fitting(tokens: Tensor, cond: Cond, blamed: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""`python -m workflows`: runs the example workflows for their thumbnails, and draws the README's opening sheet."""
+"""`python -m workflows [NAME …]`: runs the example workflows for their thumbnails, and draws the README's opening sheet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 import main
 
@@ -23,15 +23,19 @@ COLUMNS = 4
 PAPER, INK = "#ffffff", "#3d3d3d"
 
 
-def make() -> int:
-    """Write all of them beside the workflows. Returns the first exit status of a run that failed, or 0."""
+def make(names: Sequence[str]) -> int:
+    """Write all of them beside the workflows, or only the thumbnails of `names`.
+
+    Returns the first exit status of a run that failed, or 0.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        for entry in json.loads((HERE / "index.json").read_text("utf-8")):
-            workflow = HERE / f"{entry['name']}.json"
-            status, pictures = _run(workflow, Path(folder))
+        for name in names or [entry["name"] for entry in json.loads((HERE / "index.json").read_text("utf-8"))]:
+            status, pictures = _run(HERE / f"{name}.json", Path(folder))
             if status:
                 return status
-            write_thumbnail(workflow.with_suffix(".webp"), pictures)
+            write_thumbnail(HERE / f"{name}.webp", pictures)
+        if names:
+            return 0
         captioned = []
         for number, prompt in enumerate((HERE / "prompts.txt").read_text("utf-8").splitlines()):
             status, pictures = _run(
@@ -92,7 +96,8 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> I
 
 
 def _scaled(picture: Image.Image, side: int) -> Image.Image:
-    return picture.resize((side, side), Image.Resampling.LANCZOS)
+    """In a square, on paper where its shape is another."""
+    return ImageOps.pad(picture, (side, side), Image.Resampling.LANCZOS, PAPER)
 
 
 def _run(workflow: Path, folder: Path, *options: str) -> tuple[int, list[Image.Image]]:
@@ -110,4 +115,4 @@ def _opened(file: Path) -> Image.Image:
 
 
 if __name__ == "__main__":
-    sys.exit(make())
+    sys.exit(make(sys.argv[1:]))

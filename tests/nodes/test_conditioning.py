@@ -13,10 +13,19 @@ from torch import Tensor
 from graph.context import Cancel
 from graph.errors import InputError, Interrupted
 from graph.spec import NodeSpec
+from models.areas import Area, Share
 from models.text import encode_text
 from models.tokenizer import ClipTokenizer
 from models.types import Clip, Cond, Conditioning
-from nodes.conditioning import clip_text_encode, conditioning_average, conditioning_combine, conditioning_concat
+from nodes.conditioning import (
+    clip_text_encode,
+    conditioning_average,
+    conditioning_combine,
+    conditioning_concat,
+    conditioning_set_area,
+    conditioning_set_area_percentage,
+    conditioning_set_area_strength,
+)
 from nodes.loaders import checkpoint_loader_simple
 from tests.nodes.conftest import CHECKPOINT, Workplace
 from tests.tiny_checkpoint import WIDTH, tiny_clip
@@ -193,3 +202,28 @@ def test_prompts_of_two_kinds_of_encoder_do_not_mix(place: Workplace, node: Node
     with pytest.raises(InputError, match="width 16, the other has 8") as caught:
         node(place.ctx(), conditioning_to=text(1), conditioning_from=text(2, width=16), **more)
     assert caught.value.input_name == "conditioning_from"
+
+
+def test_areas_are_given_in_pixels_or_in_shares(place: Workplace) -> None:
+    both: Conditioning = conditioning_combine(place.ctx(), conditioning_1=text(1), conditioning_2=text(2))
+    placed: Conditioning = conditioning_set_area(
+        place.ctx(), conditioning=both, width=64, height=96, x=32, y=16, strength=0.8
+    )
+    assert [(cond.area, cond.strength) for cond in placed.conds] == [(Area(12, 8, 2, 4), 0.8)] * 2  # as recorded
+    shared: Conditioning = conditioning_set_area_percentage(
+        place.ctx(), conditioning=placed, width=0.5, height=0.75, x=0.25, y=0.1, strength=0.5
+    )
+    assert [(cond.area, cond.strength) for cond in shared.conds] == [(Share(0.75, 0.5, 0.1, 0.25), 0.5)] * 2
+    weak: Conditioning = conditioning_set_area_strength(place.ctx(), conditioning=shared, strength=0.1)
+    assert [(cond.area, cond.strength) for cond in weak.conds] == [(Share(0.75, 0.5, 0.1, 0.25), 0.1)] * 2
+    assert all(torch.equal(a.tokens, b.tokens) for a, b in zip(weak.conds, both.conds, strict=True))
+
+
+def test_what_is_appended_or_mixed_leaves_the_area_as_it_was(place: Workplace) -> None:
+    placed: Conditioning = conditioning_set_area(place.ctx(), conditioning=text(1), width=64, height=64, strength=0.5)
+    joined: Conditioning = conditioning_concat(place.ctx(), conditioning_to=placed, conditioning_from=text(2))
+    mixed: Conditioning = conditioning_average(
+        place.ctx(), conditioning_to=placed, conditioning_from=text(2), conditioning_to_strength=0.5
+    )
+    for result in (joined, mixed):
+        assert (result.conds[0].area, result.conds[0].strength) == (Area(8, 8, 0, 0), 0.5)

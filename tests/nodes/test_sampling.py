@@ -20,6 +20,7 @@ from models.types import Cond, Conditioning, Latent, Model
 from models.unet import UNet
 from nodes.loaders import checkpoint_loader_simple
 from nodes.sampling import ksampler
+from tests.models.oracles import relative_error
 from tests.nodes.conftest import CHECKPOINT, Workplace
 from tests.tiny_checkpoint import WIDTH, tiny_unet
 
@@ -131,8 +132,8 @@ def test_the_first_picture_of_a_batch_is_not_the_only_one(place: Workplace, mode
     """One draw for the whole batch: the first picture is the one of a batch of one, the second is another."""
     one = sample(place, model)
     two = sample(place, model, latent_image=Latent(torch.zeros(2, 4, 8, 8)))
-    torch.testing.assert_close(two[:1], one, rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(two[1:], one, rtol=0.1, atol=0.1)
+    assert relative_error(two[:1], one) < 1e-4  # as a whole: single numbers near zero differ more on some processors
+    assert relative_error(two[1:], one) > 0.1
 
 
 @pytest.mark.parametrize(
