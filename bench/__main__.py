@@ -9,7 +9,7 @@ from datetime import date
 import psutil
 import torch
 
-from bench import engine, memory, networks, server
+from bench import editor, engine, memory, networks, server
 from tests.random_checkpoint import random_checkpoint
 
 
@@ -27,6 +27,15 @@ def main() -> None:
     print("\n| server | measured | goal |\n|---|---|---|", flush=True)
     for figure in server.table():
         print(f"| {figure.name} | {figure.measured} | {figure.goal} |", flush=True)
+    if reason := editor.missing():
+        print(f"\nTHE EDITOR IS NOT MEASURED: {reason}")
+        return
+    print(
+        "\n| the editor, 95th percentile of frames | ours | official | ratio | goal |\n|---|---|---|---|---|",
+        flush=True,
+    )
+    for measured in editor.table():
+        print(measured.text(), flush=True)
 
 
 def _machine() -> str:

@@ -6,18 +6,12 @@ import { canConnect, fittingInputs } from '../src/model/connect'
 import { inputsOf, linkInto, type Document, type Node } from '../src/model/document'
 import { addGroup, addNode, connect, moveNodes, removeLinks, removeNodes, rename, setFlag, setMode, setValue } from '../src/model/edit'
 import { begin, commit, redo, undo } from '../src/model/history'
-import { definitions, exampleText, object } from './helpers'
+import { definitions, exampleText, numbers, object } from './helpers'
 
 const defs = definitions()
 const start = (): Document => readUi(object(exampleText()), defs)
 const text = (doc: Document): string => writeJson(writeUi(doc, defs))
 const nodeOf = (doc: Document, id: string): Node => doc.nodes.get(id) as Node
-
-/** Numbers that look random and are the same every time. */
-function numbers(seed: number): () => number {
-  let state = seed
-  return () => ((state = (state * 1103515245 + 12345) & 0x7fffffff), state / 0x7fffffff)
-}
 
 function randomEdit(doc: Document, random: () => number): Document {
   const ids = [...doc.nodes.keys()]

@@ -17,3 +17,9 @@ export const templates = (): string | null => {
   const place = process.env.COMFYUI_TEMPLATES ?? ''
   return place && existsSync(place) ? place : null
 }
+
+/** Numbers that look random and are the same every time. */
+export function numbers(seed: number): () => number {
+  let state = seed
+  return () => ((state = (state * 1103515245 + 12345) & 0x7fffffff), state / 0x7fffffff)
+}

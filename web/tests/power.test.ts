@@ -34,6 +34,9 @@ test('a frame takes along what lies in it: nodes, points, frames', () => {
   expect(moved.groups.map((group) => group.box.slice(0, 2))).toEqual([[7, 9], [27, 29]])
   expect(reroutesOf(moved).get('1')?.pos).toEqual([57, 69])
   expect(membersOf(framed, 9, sizeOf).nodes.size).toBe(0)
+  const stale = { nodes: new Set([...members.nodes, 'gone']), dots: new Set(['1', 'gone']), groups: new Set([1, 9]) }
+  expect(moveGroup(framed, 0, [7, 9], stale)).toEqual(moved)
+  expect(membersOf(addReroute(framed, '9', [900, 900], 1), 0, sizeOf).dots.size).toBe(1)
 })
 
 test('nodes are aligned and spread', () => {

@@ -10,6 +10,7 @@ export type LiveMessage =
   | { readonly type: 'executing'; readonly prompt: string; readonly node: string | null }
   | { readonly type: 'progress'; readonly prompt: string; readonly node: string; readonly value: number; readonly max: number }
   | { readonly type: 'executed'; readonly prompt: string; readonly node: string; readonly pictures: readonly Picture[]; readonly verdict: Verdict | null }
+  | { readonly type: 'retried'; readonly prompt: string; readonly node: string; readonly how: string }
   | { readonly type: 'finished'; readonly prompt: string; readonly nodes: readonly string[] }
   | { readonly type: 'success'; readonly prompt: string }
   | { readonly type: 'interrupted'; readonly prompt: string }
@@ -47,6 +48,8 @@ function readData(type: string, data: JsonObject): LiveMessage | null {
       const nodes = isObject(data.nodes) ? Object.entries(data.nodes) : []
       return { type: 'finished', prompt, nodes: nodes.filter(([, each]) => isObject(each) && each.state === 'finished').map(([id]) => id) }
     }
+    case 'execution_retried':
+      return { type: 'retried', prompt, node: shownBy(toText(data.node_id)), how: toText(data.how) }
     case 'executed':
       return { type: 'executed', prompt, node, pictures: picturesOf(data.output), verdict: verdictOf(data.output) }
     case 'execution_success':

@@ -21,7 +21,7 @@ import { NodePictures } from './NodePictures'
 import { NoteBody } from './NoteBody'
 import { FoldedSockets, PortRows } from './PortRows'
 import { End, Knot } from './SmallNodes'
-import { showsPictures } from './size'
+import { HEAD, showsPictures, standardSize } from './size'
 import type { Card } from './toFlow'
 
 const NOTHING_TOLD: readonly Told[] = []
@@ -58,7 +58,8 @@ export const GraphNode = memo(function GraphNode({ data: { node }, selected }: N
   })
   if (isEnd(node.id)) return <End node={node} ports={ports} linked={linked} selected={selected} />
   if (isKnot(node)) return <Knot node={node} ports={ports} linked={linked} selected={selected} label={label} />
-  if (far && height) return <NodeFar name={name} height={height} selected={selected} problem={problems.length > 0} color={node.raw.color} ports={ports} linked={linked} running={run?.state === 'running'} />
+  // one that was never seen from near is as high as its file says: drawing all of it once would make opening slow
+  if (far) return <NodeFar name={name} height={height ?? (isCollapsed ? HEAD : (node.size ?? standardSize(def))[1] + HEAD)} selected={selected} problem={problems.length > 0} color={node.raw.color} ports={ports} linked={linked} running={run?.state === 'running'} />
   const mode = modeOf(node)
   const classes = ['card', selected && 'selected', mode === MUTED && 'muted', mode === BYPASSED && 'bypassed', run?.state === 'running' && 'running', problems.length && 'problem', isCollapsed && 'collapsed', isNote(node) && 'note-card', isSubgraph && 'subgraph', fitting ? 'fitting' : 'origin']
   const color = typeof node.raw.bgcolor === 'string' ? node.raw.bgcolor : undefined
@@ -106,6 +107,7 @@ function Body({ node, def, ports, linked, problems, run }: BodyProps) {
           {t(`problem.${problem.code}`, problem.params)}
         </p>
       ))}
+      {run?.retried && <p className="card-notice">{t('node.retried', { how: run.retried })}</p>}
       {run?.verdict && (
         <p className={`card-notice ${run.verdict.hidden ? 'bad' : ''}`}>
           {t(run.verdict.hidden ? 'node.hidden' : 'node.passed', { hidden: run.verdict.hidden, of: run.verdict.of })}

@@ -385,6 +385,7 @@ export const en = {
   'help.standard': 'usually {value}',
   'help.range': '{min} to {max}',
   'help.choices': '{count} to choose from',
+  'node.retried': 'Memory ran out, so it was run again: {how}.',
 } as const
 
 export type TextKey = keyof typeof en

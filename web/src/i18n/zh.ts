@@ -386,4 +386,5 @@ export const zh: Readonly<Record<TextKey, string>> = {
   'help.standard': '默认 {value}',
   'help.range': '{min} 至 {max}',
   'help.choices': '共 {count} 项可选',
+  'node.retried': '内存不足，已重新运行：{how}。',
 }

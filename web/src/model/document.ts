@@ -66,6 +66,9 @@ export function inputsOf(node: Node): Slot[] {
   }))
 }
 
+/** The name of an input by its number in the file. */
+export const inputAt = (node: Node, slot: number): string => inputsOf(node)[slot]?.name ?? ''
+
 export function outputsOf(node: Node): { name: string; type: string; label: string }[] {
   return slots(node.raw.outputs).map((slot) => ({
     name: toText(slot.name),

@@ -139,6 +139,9 @@ function withoutLink(outputs: Json | undefined, id: string): Json {
   return slots(outputs).map((slot) => (isArray(slot.links) && slot.links.some((link) => String(link) === id) ? { ...slot, links: slot.links.filter((link) => String(link) !== id) } : slot))
 }
 
+/** A number in a file that is beyond this is no slot. */
+const MOST_SLOTS = 1000
+
 export interface Ends {
   readonly from: string
   readonly fromSlot: number
@@ -151,7 +154,7 @@ export function connect(doc: Document, ends: Ends, def: NodeDef | undefined, fro
   const { node: _, link: id } = nextIds(doc)
   let next = doc
   const before = doc.nodes.get(ends.to)
-  if (!before || !doc.nodes.has(ends.from)) return doc
+  if (!before || !doc.nodes.has(ends.from) || !(Number.isInteger(ends.fromSlot) && ends.fromSlot >= 0 && ends.fromSlot < MOST_SLOTS)) return doc
   const old = linkInto(doc, before, ends.input)
   if (old) {
     if (old.from === ends.from && old.fromSlot === ends.fromSlot) return doc

@@ -3,7 +3,7 @@ import { isArray, isObject, toText, type JsonObject } from '../io/json'
 import { readLink, readNode } from '../io/parts'
 import { bindValues, valueOf } from '../io/widgets'
 import { inputOf, type Definitions, type InputDef, type NodeDef } from './definitions'
-import { inputsOf, slots, subgraphsOf, type Subgraph } from './document'
+import { inputAt, slots, subgraphsOf, type Subgraph } from './document'
 
 export const INPUT_NODE = '-10'
 export const OUTPUT_NODE = '-20'
@@ -61,7 +61,7 @@ function define(subgraph: Subgraph, resolve: (type: string) => NodeDef | undefin
       if (!target) continue
       const node = readNode(target)
       const def = resolve(node.type)
-      const input = inputOf(def, inputsOf(node)[link.toSlot]?.name ?? '')
+      const input = inputOf(def, inputAt(node, link.toSlot))
       // a value of the instance stands for the field inside, which is also what it is without one
       if (def && input?.widget) return { ...input, name, optional: true, control: 'none', upload: false, options: { ...input.options, default: valueOf(bindValues(node, def), input) } }
     }

@@ -18,10 +18,7 @@ export function readMarkdown(text: string): Block[] {
     const line = lines[at] as string
     const taken = (test: RegExp): string[] => {
       const found: string[] = []
-      for (let match = test.exec(lines[at] ?? ''); match; match = test.exec(lines[at] ?? '')) {
-        found.push(match[1] ?? '')
-        at++
-      }
+      while (at < lines.length && test.test(lines[at] as string)) found.push((lines[at++] as string).replace(test, '$1'))
       return found
     }
     const heading = /^(#{1,6})\s+(.*)$/.exec(line)
@@ -31,7 +28,7 @@ export function readMarkdown(text: string): Block[] {
       blocks.push({ kind: 'code', text: lines.slice(at + 1, stop).join('\n') })
       at = stop + 1
     } else if (heading) {
-      blocks.push({ kind: 'heading', level: (heading[1] ?? '#').length, spans: readSpans(heading[2] ?? '') })
+      blocks.push({ kind: 'heading', level: (heading[1] as string).length, spans: readSpans(heading[2] as string) })
       at++
     } else if (/^\s*([-*_])(\s*\1){2,}\s*$/.test(line)) {
       blocks.push({ kind: 'rule' })
@@ -40,7 +37,7 @@ export function readMarkdown(text: string): Block[] {
     else if (/^\s*\d+[.)]\s+/.test(line)) blocks.push({ kind: 'list', ordered: true, items: taken(/^\s*\d+[.)]\s+(.*)$/).map(readSpans) })
     else if (/^>/.test(line)) blocks.push({ kind: 'quote', spans: readSpans(taken(/^>\s?(.*)$/).join('\n')) })
     else if (line.trim() === '') at++
-    else blocks.push({ kind: 'text', spans: readSpans(taken(/^(?!\s*$|#{1,6}\s|```|>|\s*[-*+]\s|\s*\d+[.)]\s)(.*)$/).join('\n') || (lines[at++] ?? '')) })
+    else blocks.push({ kind: 'text', spans: readSpans([lines[at++] as string, ...taken(/^(?!\s*$|#{1,6}\s|```|>|\s*[-*+]\s|\s*\d+[.)]\s)(.*)$/)].join('\n')) })
   }
   return blocks
 }
@@ -53,11 +50,13 @@ export function readSpans(text: string): Span[] {
   for (let match = MARKS.exec(rest); match; match = MARKS.exec(rest)) {
     if (match.index) spans.push({ kind: 'text', text: rest.slice(0, match.index) })
     const [whole, code, bold, bold2, slant, slant2, words, href, bare] = match
+    const strong = bold ?? bold2
+    const leaning = slant ?? slant2
     if (code !== undefined) spans.push({ kind: 'code', text: code })
-    else if (bold ?? bold2) spans.push({ kind: 'strong', spans: readSpans(bold ?? bold2 ?? '') })
-    else if (slant ?? slant2) spans.push({ kind: 'em', spans: readSpans(slant ?? slant2 ?? '') })
+    else if (strong !== undefined) spans.push({ kind: 'strong', spans: readSpans(strong) })
+    else if (leaning !== undefined) spans.push({ kind: 'em', spans: readSpans(leaning) })
     else if (bare !== undefined) spans.push({ kind: 'link', href: bare, spans: [{ kind: 'text', text: bare }] })
-    else if (/^https?:\/\//.test(href ?? '')) spans.push({ kind: 'link', href: href ?? '', spans: readSpans(words ?? '') })
+    else if (/^https?:\/\//.test(href as string)) spans.push({ kind: 'link', href: href as string, spans: readSpans(words as string) })
     else spans.push({ kind: 'text', text: whole }) // no other schemes: a note may come from anybody
     rest = rest.slice(match.index + whole.length)
   }

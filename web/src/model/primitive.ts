@@ -2,7 +2,7 @@
 import { isArray } from '../io/json'
 import { bindValues, controlOf, layoutOf, valueOf } from '../io/widgets'
 import { inputOf, type Definitions, type InputDef, type NodeDef } from './definitions'
-import { inputsOf, slots, type Document, type Node } from './document'
+import { inputAt, slots, type Document, type Node } from './document'
 import { setRaw, withNode } from './edit'
 
 export const isPrimitive = (node: Node): boolean => node.type === 'PrimitiveNode'
@@ -22,7 +22,7 @@ function defFor(input: InputDef): NodeDef {
 function targetOf(doc: Document, node: Node, definitions: Definitions): { node: Node; input: InputDef } | undefined {
   for (const link of doc.links.values()) {
     const target = link.from === node.id ? doc.nodes.get(link.to) : undefined
-    const input = target && inputOf(definitions.get(target.type), inputsOf(target)[link.toSlot]?.name ?? '')
+    const input = target && inputOf(definitions.get(target.type), inputAt(target, link.toSlot))
     if (target && input?.widget) return { node: target, input }
   }
   return undefined

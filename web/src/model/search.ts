@@ -58,7 +58,7 @@ function scoreText(text: string, word: string, worth: number): number {
   if (lower === word) return worth
   if (lower.startsWith(word)) return worth * 0.9
   const at = lower.indexOf(word)
-  if (at > 0) return worth * (/[^a-z0-9]/.test(lower[at - 1] ?? '') || /[A-Z]/.test(text[at] ?? '') ? 0.8 : 0.5)
+  if (at > 0) return worth * (/[^a-z0-9]/.test(lower[at - 1] as string) || /[A-Z]/.test(text[at] as string) ? 0.8 : 0.5)
   const initials = text.replace(/[^A-Za-z ]/g, '').split(/ |(?=[A-Z][a-z])/).map((part) => part[0]?.toLowerCase() ?? '').join('')
   if (word.length > 1 && initials.startsWith(word)) return worth * 0.6
   return word.length > 2 && isSubsequence(word, lower) ? worth * 0.2 : 0

@@ -66,7 +66,9 @@ function step(input: InputDef, value: Json, word: string, random: () => number):
 
 function big(value: Json | undefined, otherwise: bigint): bigint {
   const text = value instanceof RawNumber ? value.text : String(value)
-  return /^-?\d+$/.test(text) ? BigInt(text) : value === undefined ? otherwise : BigInt(Math.round(toNumber(value, Number(otherwise))))
+  if (/^-?\d+$/.test(text)) return BigInt(text)
+  const number = toNumber(value, Number.NaN)
+  return Number.isFinite(number) ? BigInt(Math.round(number)) : otherwise
 }
 
 const clamp = (value: bigint, low: bigint, high: bigint): bigint => (value < low ? low : value > high ? high : value)

@@ -3,7 +3,7 @@ import { isArray, toText, type Json, type JsonObject } from '../io/json'
 import { nextIds } from './ids'
 import { withValues } from '../io/widgets'
 import { defaultOf, inputOf, type Definitions } from './definitions'
-import { inputsOf, linkInto, outputsOf, slots, subgraphsOf, TITLE_HEIGHT, type Document, type Link, type Node, type Point } from './document'
+import { inputAt, inputsOf, linkInto, outputsOf, slots, subgraphsOf, TITLE_HEIGHT, type Document, type Link, type Node, type Point } from './document'
 import { connect, removeNodes, setRaw, setValue, withNode } from './edit'
 import { INPUT_NODE, known, OUTPUT_NODE } from './library'
 import { dropInput, isEnd, openSubgraph, renumber, withLibrary } from './subgraphs'
@@ -119,8 +119,8 @@ export function makeSubgraph(doc: Document, ids: ReadonlySet<string>, name: stri
   for (const each of inputs) next = connect(next, { from: each.outer.from, fromSlot: each.outer.fromSlot, to: instance.id, input: each.name }, def, each.outer.type)
   outputs.forEach((each, fromSlot) => {
     for (const link of each.outer) {
-      const target = doc.nodes.get(link.to) as Node
-      next = connect(next, { from: instance.id, fromSlot, to: link.to, input: inputsOf(target)[link.toSlot]?.name ?? '' }, defs.get(target.type), each.type)
+      const target = doc.nodes.get(link.to)
+      if (target) next = connect(next, { from: instance.id, fromSlot, to: link.to, input: inputAt(target, link.toSlot) }, defs.get(target.type), each.type)
     }
   })
   return { doc: next, id: instance.id }
@@ -153,7 +153,7 @@ export function unpackSubgraph(doc: Document, id: string, server: Definitions): 
   const outerOf = (slot: number): Link | undefined => linkInto(doc, instance, face?.inputs[slot]?.name ?? '')
   const join = (from: string, fromSlot: number, link: Link, type: string): void => {
     const target = inner.nodes.get(link.to) as Node
-    next = connect(next, { from, fromSlot, to: names.get(link.to) as string, input: inputsOf(target)[link.toSlot]?.name ?? '' }, defs.get(target.type), type)
+    next = connect(next, { from, fromSlot, to: names.get(link.to) as string, input: inputAt(target, link.toSlot) }, defs.get(target.type), type)
   }
   for (const link of inner.links.values()) {
     const isIn = link.from === INPUT_NODE
@@ -163,15 +163,15 @@ export function unpackSubgraph(doc: Document, id: string, server: Definitions): 
       const fromSlot = isIn ? (outer?.fromSlot ?? 0) : link.fromSlot
       for (const out of doc.links.values()) {
         if (out.from !== id || out.fromSlot !== link.toSlot || from === undefined) continue
-        const target = doc.nodes.get(out.to) as Node
-        next = connect(next, { from, fromSlot, to: out.to, input: inputsOf(target)[out.toSlot]?.name ?? '' }, defs.get(target.type), link.type)
+        const target = doc.nodes.get(out.to)
+        if (target) next = connect(next, { from, fromSlot, to: out.to, input: inputAt(target, out.toSlot) }, defs.get(target.type), link.type)
       }
     } else if (!names.has(link.to)) continue
     else if (outer) join(outer.from, outer.fromSlot, link, outer.type)
     else if (isIn) {
       const input = face?.inputs[link.fromSlot]
       const target = inner.nodes.get(link.to) as Node
-      if (input?.widget) next = setValue(next, names.get(link.to) as string, inputsOf(target)[link.toSlot]?.name ?? '', instance.values[input.name] ?? defaultOf(input))
+      if (input?.widget) next = setValue(next, names.get(link.to) as string, inputAt(target, link.toSlot), instance.values[input.name] ?? defaultOf(input))
     } else if (names.has(link.from)) join(names.get(link.from) as string, link.fromSlot, link, link.type)
   }
   const groups = inner.groups.map((group) => {
@@ -206,8 +206,8 @@ export function removeEnd(inner: Document, end: string, slot: number): Document 
   const links = [...inner.links.values()].filter((link) => link.from === end && link.fromSlot === slot)
   let next = inner
   for (const link of links) {
-    const target = next.nodes.get(link.to) as Node
-    next = withNode(next, setRaw(target, { inputs: slots(target.raw.inputs).map((each) => (String(each.link) === link.id ? { ...each, link: null } : each)) }))
+    const target = next.nodes.get(link.to)
+    if (target) next = withNode(next, setRaw(target, { inputs: slots(target.raw.inputs).map((each) => (String(each.link) === link.id ? { ...each, link: null } : each)) }))
   }
   const left = new Map([...next.links].filter(([id]) => !links.some((link) => link.id === id)))
   const held = next.nodes.get(end) as Node

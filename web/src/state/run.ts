@@ -18,6 +18,8 @@ export interface NodeRun {
   readonly pictures: readonly Picture[]
   readonly seconds: number | null
   readonly verdict: Verdict | null
+  /** How the node was run again after it had run out of memory; empty where it was not. */
+  readonly retried: string
 }
 
 export type NodeRuns = Readonly<Record<string, NodeRun>>
@@ -37,7 +39,7 @@ interface Run {
 
 export const useRun = create<Run>(() => ({ connected: null, remaining: 0, jobs: [], waiting: [], paused: false, current: null, nodes: {}, problems: {}, latest: null }))
 
-const IDLE: NodeRun = { state: 'waiting', value: 0, max: 0, preview: null, pictures: [], seconds: null, verdict: null }
+const IDLE: NodeRun = { state: 'waiting', value: 0, max: 0, preview: null, pictures: [], seconds: null, verdict: null, retried: '' }
 
 const gathered = new WeakMap<NodeRuns, Map<string, NodeRun | undefined>>()
 
@@ -124,16 +126,18 @@ function apply(state: Run, message: LiveMessage): Run {
   const set = (node: string, change: Partial<NodeRun>): Run => ({ ...state, nodes: { ...state.nodes, [doc]: { ...runs, [node]: { ...(runs[node] ?? IDLE), ...change } } } })
   switch (message.type) {
     case 'start': {
-      const cleared = Object.fromEntries(Object.entries(runs).map(([id, run]) => [id, { ...run, state: 'waiting' as const, value: 0, max: 0 }]))
+      const cleared = Object.fromEntries(Object.entries(runs).map(([id, run]) => [id, { ...run, state: 'waiting' as const, value: 0, max: 0, retried: '' }]))
       return { ...state, current: { prompt, doc, node: null, preview: null }, nodes: { ...state.nodes, [doc]: cleared }, problems: { ...state.problems, [doc]: [] } }
     }
     case 'cached':
       return { ...state, nodes: { ...state.nodes, [doc]: { ...runs, ...Object.fromEntries(message.nodes.map((id) => [id, { ...(runs[id] ?? IDLE), state: 'cached' as const }])) } } }
     case 'executing': {
       if (message.node === null) return ended(state, prompt, doc)
-      const next = set(message.node, { state: 'running', value: 0, max: 0, seconds: null })
+      const next = set(message.node, { state: 'running', value: 0, max: 0, seconds: null, retried: '' })
       return { ...next, current: { prompt, doc, node: message.node, preview: state.current?.preview ?? null } }
     }
+    case 'retried':
+      return set(message.node, { value: 0, max: 0, retried: message.how })
     case 'progress':
       return set(message.node, { state: 'running', value: message.value, max: message.max })
     case 'finished':
