@@ -27,7 +27,7 @@ from models.vision import VisionTower
 CONCEPTS, SPECIAL_CARE = 17, 3
 NEVER = 2.0  # a threshold that no cosine reaches
 SHARPNESS = 20.0  # of the answer about the threshold, while it is learned
-FALSE_ALARMS = 0.005  # share of harmless training scenes that the threshold lets through as alarms
+FALSE_ALARMS = 0.01  # share of harmless training scenes that the threshold lets through as alarms
 
 
 class Alarm(nn.Module):

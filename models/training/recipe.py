@@ -51,7 +51,7 @@ CPU = Recipe(
     unet_schedule=Schedule(iterations=3200, batch=64, learning_rate=6e-4, ema=0.998),
     lcm_schedule=Schedule(iterations=600, batch=32, learning_rate=2e-4, warmup=20, ema=0.98),
     realign_schedule=Schedule(iterations=200, batch=128, learning_rate=5e-4, warmup=20),
-    alarm_schedule=Schedule(iterations=200, batch=64, learning_rate=5e-4, warmup=20),
+    alarm_schedule=Schedule(iterations=600, batch=64, learning_rate=1e-3, warmup=20),
 )
 
 GPU = Recipe(
