@@ -212,8 +212,8 @@ def open_services(options: argparse.Namespace, folders: Folders) -> Services:
 
     device = choose_device(options.device)
     precision = choose_precision(device, options.force_fp32)
-    if getattr(options, "fp16_unet", False):
-        precision = replace(precision, model=torch.float16)
+    if options.fp16_unet or options.bf16_unet:
+        precision = replace(precision, model=torch.float16 if options.fp16_unet else torch.bfloat16)
     on_cpu = device.type == "cpu"
     if on_cpu and options.vram_budget:
         raise ValueError("--vram-budget is for accelerators; on the CPU --ram-budget is what counts")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
 from datetime import date
 
 import psutil
 import torch
 
-from bench import editor, engine, memory, networks, server
+from bench import again, editor, engine, gpu, loading, memory, networks, server, start
+from bench.pairs import Row
+from models.packed import can_pack
 from tests.random_checkpoint import random_checkpoint
 
 
@@ -19,11 +22,12 @@ def main() -> None:
     print("| engine | nodes | µs a node, run | µs a node, cached |\n|---|---|---|---|")
     for line in engine.table():
         print(f"| {line.shape} | {line.nodes} | {line.run:.1f} | {line.cached:.1f} |", flush=True)
+    print(f"\nThe default workflow again, everything at hand: {1e3 * again.seconds():.2f} ms inside the engine.")
     print("\n| against diffusers, same weights | ours | theirs | ratio |\n|---|---|---|---|", flush=True)
-    checkpoint = random_checkpoint()
-    for table in (memory.table, networks.table):  # a child's peak counts from its parent's size: while we are small
-        for row in table(checkpoint):
-            print(f"| {row.name} | {row.ours} | {row.theirs} | {row.ratio:.2f} |", flush=True)
+    for row in _rows():
+        print(f"| {row.name} | {row.ours} | {row.theirs} | {row.ratio:.2f} |", flush=True)
+    for missing in _missing():
+        print(f"\nNot measured: {missing}.")
     print("\n| server | measured | goal |\n|---|---|---|", flush=True)
     for figure in server.table():
         print(f"| {figure.name} | {figure.measured} | {figure.goal} |", flush=True)
@@ -36,6 +40,22 @@ def main() -> None:
     )
     for measured in editor.table():
         print(measured.text(), flush=True)
+
+
+def _rows() -> Iterator[Row]:
+    checkpoint = random_checkpoint()
+    yield from start.table()
+    yield from memory.table(checkpoint)
+    yield from loading.table(checkpoint)
+    yield from networks.table(checkpoint)
+    yield from gpu.table(checkpoint)
+
+
+def _missing() -> Iterator[str]:
+    if not can_pack(torch.bfloat16):
+        yield "--bf16-unet, since this processor does not compute in bfloat16"
+    if not torch.cuda.is_available():
+        yield "anything on a GPU, since there is none"
 
 
 def _machine() -> str:

@@ -19,37 +19,49 @@ CPU = torch.device("cpu")
 
 
 def table(checkpoint: Path) -> Iterator[Row]:
-    """Seconds to load, for one U-Net call with cond and uncond, and to decode; fp32 on the CPU.
+    """Seconds for one U-Net call with cond and uncond, and to decode; fp32 on the CPU.
 
     Ours are loaded as the engine loads them, weights packed.
     """
     folder = peer.diffusers_folder(checkpoint)
-    yield seconds("load, fp16 file to fp32", lambda: ours_loaded(checkpoint), lambda: theirs_loaded(folder), runs=2)
     with torch.inference_mode():
         unet, theirs = _ours(checkpoint, "model"), peer.load_unet(folder)
-        for size, runs in ((512, 3), (128, 7)):
-            given = torch.randn(2, 4, size // 8, size // 8), torch.tensor([500.0, 500.0]), torch.randn(2, 77, 768)
+        for size, runs in ((512, 2), (128, 7)):
+            given = step_inputs(size)
             _check_equal(unet(*given), theirs(*given).sample)
-            yield seconds(f"U-Net step, {size}x{size}", partial(unet, *given), partial(theirs, *given), runs)
-        del unet, theirs
+            yield seconds(
+                f"U-Net step (cond and uncond), {size}x{size}", partial(unet, *given), partial(theirs, *given), runs
+            )
+        del unet
+        if can_pack(torch.bfloat16):
+            half, given = _ours(checkpoint, "model", torch.bfloat16), step_inputs(512)
+            x, t, context = given
+            narrow = partial(half, x.bfloat16(), t, context.bfloat16())
+            yield seconds("the same, ours with --bf16-unet, 512x512", narrow, partial(theirs, *given), runs=2)
+        del theirs
         vae, theirs = _ours(checkpoint, "vae"), peer.load_vae(folder)
         z = torch.randn(1, 4, 64, 64)
-        yield seconds("VAE decode, 512x512", partial(vae.decode, z), partial(theirs.decode, z), runs=3)
+        yield seconds("VAE decode, 512x512", partial(vae.decode, z), partial(theirs.decode, z), runs=2)
 
 
-def ours_loaded(checkpoint: Path) -> list[object]:
-    """A whole checkpoint in memory."""
+def step_inputs(size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Latents of a picture of size x size pixels, time steps and text, for cond and uncond."""
+    return torch.randn(2, 4, size // 8, size // 8), torch.tensor([500.0, 500.0]), torch.randn(2, 77, 768)
+
+
+def ours_loaded(checkpoint: Path) -> list[Any]:
+    """A whole checkpoint in memory, the U-Net first."""
     return [_ours(checkpoint, part) for part in PARTS]
 
 
-def theirs_loaded(folder: Path) -> list[object]:
+def theirs_loaded(folder: Path) -> list[Any]:
     """The same for diffusers."""
     return [peer.load_unet(folder), peer.load_text(folder), peer.load_vae(folder)]
 
 
-def _ours(checkpoint: Path, part: Part) -> Any:
-    network = load_part(read_header(checkpoint), part, dtype=torch.float32, device=CPU, mapped=False)
-    if can_pack():
+def _ours(checkpoint: Path, part: Part, dtype: torch.dtype = torch.float32) -> Any:
+    network = load_part(read_header(checkpoint), part, dtype=dtype, device=CPU, mapped=False)
+    if can_pack(dtype):
         pack(network)
     return network
 

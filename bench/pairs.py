@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 
@@ -21,12 +21,17 @@ def seconds(name: str, ours: Callable[[], object], theirs: Callable[[], object],
     """Run the two in turn, ours, theirs, ours …, after one uncounted run of each."""
     ours()
     theirs()
-    pairs = [(_timed(ours), _timed(theirs)) for _ in range(runs)]
+    return row(name, [(timed(ours), timed(theirs)) for _ in range(runs)])
+
+
+def row(name: str, pairs: Sequence[tuple[float, float]]) -> Row:
+    """The line for seconds of ours and theirs, measured in turn."""
     a, b = (statistics.median(times) for times in zip(*pairs, strict=True))
     return Row(name, f"{a:.3f} s", f"{b:.3f} s", statistics.median(x / y for x, y in pairs))
 
 
-def _timed(call: Callable[[], object]) -> float:
+def timed(call: Callable[[], object]) -> float:
+    """Seconds that a call takes."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start

@@ -135,6 +135,13 @@ def _machine() -> argparse.ArgumentParser:
     )
     device.add_argument("--cpu", dest="device", action="store_const", const="cpu", help="the same as --device cpu")
     machine.add_argument("--force-fp32", action="store_true", help="keep all weights in 32 bits")
+    unet = machine.add_mutually_exclusive_group()
+    unet.add_argument("--fp16-unet", action="store_true", help="keep the U-Net's weights in 16 bits, and compute so")
+    unet.add_argument(
+        "--bf16-unet",
+        action="store_true",
+        help="the same in bfloat16: faster on processors that compute in it; pictures differ a little",
+    )
     machine.add_argument(
         "--vram-budget",
         type=_size,

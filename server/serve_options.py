@@ -11,7 +11,7 @@ EDITOR = Path(__file__).resolve().parent.parent / "web" / "dist"
 """Our own editor as it is built."""
 
 _IGNORED_SWITCHES = """
-    auto-launch disable-auto-launch cuda-malloc disable-cuda-malloc force-fp16 fp32-unet fp64-unet bf16-unet
+    auto-launch disable-auto-launch cuda-malloc disable-cuda-malloc force-fp16 fp32-unet fp64-unet
     fp8_e4m3fn-unet fp8_e5m2-unet fp8_e8m0fnu-unet fp16-vae fp32-vae bf16-vae cpu-vae fp8_e4m3fn-text-enc
     fp8_e5m2-text-enc fp16-text-enc fp32-text-enc bf16-text-enc force-channels-last disable-ipex-optimize
     supports-fp8-compute cache-classic use-split-cross-attention use-quad-cross-attention
@@ -56,7 +56,6 @@ def add_serve_options(serve: argparse.ArgumentParser) -> None:
         default="auto",
         help="none: no pictures while a job runs",
     )
-    more.add_argument("--fp16-unet", action="store_true", help="keep the U-Net's weights in 16 bits")
     cache = more.add_mutually_exclusive_group()
     cache.add_argument("--cache-lru", type=_count, default=0, metavar="N", help="keep at most N results (0: by memory)")
     cache.add_argument("--cache-none", action="store_true", help="keep no results")

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import PIL.Image
 import pytest
+from numpy.typing import NDArray
 
 import main
 from server.options import parser
@@ -93,6 +95,19 @@ def test_every_problem_is_listed_at_once_with_its_place(base: Path, call: Call) 
         "node 9 (SaveImage), input 'images'",
     ):
         assert expected in err
+
+
+def test_16_bits_give_nearly_the_same_picture(base: Path, call: Call) -> None:
+    pictures: list[NDArray[np.float64]] = []
+    for flags in ([], ["--bf16-unet"], ["--fp16-unet"]):
+        status, out, _ = call("run", WORKFLOW, "--base-directory", base, "--cpu", *flags, *TINY)
+        assert status == 0
+        with PIL.Image.open(out.strip()) as picture:
+            pictures.append(np.asarray(picture, dtype=np.float64))
+    for found in pictures[1:]:
+        assert np.sqrt(np.mean((found - pictures[0]) ** 2)) < 3  # of 255
+    with pytest.raises(SystemExit):
+        call("run", WORKFLOW, "--bf16-unet", "--fp16-unet")
 
 
 @pytest.mark.parametrize(

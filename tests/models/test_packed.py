@@ -57,6 +57,16 @@ def test_packed_networks_work_in_bfloat16() -> None:
     assert _error(unet, _packed(unet), *given) < 0.03
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float16, 0.005), (torch.bfloat16, 0.03)])
+def test_plain_networks_in_16_bits_give_nearly_what_32_bits_give(dtype: torch.dtype, near: float) -> None:
+    torch.manual_seed(0)
+    unet = UNet(UNET)
+    x, t, context = torch.randn(2, 4, 16, 8), torch.tensor([3.0, 900.0]), torch.randn(2, 77, 24)
+    expected = unet(x, t, context)
+    assert 0 < _relative(unet.to(dtype)(x.to(dtype), t, context.to(dtype)), expected) < near
+
+
 def test_every_layer_is_packed_and_holds_as_many_bytes_as_before() -> None:
     vae = AutoencoderKL(VAE)
     packed = _packed(vae)
