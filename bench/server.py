@@ -168,6 +168,11 @@ async def _nodes(client: Client, shape: Callable[[int], Document], n: int) -> Ro
 
 async def _run(client: Client, ws: aiohttp.ClientWebSocketResponse, prompt: Any) -> None:
     await client.post("/prompt", {"prompt": prompt, "client_id": "me"})
+    await until_done(ws)
+
+
+async def until_done(ws: aiohttp.ClientWebSocketResponse) -> None:
+    """Take messages until the last one of a run."""
     async for message in ws:
         text = message.data if message.type is aiohttp.WSMsgType.TEXT else ""
         if text.startswith('{"type": "executing"') and json.loads(text)["data"]["node"] is None:

@@ -74,6 +74,9 @@ class Reader:
                 pass  # it is longer than this, or wrong: what reads on will see
             if text[place] in "{[":
                 return self._large(place)
+            if text[place] == '"' and (end := text.find('"', place + 1)) > 0 and text.find("\\", place, end) < 0:
+                pieces = (text[at : min(at + BITE, end)] for at in range(place + 1, end, BITE))
+                return "".join([str(self._scan(f'"{piece}"', 0)[0]) for piece in pieces]), end + 1
         try:
             return self._scan(text, place)
         except StopIteration as error:

@@ -98,7 +98,7 @@ def _favour_short_answers() -> None:
     and the garbage collector takes small steps, which no request feels.
     """
     sys.setswitchinterval(0.0005)
-    gc.set_threshold(10_000, 10, 1000)
+    gc.set_threshold(5_000, 5, 2000)
 
 
 async def _settle(deps: Deps) -> None:

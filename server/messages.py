@@ -12,6 +12,7 @@ from graph.errors import GraphError
 from graph.files import Folders
 from graph.object_info import describe
 from graph.order import reachable, reverse
+from graph.patient_json import dumps
 from graph.spec import NodeSpec, Registry
 from server.redact import Redactor
 
@@ -38,6 +39,8 @@ _TITLES: Mapping[str, str] = MappingProxyType(
         "invalid_prompt": "The node is no node",
     }
 )
+_SHOWN = 10_000
+"""Characters of a wrong value that are sent back."""
 _VISITS = 100_000
 """Steps spent on finding which outputs rest on faulty nodes; only a hostile workflow needs more."""
 
@@ -194,11 +197,13 @@ def preview_frame_with_metadata(jpeg: bytes, node_id: NodeId, prompt_id: str) ->
 
 def _shown(value: object) -> object:
     """What was received, if that is JSON of a sensible size."""
+    if isinstance(value, str) and len(value) > _SHOWN:
+        return value[:200] + "…"
     try:
-        text = json.dumps(value, allow_nan=False)
+        text = dumps(value)
     except (TypeError, ValueError, RecursionError):
         return repr(value)[:200]
-    return value if len(text) <= 10_000 else text[:200] + "…"
+    return value if len(text) <= _SHOWN else text[:200] + "…"
 
 
 def _is_long(config: object) -> bool:

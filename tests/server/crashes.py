@@ -32,9 +32,9 @@ class Damage:
     repeated: set[str] = field(default_factory=set)
 
 
-async def start(base: Path) -> tuple[Process, str]:
-    """A server process and its address."""
-    command = [sys.executable, "-m", "tests.server.stub_server", str(base)]
+async def start(base: Path, *more: Path) -> tuple[Process, str]:
+    """A server process and its address; `more` goes to it as well."""
+    command = [sys.executable, "-m", "tests.server.stub_server", str(base), *map(str, more)]
     with (base.parent / "server.log").open("a") as log:
         process = await asyncio.create_subprocess_exec(*command, cwd=SOURCE, stdout=PIPE, stderr=log)
     assert process.stdout is not None
