@@ -18,6 +18,7 @@ READS = (
     *("/queue", "/prompt", "/history?max_items=10", "/api/jobs?limit=10", "/features", "/system_stats"),
     *("/object_info/KSampler", "/models/checkpoints", "/settings", "/metrics", "/view?filename=nothing.png"),
 )
+AT_ONCE = 50
 LONGEST_SECONDS = 600.0
 """A crowd that nobody stops goes home."""
 
@@ -28,9 +29,10 @@ async def crowd(url: str, sockets: int, reads: float) -> None:
         raise ValueError("a crowd is only for servers on this machine")
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         listening: list[asyncio.Task[None]] = []
-        for number in range(sockets):
-            ws = await session.ws_connect(f"{url}/ws?clientId=crowd-{number}")
-            listening.append(asyncio.create_task(_listen(ws)))
+        for first in range(0, sockets, AT_ONCE):
+            group = (f"{url}/ws?clientId=crowd-{number}" for number in range(first, min(first + AT_ONCE, sockets)))
+            opened = await asyncio.gather(*map(session.ws_connect, group))
+            listening += [asyncio.create_task(_listen(ws)) for ws in opened]
         print("ready", flush=True)
         await _read(session, url, reads)
 

@@ -199,8 +199,9 @@ async def crowded(base: Path, side: int = 256, rounds: int = 4) -> Row:
         await _steps(client, ws, 2)
         for _ in range(rounds):
             quiet = await _steps(client, ws, CROWD_STEPS)
-            async with _crowd(client.url):
-                await _steps(client, ws, 1)  # the one during which they came
+            async with _crowd(client.url) as there:
+                while not there.is_set():
+                    await _steps(client, ws, 1)
                 ratios.append(await _steps(client, ws, CROWD_STEPS) / quiet)
             await _steps(client, ws, 1)
         await client.post("/interrupt", {})
@@ -234,14 +235,19 @@ def _unhindered(process: int) -> float:
 
 
 @contextlib.asynccontextmanager
-async def _crowd(url: str) -> AsyncIterator[None]:
+async def _crowd(url: str) -> AsyncIterator[asyncio.Event]:
+    """It comes while this goes on; the event says that all are there."""
+    there = asyncio.Event()
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "bench.crowd", url, cwd=ROOT, stdout=PIPE)
+    assert process.stdout is not None
+    told = asyncio.create_task(process.stdout.readline())
+    told.add_done_callback(lambda _: there.set())
     try:
-        assert process.stdout is not None
-        assert await process.stdout.readline() == b"ready\n"
-        yield
+        yield there
+        assert await told == b"ready\n"
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
 
 
