@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import json
+import re
 import urllib.request
 from typing import Any
 
 import PIL.Image
 
-from tests.web.conftest import Editor
+from tests.web.conftest import SOURCE, Editor
 from tests.web.test_queue import submit
 
 STROKES = 20
@@ -160,3 +162,13 @@ HASH = """async id => {
     const bytes = await (await fetch(`api/view?${new URLSearchParams({ filename, subfolder, type })}`)).arrayBuffer()
     return [...new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))].join()
 }"""
+
+
+def test_what_a_node_has_measured_is_shown_at_it(editor: Editor) -> None:
+    expect = importlib.import_module("playwright.sync_api").expect
+    example = SOURCE / "workflows" / "there_and_back.json"
+    editor.drop(example.name, example.read_bytes(), "application/json")
+    editor.shows(nodes=11, links=17)
+    editor.page.keyboard.press("Control+Enter")
+    shown = editor.page.locator(".card-text")
+    expect(shown).to_have_text(re.compile(r"PSNR \d+\.\d\d dB, SSIM -?0\.\d{4}"), timeout=60_000)

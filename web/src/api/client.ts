@@ -52,6 +52,9 @@ export function verdictOf(output: Json | undefined): Verdict | null {
   return { hidden: output.flags.filter((flag) => flag === true).length, of: output.flags.length, highest: scores.length ? Math.max(...scores) : null }
 }
 
+/** Lines that a node shows: scores, measurements. */
+export const textsOf = (output: Json | undefined): string[] => (isObject(output) && isArray(output.text) ? output.text.filter((line) => typeof line === 'string') : [])
+
 export function viewUrl(picture: Picture, small = false): string {
   const query = new URLSearchParams({ filename: picture.filename, subfolder: picture.subfolder, type: picture.type })
   if (small) query.set('preview', 'webp;80')
@@ -91,6 +94,7 @@ export interface NodeTiming {
 export interface JobRecord extends Job {
   readonly outputs: ReadonlyMap<string, readonly Picture[]>
   readonly verdicts: ReadonlyMap<string, Verdict>
+  readonly texts: ReadonlyMap<string, readonly string[]>
   readonly timings: ReadonlyMap<string, NodeTiming>
   readonly workflow: Json
   readonly prompt: Json
@@ -156,6 +160,7 @@ export const api = {
     const raw = await call(`jobs/${encodeURIComponent(id)}`)
     if (!isObject(raw)) return null
     const outputs = new Map(Object.entries(isObject(raw.outputs) ? raw.outputs : {}).map(([node, output]) => [node, picturesOf(output)]))
+    const texts = new Map(Object.entries(isObject(raw.outputs) ? raw.outputs : {}).map(([node, output]) => [node, textsOf(output)]))
     const verdicts = new Map<string, Verdict>()
     for (const [node, output] of Object.entries(isObject(raw.outputs) ? raw.outputs : {})) {
       const verdict = verdictOf(output)
@@ -166,7 +171,7 @@ export const api = {
       if (isObject(entry)) timings.set(node, { cached: entry.cached === true, seconds: entry.seconds === null || entry.seconds === undefined ? null : toNumber(entry.seconds) })
     const made = isObject(raw.workflow) ? raw.workflow : {}
     const extra = isObject(made.extra_data) && isObject(made.extra_data.extra_pnginfo) ? made.extra_data.extra_pnginfo : {}
-    return { ...readJob(raw), outputs, verdicts, timings, workflow: extra.workflow ?? null, prompt: made.prompt ?? null }
+    return { ...readJob(raw), outputs, verdicts, texts, timings, workflow: extra.workflow ?? null, prompt: made.prompt ?? null }
   },
 
   async embeddings(): Promise<string[]> {

@@ -1,7 +1,7 @@
 /** The live side: messages of our runs, checked as they come. */
 import { shownBy } from '../io/api'
 import { isArray, isObject, parseJson, toNumber, toText, type Json, type JsonObject } from '../io/json'
-import { picturesOf, verdictOf, type Picture, type Verdict } from './client'
+import { picturesOf, textsOf, verdictOf, type Picture, type Verdict } from './client'
 
 export type LiveMessage =
   | { readonly type: 'status'; readonly remaining: number }
@@ -9,7 +9,7 @@ export type LiveMessage =
   | { readonly type: 'cached'; readonly prompt: string; readonly nodes: readonly string[] }
   | { readonly type: 'executing'; readonly prompt: string; readonly node: string | null }
   | { readonly type: 'progress'; readonly prompt: string; readonly node: string; readonly value: number; readonly max: number }
-  | { readonly type: 'executed'; readonly prompt: string; readonly node: string; readonly pictures: readonly Picture[]; readonly verdict: Verdict | null }
+  | { readonly type: 'executed'; readonly prompt: string; readonly node: string; readonly pictures: readonly Picture[]; readonly verdict: Verdict | null; readonly texts: readonly string[] }
   | { readonly type: 'retried'; readonly prompt: string; readonly node: string; readonly how: string }
   | { readonly type: 'finished'; readonly prompt: string; readonly nodes: readonly string[] }
   | { readonly type: 'success'; readonly prompt: string }
@@ -51,7 +51,7 @@ function readData(type: string, data: JsonObject): LiveMessage | null {
     case 'execution_retried':
       return { type: 'retried', prompt, node: shownBy(toText(data.node_id)), how: toText(data.how) }
     case 'executed':
-      return { type: 'executed', prompt, node, pictures: picturesOf(data.output), verdict: verdictOf(data.output) }
+      return { type: 'executed', prompt, node, pictures: picturesOf(data.output), verdict: verdictOf(data.output), texts: textsOf(data.output) }
     case 'execution_success':
       return { type: 'success', prompt }
     case 'execution_interrupted':

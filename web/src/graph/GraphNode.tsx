@@ -114,8 +114,13 @@ function Body({ node, def, ports, linked, problems, run }: BodyProps) {
           {run.verdict.highest !== null && ` · ${t('side.score', { score: run.verdict.highest.toFixed(1) })}`}
         </p>
       )}
+      {run?.texts.map((line, at) => (
+        <p key={at} className="card-notice card-text">
+          {line}
+        </p>
+      ))}
       {isNote(node) && <NoteBody node={node} />}
-      {showsPictures(def) && <NodePictures node={node} run={run} upload={def?.inputs.find((input) => input.upload)} />}
+      {(showsPictures(def) || Boolean(run?.pictures.length)) && <NodePictures node={node} run={run} upload={def?.inputs.find((input) => input.upload)} />}
     </div>
   )
 }

@@ -60,8 +60,11 @@ export function leastWidth(node: Node, def: NodeDef | undefined): number {
 }
 
 export function showsPictures(def: NodeDef | undefined): boolean {
-  return def !== undefined && (def.inputs.some((input) => input.upload) || (def.isTerminal && def.inputs.some((input) => input.type === 'IMAGE')))
+  return def !== undefined && (def.inputs.some((input) => input.upload) || (def.isTerminal && !measures(def) && def.inputs.some((input) => input.type === 'IMAGE')))
 }
+
+/** Whether what a node shows are lines of text: it gives the same numbers on. */
+const measures = (def: NodeDef): boolean => def.isTerminal && def.outputs.length > 0
 
 /** Width and height without the title, as files have them. */
 export function standardSize(def: NodeDef | undefined): Point {
@@ -79,5 +82,6 @@ export function standardSize(def: NodeDef | undefined): Point {
     }
   }
   if (showsPictures(def)) (height += 220), (wide = Math.max(wide, 260))
+  else if (measures(def)) (height += 40), (wide = Math.max(wide, 260))
   return [wide, height]
 }

@@ -20,6 +20,7 @@ export interface NodeRun {
   readonly verdict: Verdict | null
   /** How the node was run again after it had run out of memory; empty where it was not. */
   readonly retried: string
+  readonly texts: readonly string[]
 }
 
 export type NodeRuns = Readonly<Record<string, NodeRun>>
@@ -39,7 +40,7 @@ interface Run {
 
 export const useRun = create<Run>(() => ({ connected: null, remaining: 0, jobs: [], waiting: [], paused: false, current: null, nodes: {}, problems: {}, latest: null }))
 
-const IDLE: NodeRun = { state: 'waiting', value: 0, max: 0, preview: null, pictures: [], seconds: null, verdict: null, retried: '' }
+const IDLE: NodeRun = { state: 'waiting', value: 0, max: 0, preview: null, pictures: [], seconds: null, verdict: null, retried: '', texts: [] }
 
 const gathered = new WeakMap<NodeRuns, Map<string, NodeRun | undefined>>()
 
@@ -143,7 +144,7 @@ function apply(state: Run, message: LiveMessage): Run {
     case 'finished':
       return { ...state, nodes: { ...state.nodes, [doc]: { ...runs, ...Object.fromEntries(message.nodes.filter((id) => runs[id]?.state === 'running').map((id) => [id, { ...(runs[id] as NodeRun), state: 'done' as const }])) } } }
     case 'executed': {
-      const next = set(message.node, { pictures: message.pictures, verdict: message.verdict })
+      const next = set(message.node, { pictures: message.pictures, verdict: message.verdict, texts: message.texts })
       const picture = message.pictures[0]
       return picture ? { ...next, latest: { prompt, doc, picture } } : next
     }
@@ -187,6 +188,7 @@ async function recall(prompt: string, doc: string): Promise<void> {
       runs[id] = { ...run, state: run.state === 'error' ? 'error' : timing.cached ? 'cached' : timing.seconds === null ? run.state : 'done', seconds: timing.seconds }
     }
     for (const [id, verdict] of record.verdicts) runs[id] = { ...(runs[id] ?? IDLE), verdict }
+    for (const [id, texts] of record.texts) runs[id] = { ...(runs[id] ?? IDLE), texts }
     for (const [id, pictures] of record.outputs) runs[shownBy(id)] = { ...(runs[shownBy(id)] ?? IDLE), pictures }
     return { nodes: { ...state.nodes, [doc]: runs } }
   })
