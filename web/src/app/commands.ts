@@ -150,7 +150,8 @@ export const keysOf = (id: string): string => shown(keysFor(command(id))[0] ?? '
 export const hintOf = (title: string, id: string): string => (keysOf(id) ? `${title} (${keysOf(id)})` : title)
 
 const isMac = navigator.platform.startsWith('Mac')
-export const shown = (keys: string): string => keys.replace('Mod', isMac ? '⌘' : 'Ctrl').replaceAll('+', isMac ? ' ' : ' + ')
+const ARROWS: Readonly<Record<string, string>> = { ArrowUp: '↑', ArrowDown: '↓', ArrowLeft: '←', ArrowRight: '→' }
+export const shown = (keys: string): string => keys.replace(/Arrow\w+/g, (name) => ARROWS[name] ?? name).replace('Mod', isMac ? '⌘' : 'Ctrl').replaceAll('+', isMac ? ' ' : ' + ')
 
 /** Goes to a node by its id; here so that panels need not know the graph. */
 export const go = goTo
