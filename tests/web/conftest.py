@@ -89,6 +89,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip(reason)
     base = tmp_path_factory.mktemp("base")
     write_tiny_checkpoint(base / "models" / "checkpoints" / MODEL)
+    with serving(base) as address:
+        yield address
+
+
+@contextmanager
+def serving(base: Path) -> Iterator[str]:
+    """A server on `base`; its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -116,12 +123,25 @@ def _wait_for(address: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def browser(server: str) -> Iterator[Any]:
+def playwright(server: str) -> Iterator[Any]:
+    """What drives browsers."""
+    with importlib.import_module("playwright.sync_api").sync_playwright() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Any) -> Iterator[Any]:
     """A headless Chromium."""
-    with importlib.import_module("playwright.sync_api").sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=_chromium(), args=FLAGS)
-        yield chromium
-        chromium.close()
+    chromium = playwright.chromium.launch(executable_path=_chromium(), args=FLAGS)
+    yield chromium
+    chromium.close()
+
+
+def open_profile(playwright: Any, folder: Path) -> Any:
+    """A browser of its own that keeps what it stores in `folder`, as a user's does."""
+    return playwright.chromium.launch_persistent_context(
+        folder, executable_path=_chromium(), args=FLAGS, viewport={"width": 1280, "height": 720}, locale="en-US"
+    )
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def open_mask(page: Any) -> list[int]:
 
 def test_twenty_strokes_go_back_and_forth_and_are_stored_to_the_pixel(editor: Editor, server: str) -> None:
     page = editor.page
-    editor.drop("ground.png", gradient(120, 80), "image/png")
+    editor.drop("strokes.png", gradient(120, 80), "image/png")
     page.locator(".field.pick").wait_for()
     before = open_mask(page)
     assert set(before) == {0}
@@ -65,7 +65,7 @@ def test_twenty_strokes_go_back_and_forth_and_are_stored_to_the_pixel(editor: Ed
     page.keyboard.press("Control+s")
     page.locator(".mask-stack").wait_for(state="detached")
     value = page.get_by_role("combobox", name="image, 10").get_attribute("value")
-    assert value.startswith("ground-mask")
+    assert value.startswith("strokes-mask")
     with urllib.request.urlopen(f"{server}view?type=input&filename={value.replace(' ', '%20')}") as answer:
         stored = PIL.Image.open(io.BytesIO(answer.read())).convert("RGBA")
     ground = PIL.Image.open(io.BytesIO(gradient(120, 80)))
@@ -77,7 +77,7 @@ def test_twenty_strokes_go_back_and_forth_and_are_stored_to_the_pixel(editor: Ed
 
 def test_a_mask_is_painted_with_keys_alone(editor: Editor) -> None:
     page = editor.page
-    editor.drop("ground.png", gradient(64, 64), "image/png")
+    editor.drop("keys.png", gradient(64, 64), "image/png")
     page.locator(".field.pick").wait_for()
     open_mask(page)
     for key in (" ", "ArrowRight", "ArrowRight", "ArrowDown", " "):
@@ -140,7 +140,7 @@ def test_keeping_the_seed_of_a_picture_gives_the_same_picture_again(editor: Edit
         with page.expect_response("**/prompt") as sent:
             page.keyboard.press("Control+Enter")
         made.append(json.loads(sent.value.text())["prompt_id"])
-        page.wait_for_function(DONE, arg=made[-1])
+        page.evaluate(DONE, made[-1])
     assert page.input_value('[aria-label="seed, 3"]') != "18446744073709551615"
     first, second = (page.evaluate(HASH, job) for job in made)
     assert first != second
@@ -151,13 +151,16 @@ def test_keeping_the_seed_of_a_picture_gives_the_same_picture_again(editor: Edit
     with page.expect_response("**/prompt") as sent:
         page.keyboard.press("Control+Enter")
     again = json.loads(sent.value.text())["prompt_id"]
-    page.wait_for_function(DONE, arg=again)
+    page.evaluate(DONE, again)
     assert page.evaluate(HASH, again) == first
 
 
-DONE = "id => fetch(`api/jobs/${id}`).then(a => a.json()).then(job => job.status === 'completed')"
+DONE = """async id => {
+    while ((await (await fetch(`api/jobs/${id}`)).json()).status !== 'completed') await new Promise(go => setTimeout(go, 50))
+}"""
 HASH = """async id => {
     const job = await (await fetch(`api/jobs/${id}`)).json()
+    if (!job.preview_output) throw new Error(`no picture: ${JSON.stringify(job)}`)
     const { filename, subfolder, type } = job.preview_output
     const bytes = await (await fetch(`api/view?${new URLSearchParams({ filename, subfolder, type })}`)).arrayBuffer()
     return [...new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))].join()

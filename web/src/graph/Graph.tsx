@@ -1,9 +1,10 @@
 import { Background, BackgroundVariant, MiniMap, ReactFlow, SelectionMode, useReactFlow, useStore } from '@xyflow/react'
 import { useCallback, useEffect, useMemo, useRef, useState, type DragEvent, type MouseEvent as ReactMouseEvent } from 'react'
-import { useT } from '../i18n'
+import { textIn, useT } from '../i18n'
 import { takeDrop } from '../app/files'
 import { useDefs } from '../state/definitions'
 import { useDoc, useDocuments, usePrefix } from '../state/documents'
+import { useSettings } from '../state/settings'
 import { select, selected as selection, setView, useView } from '../state/view'
 import { addDotAt, cut } from './actions'
 import { setCamera } from './camera'
@@ -29,6 +30,9 @@ const closeMenu = (): void => void (useView.getState().menu && setView({ menu: n
 
 export function Graph() {
   const t = useT()
+  // React Flow's own words are of its own keys, which are off here
+  const language = useSettings((state) => state.language)
+  const described = useMemo(() => ({ 'node.a11yDescription.default': textIn(language, 'canvas.label'), 'edge.a11yDescription.default': textIn(language, 'node.link') }), [language])
   const doc = useDoc()
   const place = `${useDocuments((state) => state.active)} ${usePrefix()}`
   const definitions = useDefs()
@@ -145,6 +149,7 @@ export function Graph() {
         nodesFocusable={false}
         edgesFocusable={false}
         disableKeyboardA11y
+        ariaLabelConfig={described}
         elevateNodesOnSelect
         onlyRenderVisibleElements={drawn.length > 60}
         nodeDragThreshold={1}

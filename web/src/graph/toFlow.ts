@@ -91,6 +91,7 @@ export function toEdges(doc: Document): LinkEdge[] {
       data: { dots: points, color },
       source: link.from,
       target: link.to,
+      ariaLabel: `${link.from} → ${link.to}`,
       sourceHandle: handleOut(link.fromSlot),
       targetHandle: handleIn(input.name),
       focusable: false,

@@ -155,6 +155,7 @@ export const en = {
   'node.hidden': '{hidden} of {of} hidden',
   'node.passed': 'Nothing found in {of}',
   'node.note': 'Note',
+  'node.link': 'Link',
   'node.noteHint': 'Write a note…',
 
   'field.control': 'after a run',

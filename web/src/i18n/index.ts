@@ -28,8 +28,8 @@ const isChinese = (): boolean => useSettings.getState().language === 'zh'
 const chinese = (): Translations => useDefinitions.getState().chinese
 
 export const nodeName = (def: NodeDef): string => (isChinese() ? chinese().nodes.get(def.type)?.name || def.title : def.title)
-/** The name in the language that is not shown, so that search finds both. */
-export const otherName = (def: NodeDef): string => (isChinese() ? def.title : (chinese().nodes.get(def.type)?.name ?? ''))
+/** What else search finds it by, whatever language is shown. */
+export const otherName = (def: NodeDef): string => chinese().nodes.get(def.type)?.name ?? ''
 export const inputName = (name: string): string => (isChinese() ? (chinese().inputs.get(name) ?? name) : name)
 export const categoryName = (category: string): string =>
   isChinese() ? category.split('/').map((part) => chinese().categories.get(part) ?? part).join(' / ') : category.replaceAll('/', ' / ')

@@ -156,6 +156,7 @@ export const zh: Readonly<Record<TextKey, string>> = {
   'node.hidden': '{of} 张中隐藏了 {hidden} 张',
   'node.passed': '{of} 张中没有发现问题',
   'node.note': '备注',
+  'node.link': '连线',
   'node.noteHint': '写下备注…',
 
   'field.control': '运行后',

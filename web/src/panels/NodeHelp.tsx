@@ -6,7 +6,7 @@ import type { Json } from '../io/json'
 import { defaultOf, type InputDef } from '../model/definitions'
 import { titleOf, type Node } from '../model/document'
 import { useDef } from '../state/definitions'
-import { useDoc, useDocuments } from '../state/documents'
+import { useDoc, useDocuments, usePrefix } from '../state/documents'
 import { useRun } from '../state/run'
 import { useView } from '../state/view'
 
@@ -32,7 +32,8 @@ function About({ node }: { node: Node }) {
   const t = useT()
   const tab = useDocuments((state) => state.active)
   const def = useDef(node)
-  const run = useRun((state) => state.nodes[tab]?.[node.id])
+  const id = usePrefix() + node.id
+  const run = useRun((state) => state.nodes[tab]?.[id])
   if (!def) return <Nothing type={node.type} />
   const name = nodeName(def)
   return (

@@ -4,6 +4,7 @@ import { bindDocument, readUi, writeUi } from '../io/ui'
 import { t } from '../i18n'
 import { serverDefinitions, useDefinitions } from './server'
 import { activate, isUnsaved, mapDocuments, openTab, useDocuments, type Tab } from './documents'
+import { dropSlot, keepSlot, readSlots } from './slots'
 import { tell } from './view'
 
 const SLOT = 'darkroom.doc.'
@@ -36,24 +37,24 @@ function write(tab: Tab): void {
     at: Date.now(),
     file: writeUi(tab.history.present, serverDefinitions()) as Json,
   }
-  localStorage.setItem(SLOT + tab.id, writeJson(slot))
+  keepSlot(tab.id, writeJson(slot)).catch(() => tell(t('say.storageFull'), 'error'))
   written.set(tab.id, { present: tab.history.present, saved: tab.saved, name: tab.name })
 }
 
 export function saveSlots(): void {
   const { tabs, active } = useDocuments.getState()
+  for (const tab of tabs) write(tab)
+  for (const id of [...written.keys()])
+    if (!tabs.some((tab) => tab.id === id)) {
+      written.delete(id)
+      dropSlot(id)
+      held.get(id)?.()
+      held.delete(id)
+    }
   try {
-    for (const tab of tabs) write(tab)
-    for (const id of [...written.keys()])
-      if (!tabs.some((tab) => tab.id === id)) {
-        written.delete(id)
-        localStorage.removeItem(SLOT + id)
-        held.get(id)?.()
-        held.delete(id)
-      }
     sessionStorage.setItem(TABS, JSON.stringify({ ids: tabs.map((tab) => tab.id), active }))
   } catch {
-    tell(t('say.storageFull'), 'error')
+    // which tab was open in front is forgotten, nothing else
   }
 }
 
@@ -68,27 +69,28 @@ function sessionTabs(): { ids: string[]; active: string } {
 /** Opens what this window had, and what windows that are gone left unsaved. Gives how many. */
 export async function restore(): Promise<number> {
   const mine = sessionTabs()
-  const all: string[] = []
-  try {
-    for (let at = 0; at < localStorage.length; at++) {
-      const key = localStorage.key(at)
-      if (key?.startsWith(SLOT)) all.push(key.slice(SLOT.length))
-    }
-  } catch {
-    return 0
-  }
+  const slots = await readSlots(ageOf)
+  const all = [...slots.keys()]
   let opened = 0
   for (const id of [...mine.ids.filter((each) => all.includes(each)), ...all.filter((each) => !mine.ids.includes(each)).sort()]) {
     if (!(await claim(id))) continue
-    if (reopen(id)) opened++
+    if (reopen(id, slots.get(id) ?? '')) opened++
   }
   if (mine.active && useDocuments.getState().tabs.some((tab) => tab.id === mine.active)) activate(mine.active)
   return opened
 }
 
-function reopen(id: string): boolean {
+function ageOf(text: string): number {
   try {
-    const text = localStorage.getItem(SLOT + id) ?? ''
+    const slot = parseJson(text)
+    return isObject(slot) ? Number(slot.at) || 0 : 0
+  } catch {
+    return -1
+  }
+}
+
+function reopen(id: string, text: string): boolean {
+  try {
     const slot = parseJson(text)
     if (!isObject(slot) || !isObject(slot.file)) return false
     openTab(readUi(slot.file, serverDefinitions()), {
