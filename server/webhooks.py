@@ -90,6 +90,8 @@ class Webhooks:
         except ValueError:
             return False
         name = (parts.hostname or "").lower()
+        if not url.isprintable():  # SQLite could not give back half a surrogate pair, nor what follows a NUL
+            return False
         if parts.scheme not in ("http", "https") or not name or parts.username is not None:
             return False
         return f"{name}:{port}" in self._hosts if port is not None else name in self._hosts
