@@ -156,7 +156,7 @@ class Folders:
             raise ValueRefused("invalid_path", f"a file in {folder}", f"got {brief(name)}, which {reason}{near}")
         if _has_suffix(name, known.suffixes if suffixes is None else suffixes):
             for root in known.roots:
-                if (path := root / name).is_file():
+                if os.path.isfile(path := root / name):  # noqa: PTH113 - Path.is_file raises for too long ones
                     return path
         raise self._absent(folder, name, suffixes)
 

@@ -14,11 +14,13 @@ async def send_json(request: web.Request, texts: AsyncIterator[str], status: int
     """Answer with what `texts` make together. Breaks the connection off if they fail half-way."""
     response: web.StreamResponse | None = None
     waiting: list[str] = []
+    length = 0
     try:
         async for text in texts:
             for at in range(0, len(text), PIECE):
                 waiting.append(text[at : at + PIECE])
-                if sum(map(len, waiting)) < PIECE:
+                length += len(waiting[-1])
+                if length < PIECE:
                     continue
                 if request.method == "HEAD":
                     return json_answer("", status)
@@ -27,6 +29,7 @@ async def send_json(request: web.Request, texts: AsyncIterator[str], status: int
                     await response.prepare(request)
                 await response.write("".join(waiting).encode())
                 waiting.clear()
+                length = 0
     except Exception as error:
         if response is None:
             raise

@@ -13,6 +13,8 @@ KINDS = ("input", "output", "temp")
 _ANNOTATED = re.compile(r"(?P<name>.+) \[(?P<kind>input|output|temp)\]", re.DOTALL)
 _LONGEST = 240
 """Bytes of one part of a path; file systems take 255, and uploads may add a number."""
+_LONGEST_NAME = 1024
+"""Bytes of all of it; systems take 4096, with the directory."""
 
 
 def directory(folders: Folders, kind: str) -> Path:
@@ -35,7 +37,7 @@ def below(root: Path, name: str, status: int = 400) -> Path:
     """
     if reason := objection(name):
         raise Refused(status, "invalid_path", f"the name {reason}")
-    if any(len(part.encode()) > _LONGEST for part in name.split("/")):
+    if len(name.encode()) > _LONGEST_NAME or any(len(part.encode()) > _LONGEST for part in name.split("/")):
         raise Refused(status, "invalid_path", "the name is too long")
     path = root / name
     real, roots = path.resolve(), [root.resolve()]

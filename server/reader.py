@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
 from server.database import Database
@@ -23,6 +24,8 @@ _ENTRY = """json_quote(id) || ':{"prompt":[' || json_quote(number) || ',' || jso
     ',"messages":' || messages || '},"meta":' || meta || '}'"""
 _ITEM = "'[' || json_quote(number) || ',' || json_quote(id) || ',' || prompt || ',' || extra || ',' || targets || ']'"
 _SEARCHED = "lower(prompt || ' ' || ifnull(outputs, '') || ' ' || ifnull(error, '') || ' ' || id)"
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
+"""As SQLite's lower does it."""
 _SUMMARY = "id, state, number, priority, created, started, finished, outputs, error, attempts"
 
 
@@ -55,11 +58,10 @@ class Reader:
 
     def queue(self) -> tuple[list[int], list[int]]:
         """Running and waiting jobs, in the order in which they will run; `items` shows them."""
-        running = self._db.execute(f"SELECT seq FROM jobs WHERE state = '{State.RUNNING}'")
-        waiting = self._db.execute(
-            f"SELECT seq FROM jobs WHERE state = '{State.PENDING}' ORDER BY priority DESC, rank, seq"
-        )
-        return [row[0] for row in running], [row[0] for row in waiting]
+        queued = f"SELECT seq, state FROM jobs WHERE {_QUEUED} ORDER BY priority DESC, rank, seq"
+        rows = self._db.execute(queued).fetchall()  # in one look: a job that begins meanwhile is in one of the lists
+        running, waiting = ([seq for seq, found in rows if found == state] for state in (State.RUNNING, State.PENDING))
+        return running, waiting
 
     def items(self, jobs: Sequence[int]) -> tuple[list[str], int]:
         """The first of `jobs` as the JSON of `/queue`, about a page of them, and how many those were."""
@@ -137,6 +139,6 @@ def _values(search: Search) -> Iterator[object]:
     if search.type is not None:
         yield search.type
     for word in search.words:
-        yield word.lower()
+        yield word.translate(_LOWER)
         yield json.dumps(word)[1:-1].lower()  # as clients write it that send ASCII only
     yield from (value for value in (search.after, search.before) if value is not None)

@@ -104,11 +104,13 @@ def _submission(request: Request, number: int, graph: Graph) -> Submission:
     extra = dict(request.extra)
     if request.client_id is not None:
         extra["client_id"] = request.client_id
+    with refusing_bad_json():  # writing needs a little more depth than reading
+        written = dumps(extra)
     return Submission(
         id=request.id,
         number=request.place(number),
         prompt=request.prompt,
-        extra=dumps(extra),
+        extra=written,
         targets=graph.targets,
         client_id=request.client_id,
         priority=request.priority,

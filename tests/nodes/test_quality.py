@@ -169,6 +169,7 @@ def test_progress_is_told_for_each_picture(place: Workplace, clip: ClipModel) ->
     [
         ("nowhere", "no folder 'nowhere' in the input directory; there are empty, one, text"),
         ("nowhere [output]", "no folder 'nowhere' in the output directory"),
+        ("a" * 300, "there is no folder"),
         ("../output", r"holds '\.\.'"),
         ("/etc", "is an absolute path"),
         ("empty", "holds no pictures"),

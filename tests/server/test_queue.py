@@ -123,6 +123,11 @@ async def test_jobs_are_records(tmp_path: Path) -> None:
         assert (await client.get("/api/jobs?before=1000"))["jobs"] == []
         for text, found in (("RAISE fail", [failed]), (done[:13], [done]), ("raise nowhere", []), ("100%25", [])):
             assert [job["id"] for job in (await client.get(f"/api/jobs?text={text}"))["jobs"]] == found
+        named = chain()
+        named["v"]["_meta"] = {"title": "Äpfel"}
+        body = json.dumps({"prompt": named, "prompt_id": "named"}, ensure_ascii=False).encode()
+        assert (await client.post("/prompt", body))[0] == 200
+        assert [job["id"] for job in (await client.get("/api/jobs?text=Äpfel"))["jobs"]] == ["named"]
         record = await client.get(f"/api/jobs/{done}")
         assert record["status"] == "completed" and record["outputs_count"] == 1
         assert record["preview_output"]["nodeId"] == "o" and record["preview_output"]["type"] == "output"
@@ -280,6 +285,9 @@ async def test_odd_requests_are_the_clients_mistake(tmp_path: Path) -> None:
         b'{"prompt": {"1": {"class_type": "Value", "inputs": {"value": "' + b"9" * 5000 + b'"}}}}',
         b'{"prompt": {}, "number": ' + b"9" * 5000 + b"}",
     ]
+    for name in ("a" * 300, "a/" * 3000 + "a"):  # longer than systems let paths be
+        loader = {"class_type": "Load", "inputs": {"name": f"{name}.safetensors"}}
+        bodies.append({"prompt": {"l": loader, "s": {"class_type": "Sink", "inputs": {"part": ["l", 0]}}}})
     bodies += [b"", b"{", b"[]", b"null", b"3", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"prompt": NaN}']
     async with serving(deps_of(tmp_path)) as client:
         for body in bodies:
@@ -290,3 +298,10 @@ async def test_odd_requests_are_the_clients_mistake(tmp_path: Path) -> None:
             for raw in (b"{", b"[]", b"\xff", b"[" * 100_000):
                 assert (await client.post(path, raw))[0] == 400, (path, raw)
         assert (await client.post("/queue", {"delete": 3}))[0] == 400
+        for depth in range(970, 1000, 3):  # about what can be read, and what can be written again
+            body = json.dumps({"prompt": chain(), "extra_data": {"x": 0}}).replace(
+                "0}}", f"{'[' * depth}{']' * depth}}}}}"
+            )
+            assert (await client.post("/prompt", body))[0] in (200, 400), depth
+        async with client.session.get(f"{client.url}/view?filename={'a/' * 3000}x.png") as answer:
+            assert answer.status == 400
