@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
-from json import JSONDecodeError, JSONDecoder
+from json import JSONDecodeError, JSONDecoder, JSONEncoder
 from typing import NamedTuple, TypeAlias
 
 BITE = 2**15
 """Characters that are read at once: a fraction of a millisecond."""
+NIBBLE = 2**9
+"""Characters that are tried first, since each try copies them and most values are short."""
 MAX_DEPTH = 64
 """Levels at which a list or object may be longer than a bite."""
 _SMALL = 1000
@@ -17,6 +18,7 @@ _SMALL = 1000
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _plain = JSONDecoder()
+_encode = JSONEncoder(allow_nan=False).encode
 
 Pairs: TypeAlias = list[tuple[str, object]]
 
@@ -65,14 +67,14 @@ class Reader:
     def value(self, place: int) -> tuple[object, int]:
         """The value that begins at `place`, and the place behind it."""
         text = self._text
-        if place + BITE < len(text):
-            try:
-                value, end = self._scan(text[place : place + BITE], 0)
-                if end < BITE:
+        if place + BITE < len(text) and text[place] in '{["':
+            for most in (NIBBLE, BITE):
+                try:
+                    value, end = self._scan(text[place : place + most], 0)
                     return value, place + end
-            except (StopIteration, JSONDecodeError):
-                pass  # it is longer than this, or wrong: what reads on will see
-            if text[place] in "{[":
+                except (StopIteration, JSONDecodeError):
+                    pass  # it is longer than this, or wrong: what reads on will see
+            if text[place] != '"':
                 return self._large(place)
             if text[place] == '"' and (end := text.find('"', place + 1)) > 0 and text.find("\\", place, end) < 0:
                 pieces = (text[at : min(at + BITE, end)] for at in range(place + 1, end, BITE))
@@ -139,11 +141,11 @@ class Reader:
 def _pieces(value: object) -> Iterator[str]:
     if isinstance(value, str) and len(value) > BITE:
         yield '"'
-        yield from (json.dumps(value[at : at + BITE])[1:-1] for at in range(0, len(value), BITE))
+        yield from (_encode(value[at : at + BITE])[1:-1] for at in range(0, len(value), BITE))
         yield '"'
     elif isinstance(value, dict) and not _is_small(value):
         for number, (key, item) in enumerate(value.items()):
-            yield f"{', ' if number else '{'}{json.dumps(key)}: "
+            yield f"{', ' if number else '{'}{_encode(key)}: "
             yield from _pieces(item)
         yield "}"
     elif isinstance(value, list | tuple) and not _is_small(value):
@@ -152,7 +154,7 @@ def _pieces(value: object) -> Iterator[str]:
             yield from _pieces(item)
         yield "]"
     else:
-        yield json.dumps(value, allow_nan=False)
+        yield _encode(value)
 
 
 def _is_small(value: object) -> bool:

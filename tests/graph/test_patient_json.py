@@ -26,6 +26,7 @@ WRONG = [
 @pytest.fixture(autouse=True)
 def small_bites(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patient_json, "BITE", 8)
+    monkeypatch.setattr(patient_json, "NIBBLE", 4)
     monkeypatch.setattr(patient_json, "_SMALL", 3)
 
 
@@ -59,6 +60,10 @@ def test_damaged_texts_are_judged_alike(value: object, at: int, patch: str) -> N
             loads(text)
     else:
         assert repr(loads(text)) == repr(expected)
+
+
+def test_a_number_is_not_cut_where_a_bite_ends() -> None:
+    assert loads("[1234567.5, 123456e5, 12345e+5, 1]") == [1234567.5, 123456e5, 12345e5, 1]
 
 
 def test_hooks_are_called() -> None:
