@@ -88,4 +88,4 @@ def _ticks(values: Sequence[float]) -> list[float]:
     step = next(scale * times for times in (1, 2, 2.5, 5, 10) if scale * times >= rough)
     first, last = math.floor(low / step), math.ceil(high / step)
     last = max(last, first + 1)
-    return [round(n * step, 10) for n in range(first, last + 1)]
+    return [float(f"{n * step:.10g}") for n in range(first, last + 1)]

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def asked(options: argparse.Namespace, folders: Folders) -> Evaluation:
             _found(folders, folder, name)
     holds = {name: folders.identity(_found(folders, "checkpoints", name)) for name in options.checkpoints}
     width, height = options.size
-    return Evaluation(
+    evaluation = Evaluation(
         name=options.name,
         prompts=prompts,
         checkpoints=holds,
@@ -64,6 +65,10 @@ def asked(options: argparse.Namespace, folders: Folders) -> Evaluation:
         inception=options.inception,
         reference=options.reference,
     )
+    places = Counter(evaluation.pictures(name, cfg) for name in holds for cfg in evaluation.cfgs)
+    if shared := [place for place, count in places.items() if count > 1]:
+        raise ValueError(f"pictures of two checkpoints or guidance scales would lie in {shared[0]}; rename one")
+    return evaluation
 
 
 def run(
@@ -120,6 +125,8 @@ class _Bench:
         pairs = [(checkpoint, cfg) for checkpoint in asked.checkpoints for cfg in asked.cfgs]
         for figure in asked.networks:  # so that a wrong network or reference is said before hours of drawing
             self._run(asked.distance(figure, *pairs[0])[0], "3")
+        if asked.clip_model:
+            self._run(asked.scoring(*pairs[0], 0)[0], "2")
         with tqdm(total=len(pairs) * len(asked.prompts), unit="picture", file=sys.stderr) as bar:
             for checkpoint, cfg in pairs:
                 bar.set_description(f"{checkpoint}, cfg {cfg:g}")
@@ -166,6 +173,7 @@ def _shows(path: Path, document: Document) -> bool:
     """Whether a picture is there that `document` made."""
     try:
         with Image.open(path, formats=("PNG",)) as picture:
+            picture.load()  # all of it is there
             return bool(json.loads(picture.info["prompt"]) == json.loads(write(document)))
     except (OSError, SyntaxError, ValueError, KeyError):
         return False

@@ -105,10 +105,12 @@ def test_what_is_there_is_kept_and_only_what_is_missing_is_drawn(base: Path, eva
     (base / "output/evaluate/report" / gone).unlink()
     damaged = "a.safetensors/cfg-1/00000_00001_.png"
     (base / "output/evaluate/report" / damaged).write_bytes(before[damaged][0][:200])
+    short = "a.safetensors/cfg-4/00000_00001_.png"
+    (base / "output/evaluate/report" / short).write_bytes(before[short][0][:-300])
     assert evaluate()[0] == 0
     after = pictures(base)
     assert {name: content for name, (content, _) in after.items()} == {n: content for n, (content, _) in before.items()}
-    assert {name for name in before if before[name][1] != after[name][1]} == {gone, damaged}
+    assert {name for name in before if before[name][1] != after[name][1]} == {gone, damaged, short}
     assert figures(base)["points"] == known["points"]
 
 
@@ -161,6 +163,21 @@ def test_what_is_wrong_is_said_before_anything_is_drawn(
     assert not pictures(base) and "Traceback" not in err
 
 
+def test_a_clip_of_another_kind_is_said_before_anything_is_drawn(base: Path, evaluate: Call) -> None:
+    write_tiny_checkpoint(base / "models/clip_vision/other.safetensors")
+    status, _, err = evaluate("--clip-model", "other.safetensors", judged=False)
+    assert status == 1 and "other.safetensors is not a CLIP with both towers" in err
+    assert not pictures(base)
+
+
+def test_checkpoints_that_would_share_a_folder_are_refused(base: Path, evaluate: Call) -> None:
+    for name in ("a/b.safetensors", "a_b.safetensors"):
+        write_tiny_checkpoint(base / "models/checkpoints" / name)
+    status, _, err = evaluate("--checkpoints", "a/b.safetensors", "a_b.safetensors")
+    assert status == 2 and "would lie in a_b.safetensors/cfg-1" in err
+    assert not pictures(base)
+
+
 def test_a_network_of_another_kind_is_said_before_anything_is_drawn(base: Path, evaluate: Call) -> None:
     write_tiny_checkpoint(base / "models/inception/inception.safetensors")
     status, _, err = evaluate("--inception", "inception.safetensors")
@@ -191,7 +208,7 @@ def test_a_missing_list_of_prompts_is_named(base: Path, evaluate: Call) -> None:
     assert status == 2 and "prompts.txt" in err
 
 
-@pytest.mark.parametrize("values", [(3.0, 3.0), (0.0, 0.0), (-5.0, 1e6), (0.001, 0.0013), (27.1, 31.9)])
+@pytest.mark.parametrize("values", [(3.0, 3.0), (0.0, 0.0), (-5.0, 1e6), (0.001, 0.0013), (27.1, 31.9), (1e-12, 3e-12)])
 def test_every_dot_lies_within_the_chart(values: tuple[float, float]) -> None:
     svg = chart(
         [Curve("<one>", tuple((x, y, "1") for x in values for y in values)), Curve("two", ((1.0, 1.0, "2"),))], "x", "y"
