@@ -53,7 +53,8 @@ class PackedConv2d(nn.Module):
     """A Conv2d of fixed weights; works in channels-last order, and makes it so for the layers behind it.
 
     Weights in an order other than the one oneDNN wants for an input's size are re-ordered at every call, and blocked
-    ones take it many times as long as the convolution itself; so a new size packs them anew.
+    ones take it many times as long as the convolution itself. So another size packs them anew once it comes twice in a
+    row; where sizes alternate, as with prompts for areas, they stay unpacked. Either way gives the same bits.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -61,15 +62,23 @@ class PackedConv2d(nn.Module):
         self.weight, self.bias = conv.weight, conv.bias
         self._geometry = (list(conv.padding), list(conv.stride), list(conv.dilation), 1)
         self._packed_for: torch.Size | None = None
+        self._last: torch.Size | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in, H, W] -> [B, out, H', W']."""
         x = x.contiguous(memory_format=torch.channels_last)
         if self._packed_for != x.shape:
-            plain = self.weight.to_dense() if self.weight.is_mkldnn else self.weight.detach().contiguous()
-            self.weight = _fixed(torch.ops.mkldnn._reorder_convolution_weight(plain, *self._geometry, list(x.shape)))
-            self._packed_for = x.shape
+            self._order(x.shape, pack=self._last in (None, x.shape))
+        self._last = x.shape
         return torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *self._geometry, "none", [], "")
+
+    def _order(self, size: torch.Size, pack: bool) -> None:
+        if self._packed_for is not None:
+            self.weight, self._packed_for = _fixed(self.weight.to_dense()), None
+        if pack:
+            plain = self.weight.detach().contiguous()
+            self.weight = _fixed(torch.ops.mkldnn._reorder_convolution_weight(plain, *self._geometry, list(size)))
+            self._packed_for = size
 
 
 def _fixed(weight: Tensor) -> nn.Parameter:

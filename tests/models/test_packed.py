@@ -78,6 +78,19 @@ def test_every_layer_is_packed_and_holds_as_many_bytes_as_before() -> None:
     assert _numbers(packed) == _numbers(vae)
 
 
+@torch.inference_mode()
+def test_a_convolution_is_packed_for_a_size_that_lasts_and_gives_the_same_bits() -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(32, 16, 3, padding=1).requires_grad_(False)
+    large, small = torch.randn(1, 32, 16, 16), torch.randn(1, 32, 8, 8)
+    kept, packed = {x: PackedConv2d(conv)(x) for x in (large, small)}, PackedConv2d(conv)
+    order = []
+    for x in (large, small, large, small, small, small, large):
+        assert torch.equal(packed(x), kept[x])
+        order.append(packed.weight.is_mkldnn)
+    assert order == [True, False, False, False, True, True, False]  # no packing where sizes alternate
+
+
 def test_layers_that_onednn_would_read_otherwise_stay_as_they_are() -> None:
     kept = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"))
     pack(kept)
