@@ -29,7 +29,7 @@ def latent_rgb(metadata: Mapping[str, str]) -> Tensor:
     """The matrix for a checkpoint with this metadata, [5, 3]: its own, or SD v1's if it has none that can be read."""
     try:
         own = torch.tensor(json.loads(metadata[METADATA]), dtype=torch.float32)
-    except (KeyError, ValueError, TypeError, RecursionError):
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError):
         return SD_V1
     return own if own.shape == SD_V1.shape and bool(own.isfinite().all()) else SD_V1
 

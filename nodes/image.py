@@ -21,12 +21,13 @@ from graph.files import FileRef
 from graph.result import Outputs
 from graph.sockets import File, Text
 from graph.spec import Tip, node
-from models.scaling import PICTURE_METHODS, center_crop
+from models.scaling import PICTURE_METHODS
 from models.types import Image, Latent, Mask
 from models.weights import CheckpointError
 from nodes.latent_files import SAMPLES, UNSCALED, read_latent
 from nodes.output_files import expand, write_numbered
 from nodes.pictures import NO_PICTURE, read_picture, to_pil
+from nodes.scaling import scaled_image
 from nodes.services import Context
 
 EMBEDDED: Mapping[str, str] = MappingProxyType({"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"})
@@ -87,12 +88,13 @@ def image_batch(
     image2: Annotated[Image, Tip("The pictures that follow; brought to the size of the first, from their middle.")],
 ) -> Annotated[Image, Tip("All of them.")]:
     """Put pictures into one batch."""
-    height, width = image1.pixels.shape[1:3]
-    following = image2.pixels
-    if following.shape[1:3] != (height, width):
-        cut = center_crop(following.movedim(-1, 1), width, height)
-        following = PICTURE_METHODS["bilinear"](cut, width, height).movedim(1, -1)
-    return Image(torch.cat([image1.pixels, following]))
+    _, height, width, channels = image1.pixels.shape
+    if image2.pixels.shape[-1] != channels:
+        raise InputError("image2", f"has {image2.pixels.shape[-1]} channels, image1 has {channels}")
+    following = image2
+    if image2.pixels.shape[1:3] != (height, width):
+        following = scaled_image(image2, PICTURE_METHODS["bilinear"], width, height, "center", "image2")
+    return Image(torch.cat([image1.pixels, following.pixels]))
 
 
 @node("LoadLatent", category="_for_testing", lane="io")

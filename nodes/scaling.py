@@ -38,7 +38,7 @@ def image_scale(
     old_height, old_width = image.pixels.shape[1:3]
     width = width or max(1, round(old_width * height / old_height))
     height = height or max(1, round(old_height * width / old_width))
-    return _scaled_image(image, PICTURE_METHODS[upscale_method], width, height, crop)
+    return scaled_image(image, PICTURE_METHODS[upscale_method], width, height, crop)
 
 
 @node("ImageScaleBy", category="image/upscaling", title="Upscale Image By")
@@ -51,7 +51,7 @@ def image_scale_by(
 ) -> Annotated[Image, Tip("The pictures in their new size.")]:
     """Make pictures larger or smaller by a factor."""
     height, width = (max(1, round(side * scale_by)) for side in image.pixels.shape[1:3])
-    return _scaled_image(image, PICTURE_METHODS[upscale_method], width, height, "disabled")
+    return scaled_image(image, PICTURE_METHODS[upscale_method], width, height, "disabled")
 
 
 @node("LatentUpscale", category="latent", title="Upscale Latent")
@@ -86,8 +86,9 @@ def latent_upscale_by(
     return _scaled_latent(samples, LATENT_METHODS[upscale_method], width, height, "disabled")
 
 
-def _scaled_image(image: Image, resize: Resize, width: int, height: int, crop: str) -> Image:
-    pixels = _scaled(image.pixels.movedim(-1, 1), resize, width, height, crop, "image")
+def scaled_image(image: Image, resize: Resize, width: int, height: int, crop: str, blamed: str = "image") -> Image:
+    """The pictures in that size; crop: as CROP has it. Raises InputError, on `blamed`."""
+    pixels = _scaled(image.pixels.movedim(-1, 1), resize, width, height, crop, blamed)
     return Image(pixels.movedim(1, -1).contiguous())
 
 

@@ -57,7 +57,10 @@ def watermark_detect(
 
 
 def _mark(text: str, image: Image) -> bytes:
-    mark = text.encode()
+    try:
+        mark = text.encode()
+    except UnicodeEncodeError:
+        raise InputError("text", "holds half a character, which no file can") from None
     height, width, channels = image.pixels.shape[1:]
     if not 0 < len(mark) <= LONGEST:
         raise InputError("text", f"is {len(mark)} bytes long, expected 1 to {LONGEST}")

@@ -36,6 +36,6 @@ def test_a_checkpoint_says_its_own_matrix(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_as_a_matrix_is_passed_over() -> None:
-    for text in ("", "[", "[[1, 2, 3]]", '"x"', json.dumps([[float("nan")] * 3] * 5)):
+    for text in ("", "[", "[[1, 2, 3]]", '"x"', json.dumps([[float("nan")] * 3] * 5), json.dumps([[10**400] * 3] * 5)):
         assert latent_rgb({METADATA: text}) is SD_V1
     assert latent_rgb({}) is SD_V1

@@ -111,6 +111,13 @@ def test_what_cannot_be_scaled_is_said(place: Workplace) -> None:
         )
 
 
+def test_what_cannot_join_a_batch_is_said(place: Workplace) -> None:
+    with pytest.raises(InputError, match="no middle in the shape of 1000x1"):
+        image_batch(place.ctx(), image1=Image(noise(1, 1, 1000, 3)), image2=Image(noise(1, 64, 64, 3)))
+    with pytest.raises(InputError, match="has 4 channels, image1 has 3"):
+        image_batch(place.ctx(), image1=Image(noise(1, 8, 8, 3)), image2=Image(noise(1, 8, 8, 4)))
+
+
 def test_pictures_of_another_size_join_a_batch_in_the_size_of_the_first(place: Workplace) -> None:
     first, second = Image(noise(1, 8, 8, 3)), Image(noise(2, 8, 16, 3))
     joined: Image = image_batch(place.ctx(), image1=first, image2=second)
