@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from server.backend import Engine
 
 SOURCE = Path(__file__).resolve().parent
-EDITOR = SOURCE / "web" / "dist"
 EXAMPLES = SOURCE / "workflows"
 LOCALES = SOURCE / "nodes" / "locales"
 NEEDED = (
@@ -118,7 +117,7 @@ def serve(options: argparse.Namespace, folders: Folders) -> int:
             history_days=options.history_days,
         ),
         previews=options.preview_method != "none" and not options.require_safety,  # nobody checks previews
-        front_end=options.front_end_root or (EDITOR if EDITOR.is_dir() else None),
+        front_end=options.front_end_root,
         examples=EXAMPLES,
         locales=LOCALES,
         arguments=sys.argv,

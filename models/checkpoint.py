@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -46,27 +47,22 @@ class _Layout(NamedTuple):
     """How one component lies in a file: `prefix` stands where the network's own names begin with `own`."""
 
     title: str
-    own: str
-    prefixes: tuple[str, ...]  # most specific first; "" is a file that holds this component alone
     root: str  # a name that tells this component from all others
     build: Callable[[Shapes], nn.Module]
+    own: str = ""
+    prefixes: tuple[str, ...] = ("",)  # most specific first; "" is a file that holds this component alone
     own_name: Callable[[str], str] = str  # from a file's name without its prefix, where files differ in more than that
 
 
-_LAYOUTS: tuple[tuple[Part, _Layout], ...] = (
-    (
-        "model",
-        _Layout(
+_LAYOUTS: Mapping[Part, _Layout] = MappingProxyType(
+    {
+        "model": _Layout(
             title="U-Net",
-            own="",
             prefixes=("model.diffusion_model.", "diffusion_model.", ""),
             root="input_blocks.0.0.weight",
             build=lambda shapes: UNet(unet_config(shapes)),
         ),
-    ),
-    (
-        "clip",
-        _Layout(
+        "clip": _Layout(
             title="text encoder",
             own="text_model.",
             prefixes=(
@@ -78,68 +74,39 @@ _LAYOUTS: tuple[tuple[Part, _Layout], ...] = (
             root="embeddings.token_embedding.weight",
             build=lambda shapes: TextModel(clip_config(shapes)),
         ),
-    ),
-    (
-        "vae",
-        _Layout(
+        "vae": _Layout(
             title="VAE",
-            own="",
             prefixes=("first_stage_model.", ""),
             root="decoder.up.0.block.0.norm1.weight",
             build=lambda shapes: AutoencoderKL(vae_config(shapes)),
         ),
-    ),
-    (
-        "safety",
-        _Layout(
+        "safety": _Layout(
             title="safety checker",
-            own="",
-            prefixes=("",),
             root="concept_embeds",
             build=lambda shapes: SafetyChecker(safety_config(shapes)),
             own_name=published_name,
         ),
-    ),
-    (
-        "clip_model",
-        _Layout(
+        "clip_model": _Layout(
             title="CLIP with both towers",
-            own="",
-            prefixes=("",),
             root="text_projection.weight",
             build=lambda shapes: ContrastiveModel(contrastive_config(shapes, "quick_gelu")),
         ),
-    ),
-    (
-        "open_clip",  # the same tensors with another activation
-        _Layout(
+        "open_clip": _Layout(  # the same tensors with another activation
             title="CLIP with both towers",
-            own="",
-            prefixes=("",),
             root="text_projection.weight",
             build=lambda shapes: ContrastiveModel(contrastive_config(shapes, "gelu")),
         ),
-    ),
-    (
-        "inception",
-        _Layout(
+        "inception": _Layout(
             title="Inception network",
-            own="",
-            prefixes=("",),
             root="Mixed_7c.branch_pool.conv.weight",
             build=lambda shapes: Inception(),
         ),
-    ),
-    (
-        "aesthetic",
-        _Layout(
+        "aesthetic": _Layout(
             title="aesthetic predictor",
-            own="",
-            prefixes=("",),
             root="layers.7.weight",
             build=lambda shapes: AestheticPredictor(predictor_widths(shapes)),
         ),
-    ),
+    }
 )
 
 
@@ -184,7 +151,7 @@ def read_header(path: Path) -> Weights:
         raise CheckpointError(f"{path.name} is {family}; only Stable Diffusion v1 is supported")
     prefixes = {
         part: prefix
-        for part, layout in _LAYOUTS
+        for part, layout in _LAYOUTS.items()
         for prefix in reversed(layout.prefixes)  # the last one found stays
         if prefix + layout.root in file.tensors
     }
@@ -212,10 +179,10 @@ def load_part(
     wanted are a map of the file, not copied. ema: the running average that training kept of the U-Net, where the file has one. Reads
     this part's bytes only, except from .ckpt files older than torch 1.6. Raises CheckpointError.
     """
-    layout = dict(_LAYOUTS)[part]
+    layout = _LAYOUTS[part]
     name = weights.path.name
     if part not in weights.prefixes:
-        titles = dict.fromkeys(f"a {held.title}" for other, held in _LAYOUTS if other in weights.prefixes)
+        titles = dict.fromkeys(f"a {held.title}" for other, held in _LAYOUTS.items() if other in weights.prefixes)
         held = " and ".join(titles)
         raise CheckpointError(f"{name} holds no {layout.title}, only {held}")
     if ema and part != "model":

@@ -29,12 +29,16 @@ def _language(tables: Mapping[str, Mapping[str, str]], described: Mapping[str, M
 def _node(tables: Mapping[str, Mapping[str, str]], node: Mapping[str, Any]) -> dict[str, Any]:
     texts = tables["texts"]
     inputs = {
-        name: _known(name=tables["inputs"].get(name), tooltip=texts.get(tooltip)) for name, tooltip in _inputs(node)
+        name: _known({"name": tables["inputs"].get(name), "tooltip": texts.get(tooltip)})
+        for name, tooltip in _inputs(node)
     }
     outputs = {
-        str(at): _known(tooltip=texts.get(tooltip or "")) for at, tooltip in enumerate(node.get("output_tooltips", ()))
+        str(at): _known({"tooltip": texts.get(tooltip or "")})
+        for at, tooltip in enumerate(node.get("output_tooltips", ()))
     }
-    own = _known(display_name=tables["names"].get(node["display_name"]), description=texts.get(node["description"]))
+    own = _known(
+        {"display_name": tables["names"].get(node["display_name"]), "description": texts.get(node["description"])}
+    )
     return own | {"inputs": inputs, "outputs": outputs}
 
 
@@ -45,5 +49,5 @@ def _inputs(node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, options[0].get("tooltip", "") if options else ""
 
 
-def _known(**texts: str | None) -> dict[str, str]:
+def _known(texts: Mapping[str, str | None]) -> dict[str, str]:
     return {name: text for name, text in texts.items() if text is not None}

@@ -189,7 +189,9 @@ class Workshop:
             torch.manual_seed(self.recipe.seed)
             network = begin()
             train(network)
-            save_file({key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}, file)
+            weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+            save_file(weights, file.with_suffix(".partial"))
+            file.with_suffix(".partial").replace(file)
         else:
             network = begin()
             network.load_state_dict(load_file(file))
