@@ -52,7 +52,9 @@ class Webhooks:
                 self._wake.clear()
                 try:
                     due = await self._store(Store.reports, AT_ONCE)
-                    await asyncio.gather(*(self._deliver(session, report) for report in due))
+                    ended = await asyncio.gather(*(self._deliver(session, it) for it in due), return_exceptions=True)
+                    for failure in filter(None, ended):  # none is under way any more, so none is told twice at once
+                        raise failure
                 except StoreUnavailable as error:
                     _logger.error("%s; webhooks wait", error)
                     due = []

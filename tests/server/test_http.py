@@ -191,3 +191,16 @@ async def test_examples_are_listed_and_served_by_their_names_alone(tmp_path: Pat
                 assert answer.status == 404, absent
     async with serving(deps_of(tmp_path)) as client:
         assert await client.get("/examples") == []
+
+
+@in_loop
+async def test_what_is_too_deep_or_too_long_is_refused(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        statuses: list[int] = []
+        for depth in range(900, 1000, 5):  # about what can be read, and what can be written again
+            deep = "[" * depth + "]" * depth
+            body = f'{{"prompt": {json.dumps(chain())}, "extra_data": {{"x": {deep}}}}}'
+            statuses.append((await client.post("/prompt", body))[0])
+        assert set(statuses) <= {200, 400} and statuses[0] == 200
+        async with client.session.get(f"{client.url}/view?filename={'a/' * 3000}x.png") as answer:
+            assert answer.status == 400
