@@ -90,13 +90,13 @@ def check(
             400, "too_many_nodes", f"the workflow has {len(document.nodes)} nodes, at most {most_nodes} may be"
         )
     graph = build(document, engine.registry, folders, request.targets, engine.rules)
-    node_errors = NodeErrors(document, engine.registry, folders, redact).write(graph.errors, graph.blocked)
-    if not graph.targets or _is_refused_whole(document, graph):
-        everything = NodeErrors(document, engine.registry, folders, redact).write(graph.problems, graph.blocked)
-        unknown = [problem for problem in graph.problems if problem.code in _WHOLE_PROMPT]
+    refused = not graph.targets or _is_refused_whole(document, graph)
+    unknown = [problem for problem in graph.problems if refused and problem.code in _WHOLE_PROMPT]
+    shown = graph.problems if unknown else graph.errors
+    node_errors = NodeErrors(document, engine.registry, folders, redact).write(shown, graph.blocked)
+    if refused:
         nothing = [] if graph.errors else [GraphError("prompt_no_outputs", "nothing to do")]
-        top = top_error(unknown or graph.errors or nothing, redact)
-        raise _refused(top, everything if unknown else node_errors)
+        raise _refused(top_error(unknown or graph.errors or nothing, redact), node_errors)
     return Checked(_submission(request, number, graph), dumps(node_errors))
 
 
