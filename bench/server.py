@@ -34,6 +34,7 @@ EXAMPLE = ROOT / "workflows" / "text_to_image.json"
 SIZES = (10, 100, 1_000)
 REPEATS = 5
 JOBS = 200
+CROWD_SIDE = 256
 CROWD_STEPS = 3
 """Steps with and without a crowd, in turn."""
 
@@ -179,8 +180,8 @@ async def until_done(ws: aiohttp.ClientWebSocketResponse) -> None:
             return
 
 
-async def crowded(base: Path, side: int = 256, rounds: int = 4) -> Row:
-    """How much a crowd slows the step of a picture of `side` pixels on a full-size checkpoint, torch on one thread.
+async def crowded(base: Path, rounds: int = 4) -> Row:
+    """How much a crowd slows the step of a picture of CROWD_SIDE pixels on a full-size checkpoint, torch on one thread.
 
     The time that the step's thread waited for a processor does not count: others may use the machine too.
     """
@@ -191,7 +192,13 @@ async def crowded(base: Path, side: int = 256, rounds: int = 4) -> Row:
     (checkpoints / "full.safetensors").symlink_to(random_checkpoint())
     prompt = json.loads(EXAMPLE.read_text())
     for node in prompt.values():
-        sizes = {"ckpt_name": "full.safetensors", "width": side, "height": side, "steps": 1000, "batch_size": 1}
+        sizes = {
+            "ckpt_name": "full.safetensors",
+            "width": CROWD_SIDE,
+            "height": CROWD_SIDE,
+            "steps": 1000,
+            "batch_size": 1,
+        }
         node["inputs"] |= {name: value for name, value in sizes.items() if name in node["inputs"]}
     ratios, quiet = [], 0.0
     async with serving(*real(base), threads=1) as client, client.hearing() as ws:
@@ -208,7 +215,7 @@ async def crowded(base: Path, side: int = 256, rounds: int = 4) -> Row:
     measured = (
         f"{statistics.median(ratios):.3f} ({', '.join(f'{ratio:.3f}' for ratio in ratios)}; a step {quiet:.2f} s)"
     )
-    name = f"step of {side} x {side} with 1000 websockets and 200 reads a second / step without"
+    name = f"step of {CROWD_SIDE} x {CROWD_SIDE} with 1000 websockets and 200 reads a second / step without"
     return Row(name, measured, "1.05")
 
 
