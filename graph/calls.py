@@ -48,7 +48,7 @@ def call(
         try:
             context.check()
             with scope():
-                return node.spec.run(replace(context, thrift=thrift), inputs)
+                return node.spec.run(context if thrift is Thrift.NONE else replace(context, thrift=thrift), inputs)
         except Interrupted:
             return Interrupted()
         except (Exception, SystemExit) as error:  # noqa: BLE001

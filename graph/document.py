@@ -13,6 +13,8 @@ from graph.patient_json import loads
 
 NodeId: TypeAlias = str
 
+Container: TypeAlias = dict[str, object] | list[object]
+
 MAX_DEPTH = 64
 """Levels of brackets a document may have; real ones have about ten."""
 
@@ -48,7 +50,18 @@ def parse(text: str | bytes) -> Document:
     Raises GraphErrors if this is no such document at all. A fault of one node (a key given twice, NaN, no
     class_type) is kept in `Document.problems` instead, so that `build` reports it along with all others.
     """
-    raw = _loads(text)
+    try:
+        whole = text if isinstance(text, str) else text.decode(json.detect_encoding(text))
+        raw = loads(whole, json.JSONDecoder(object_pairs_hook=json_object))
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError as error:
+        raise _refusal(f"not valid JSON: {error}", "invalid_json") from None
+    return read(raw)
+
+
+def read(raw: object) -> Document:
+    """What `parse` returns, for JSON that was decoded with `json_object` as its `object_pairs_hook`."""
     if not isinstance(raw, dict):
         raise _refusal(f"got {brief(raw)}, expected an object of nodes", received=raw)
     if _is_editor_format(raw):
@@ -74,7 +87,8 @@ class _KeyTwice(dict[str, object]):
     twice: str = ""
 
 
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def json_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object that knows whether one of its keys was given twice, for `read`."""
     plain = dict(pairs)
     if len(plain) == len(pairs):
         return plain
@@ -82,19 +96,6 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     marked = _KeyTwice(plain)
     marked.twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
     return marked
-
-
-def _loads(text: str | bytes) -> object:
-    try:
-        whole = text if isinstance(text, str) else text.decode(json.detect_encoding(text))
-        raw = loads(whole, json.JSONDecoder(object_pairs_hook=_object))
-    except RecursionError:
-        raise _refusal(f"brackets are nested deeper than {MAX_DEPTH} levels", "invalid_json") from None
-    except ValueError as error:
-        raise _refusal(f"not valid JSON: {error}", "invalid_json") from None
-    if any(depth >= MAX_DEPTH and isinstance(value, dict | list) for depth, _, value in _walk(raw)):
-        raise _refusal(f"brackets are nested deeper than {MAX_DEPTH} levels", "invalid_json")
-    return raw
 
 
 def _is_editor_format(raw: Mapping[str, object]) -> bool:
@@ -113,6 +114,8 @@ def _node(entry: object) -> DocNode:
 
 
 def _input(value: object) -> object:
+    if not isinstance(value, list | dict):
+        return value
     match value:
         case [str() | int() as node, int() as slot] if not isinstance(node, bool) and not isinstance(slot, bool):
             return Link(str(node), slot)
@@ -133,6 +136,7 @@ def _frozen(value: object) -> object:
 
 
 def _faults(node_id: NodeId, entry: object) -> Iterator[GraphError]:
+    containers = list(_containers(entry))
     if not isinstance(entry, dict):
         message = f"got {brief(entry)}, expected an object with class_type and inputs"
         yield GraphError("invalid_prompt", message, node_id, received=entry, expected="an object")
@@ -146,14 +150,16 @@ def _faults(node_id: NodeId, entry: object) -> Iterator[GraphError]:
         if not isinstance(entry.get(name, {}), kind):
             message = f"got {brief(entry[name])} as {name}, expected an object"
             yield GraphError("invalid_prompt", message, node_id, class_type, received=entry[name])
-    for _, path, value in _walk(entry):
+    for path, found in containers:
         input_name = path[1] if len(path) > 1 and path[0] == "inputs" else ""
-        if isinstance(value, _KeyTwice):
-            owner = input_name or (value.twice if path == ("inputs",) else "")
-            yield _twice(value, node_id, class_type, owner)
-        elif isinstance(value, float) and not math.isfinite(value):
-            message = f"got {value!r}, expected a finite number"
-            yield GraphError("invalid_input_type", message, node_id, class_type, input_name, value, "a finite number")
+        if isinstance(found, _KeyTwice):
+            owner = input_name or (found.twice if path == ("inputs",) else "")
+            yield _twice(found, node_id, class_type, owner)
+        for key, value in found.items() if isinstance(found, dict) else enumerate(found):
+            if isinstance(value, float) and not math.isfinite(value):
+                owner = str(key) if path == ("inputs",) else input_name
+                message = f"got {value!r}, expected a finite number"
+                yield GraphError("invalid_input_type", message, node_id, class_type, owner, value, "a finite number")
 
 
 def _twice(found: _KeyTwice, node_id: NodeId = "", node_type: str = "", input_name: str = "") -> GraphError:
@@ -161,16 +167,22 @@ def _twice(found: _KeyTwice, node_id: NodeId = "", node_type: str = "", input_na
     return GraphError("duplicate_key", message, node_id, node_type, input_name, found.twice, "every key once")
 
 
-def _walk(root: object) -> Iterator[tuple[int, tuple[str, ...], object]]:
-    """Depth, path of its first three keys, and value of everything in a JSON tree; no recursion."""
-    stack: list[tuple[int, tuple[str, ...], object]] = [(0, (), root)]
+def _containers(entry: object) -> Iterator[tuple[tuple[str, ...], Container]]:
+    """All objects and lists of a node, each with the first three keys of its path. Raises GraphErrors for deep ones."""
+    stack: list[tuple[int, tuple[str, ...], object]] = [(1, (), entry)]
     while stack:
-        depth, path, value = stack.pop()
-        yield depth, path, value
-        if isinstance(value, dict):
-            stack.extend((depth + 1, (*path, key)[:3], item) for key, item in value.items())
-        elif isinstance(value, list):
-            stack.extend((depth + 1, path, item) for item in value)
+        depth, path, found = stack.pop()
+        if isinstance(found, dict):
+            stack.extend(
+                [(depth + 1, (*path, key)[:3], it) for key, it in found.items() if isinstance(it, dict | list)]
+            )
+        elif isinstance(found, list):
+            stack.extend([(depth + 1, path, it) for it in found if isinstance(it, dict | list)])
+        else:
+            continue
+        if depth >= MAX_DEPTH:
+            raise _too_deep()
+        yield path, found
 
 
 def _written(node: DocNode) -> dict[str, object]:
@@ -191,6 +203,10 @@ def _written_input(value: object) -> object:
             return {"__value__": value}
         case _:
             return value
+
+
+def _too_deep() -> GraphErrors:
+    return _refusal(f"brackets are nested deeper than {MAX_DEPTH} levels", "invalid_json")
 
 
 def _refusal(message: str, code: str = "invalid_prompt", received: object = None) -> GraphErrors:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from graphlib import CycleError, TopologicalSorter
 
 from graph.document import NodeId
 
@@ -12,13 +11,15 @@ def sort_sources_first(
     sources: Mapping[NodeId, Sequence[NodeId]],
 ) -> tuple[tuple[NodeId, ...], list[list[NodeId]]]:
     """Every node after those it reads, and one cycle of each knot. The order leaves out nodes in and behind knots."""
-    try:
-        return tuple(TopologicalSorter(sources).static_order()), []
-    except CycleError:
-        cycles, knots = _cycles(sources)
-        stuck = reachable(knots, reverse(sources))
-        free = {node: links for node, links in sources.items() if node not in stuck}
-        return tuple(TopologicalSorter(free).static_order()), cycles
+    readers = reverse(sources)
+    unread = {node: len(links) for node, links in sources.items()}
+    order = [node for node, count in unread.items() if not count]
+    for node in order:  # grows meanwhile
+        for reader in readers[node]:
+            unread[reader] -= 1
+            if not unread[reader]:
+                order.append(reader)
+    return tuple(order), [] if len(order) == len(sources) else _cycles(sources)
 
 
 def reachable(starts: Iterable[NodeId], following: Mapping[NodeId, Iterable[NodeId]]) -> set[NodeId]:
@@ -42,8 +43,8 @@ def reverse(sources: Mapping[NodeId, Iterable[NodeId]]) -> dict[NodeId, list[Nod
     return readers
 
 
-def _cycles(sources: Mapping[NodeId, Sequence[NodeId]]) -> tuple[list[list[NodeId]], set[NodeId]]:
-    """One cycle of each knot, in the direction of the data and from its first node in the document; all knotted nodes."""
+def _cycles(sources: Mapping[NodeId, Sequence[NodeId]]) -> list[list[NodeId]]:
+    """One cycle of each knot, in the direction of the data and from its first node in the document."""
     import networkx as nx  # 0.14 s, which only a faulty workflow should pay
 
     place = {node: index for index, node in enumerate(sources)}
@@ -56,7 +57,7 @@ def _cycles(sources: Mapping[NodeId, Sequence[NodeId]]) -> tuple[list[list[NodeI
         cycle = [source for source, _ in nx.find_cycle(knot, inside[0])]
         first = cycle.index(min(cycle, key=place.__getitem__))
         cycles.append(cycle[first:] + cycle[:first])
-    return cycles, set().union(*components)
+    return cycles
 
 
 def _is_knot(part: set[NodeId], sources: Mapping[NodeId, Sequence[NodeId]]) -> bool:

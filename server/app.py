@@ -24,7 +24,7 @@ from server import (
 )
 from server.answers import json_answer, one, send_json
 from server.backend import Backend, EngineUnavailable
-from server.deps import DEPS, HUB, METRICS, NUMBERS, READER, REDACT, STORE, THREADS, WEBHOOKS, WORKER, Deps
+from server.deps import DEPS, HUB, METRICS, NUMBERS, READER, RECENT, REDACT, STORE, THREADS, WEBHOOKS, WORKER, Deps
 from server.desk import Desk, StoreUnavailable
 from server.digests import StoredDigests
 from server.hub import Hub
@@ -33,6 +33,7 @@ from server.lock import Lock
 from server.metrics import Metrics
 from server.openapi import describe_routes
 from server.reader import Reader
+from server.recent import Recent
 from server.redact import Redactor
 from server.refused import Refused
 from server.routes_docs import DOCUMENT
@@ -57,6 +58,7 @@ def create_app(deps: Deps) -> web.Application:
     app = web.Application(middlewares=[_answer_refusals, _guard], client_max_size=deps.limits.upload)
     app[DEPS] = deps
     app[METRICS] = Metrics()
+    app[RECENT] = Recent()
     app[REDACT] = _redactor(deps)
     app.cleanup_ctx.extend([_with_threads, _with_store, _with_hub, _with_webhooks, _with_worker])
     app.on_response_prepare.append(_add_headers)
@@ -143,7 +145,7 @@ async def _with_worker(app: web.Application) -> AsyncIterator[None]:
         task.add_done_callback(pruning.discard)
 
     worker = app[WORKER] = Worker(
-        app[STORE], app[HUB], deps.backend, app[THREADS], app[METRICS], app[REDACT], ended, deps.sink
+        app[STORE], app[RECENT], app[HUB], deps.backend, app[THREADS], app[METRICS], app[REDACT], ended, deps.sink
     )
     worker.paused = await app[STORE](Store.setting, PAUSED, "") == "true"
     serving = asyncio.create_task(worker.serve())

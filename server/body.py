@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from aiohttp import web
 
+from graph.patient_json import Pairs
 from graph.patient_json import loads as patient_loads
 from server.refused import Refused, bad_request
 
@@ -48,9 +49,9 @@ def loads(body: bytes) -> object:
         return patient_loads(body.decode("utf-8-sig"), decoder())
 
 
-def decoder() -> json.JSONDecoder:
-    """Reads JSON of which every number is finite, and raises ValueError otherwise."""
-    return json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+def decoder(json_object: Callable[[Pairs], object] | None = None) -> json.JSONDecoder:
+    """Reads JSON of which every number is finite, and raises ValueError otherwise. json_object: makes its objects."""
+    return json.JSONDecoder(object_pairs_hook=json_object, parse_constant=_no_constant, parse_float=_finite)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from server.job import Numbers
 from server.logs import LogTail
 from server.metrics import Metrics
 from server.reader import Reader
+from server.recent import Recent
 from server.redact import Redactor
 from server.security import Guard
 from server.store import Store
@@ -69,6 +70,7 @@ READER: web.AppKey[Desk[Reader]] = web.AppKey("reader")
 HUB = web.AppKey("hub", Hub)
 WORKER = web.AppKey("worker", Worker)
 METRICS = web.AppKey("metrics", Metrics)
+RECENT = web.AppKey("recent", Recent)
 REDACT = web.AppKey("redact", Redactor)
 THREADS = web.AppKey("threads", ThreadPoolExecutor)
 NUMBERS = web.AppKey("numbers", Numbers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -23,6 +23,8 @@ REPLAY_SECONDS = 60.0
 PREVIEW_SECONDS = 0.1
 SLICE_SECONDS = 0.005
 """How long events of a fast run are told before other requests get their turn."""
+GATHER_SECONDS = 0.002
+"""How long events are gathered after some were told: to be woken for each one costs more than to tell it."""
 CLIENTS = 1000
 """Clients whose place is remembered after their last socket has closed."""
 
@@ -31,14 +33,16 @@ _ENDINGS = (RunFailed, RunFinished, RunInterrupted)
 
 @dataclass(slots=True, eq=False)
 class Live:
-    """A run that is being told, or was a moment ago. `log` holds its lasting frames with their place in time."""
+    """A run that is being told, or was a moment ago. `log` holds its lasting frames with their place in time,
+    `audience` the sockets that follow it.
+    """
 
     transcript: Transcript
     client_id: str | None
     watchers: set[Socket] = field(default_factory=set)
     log: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=REPLAY_FRAMES))
     ended: float | None = None
-    listened: bool = False
+    audience: Sequence[Socket] = ()
 
 
 class Hub:
@@ -130,7 +134,7 @@ class Hub:
     def close(self, prompt_id: str, remaining: int) -> None:
         """Send the last messages of a run, whose outcome is stored by now."""
         live = self._lives[prompt_id]
-        for socket in self._audience(live):
+        for socket in live.audience:
             socket.flush(live.transcript)
         if live.transcript.closing is not None:
             self.tell(live, live.transcript.closing)
@@ -138,6 +142,7 @@ class Hub:
         self.tell(live, Message("executing", {"node": None, "prompt_id": prompt_id}))
         live.ended = time.monotonic()
         live.watchers.clear()
+        self._listen(live)
 
     def drop(self, prompt_id: str) -> None:
         """Forget a run that goes back to the queue."""
@@ -149,40 +154,37 @@ class Hub:
 
     def show(self, live: Live, event: Event, when: float, preview: bytes | None) -> None:
         """Send what `event` means."""
-        audience = self._audience(live)
         for item in live.transcript.apply(event, when):
             if isinstance(item, Message):
                 if preview is not None and item.type == "progress":
-                    self._show_preview(audience, live, event, item, preview)
+                    self._show_preview(live, event, item, preview)
                 else:
-                    self.tell(live, item, audience)
+                    self.tell(live, item)
             else:
-                for socket in audience:
+                for socket in live.audience:
                     socket.touch(live.transcript, item)
 
-    def tell(self, live: Live, message: Message, audience: Iterable[Socket] | None = None) -> None:
+    def tell(self, live: Live, message: Message) -> None:
         """Send one message to all who follow the run, and keep it for those who come back."""
         text = message.text()
         if message.lasting:
             self._place += 1
             live.log.append((self._place, text))
-        for socket in self._audience(live) if audience is None else audience:
+        for socket in live.audience:
             socket.send(text, droppable=not message.lasting)
 
     def encode(self, live: Live, event: Progress) -> Future[bytes | None] | None:
         """Have a preview made, if somebody looks. Called on the engine's thread."""
-        if not self._previews or not live.listened or event.preview is None:
+        if not self._previews or not live.audience or event.preview is None:
             return None
         return self._pool.submit(encode_preview, event.preview)
 
-    def _show_preview(
-        self, audience: Iterable[Socket], live: Live, event: Event, progress: Message, preview: bytes
-    ) -> None:
+    def _show_preview(self, live: Live, event: Event, progress: Message, preview: bytes) -> None:
         """The two kinds of preview stand on different sides of the progress message."""
         node_id = event.node_id if isinstance(event, Progress) else ""
         text, plain = progress.text(), preview_frame(preview)
         named = preview_frame_with_metadata(preview, node_id, live.transcript.id)
-        for socket in audience:
+        for socket in live.audience:
             first, second = (named, text) if socket.knows_metadata else (text, plain)
             socket.send(first, droppable=True)
             socket.send(second, droppable=True)
@@ -194,12 +196,10 @@ class Hub:
         if live.ended is None and live.transcript.nodes:
             socket.send(live.transcript.progress_state())
 
-    def _audience(self, live: Live) -> list[Socket]:
-        own = self._clients.get(live.client_id, set()) if live.client_id is not None else set()
-        return [*own, *(socket for socket in live.watchers if socket not in own)]
-
     def _listen(self, live: Live) -> None:
-        live.listened = bool(self._audience(live))
+        """Find out who follows a run."""
+        own = self._clients.get(live.client_id, set()) if live.client_id is not None else set()
+        live.audience = [*own, *(live.watchers - own)]
 
     def _recent(self) -> Iterator[Live]:
         """Live runs and those that ended a moment ago, oldest first; lets go of the others."""
@@ -223,6 +223,7 @@ class Feed:
         self.sinks: list[Callable[[Event], None]] = []
         self._events: deque[tuple[Event, float, Future[bytes | None] | None]] = deque()
         self._scheduled = False
+        self._next: asyncio.Handle | None = None
         self._shown = 0.0
         self._encoding: Future[bytes | None] | None = None
         self.ended = asyncio.Event()
@@ -231,7 +232,7 @@ class Feed:
         """Take an event. Called on any thread; a preview is begun here, so that it shows this very step."""
         preview = self._preview(event) if isinstance(event, Progress) else None
         self._events.append((event, time.time(), preview))
-        if not self._scheduled:
+        if not self._scheduled or isinstance(event, _ENDINGS):
             self._scheduled = True
             self._loop.call_soon_threadsafe(self._drain)
 
@@ -247,16 +248,16 @@ class Feed:
 
     def _drain(self) -> None:
         """Tell what has come in, for a while and up to a preview that is still being made, and go on later."""
-        self._scheduled = False
-        until = self._loop.time() + SLICE_SECONDS
+        if self._next is not None:
+            self._next.cancel()
+        told, until = False, self._loop.time() + SLICE_SECONDS
+        self._scheduled = bool(self._events)  # if not, whoever brings one from now on wakes the loop
         while self._events:
             if self._loop.time() > until:
-                self._scheduled = True
-                self._loop.call_soon(self._drain)
+                self._next = self._loop.call_soon(self._drain)
                 return
             event, when, preview = self._events[0]
             if preview is not None and not preview.done():
-                self._scheduled = True
                 preview.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._drain))
                 return
             self._events.popleft()
@@ -265,3 +266,7 @@ class Feed:
                 sink(event)
             if isinstance(event, _ENDINGS):
                 self.ended.set()
+            told = True
+        if told:
+            self._scheduled = True
+            self._next = self._loop.call_later(GATHER_SECONDS, self._drain)

@@ -10,7 +10,7 @@ from aiohttp import web
 from server.answers import joined, one, send_json
 from server.backend import Engine
 from server.body import ids_of, read_body, read_object, whole
-from server.deps import DEPS, HUB, NUMBERS, READER, REDACT, STORE, THREADS, WEBHOOKS, WORKER
+from server.deps import DEPS, HUB, NUMBERS, READER, RECENT, REDACT, STORE, THREADS, WEBHOOKS, WORKER
 from server.reader import Reader
 from server.refused import Refused
 from server.store import IdTaken, QueueFull, Store
@@ -51,6 +51,7 @@ async def post_prompt(request: web.Request) -> web.StreamResponse:
     except IdTaken:
         raise Refused(409, "prompt_id_taken", "that prompt_id belongs to another workflow") from None
     if not accepted.repeated:
+        request.app[RECENT].keep(job.id, job.prompt, checked.document)
         await announce(request.app)
         request.app[WORKER].wake()
     named = f'"prompt_id": {json.dumps(job.id)}, "number": {json.dumps(accepted.number)}'

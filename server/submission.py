@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from graph.build import Graph, build
-from graph.document import Document, parse
+from graph.document import Document, json_object
+from graph.document import read as read_document
 from graph.errors import GraphError, GraphErrors
 from graph.files import Folders
 from graph.patient_json import Reader, dumps
@@ -28,9 +29,10 @@ _WHOLE_PROMPT = frozenset({"missing_node_type", "invalid_prompt"})
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A body that has the right shape. `prompt` is the JSON of the workflow as it was sent."""
+    """A body that has the right shape. `prompt` is the JSON of the workflow as it was sent, `workflow` what it says."""
 
     prompt: str
+    workflow: object
     id: str
     client_id: str | None
     extra: Mapping[str, object]
@@ -51,6 +53,7 @@ class Checked:
     """A workflow of which at least one output can run, and what is wrong with the rest, as JSON."""
 
     submission: Submission
+    document: Document
     node_errors: str
 
 
@@ -67,6 +70,7 @@ def read(body: bytes, most_values: int) -> Request:
     client_id = value.get("client_id", extra.get("client_id"))
     return Request(
         prompt=prompt,
+        workflow=value["prompt"],
         id=_id(value.get("prompt_id"), "prompt_id") or str(uuid.uuid4()),
         client_id=_id(client_id, "client_id"),
         extra=extra,
@@ -82,7 +86,7 @@ def check(
 ) -> Checked:
     """Build the workflow. Raises Refused with all that is wrong, if nothing of it can run."""
     try:
-        document = parse(request.prompt)
+        document = read_document(request.workflow)
     except GraphErrors as errors:
         raise _refused(top_error(errors.problems, redact), {}) from None
     if len(document.nodes) > most_nodes:
@@ -97,7 +101,7 @@ def check(
     if refused:
         nothing = [] if graph.errors else [GraphError("prompt_no_outputs", "nothing to do")]
         raise _refused(top_error(unknown or graph.errors or nothing, redact), node_errors)
-    return Checked(_submission(request, number, graph), dumps(node_errors))
+    return Checked(_submission(request, number, graph), document, dumps(node_errors))
 
 
 def _submission(request: Request, number: int, graph: Graph) -> Submission:
@@ -130,7 +134,7 @@ def _taken_apart(body: bytes) -> tuple[Mapping[str, object], str]:
     """The members of the body, none if it is no object, and the JSON of its prompt exactly as it was sent."""
     with refusing_bad_json():
         text = body.decode("utf-8-sig")
-        reader = Reader(text, decoder())
+        reader = Reader(text, decoder(json_object))
         start = reader.skip(0)
         if not text.startswith("{", start):
             reader.finish(reader.value(start)[1])

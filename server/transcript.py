@@ -39,7 +39,10 @@ class Message:
     lasting: bool = True
 
     def text(self) -> str:
-        """The frame."""
+        """The frame. The message of every node holds texts alone, which need no encoder to be made for them."""
+        texts = [f'"{key}": {encode_basestring_ascii(it)}' for key, it in self.data.items() if isinstance(it, str)]
+        if len(texts) == len(self.data):
+            return f'{{"type": "{self.type}", "data": {{{", ".join(texts)}}}}}'
         return json.dumps({"type": self.type, "data": self.data})
 
 

@@ -21,6 +21,7 @@ from server.desk import Desk, StoreUnavailable
 from server.hub import Hub
 from server.job import Job, Outcome, State
 from server.metrics import Metrics
+from server.recent import Recent
 from server.redact import Redactor
 from server.store import Store
 from server.threads import in_thread
@@ -56,6 +57,7 @@ class Worker:
     def __init__(
         self,
         store: Desk[Store],
+        recent: Recent,
         hub: Hub,
         backend: Backend,
         threads: ThreadPoolExecutor,
@@ -66,6 +68,7 @@ class Worker:
     ) -> None:
         """ended: called when the outcome of a job is on disk. sink: see Deps."""
         self._store = store
+        self._recent = recent
         self._hub = hub
         self._backend = backend
         self._threads = threads
@@ -180,7 +183,7 @@ class Worker:
         job = current.job
         feed = self._hub.open(transcript, job.client_id)
         try:
-            document, extra = await in_thread(self._threads, _read, job)
+            document, extra = await in_thread(self._threads, _read, job, self._recent.take(job.id))
             transcript.types = {node_id: node.class_type for node_id, node in document.nodes.items()}
             feed.sinks.append(self._metrics.observe)
             if self._sink is not None:
@@ -204,10 +207,10 @@ class Worker:
                 await asyncio.sleep(RETRY_SECONDS)
 
 
-def _read(job: Job) -> tuple[Document, Mapping[str, object]]:
+def _read(job: Job, recent: Document | None) -> tuple[Document, Mapping[str, object]]:
     """What was submitted. `extra_data` went in as an object."""
     extra: dict[str, object] = json.loads(job.extra)
-    return parse(job.prompt), extra
+    return recent or parse(job.prompt), extra
 
 
 def _titles(document: Document) -> dict[NodeId, str]:
