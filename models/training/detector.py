@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from models.training.loop import place_of
 from models.training.scenes import Relation, Scene
-from models.training.vae import WINDOW, shrunk
+from models.training.vae import VIEW, shrunk
 from models.training.world import COLOURS, KINDS, SIZE, Place, Season, Style, Time, Weather
 
 MOST = 3  # things of a kind
@@ -119,7 +119,7 @@ def load_detector(file: Path) -> Detector:
 @torch.no_grad()
 def detect(detector: Detector, pictures: NDArray[np.uint8]) -> list[Finding]:
     """Look at pictures, [B, S, S, 3] with S 64 times a power of two, or a divisor of 64."""
-    enlarged = pictures.repeat(max(1, WINDOW // pictures.shape[1]), 1).repeat(max(1, WINDOW // pictures.shape[2]), 2)
+    enlarged = pictures.repeat(max(1, VIEW // pictures.shape[1]), 1).repeat(max(1, VIEW // pictures.shape[2]), 2)
     views = torch.from_numpy(shrunk(enlarged))
     return findings(torch.cat([detector(part.to(place_of(detector))).cpu() for part in views.split(64)]))
 

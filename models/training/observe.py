@@ -15,7 +15,7 @@ from models.training.scenes import scene
 from models.training.vae import shrunk, to_pixels
 from models.vae import AutoencoderKL
 
-REBUILT = 2048  # scenes
+REBUILT = 1024  # scenes
 BATCH = 16
 
 

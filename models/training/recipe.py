@@ -34,24 +34,24 @@ class Recipe:
 
 CPU = Recipe(
     size=128,
-    scenes=16_384,
+    scenes=8192,
     vae=VaeConfig(ch=32, ch_mult=(1, 2, 3, 3), num_res_blocks=1),
     vae_start="darkroom-shapes-64.safetensors",
-    vae_schedule=Schedule(iterations=8000, batch=8, learning_rate=6e-4),
+    vae_schedule=Schedule(iterations=4500, batch=2, learning_rate=6e-4),
     clip=ContrastiveConfig(
         text=ClipConfig(width=64, layers=3, intermediate=256, vocab=ROWS),
         vision=VisionConfig(width=128, layers=3, intermediate=256, patch=8, grid=8, projection=64),
     ),
-    clip_schedule=Schedule(iterations=700, batch=128, learning_rate=1e-3, warmup=50),
-    detector_schedule=Schedule(iterations=1200, batch=64, learning_rate=1.5e-3, warmup=50),
+    clip_schedule=Schedule(iterations=500, batch=128, learning_rate=1e-3, warmup=50),
+    detector_schedule=Schedule(iterations=1000, batch=64, learning_rate=1.5e-3, warmup=50),
     unet=UNetConfig(
         model_channels=64, channel_mult=(1, 2, 3), num_res_blocks=1, transformer_depth=(0, 1, 1), context_dim=64
     ),
-    half_schedule=Schedule(iterations=3000, batch=64, learning_rate=1e-3, ema=0.998),
-    unet_schedule=Schedule(iterations=3200, batch=64, learning_rate=6e-4, ema=0.998),
-    lcm_schedule=Schedule(iterations=600, batch=32, learning_rate=2e-4, warmup=20, ema=0.98),
+    half_schedule=Schedule(iterations=3000, batch=32, learning_rate=8e-4, ema=0.998),
+    unet_schedule=Schedule(iterations=1600, batch=32, learning_rate=5e-4, ema=0.997),
+    lcm_schedule=Schedule(iterations=400, batch=16, learning_rate=2e-4, warmup=20, ema=0.98),
     realign_schedule=Schedule(iterations=200, batch=128, learning_rate=5e-4, warmup=20),
-    alarm_schedule=Schedule(iterations=600, batch=64, learning_rate=1e-3, warmup=20),
+    alarm_schedule=Schedule(iterations=500, batch=64, learning_rate=1e-3, warmup=20),
 )
 
 GPU = Recipe(
@@ -59,7 +59,7 @@ GPU = Recipe(
     scenes=100_000,
     vae=CPU.vae,
     vae_start=CPU.vae_start,
-    vae_schedule=Schedule(iterations=20_000, batch=64, learning_rate=6e-4),
+    vae_schedule=Schedule(iterations=20_000, batch=16, learning_rate=6e-4),
     clip=CPU.clip,
     clip_schedule=Schedule(iterations=4000, batch=512, learning_rate=1e-3, warmup=200),
     detector_schedule=Schedule(iterations=4000, batch=128, learning_rate=1.5e-3, warmup=100),

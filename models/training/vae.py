@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,9 @@ from torch.nn import functional as F
 
 from models.checkpoint import load_part, read_header
 from models.denoiser import LATENT_SCALE
-from models.training.drawing import draw, pictures
+from models.training.drawing import pictures
 from models.training.loop import SHARDS, Loss, Pace, Schedule, Training, mixed_precision, place_of, stream
-from models.training.scenes import Scene, Split, scene
+from models.training.scenes import Split
 from models.training.sheets import save_sheet
 from models.training.world import SIZE
 from models.vae import AutoencoderKL
@@ -26,9 +25,8 @@ SCALED_ON = 64  # training scenes that a latent scale is measured on
 QUIET = -6.0  # log variance of the first latents
 HOLD = (1.0, 0.02)  # weight of holding latents to colours, in the beginning and at last
 HOLD_STEPS = 1000  # over which it falls
-VIEWS = 3  # of one scene
 ON_THE_WAY = ("conv_in", "nin_shortcut", "downsample.conv", "upsample.conv", "conv1")  # to a normalization
-WINDOW = 64  # pixels a side of what is learned from: networks of convolutions need not see whole pictures
+VIEW = 64  # pixels a side of a small view
 
 
 def train_vae(
@@ -85,7 +83,7 @@ def vae_loss(vae: AutoencoderKL, batch: int, seed: int, size: int = SIZE, hold: 
     count = batch // SHARDS
 
     def loss(step: int, shard: int) -> Tensor:
-        x = to_tensor(views(seed, step * batch + shard * count, count, size)).to(place_of(vae))
+        x = to_tensor(pictures(seed, step * batch + shard * count, count, size=size)).to(place_of(vae))
         with mixed_precision(x.device):
             mean, logvar = vae.encode(x).float().chunk(2, dim=1)
             logvar = logvar.clamp(-20, 10)
@@ -103,27 +101,9 @@ def vae_loss(vae: AutoencoderKL, batch: int, seed: int, size: int = SIZE, hold: 
     return loss
 
 
-def views(seed: int, first: int, count: int, size: int) -> NDArray[np.uint8]:
-    """Training views number `first` on, [count, 64, 64, 3]: of each scene the whole made small, and windows on its
-    things, where there is most to learn.
-    """
-    seen = []
-    for number in range(first, first + count):
-        one, picture = _drawn(seed, number // VIEWS, size)
-        if number % VIEWS == 0:
-            seen.append(shrunk(picture))
-        else:
-            rng = np.random.default_rng([seed, number])
-            thing = one.things[rng.integers(len(one.things))]
-            corner = np.array([thing.y, thing.x]) * size / SIZE + rng.uniform(-0.75, 0.75, 2) * WINDOW / 2 - WINDOW / 2
-            top, left = np.clip(np.rint(corner), 0, size - WINDOW).astype(int)
-            seen.append(picture[top : top + WINDOW, left : left + WINDOW])
-    return np.stack(seen)
-
-
 def shrunk(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Halved until they have the size of a window. [..., S, S, 3] -> [..., 64, 64, 3]"""
-    while pictures.shape[-2] > WINDOW:
+    """Halved until they have the size of a small view. [..., S, S, 3] -> [..., 64, 64, 3]"""
+    while pictures.shape[-2] > VIEW:
         pictures = halved(pictures)
     return pictures
 
@@ -134,12 +114,6 @@ def halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     means = picture.reshape(*batch, height // 2, 2, width // 2, 2, 3).mean((-4, -2))
     smaller: NDArray[np.uint8] = np.rint(means).astype(np.uint8)
     return smaller
-
-
-@lru_cache(maxsize=8)
-def _drawn(seed: int, index: int, size: int) -> tuple[Scene, NDArray[np.uint8]]:
-    one = scene(seed, index)
-    return one, draw(one, size)
 
 
 @torch.no_grad()
