@@ -12,7 +12,7 @@ import torch
 from bench import peer
 from bench.pairs import Row, seconds
 from models.checkpoint import Part, load_part, read_header
-from models.packed import can_pack, pack
+from models.packed import can_pack
 
 PARTS: tuple[Part, ...] = ("model", "clip", "vae")
 CPU = torch.device("cpu")
@@ -61,10 +61,7 @@ def theirs_loaded(folder: Path) -> list[Any]:
 
 
 def _ours(checkpoint: Path, part: Part, dtype: torch.dtype = torch.float32) -> Any:
-    network = load_part(read_header(checkpoint), part, dtype=dtype, device=CPU, mapped=False)
-    if can_pack(dtype):
-        pack(network)
-    return network
+    return load_part(read_header(checkpoint), part, dtype=dtype, device=CPU, packed=can_pack(dtype))
 
 
 def _check_equal(ours: torch.Tensor, theirs: torch.Tensor) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -30,12 +31,13 @@ from models.config import (
 )
 from models.families import foreign_family, unlike_family
 from models.inception import Inception
+from models.packed import Packed, pack
 from models.safety import SafetyChecker, published_name
 from models.unet import UNet
 from models.vae import AutoencoderKL
 from models.vision import ContrastiveModel
 from models.weights import CheckpointError as CheckpointError
-from models.weights import TensorFile, TensorInfo, read_ahead, read_table, read_tensors
+from models.weights import LaterTensors, TensorFile, TensorInfo, read_ahead, read_table, read_tensors
 
 Part = Literal["model", "clip", "vae", "safety", "clip_model", "open_clip", "inception", "aesthetic"]
 
@@ -171,13 +173,14 @@ def load_part(
     dtype: torch.dtype | None,
     device: torch.device,
     ema: bool = False,
-    mapped: bool = True,
+    packed: bool = False,
 ) -> nn.Module:
     """Build one network, such as a UNet or a SafetyChecker, and give it the file's weights, without gradients.
 
-    dtype: None as stored (float32 where a file mixes several). mapped: on the CPU, weights that are stored as
-    wanted are a map of the file, not copied. ema: the running average that training kept of the U-Net, where the file has one. Reads
-    this part's bytes only, except from .ckpt files older than torch 1.6. Raises CheckpointError.
+    dtype: None as stored (float32 where a file mixes several). On the CPU, weights that are stored as wanted are a map
+    of the file, not copied. ema: the running average that training kept of the U-Net, where the file has one. packed:
+    with layers that pack their weights, which are read when a layer is first called; that raises CheckpointError too.
+    Reads this part's bytes only, except from .ckpt files older than torch 1.6. Raises CheckpointError.
     """
     layout = _LAYOUTS[part]
     name = weights.path.name
@@ -199,12 +202,25 @@ def load_part(
     stored = {weights.tensors[source].dtype for source in sources.values()}
     if dtype is None:
         dtype = stored.pop() if len(stored) == 1 else torch.float32
+    if packed:
+        pack(module)
+        sources = _without_later(weights, module, sources, dtype)
     owns = {source: own for own, source in sources.items()}
     state: dict[str, Tensor] = {}
-    for source, tensor in read_tensors(weights.file, owns, dtype=dtype, device=device, mapped=mapped):
+    for source, tensor in read_tensors(weights.file, owns, dtype=dtype, device=device, mapped=not packed):
         state[owns[source]] = tensor.reshape(wanted[owns[source]])
-    module.load_state_dict(state, assign=True)
+    module.load_state_dict(state, assign=True, strict=not packed)
     return module.to(device)  # what it did not load but made for itself
+
+
+def _without_later(weights: Weights, module: nn.Module, sources: dict[str, str], dtype: torch.dtype) -> dict[str, str]:
+    """Have packed layers read their weights when they are first called; returns the sources of all others."""
+    layers = {f"{name}.weight": layer for name, layer in module.named_modules() if isinstance(layer, Packed)}
+    later = {own: sources[own] for own in layers if weights.tensors[sources[own]].offset is not None}
+    tensors = LaterTensors(weights.file, later.values(), dtype)
+    for own, source in later.items():
+        layers[own].read_later(partial(tensors.read, source), dtype)
+    return {own: source for own, source in sources.items() if own not in later}
 
 
 def _build(weights: Weights, part: Part, layout: _Layout) -> tuple[nn.Module, dict[str, str]]:

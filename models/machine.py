@@ -9,6 +9,9 @@ from typing import NamedTuple
 import psutil
 import torch
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+_HUGE = 2**31 - 1  # bytes, the most it takes
+
 
 class Memory(NamedTuple):
     """Bytes."""
@@ -29,6 +32,14 @@ def device_memory(device: torch.device) -> Memory:
 def device_name(device: torch.device) -> str:
     """`cuda:0 NVIDIA H100`, or just `cpu`."""
     return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep what is freed for what is wanted next, until `give_back`. By itself it returns every piece above
+    32 MiB to the system at once, and the next one of that size waits for the system to clear its pages again."""
+    if sys.platform == "linux" and (set_option := getattr(ctypes.CDLL(None), "mallopt", None)):
+        set_option(_M_MMAP_THRESHOLD, _HUGE)
+        set_option(_M_TRIM_THRESHOLD, _HUGE)
 
 
 def give_back(device: torch.device) -> None:

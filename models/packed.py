@@ -2,11 +2,14 @@
 
 torch hands a plain Linear to a library that is slow on some processors, and re-orders a convolution's weights at
 every call; packed, both are done once: at a layer's first call, since the best order of a convolution's weights hangs
-on the size of what it reads. This is the only file that uses operations torch does not document: where they are
+on the size of what it reads. Until then its weight may stay in a file. This is the only file that uses operations torch does not document: where they are
 missing, networks stay as they are.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -35,21 +38,38 @@ def pack(network: nn.Module) -> None:
                 pack(child)
 
 
-class PackedLinear(nn.Module):
-    """A Linear of fixed weights."""
+class Packed(nn.Module):
+    """A layer of fixed weights, which it packs at its first call."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, layer: nn.Linear | nn.Conv2d) -> None:
         super().__init__()
-        self.weight, self.bias = linear.weight, linear.bias
+        self.weight, self.bias = layer.weight, layer.bias
+        self._read: Callable[[], Tensor] | None = None
+
+    def read_later(self, read: Callable[[], Tensor], dtype: torch.dtype) -> None:
+        """Call `read` for the weight when it is to be packed; what it gives is needed only until then. Up to that the
+        weight is one NaN, seen in its shape, which takes no memory."""
+        self.weight = _fixed(torch.tensor(math.nan, dtype=dtype).expand(self.weight.shape))
+        self._read = read
+
+    def _plain(self) -> Tensor:
+        return self._read().reshape(self.weight.shape) if self._read else self.weight.detach().contiguous()
+
+    def _keep(self, weight: Tensor) -> None:
+        self.weight, self._read = _fixed(weight), None
+
+
+class PackedLinear(Packed):
+    """A Linear of fixed weights."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
         if not self.weight.is_mkldnn:
-            self.weight = _fixed(torch.ops.mkldnn._reorder_linear_weight(self.weight.detach().contiguous(), TOKENS))
+            self._keep(torch.ops.mkldnn._reorder_linear_weight(self._plain(), TOKENS))
         return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
 
 
-class PackedConv2d(nn.Module):
+class PackedConv2d(Packed):
     """A Conv2d of fixed weights; works in channels-last order, and makes it so for the layers behind it.
 
     Weights in an order other than the one oneDNN wants for an input's size are re-ordered at every call, and blocked
@@ -58,8 +78,7 @@ class PackedConv2d(nn.Module):
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__()
-        self.weight, self.bias = conv.weight, conv.bias
+        super().__init__(conv)
         self._geometry = (list(conv.padding), list(conv.stride), list(conv.dilation), 1)
         self._packed_for: torch.Size | None = None
         self._last: torch.Size | None = None
@@ -74,10 +93,10 @@ class PackedConv2d(nn.Module):
 
     def _order(self, size: torch.Size, pack: bool) -> None:
         if self._packed_for is not None:
-            self.weight, self._packed_for = _fixed(self.weight.to_dense()), None
+            self._keep(self.weight.to_dense())
+            self._packed_for = None
         if pack:
-            plain = self.weight.detach().contiguous()
-            self.weight = _fixed(torch.ops.mkldnn._reorder_convolution_weight(plain, *self._geometry, list(size)))
+            self._keep(torch.ops.mkldnn._reorder_convolution_weight(self._plain(), *self._geometry, list(size)))
             self._packed_for = size
 
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from models.checkpoint import CheckpointError, Part, load_part
 from models.machine import give_back
-from models.packed import can_pack, pack
+from models.packed import can_pack
 from models.types import ModelHandle, Network
 
 RESERVE = 0.1  # share of the free memory that is left to other programs, and to what nobody can foresee
@@ -129,6 +129,9 @@ class Residency:
         self._pins[key] += 1
         try:
             yield self._resident[key].network  # type: ignore[misc]
+        except CheckpointError:  # what it had not read yet cannot be had any more
+            self._resident.pop(key, None)
+            raise
         finally:
             self._pins[key] -= 1
 
@@ -170,13 +173,11 @@ class Residency:
         dtype = self.precision.of(handle.part)
         self._make_room(_weights_of(handle) * dtype.itemsize, "weights")
         packing = self._packing and handle.part in PACKED and can_pack(dtype)
-        network = load_part(handle.weights, handle.part, dtype=dtype, device=self.device, mapped=not packing)
+        network = load_part(handle.weights, handle.part, dtype=dtype, device=self.device, packed=packing)
         if not self._is_same(handle.weights.path, handle.identity):
             raise CheckpointError(
                 f"{handle.weights.path.name} was replaced while it was in use; run the workflow again"
             )
-        if packing:
-            pack(network)
         return _Held(network, network_bytes(network))
 
     def _make_room(self, needed: int, purpose: str) -> None:

@@ -25,6 +25,7 @@ from models.unpickle import LEGACY_MAGIC, UnpickleError, is_plain, read_legacy, 
 Format = Literal["safetensors", "zip", "legacy"]
 
 _MAX_HEADER = 100_000_000  # bytes; safetensors' own limit
+_PIECE = 2**18  # numbers converted at once, few enough to stay in the processor's cache
 _ADVISED = 2**17  # bytes; of a longer piece some kernels read only the beginning
 _DTYPES = (
     ("F64", torch.float64), ("F32", torch.float32), ("F16", torch.float16), ("BF16", torch.bfloat16),
@@ -71,7 +72,7 @@ class TensorFile:
 def read_table(path: Path) -> TensorFile:
     """Read a file's header, and check that the file is as long as its header says. Raises CheckpointError."""
     with _opened(path) as file:
-        stamp = _stamp(path)
+        stamp = _stamp(path.stat())
         try:
             match _format(path, file.peek(512)):
                 case "safetensors":
@@ -104,13 +105,62 @@ def read_tensors(
     whose header was read.
     """
     with _opened(table.path) as file:
-        if _stamp(table.path) != table.stamp and read_table(table.path).tensors != table.tensors:
+        if _stamp(table.path.stat()) != table.stamp and read_table(table.path).tensors != table.tensors:
             raise CheckpointError(f"{table.path.name} was changed since it was opened; load it again")
         if table.format == "legacy":
             yield from _read_whole(table.path, file, frozenset(names), dtype, device)
         else:
             infos = sorted(((name, table.tensors[name]) for name in names), key=lambda item: item[1].offset or 0)
             yield from _read_each(table, file, infos, dtype, device, mapped)
+
+
+class LaterTensors:
+    """Tensors of a file that are read when they are wanted, into the same memory: what one call gave, the next overwrites.
+
+    The file stays open, so that it may be replaced or removed meanwhile.
+    """
+
+    def __init__(self, table: TensorFile, names: Iterable[str], dtype: torch.dtype) -> None:
+        """Raises CheckpointError if the file is no longer the one whose header was read."""
+        self._table = table
+        self._names = set(names)
+        self._dtype = dtype
+        self._file = _opened(table.path)
+        self._raise_if_changed()
+        self._memory = torch.empty(0, dtype=dtype)
+        self._piece = torch.empty(0, dtype=torch.uint8)
+
+    def read(self, name: str) -> Tensor:
+        """One of the names' tensors, which can be had once. Raises CheckpointError if the file was written to."""
+        self._raise_if_changed()
+        info = self._table.tensors[name]
+        if len(self._memory) < math.prod(info.shape):
+            self._memory = torch.empty(math.prod(info.shape), dtype=self._dtype)
+        memory = self._memory[: math.prod(info.shape)]
+        self._file.seek(info.offset or 0)
+        if info.stride == _contiguous(info.shape):
+            for piece in memory.split(_PIECE):
+                piece.copy_(self._next(name, len(piece) * info.dtype.itemsize).view(info.dtype))
+            tensor = memory.view(info.shape)
+        else:
+            stored = self._next(name, info.span)
+            tensor = memory.view(info.shape).copy_(_view(stored.untyped_storage(), info))
+        self._names.discard(name)
+        if not self._names:
+            self._file.close()
+            del self._memory, self._piece
+        return tensor
+
+    def _next(self, name: str, length: int) -> Tensor:
+        if len(self._piece) < length:
+            self._piece = torch.empty(length, dtype=torch.uint8)
+        if self._file.readinto(self._piece.numpy().data[:length]) != length:
+            raise CheckpointError(f"{self._table.path.name} is truncated: it ends inside {name}")
+        return self._piece[:length]
+
+    def _raise_if_changed(self) -> None:
+        if _stamp(os.fstat(self._file.fileno())) != self._table.stamp:
+            raise CheckpointError(f"{self._table.path.name} was changed since it was opened; load it again")
 
 
 def read_ahead(table: TensorFile, names: Iterable[str]) -> None:
@@ -183,8 +233,7 @@ def _opened(path: Path) -> BufferedReader:
         raise CheckpointError(f"{path.name} cannot be read: {error.strerror or error}") from error
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    stat = path.stat()
+def _stamp(stat: os.stat_result) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from pathlib import Path
+from typing import TypeVar, cast
 from unittest.mock import patch
 
 import pytest
 import torch
 from torch import nn
 
+from models.checkpoint import load_part, read_header
 from models.clip import TextModel
 from models.config import ClipConfig, UNetConfig, VaeConfig
 from models.packed import PackedConv2d, PackedLinear, can_pack, pack
 from models.unet import UNet
 from models.vae import AutoencoderKL
+from tests.tiny_checkpoint import WIDTH, Format, save, tiny_networks, tiny_state
 
 pytestmark = pytest.mark.skipif(not can_pack(), reason="this torch has no oneDNN operations")
 
 UNET = UNetConfig(model_channels=32, channel_mult=(1, 2), num_res_blocks=1, transformer_depth=(1, 1), context_dim=24)
 VAE = VaeConfig(ch=32, ch_mult=(1, 2, 2), num_res_blocks=1)
+CPU = torch.device("cpu")
 Network = TypeVar("Network", bound=nn.Module)
 TEXT = ClipConfig(width=64, layers=2, intermediate=128, vocab=100)
 
@@ -89,6 +93,22 @@ def test_a_convolution_is_packed_for_a_size_that_lasts_and_gives_the_same_bits()
         assert torch.equal(packed(x), kept[x])
         order.append(packed.weight.is_mkldnn)
     assert order == [True, False, False, False, True, True, False]  # no packing where sizes alternate
+
+
+@pytest.mark.parametrize("file_format", ["safetensors", "zip", "legacy"])
+@pytest.mark.parametrize("stored", [torch.float16, torch.float32])
+@torch.inference_mode()
+def test_weights_read_layer_by_layer_are_those_read_at_once(
+    tmp_path: Path, file_format: Format, stored: torch.dtype
+) -> None:
+    path = save(tiny_state(tiny_networks(), stored), tmp_path / "tiny", file_format)
+    plain, packed = (
+        cast(UNet, load_part(read_header(path), "model", dtype=torch.float32, device=CPU, packed=packing))
+        for packing in (False, True)
+    )
+    given = torch.randn(2, 4, 8, 8), torch.tensor([3.0, 900.0]), torch.randn(2, 77, WIDTH)
+    assert _numbers(packed) == _numbers(plain)
+    assert torch.equal(packed(*given), _packed(plain)(*given))
 
 
 def test_layers_that_onednn_would_read_otherwise_stay_as_they_are() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from models.checkpoint import Part, Weights, load_part, read_header
+from models.packed import Packed, can_pack
 from models.residency import (
     OutOfMemory,
     Precision,
@@ -32,6 +34,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 VAE_BYTES = network_bytes(tiny_vae())  # what one of the networks below takes
 MUCH = 2**40
+needs_packing = pytest.mark.skipif(not can_pack(), reason="this torch has no oneDNN operations")
 
 
 @pytest.fixture
@@ -100,6 +103,42 @@ def test_a_replaced_file_is_another_network(weights: Weights) -> None:
     with place.use(Vae(replaced, "b")) as after:
         assert torch.equal(after.decoder.conv_in.weight, tiny_vae(seed=1).decoder.conv_in.weight)
         assert not torch.equal(after.decoder.conv_in.weight, old)
+
+
+@needs_packing
+def test_weights_of_packed_layers_are_read_when_they_are_called(weights: Weights) -> None:
+    place = Residency(CPU, Precision(), MUCH, packing=True)
+    z = torch.randn(1, 4, 3, 5, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode(), place.use(Vae(weights, "a")) as vae:
+        assert place.resident_bytes == VAE_BYTES
+        write_tiny_checkpoint(weights.path, seed=1)  # in its place; the old file stays open
+        assert torch.allclose(vae.decode(z), tiny_vae().decode(z), atol=1e-5)
+        assert {unread(vae.encoder), unread(vae.decoder)} == {True, False}
+        weights.path.unlink()
+        picture = torch.rand(1, 3, 16, 24)
+        assert torch.allclose(vae.encode(picture), tiny_vae().encode(picture), atol=1e-5)
+        assert not unread(vae)
+
+
+@needs_packing
+def test_a_file_overwritten_before_all_was_read_is_told_and_read_anew(weights: Weights) -> None:
+    place = Residency(CPU, Precision(), MUCH, packing=True)
+    z = torch.zeros(1, 4, 3, 5)
+    with pytest.raises(CheckpointError, match=r"tiny\.safetensors was changed"), place.use(Vae(weights, "a")) as vae:
+        weights.path.write_bytes(weights.path.read_bytes())
+        os.utime(weights.path, (0, 0))  # clocks of file systems are coarse
+        vae.decode(z)
+    with torch.inference_mode(), place.use(Vae(read_header(weights.path), "a")) as vae:
+        assert torch.allclose(vae.decode(z), tiny_vae().decode(z), atol=1e-5)
+
+
+def unread(network: nn.Module) -> bool:
+    """Whether a packed layer of it still waits for its weight."""
+    return any(
+        bool(layer.weight.isnan().any())
+        for layer in network.modules()
+        if isinstance(layer, Packed) and not layer.weight.is_mkldnn
+    )
 
 
 def test_a_file_that_was_replaced_before_its_weights_were_read_is_refused(weights: Weights) -> None:
