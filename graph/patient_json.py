@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Iterator
+from itertools import islice
 from json import JSONDecodeError, JSONDecoder, JSONEncoder
-from typing import NamedTuple, TypeAlias
+from json.scanner import make_scanner
+from typing import NamedTuple, TypeAlias, TypeVar
 
 BITE = 2**15
 """Characters that are read at once: a fraction of a millisecond."""
@@ -13,14 +16,26 @@ NIBBLE = 2**9
 """Characters that are tried first, since each try copies them and most values are short."""
 MAX_DEPTH = 64
 """Levels at which a list or object may be longer than a bite."""
+_TRIES = 3
+"""Places at which the elements of a list or object are cut, in the hope that one ends there."""
 _SMALL = 1000
 """Values that are written at once."""
+_GROUP = 100
+"""Elements of a long list or object that are written at once if they are small together."""
 
+_HEAD = re.compile(r'(?:"[^"\\]*"[ \t\n\r]*:[ \t\n\r]*)?(.)', re.DOTALL)
+"""The first character of a value, behind its key if it has one."""
 _SPACE = re.compile(r"[ \t\n\r]*")
 _plain = JSONDecoder()
 _encode = JSONEncoder(allow_nan=False).encode
 
+T = TypeVar("T")
 Pairs: TypeAlias = list[tuple[str, object]]
+Scan: TypeAlias = Callable[[str, int], tuple[T, int]]
+"""From a text and a place, to what stands there and the place behind it."""
+
+
+_KEY = "property name enclosed in double quotes"
 
 
 class Member(NamedTuple):
@@ -50,9 +65,14 @@ class Reader:
 
     def __init__(self, text: str, decoder: JSONDecoder = _plain) -> None:
         self._text = text
-        self._scan: Callable[[str, int], tuple[object, int]] = decoder.scan_once  # type: ignore[attr-defined]
-        self._make: Callable[[Pairs], object] | None = decoder.object_pairs_hook
+        self._scan: Scan[object] = decoder.scan_once  # type: ignore[attr-defined]
+        hook: Callable[[Pairs], object] | None = decoder.object_pairs_hook
+        self._make = dict if hook is None else hook
         self._depth = 0
+        overhearing = copy.copy(decoder)
+        overhearing.object_pairs_hook = self._overhear
+        self._scan_overheard: Scan[object] = make_scanner(overhearing)  # type: ignore[arg-type]  # it takes decoders
+        self._overheard: Pairs = []
 
     def skip(self, place: int) -> int:
         """The place behind white space."""
@@ -84,45 +104,98 @@ class Reader:
         except StopIteration as error:
             raise JSONDecodeError("Expecting value", text, error.value) from None
 
-    def members(self, place: int) -> tuple[list[Member], int]:
-        """What the object that begins at `place` holds, in order, and the place behind it."""
-        text = self._text
+    def members(self, place: int, most: int) -> tuple[list[Member], int]:
+        """What the object that begins at `place` holds, in order, and the place behind it. Raises ValueError if that is
+        more than `most` members.
+        """
         found: list[Member] = []
         place = self.skip(place + 1)
-        while text[place : place + 1] != "}":
-            if text[place : place + 1] != '"':
-                raise JSONDecodeError("Expecting property name enclosed in double quotes", text, place)
-            key, place = self._scan(text, place)
-            place = self.skip(place)
-            if text[place : place + 1] != ":":
-                raise JSONDecodeError("Expecting ':' delimiter", text, place)
-            start = self.skip(place + 1)
-            value, end = self.value(start)
-            found.append(Member(str(key), value, start, end))
-            place = self._next(end, "}", "property name enclosed in double quotes")
+        while self._text[place : place + 1] != "}":
+            member = self._member(place)
+            found.append(member)
+            if len(found) > most:
+                raise ValueError(f"an object of more than {most} members, which is none of those expected")
+            place = self._next(member.end, "}", _KEY)
         return found, place + 1
+
+    def _member(self, place: int) -> Member:
+        text = self._text
+        if text[place : place + 1] != '"':
+            raise JSONDecodeError(f"Expecting {_KEY}", text, place)
+        key, place = self._scan(text, place)
+        place = self.skip(place)
+        if text[place : place + 1] != ":":
+            raise JSONDecodeError("Expecting ':' delimiter", text, place)
+        start = self.skip(place + 1)
+        value, end = self.value(start)
+        return Member(str(key), value, start, end)
 
     def _large(self, place: int) -> tuple[object, int]:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise RecursionError
+        value: object
         if self._text[place] == "[":
-            value, end = self._items(place)
+            value, end = self._elements(place, "[]", "value", self._several_items, self.value)
         else:
-            members, end = self.members(place)
-            pairs = [(member.key, member.value) for member in members]
-            value = dict(pairs) if self._make is None else self._make(pairs)
+            pairs, end = self._elements(place, "{}", _KEY, self._several_pairs, self._one_pair)
+            value = self._make(pairs)
         self._depth -= 1
         return value, end
 
-    def _items(self, place: int) -> tuple[object, int]:
-        items: list[object] = []
-        place = self.skip(place + 1)
-        while self._text[place : place + 1] != "]":
-            item, place = self.value(place)
-            items.append(item)
-            place = self._next(place, "]", "value")
-        return items, place + 1
+    def _elements(
+        self, place: int, brackets: str, wanted: str, several: Scan[list[T]], one: Callable[[int], tuple[T, int]]
+    ) -> tuple[list[T], int]:
+        """What stands between the brackets that open at `place`, and the place behind them. Where a bite's worth cannot
+        be read by `several`, it is read one by one.
+        """
+        found: list[T] = []
+        singly = place = self.skip(place + 1)
+        while self._text[place : place + 1] != brackets[1]:
+            run = self._run(place, brackets, several) if place >= singly else None
+            if run is not None:
+                elements, place, closed = run
+                found += elements
+                if closed:
+                    return found, place
+            else:
+                singly = max(singly, place + BITE) if place >= singly else singly
+                element, place = one(place)
+                found.append(element)
+            place = self._next(place, brackets[1], wanted)
+        return found, place + 1
+
+    def _run(self, place: int, brackets: str, several: Scan[list[T]]) -> tuple[list[T], int, bool] | None:
+        """The elements from `place` on that a bite holds, the place behind them, and whether the brackets close there.
+        None if it is not found where one ends.
+        """
+        window = self._text[place : place + BITE]
+        for cut in _cuts(window):
+            whole = f"{brackets[0]}{window[:cut]}{brackets[1]}"
+            try:
+                elements, end = several(whole, 0)
+            except (StopIteration, JSONDecodeError):
+                continue
+            return (elements, place + cut, False) if end == len(whole) else (elements, place + end - 1, True)
+        return None
+
+    def _several_items(self, text: str, place: int) -> tuple[list[object], int]:
+        items, end = self._scan(text, place)
+        assert isinstance(items, list)
+        return items, end
+
+    def _several_pairs(self, text: str, place: int) -> tuple[Pairs, int]:
+        _, end = self._scan_overheard(text, place)
+        return self._overheard, end
+
+    def _overhear(self, pairs: Pairs) -> object:
+        """The outermost object is made last."""
+        self._overheard = pairs
+        return self._make(pairs)
+
+    def _one_pair(self, place: int) -> tuple[tuple[str, object], int]:
+        member = self._member(place)
+        return (member.key, member.value), member.end
 
     def _next(self, place: int, closing: str, wanted: str) -> int:
         """Where the next of several begins, or `closing` stands."""
@@ -144,14 +217,30 @@ def _pieces(value: object) -> Iterator[str]:
         yield from (_encode(value[at : at + BITE])[1:-1] for at in range(0, len(value), BITE))
         yield '"'
     elif isinstance(value, dict) and not _is_small(value):
-        for number, (key, item) in enumerate(value.items()):
-            yield f"{', ' if number else '{'}{_encode(key)}: "
-            yield from _pieces(item)
+        members, comma = iter(value.items()), ""
+        yield "{"
+        while group := dict(islice(members, _GROUP)):
+            if _is_small(group):
+                yield comma + _encode(group)[1:-1]
+                comma = ", "
+            else:
+                for key, item in group.items():
+                    yield f"{comma}{_encode(key)}: "
+                    yield from _pieces(item)
+                    comma = ", "
         yield "}"
     elif isinstance(value, list | tuple) and not _is_small(value):
-        for number, item in enumerate(value):
-            yield ", " if number else "["
-            yield from _pieces(item)
+        comma = ""
+        yield "["
+        for at in range(0, len(value), _GROUP):
+            if _is_small(several := value[at : at + _GROUP]):
+                yield comma + _encode(several)[1:-1]
+                comma = ", "
+            else:
+                for item in several:
+                    yield comma
+                    yield from _pieces(item)
+                    comma = ", "
         yield "]"
     else:
         yield _encode(value)
@@ -171,3 +260,16 @@ def _is_small(value: object) -> bool:
             case str() as found:
                 size += len(found) * _SMALL // BITE
     return size < _SMALL
+
+
+def _cuts(window: str) -> Iterator[int]:
+    """Where an element may end, the last places first: before commas behind what the first element ends with."""
+    head = _HEAD.match(window)
+    ending = {"[": "],", "{": "},", '"': '",'}.get(head[1] if head else "", ",")
+    end = len(window)
+    for _ in range(_TRIES):
+        at = window.rfind(ending, 0, end)
+        end = at + len(ending) - 1
+        if at < 0 or end == 0:
+            return
+        yield end

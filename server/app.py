@@ -24,7 +24,21 @@ from server import (
 )
 from server.answers import json_answer, one, send_json
 from server.backend import Backend, EngineUnavailable
-from server.deps import DEPS, HUB, METRICS, NUMBERS, READER, RECENT, REDACT, STORE, THREADS, WEBHOOKS, WORKER, Deps
+from server.deps import (
+    DEPS,
+    HUB,
+    LARGE_BODIES,
+    METRICS,
+    NUMBERS,
+    READER,
+    RECENT,
+    REDACT,
+    STORE,
+    THREADS,
+    WEBHOOKS,
+    WORKER,
+    Deps,
+)
 from server.desk import Desk, StoreUnavailable
 from server.digests import StoredDigests
 from server.hub import Hub
@@ -58,6 +72,7 @@ def create_app(deps: Deps) -> web.Application:
     app = web.Application(middlewares=[_answer_refusals, _guard], client_max_size=deps.limits.upload)
     app[DEPS] = deps
     app[METRICS] = Metrics()
+    app[LARGE_BODIES] = asyncio.Lock()
     app[RECENT] = Recent()
     app[REDACT] = _redactor(deps)
     app.cleanup_ctx.extend([_with_threads, _with_store, _with_hub, _with_webhooks, _with_worker])

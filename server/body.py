@@ -9,12 +9,15 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from graph.patient_json import Pairs
-from graph.patient_json import loads as patient_loads
+from graph.patient_json import Pairs, loads
+from server.deps import THREADS
 from server.refused import Refused, bad_request
+from server.threads import in_thread
 
 CONTROL_BYTES = 2**20
 """Enough for every body but workflows, uploads and user data."""
+_MOMENT_BYTES = 2**14
+"""What is read on the spot; longer bodies would keep the event loop."""
 
 
 async def read_body(request: web.Request, limit: int) -> bytes:
@@ -35,18 +38,24 @@ async def read_body(request: web.Request, limit: int) -> bytes:
 async def read_object(request: web.Request) -> Mapping[str, object]:
     """A small JSON object, whatever the content type; no body is an empty one."""
     body = await read_body(request, CONTROL_BYTES)
-    if not body.strip():
-        return {}
-    value = loads(body)
+    value = await _value(request, body) if body.strip() else {}
     if not isinstance(value, dict):
         raise bad_request("expected a JSON object")
     return value
 
 
-def loads(body: bytes) -> object:
-    """JSON of which every number is finite. Raises Refused."""
+async def read_value(request: web.Request) -> object:
+    """A small JSON value of which every number is finite, whatever the content type. Raises Refused."""
+    return await _value(request, await read_body(request, CONTROL_BYTES))
+
+
+async def _value(request: web.Request, body: bytes) -> object:
+    return _loads(body) if len(body) <= _MOMENT_BYTES else await in_thread(request.app[THREADS], _loads, body)
+
+
+def _loads(body: bytes) -> object:
     with refusing_bad_json():
-        return patient_loads(body.decode("utf-8-sig"), decoder())
+        return loads(body.decode("utf-8-sig"), decoder())
 
 
 def decoder(json_object: Callable[[Pairs], object] | None = None) -> json.JSONDecoder:

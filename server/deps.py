@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -44,7 +45,8 @@ class Deps:
     """What `create_app` is given.
 
     `sink` makes, of the titles of a job's nodes, what sees all events of its run besides the clients: the terminal's
-    progress bar. `front_end` holds another program's static files, `examples` the example workflows and their index,
+    progress bar. `front_end` holds an editor's static files, `foreign` says that it is another program's, `examples` the
+    example workflows and their index,
     `locales` a file of translations by language; `version` is shown in `/system_stats`.
     """
 
@@ -55,6 +57,7 @@ class Deps:
     limits: Limits = field(default_factory=Limits)
     previews: bool = True
     front_end: Path | None = None
+    foreign: bool = False
     examples: Path | None = None
     locales: Path | None = None
     version: str = "0.1.0"
@@ -73,5 +76,6 @@ METRICS = web.AppKey("metrics", Metrics)
 RECENT = web.AppKey("recent", Recent)
 REDACT = web.AppKey("redact", Redactor)
 THREADS = web.AppKey("threads", ThreadPoolExecutor)
+LARGE_BODIES = web.AppKey("large_bodies", asyncio.Lock)
 NUMBERS = web.AppKey("numbers", Numbers)
 WEBHOOKS = web.AppKey("webhooks", Webhooks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import AsyncIterator
 
@@ -10,12 +11,15 @@ from aiohttp import web
 from server.answers import joined, one, send_json
 from server.backend import Engine
 from server.body import ids_of, read_body, read_object, whole
-from server.deps import DEPS, HUB, NUMBERS, READER, RECENT, REDACT, STORE, THREADS, WEBHOOKS, WORKER
+from server.deps import DEPS, HUB, LARGE_BODIES, NUMBERS, READER, RECENT, REDACT, STORE, THREADS, WEBHOOKS, WORKER
 from server.reader import Reader
 from server.refused import Refused
 from server.store import IdTaken, QueueFull, Store
 from server.submission import Checked, check, read
 from server.threads import in_thread
+
+LARGE_BYTES = 2**20
+"""Longer workflows are read one at a time: each may take hundreds of times its length in memory meanwhile."""
 
 
 def routes() -> list[web.RouteDef]:
@@ -39,7 +43,9 @@ async def post_prompt(request: web.Request) -> web.StreamResponse:
     body = await read_body(request, deps.limits.prompt)
     engine = await deps.backend.engine()
     number = request.app[NUMBERS].take()
-    checked = await in_thread(request.app[THREADS], _checked, body, number, engine, request.app)
+    turn = request.app[LARGE_BODIES] if len(body) > LARGE_BYTES else contextlib.nullcontext()
+    async with turn:
+        checked = await in_thread(request.app[THREADS], _checked, body, number, engine, request.app)
     job = checked.submission
     if abs(job.number) != number:
         request.app[NUMBERS].give_back(number)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from server.body import CONTROL_BYTES, loads, read_body, read_object
+from server.body import read_body, read_object, read_value
 from server.deps import DEPS, THREADS
 from server.places import below
 from server.refused import Refused, bad_request, not_found
@@ -70,7 +70,7 @@ async def get_setting(request: web.Request) -> web.Response:
 
 async def post_setting(request: web.Request) -> web.Response:
     """Change one setting; the body is its value."""
-    value = loads(await read_body(request, CONTROL_BYTES))
+    value = await read_value(request)
     await in_thread(request.app[THREADS], _change_settings, _home(request), {request.match_info["id"]: value})
     return web.Response()
 

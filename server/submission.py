@@ -21,6 +21,8 @@ from server.redact import Redactor
 from server.refused import Refused, bad_request
 
 ID_LENGTH = 200
+MEMBERS = 1000
+"""What a body may have besides those that mean something."""
 PRIORITIES = range(-1000, 1001)
 
 _WHOLE_PROMPT = frozenset({"missing_node_type", "invalid_prompt"})
@@ -139,7 +141,7 @@ def _taken_apart(body: bytes) -> tuple[Mapping[str, object], str]:
         if not text.startswith("{", start):
             reader.finish(reader.value(start)[1])
             return {}, ""
-        members, end = reader.members(start)
+        members, end = reader.members(start, MEMBERS)
         reader.finish(end)
     prompt = next((text[member.start : member.end] for member in reversed(members) if member.key == "prompt"), "")
     return {member.key: member.value for member in members}, prompt

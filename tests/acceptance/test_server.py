@@ -180,6 +180,8 @@ def test_others_do_not_wait_for_large_requests(tmp_path: Path) -> None:
         "20,000 faulty nodes": {str(i): {"class_type": "Save", "inputs": {"value": ["no", 0]}} for i in range(20_000)},
         "a long text": {"1": {"class_type": "Save", "inputs": {"value": "x" * 15_000_000}}},
         "many values": {"1": {"class_type": "Save", "inputs": {"value": [[1]] * 200_000}}},
+        "2,000,000 numbers": {"1": {"class_type": "Save", "inputs": {"value": [1] * 1_990_000}}},
+        "1,000,000 members": {"1": {"class_type": "Save", "inputs": {"value": {str(i): 1 for i in range(1_000_000)}}}},
         "60 MB": {"1": {"class_type": "Save", "inputs": {"value": "x" * 60_000_000}}},
     }
 

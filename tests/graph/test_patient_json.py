@@ -62,6 +62,37 @@ def test_damaged_texts_are_judged_alike(value: object, at: int, patch: str) -> N
         assert repr(loads(text)) == repr(expected)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        list(range(100)),
+        [[number] for number in range(100)],
+        [{"a": number, "b": [number]} for number in range(100)],
+        [f"a,{number}" for number in range(100)],
+        {f"k{number}": number for number in range(100)},
+        {f"k{number}": {"a": [1, 2]} for number in range(100)},
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_what_is_small_is_read_many_at_once(value: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patient_json, "BITE", 400)
+    tries: list[str] = []
+    text = json.dumps(value)
+    reader = patient_json.Reader(text)
+    scan, overheard = reader._scan, reader._scan_overheard
+    reader._scan = lambda text, place: (tries.append(text), scan(text, place))[1]  # type: ignore[func-returns-value]
+    reader._scan_overheard = lambda text, place: (tries.append(text), overheard(text, place))[1]  # type: ignore[func-returns-value]
+    assert reader.value(0) == (value, len(text))
+    assert len(tries) < 40
+
+
+def test_a_key_given_twice_far_apart_is_seen() -> None:
+    text = "{" + ", ".join(f'"k{number % 90}": {number}' for number in range(100)) + "}"
+    assert loads(text) == json.loads(text)
+    decoder = json.JSONDecoder(object_pairs_hook=list)
+    assert loads(text, decoder) == decoder.decode(text)
+
+
 def test_a_number_is_not_cut_where_a_bite_ends() -> None:
     assert loads("[1234567.5, 123456e5, 12345e+5, 1]") == [1234567.5, 123456e5, 12345e5, 1]
 
