@@ -34,12 +34,14 @@ _FILE: Schema = MappingProxyType({"type": "string", "format": "binary"})
 _UPLOAD: Mapping[str, Schema] = MappingProxyType({"image": _FILE, "type": KIND, "subfolder": TEXT, "overwrite": YES})
 
 
-def _object(required: Iterable[str] = (), **properties: Schema) -> Schema:
+def _object(properties: Mapping[str, Schema], required: Iterable[str] = ()) -> Schema:
     shape = {"type": "object", "properties": {name: dict(schema) for name, schema in properties.items()}}
     return {**shape, "required": sorted(required)} if required else shape
 
 
-ERROR = _object(["error"], error=_object(["type", "message"], type=TEXT, message=TEXT), node_errors=OBJECT)
+ERROR = _object(
+    {"error": _object({"type": TEXT, "message": TEXT}, ["type", "message"]), "node_errors": OBJECT}, ["error"]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +56,20 @@ class Operation:
     needed: frozenset[str] = frozenset()
 
 
-_REMAINING = _object(["exec_info"], exec_info=_object(["queue_remaining"], queue_remaining=WHOLE))
+_REMAINING = _object({"exec_info": _object({"queue_remaining": WHOLE}, ["queue_remaining"])}, ["exec_info"])
 _QUEUE = _object(
+    {
+        "queue_running": {"type": "array", "items": {"type": "array"}},
+        "queue_pending": {"type": "array", "items": {"type": "array"}},
+    },
     ["queue_running", "queue_pending"],
-    queue_running={"type": "array", "items": {"type": "array"}},
-    queue_pending={"type": "array", "items": {"type": "array"}},
 )
-_REMOVAL = _object((), clear=TRUTH, delete=NAMES)
-_JOB = _object(["id", "status"], id=TEXT, status={"type": "string", "enum": [str(state) for state in State]})
+_REMOVAL = _object({"clear": TRUTH, "delete": NAMES})
+_JOB = _object({"id": TEXT, "status": {"type": "string", "enum": [str(state) for state in State]}}, ["id", "status"])
 _JOBS = _object(
-    ["jobs", "pagination", "paused"], jobs={"type": "array", "items": _JOB}, pagination=OBJECT, paused=TRUTH
+    {"jobs": {"type": "array", "items": _JOB}, "pagination": OBJECT, "paused": TRUTH}, ["jobs", "pagination", "paused"]
 )
-_STORED = _object(["name", "subfolder", "type"], name=TEXT, subfolder=TEXT, type=KIND)
+_STORED = _object({"name": TEXT, "subfolder": TEXT, "type": KIND}, ["name", "subfolder", "type"])
 _LISTS: Schema = MappingProxyType({"type": "array"})
 _PAGE: Mapping[str, Schema] = MappingProxyType(
     {
@@ -80,19 +84,21 @@ _PAGE: Mapping[str, Schema] = MappingProxyType(
     }
 )
 _PROMPT = _object(
+    {
+        "prompt": OBJECT,
+        "client_id": TEXT,
+        "prompt_id": TEXT,
+        "extra_data": OBJECT,
+        "front": TRUTH,
+        "number": NUMBER,
+        "priority": WHOLE,
+        "partial_execution_targets": NAMES,
+    },
     ["prompt"],
-    prompt=OBJECT,
-    client_id=TEXT,
-    prompt_id=TEXT,
-    extra_data=OBJECT,
-    front=TRUTH,
-    number=NUMBER,
-    priority=WHOLE,
-    partial_execution_targets=NAMES,
 )
-_EXAMPLE = _object(["name", "title", "description"], name=TEXT, title=OBJECT, description=OBJECT)
+_EXAMPLE = _object({"name": TEXT, "title": OBJECT, "description": OBJECT}, ["name", "title", "description"])
 _EXAMPLES: Schema = MappingProxyType({"type": "array", "items": _EXAMPLE})
-_QUEUED = _object(["prompt_id", "number", "node_errors"], prompt_id=TEXT, number=NUMBER, node_errors=OBJECT)
+_QUEUED = _object({"prompt_id": TEXT, "number": NUMBER, "node_errors": OBJECT}, ["prompt_id", "number", "node_errors"])
 
 OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     {
@@ -100,24 +106,26 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "GET /prompt": Operation(_REMAINING),
         "GET /queue": Operation(_QUEUE),
         "POST /queue": Operation(body=_REMOVAL),
-        "POST /interrupt": Operation(body=_object((), prompt_id=TEXT)),
-        "POST /free": Operation(body=_object((), unload_models=TRUTH, free_memory=TRUTH)),
+        "POST /interrupt": Operation(body=_object({"prompt_id": TEXT})),
+        "POST /free": Operation(body=_object({"unload_models": TRUTH, "free_memory": TRUTH})),
         "GET /history": Operation(OBJECT, {"max_items": DIGITS, "offset": DIGITS}),
         "GET /history/{prompt_id}": Operation(OBJECT),
         "POST /history": Operation(body=_REMOVAL),
         "GET /jobs": Operation(_JOBS, _PAGE),
         "GET /jobs/{id}": Operation(_JOB),
-        "POST /jobs/{id}/priority": Operation(body=_object(["priority"], priority=WHOLE)),
-        "POST /jobs/{id}/move": Operation(body=_object(["place"], place=DIGITS)),
+        "POST /jobs/{id}/priority": Operation(body=_object({"priority": WHOLE}, ["priority"])),
+        "POST /jobs/{id}/move": Operation(body=_object({"place": DIGITS}, ["place"])),
         "GET /view": Operation(
             "*/*", {"filename": TEXT, "subfolder": TEXT, "type": KIND, "preview": TEXT, "channel": TEXT}
         ),
         "GET /view_metadata/{folder}": Operation(OBJECT, {"filename": TEXT}),
-        "POST /upload/image": Operation(_STORED, form=_object(["image"], **_UPLOAD)),
-        "POST /upload/mask": Operation(_STORED, form=_object(["image", "original_ref"], **_UPLOAD, original_ref=TEXT)),
+        "POST /upload/image": Operation(_STORED, form=_object(_UPLOAD, ["image"])),
+        "POST /upload/mask": Operation(
+            _STORED, form=_object({**_UPLOAD, "original_ref": TEXT}, ["image", "original_ref"])
+        ),
         "GET /object_info": Operation(OBJECT),
         "GET /object_info/{type}": Operation(OBJECT),
-        "GET /system_stats": Operation(_object(["system", "devices"], system=OBJECT, devices=_LISTS)),
+        "GET /system_stats": Operation(_object({"system": OBJECT, "devices": _LISTS}, ["system", "devices"])),
         "GET /features": Operation(OBJECT),
         "GET /models": Operation(NAMES),
         "GET /models/{folder}": Operation(NAMES),
