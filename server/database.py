@@ -33,6 +33,10 @@ MIGRATIONS = (
     CREATE INDEX jobs_created ON jobs(created, seq);
     CREATE INDEX jobs_finished ON jobs(finished, seq) WHERE finished IS NOT NULL;
     """,
+    """
+    ALTER TABLE reports ADD COLUMN host TEXT AS (substr(url, 1, instr(substr(url || '/', 9), '/') + 7));
+    CREATE INDEX reports_host ON reports(host, due);
+    """,
 )
 """What leads from each version (`user_version`) to the next. Never change one that was shipped."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +36,13 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """That a job has ended, for its webhook. `tries` are those that failed so far."""
+    """That a job has ended, for its webhook at `url`, of which `host` is the part before the path. `tries` are those
+    that failed so far.
+    """
 
     seq: int
     job: str
+    host: str
     url: str
     body: str
     tries: int
@@ -216,10 +219,13 @@ class Store:
 
     # reports
 
-    def reports(self, most: int) -> list[Report]:
-        """Those that are due, the oldest first."""
-        due = "SELECT seq, job, url, body, tries FROM reports WHERE due <= ? ORDER BY due LIMIT ?"
-        return [Report(*row) for row in self._db.execute(due, (time.time(), most))]
+    def reports(self, most: int, without: Collection[str] = ()) -> list[Report]:
+        """Those that are due, the oldest first, but for the hosts `without`."""
+        due = (
+            "SELECT seq, job, host, url, body, tries FROM reports WHERE due <= ?"
+            " AND host NOT IN (SELECT value FROM json_each(?)) ORDER BY due LIMIT ?"
+        )
+        return [Report(*row) for row in self._db.execute(due, (time.time(), json.dumps(list(without)), most))]
 
     def report_again(self, report: Report, pause: float) -> None:
         """It failed once more; try again in `pause` seconds."""

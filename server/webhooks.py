@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -32,6 +32,7 @@ class Webhooks:
         self._store = store
         self._pauses = tuple(pauses)
         self._wake = asyncio.Event()
+        self._under_way: set[str] = set()
 
     def check(self, extra: Mapping[str, object]) -> None:
         """Raise Refused if a job wants to be reported where that is not allowed."""
@@ -47,19 +48,24 @@ class Webhooks:
         """Report until cancelled. A report that is under way then is made again after the next start."""
         if not self._hosts:
             return
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS)) as session:
+        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+        async with aiohttp.ClientSession(timeout=timeout) as session, asyncio.TaskGroup() as tasks:
             while True:
                 self._wake.clear()
-                try:
-                    due = await self._store(Store.reports, AT_ONCE)
-                    ended = await asyncio.gather(*(self._deliver(session, it) for it in due), return_exceptions=True)
-                    for failure in filter(None, ended):  # none is under way any more, so none is told twice at once
-                        raise failure
-                except StoreUnavailable as error:
-                    _logger.error("%s; webhooks wait", error)
-                    due = []
+                due = await self._due()
+                for host in dict.fromkeys(report.host for report in due):
+                    self._under_way.add(host)
+                    tasks.create_task(self._tell(session, host, [report for report in due if report.host == host]))
                 if not due:
                     await self._rest()
+
+    async def _due(self) -> list[Report]:
+        """What is due at hosts that are not being told anything."""
+        try:
+            return await self._store(Store.reports, AT_ONCE, self._under_way)
+        except StoreUnavailable as error:
+            _logger.error("%s; webhooks wait", error)
+            return []
 
     async def _rest(self) -> None:
         try:
@@ -67,6 +73,17 @@ class Webhooks:
                 await self._wake.wait()
         except TimeoutError:
             pass
+
+    async def _tell(self, session: aiohttp.ClientSession, host: str, reports: Sequence[Report]) -> None:
+        """Make reports to one host, which nobody else waits for, and none of them twice at once."""
+        ended = await asyncio.gather(*(self._deliver(session, it) for it in reports), return_exceptions=True)
+        for failure in filter(None, ended):
+            if not isinstance(failure, StoreUnavailable):
+                raise failure
+            _logger.error("%s; webhooks wait", failure)
+            await asyncio.sleep(LOOK_SECONDS)
+        self._under_way.discard(host)
+        self.wake()
 
     async def _deliver(self, session: aiohttp.ClientSession, report: Report) -> None:
         try:

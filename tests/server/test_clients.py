@@ -176,6 +176,43 @@ async def test_webhooks_outlive_the_server(tmp_path: Path) -> None:
         await runner.cleanup()
 
 
+@in_loop
+async def test_a_webhook_that_never_answers_does_not_hold_up_those_of_other_hosts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.webhooks.ANSWER_SECONDS", 1000.0)
+    got: asyncio.Queue[Any] = asyncio.Queue()
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    async def receive(request: web.Request) -> web.Response:
+        await got.put(await request.json())
+        return web.Response()
+
+    async def hang(request: web.Request) -> web.Response:
+        asked.set()
+        await gone.wait()
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/good", receive)
+    app.router.add_post("/dead", hang)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    try:
+        async with serving(deps_of(tmp_path, webhook_hosts=[f"localhost:{port}", f"127.0.0.1:{port}"])) as client:
+            for seed in range(40):  # more than are told at once
+                await client.queue(chain(seed=seed), extra_data={"webhook": f"http://localhost:{port}/dead"})
+            await asyncio.wait_for(asked.wait(), 20)
+            prompt_id = await client.queue(chain(), extra_data={"webhook": f"http://127.0.0.1:{port}/good"})
+            assert (await asyncio.wait_for(got.get(), 20))["prompt_id"] == prompt_id
+            assert len(await client.app[STORE](Store.reports, 100)) >= 32  # those wait still
+            gone.set()
+    finally:
+        await runner.cleanup()
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_curl(tmp_path: Path) -> None:
     with in_background(tmp_path) as client:
