@@ -95,6 +95,7 @@ def serve(options: argparse.Namespace, folders: Folders) -> int:
     from server.deps import Deps, Limits
     from server.logs import LogTail, set_up_logs
     from server.security import Guard, allowed
+    from server.serve_options import EDITOR
 
     logs = LogTail()
     try:
@@ -118,6 +119,7 @@ def serve(options: argparse.Namespace, folders: Folders) -> int:
         ),
         previews=options.preview_method != "none" and not options.require_safety,  # nobody checks previews
         front_end=options.front_end_root,
+        foreign=options.front_end_root != EDITOR,
         examples=EXAMPLES,
         locales=LOCALES,
         arguments=sys.argv,

@@ -255,7 +255,8 @@ def chromium() -> Iterator[Any]:
 @contextmanager
 def serving(base: str, front_end: Path) -> Iterator[str]:
     """A server with the real nodes that serves one of the two editors."""
-    command = [sys.executable, "-m", "tests.server.editor_server", base, str(front_end)]
+    command = [sys.executable, "main.py", "serve", "--cpu", "--port", "0", "--base-directory", base]
+    command += ["--front-end-root", str(front_end)]
     server = subprocess.Popen(command, cwd=SOURCE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert server.stdout is not None
     try:

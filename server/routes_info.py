@@ -14,6 +14,7 @@ from aiohttp import web
 
 from graph.errors import ValueRefused
 from graph.object_info import describe, object_info
+from server.assumed import with_assumed
 from server.backend import Device
 from server.deps import DEPS, HUB, METRICS, REDACT, THREADS
 from server.refused import not_found
@@ -61,7 +62,8 @@ async def get_object_info(request: web.Request) -> web.Response:
     """Every node type, with the file lists as they are now."""
     deps = request.app[DEPS]
     engine = await deps.backend.engine()
-    return web.json_response(await in_thread(request.app[THREADS], object_info, engine.registry, deps.folders))
+    told = with_assumed if deps.foreign else object_info
+    return web.json_response(await in_thread(request.app[THREADS], told, engine.registry, deps.folders))
 
 
 async def get_node_info(request: web.Request) -> web.Response:

@@ -109,7 +109,8 @@ async def test_the_official_editor_draws_the_default_workflow(tmp_path: Path) ->
     editor = find_spec("comfyui_frontend_package")
     assert editor is not None and editor.origin is not None
     static = Path(editor.origin).parent / "static"
-    command = [sys.executable, "-m", "tests.server.editor_server", str(tmp_path / "base"), str(static)]
+    command = [sys.executable, "main.py", "serve", "--cpu", "--port", "0", "--base-directory", str(tmp_path / "base")]
+    command += ["--front-end-root", str(static)]
     server = await asyncio.create_subprocess_exec(*command, cwd=SOURCE, stdout=PIPE)
     assert server.stdout is not None
     try:

@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from server.assumed import ASSUMED
 from tests.server.loop import in_loop
 from tests.server.support import Client, chain, deps_of, serving
 from tests.server.test_security import picture, upload
@@ -134,6 +135,18 @@ async def test_models_and_their_metadata(tmp_path: Path) -> None:
         assert info["input"]["required"]["name"][0] == ["a.safetensors", "b.safetensors"]
         assert str(tmp_path) not in json.dumps(await client.get("/internal/folder_paths"))
         assert str(tmp_path) not in json.dumps(await client.get("/experiment/models"))
+
+
+@in_loop
+async def test_another_editor_is_told_of_nodes_that_it_assumes_but_they_do_not_run(tmp_path: Path) -> None:
+    async with serving(replace(deps_of(tmp_path), foreign=True)) as client:
+        info = await client.get("/object_info")
+        assert set(ASSUMED) <= set(info) and info["Save"]["output_node"] is True
+        assert info["LoraLoader"]["name"] == "LoraLoader" and info["LoraLoader"]["deprecated"] is True
+        status, answer = await client.post("/prompt", {"prompt": {"1": {"class_type": "LoraLoader", "inputs": {}}}})
+        assert (status, answer["node_errors"]["1"]["errors"][0]["type"]) == (400, "missing_node_type")
+    async with serving(deps_of(tmp_path)) as client:
+        assert not set(ASSUMED) & set(await client.get("/object_info"))
 
 
 @in_loop

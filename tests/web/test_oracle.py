@@ -44,7 +44,8 @@ def official(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     found = find_spec("comfyui_frontend_package")
     assert found is not None and found.origin is not None
     base = tmp_path_factory.mktemp("official")
-    command = [sys.executable, "-m", "tests.server.editor_server", str(base), str(Path(found.origin).parent / "static")]
+    command = [sys.executable, "main.py", "serve", "--cpu", "--port", "0", "--base-directory", str(base)]
+    command += ["--front-end-root", str(Path(found.origin).parent / "static")]
     server = subprocess.Popen(command, cwd=SOURCE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert server.stdout is not None
     try:
