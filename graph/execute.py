@@ -251,8 +251,10 @@ class Executor(Generic[S]):
         twins = live.frontier.finish(node, outputs)
         if not cached:
             self._cache.put(live.names[node.id], outputs)
-        seconds = 0.0 if cached else time.perf_counter() - live.started.pop(node.id)
-        run.tell(NodeFinished(run.id, node.id, outputs.ui, seconds, cached))
+        if cached:
+            run.tell(NodeFinished(run.id, node.id, outputs.ui, cached=True))
+        else:
+            _tell_finished(live, node, outputs)
         for twin in twins:
             run.tell(NodeFinished(run.id, twin, outputs.ui, cached=True))
         if live.frontier.done:
@@ -261,7 +263,13 @@ class Executor(Generic[S]):
     def _park(self, live: _Live, node: BoundNode, future: Future[Result | Ending]) -> None:
         self._flights.setdefault(live.names[node.id], [])
         live.parked.add(future)
-        future.add_done_callback(lambda settled: self._inbox.put(_Settled(live, node, settled)))
+        future.add_done_callback(lambda settled: self._come_back(live, node, settled))
+
+    def _come_back(self, live: _Live, node: BoundNode, future: Future[Result | Ending]) -> None:
+        """An io node has ended, on its own thread. What it shows is told at once: the loop may be at work for minutes."""
+        if not future.cancelled() and isinstance(outputs := future.result(), Outputs) and not live.results.done():
+            _tell_finished(live, node, outputs)
+        self._inbox.put(_Settled(live, node, future))
 
     def _settle(self, live: _Live, node: BoundNode, future: Future[Result | Ending]) -> None:
         live.parked.discard(future)
@@ -277,7 +285,7 @@ class Executor(Generic[S]):
     def _stop(self, live: _Live, ending: Ending, node_id: NodeId = "") -> None:
         """Start nothing more of this run; it ends when what is under way has come back."""
         if live.ending is None:
-            live.ending, live.stopped_at = ending, node_id or next(iter(live.started), "")
+            live.ending, live.stopped_at = ending, node_id or next(iter(list(live.started)), "")
             for future in list(live.parked):
                 future.cancel()
         if not live.parked and not live.results.done():
@@ -319,6 +327,13 @@ class Executor(Generic[S]):
         if outputs is not None and node.spec.terminal and not self._folders.has_files(outputs.ui):
             return None
         return outputs
+
+
+def _tell_finished(live: _Live, node: BoundNode, outputs: Outputs) -> None:
+    """Tell that a node has run, unless that was told before."""
+    if (begun := live.started.pop(node.id, None)) is not None:
+        seconds = time.perf_counter() - begun
+        live.run.tell(NodeFinished(live.run.id, node.id, outputs.ui, seconds))
 
 
 def _report(future: Future[None]) -> None:

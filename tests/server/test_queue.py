@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from server.deps import Limits
 from tests.server.loop import in_loop
 from tests.server.support import chain, deps_of, serving
@@ -138,6 +140,32 @@ async def test_jobs_are_records(tmp_path: Path) -> None:
         for query in ("status=nope", "limit=x", "after=nan"):
             async with client.session.get(f"{client.url}/api/jobs?{query}") as answer:
                 assert answer.status == 400
+
+
+@in_loop
+async def test_outputs_of_a_running_job_appear_one_by_one(tmp_path: Path) -> None:
+    first = {"class_type": "Save", "inputs": {"value": ["v", 0], "prefix": "first"}}
+    prompt = chain(steps=10_000, seconds=0.01) | {"p": first}
+    async with serving(deps_of(tmp_path)) as client:
+        prompt_id = await client.queue(prompt)
+        async with asyncio.timeout(20):
+            while not (job := await client.get(f"/api/jobs/{prompt_id}"))["outputs"]:
+                await asyncio.sleep(0.01)
+        assert job["status"] == "in_progress" and list(job["outputs"]) == ["p"] and job["outputs_count"] == 1
+        assert (await client.get("/api/jobs"))["jobs"][0]["preview_output"]["nodeId"] == "p"
+        await client.post(f"/api/jobs/{prompt_id}/cancel")
+        assert list((await client.entry(prompt_id))["outputs"]) == ["p"]
+
+
+@in_loop
+async def test_the_log_has_a_line_for_each_job(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "server")
+    async with serving(deps_of(tmp_path)) as client:
+        ids = [await client.queue(chain(seed=seed)) for seed in range(3)]
+        await client.entry(ids[-1])
+    told = [text for text in caplog.messages if text.startswith("job ")]
+    assert [text.split()[1:3] for text in told] == [[prompt_id, "completed"] for prompt_id in ids]
+    assert told[0].endswith("4 nodes run, 0 cached")
 
 
 @in_loop
