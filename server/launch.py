@@ -143,5 +143,8 @@ def _tls(files: tuple[Path, Path] | None) -> ssl.SSLContext | None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     key, certificate = files
-    context.load_cert_chain(certificate, key)
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:
+        raise OSError(f"cannot use the certificate {certificate} with the key {key}: {error.strerror}") from error
     return context

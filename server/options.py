@@ -73,6 +73,8 @@ def understand(arguments: Sequence[str]) -> argparse.Namespace:
     options, unknown = root.parse_known_args(arguments)
     if options.command != "serve" and unknown:
         root.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if options.command == "serve" and options.tls_keyfile and not options.tls_certfile:
+        root.error("--tls-keyfile needs --tls-certfile")
     ignored = []
     for flag in _flags(unknown):
         if flag not in IGNORED:

@@ -45,7 +45,7 @@ def add_serve_options(serve: argparse.ArgumentParser) -> None:
     more.add_argument("--temp-directory", type=Path, metavar="DIR", help="where previews go")
     more.add_argument(
         "--front-end-root",
-        type=Path,
+        type=_editor,
         default=EDITOR if (EDITOR / "index.html").is_file() else None,
         metavar="DIR",
         help="serve another editor's files",
@@ -96,14 +96,16 @@ def _add_network(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--token-file", type=Path, metavar="FILE", help="the token that clients need; else DARKROOM_TOKEN, else made"
     )
-    group.add_argument("--max-upload-size", type=float, default=100, metavar="MB", help="of a picture (default: 100)")
+    group.add_argument(
+        "--max-upload-size", type=_amount, default=100.0, metavar="MB", help="of a picture (default: 100)"
+    )
 
 
 def _add_queue(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--database", type=Path, metavar="FILE", help="default: darkroom.db in the base directory")
     group.add_argument("--queue-limit", type=_count, default=10_000, metavar="N", help="jobs that may wait")
     group.add_argument("--history-limit", type=_count, default=10_000, metavar="N", help="ended jobs kept; 0: all")
-    group.add_argument("--history-days", type=float, default=0, metavar="D", help="days they are kept; 0: for ever")
+    group.add_argument("--history-days", type=_amount, default=0.0, metavar="D", help="days they are kept; 0: for ever")
     group.add_argument(
         "--webhook-host", action="append", default=[], metavar="HOST[:PORT]", help="where jobs may report that they end"
     )
@@ -113,6 +115,19 @@ def _port(text: str) -> int:
     number = int(text)
     if not 0 <= number < 65536:
         raise argparse.ArgumentTypeError(f"{number} is no port")
+    return number
+
+
+def _editor(text: str) -> Path:
+    if not (path := Path(text)).joinpath("index.html").is_file():
+        raise argparse.ArgumentTypeError(f"{text} holds no index.html")
+    return path
+
+
+def _amount(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError("expected 0 or more")
     return number
 
 

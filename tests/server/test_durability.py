@@ -18,7 +18,7 @@ from graph.identity import FileIdentity
 from server.database import Database, Newer
 from server.deps import STORE
 from server.digests import StoredDigests
-from server.job import Submission
+from server.job import Outcome, State, Submission
 from server.lock import Held
 from server.reader import Reader, Search
 from server.store import Store
@@ -252,6 +252,18 @@ def test_a_database_of_the_first_version_is_migrated(tmp_path: Path) -> None:
         assert store.setting("queue_paused", "") == "true" and store.next_number() == 6
         store.close()
         reader.close()
+
+
+def test_jobs_that_ended_long_ago_are_pruned(tmp_path: Path) -> None:
+    store = Store(tmp_path / "x.db")
+    for number, days in enumerate((0, 1, 3, 9)):
+        store.accept(Submission(str(number), number, "{}", "{}", ("9",), types=frozenset()), 10)
+        store.take()
+        store.finish(str(number), Outcome(State.COMPLETED, "{}", "[]", "{}", "{}"))
+        store._db.execute("UPDATE jobs SET finished = finished - ? WHERE id = ?", (days * 86400 + 60, str(number)))
+    assert store.prune(0, 0.0) == 0 and store.prune(0, 2.0) == 2
+    assert [Reader(tmp_path / "x.db").entry(name) is not None for name in "0123"] == [True, True, False, False]
+    store.close()
 
 
 def test_a_job_is_accepted_once_and_forgiven_once(tmp_path: Path) -> None:

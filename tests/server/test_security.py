@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,6 +30,8 @@ EVIL_NAMES = [
     *("..\\x.png", "a\\b.png", "C:/x.png", "c:x.png", "\\\\host\\share", "nul", "con.png", "aux.txt", "a/COM1"),
     *("x\0.png", "x\n.png", "\x7f", "x.png ", "x.", "a./b", "\ud800.png", "x" * 300, "", "a/" + "é" * 200),
 ]
+
+FORM = "multipart/form-data; boundary=x"
 
 
 def picture(kind: str = "PNG", size: tuple[int, int] = (4, 4)) -> bytes:
@@ -244,6 +247,16 @@ async def test_uploads_take_pictures_only(tmp_path: Path) -> None:
             f"{client.url}/upload/image", data=b"x", headers={"Content-Type": "multipart/form-data"}
         ) as answer:
             assert answer.status == 400
+
+
+@in_loop
+async def test_packed_bodies_are_refused_once_they_are_too_long(tmp_path: Path) -> None:
+    bomb = zlib.compress(b" " * 50_000_000)
+    async with serving(deps_of(tmp_path, limits=Limits(prompt=100_000, upload=100_000))) as client:
+        for path, kind in (("/prompt", "application/json"), ("/queue", "application/json"), ("/upload/image", FORM)):
+            headers = {"Content-Encoding": "deflate", "Content-Type": kind}
+            status, _ = await client.post(path, bomb, headers=headers)
+            assert status in (400, 413), path
 
 
 @in_loop
