@@ -54,7 +54,7 @@ def add_serve_options(serve: argparse.ArgumentParser) -> None:
         "--preview-method",
         choices=("auto", "latent2rgb", "taesd", "none"),
         default="auto",
-        help="none: no pictures while a job runs",
+        help="none: no pictures while a job runs; the others mean the same here",
     )
     cache = more.add_mutually_exclusive_group()
     cache.add_argument("--cache-lru", type=_count, default=0, metavar="N", help="keep at most N results (0: by memory)")
