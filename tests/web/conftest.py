@@ -18,12 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
+from tests.tiny_checker import write_tiny_checker
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
 SOURCE = Path(__file__).resolve().parents[2]
 MODEL = "darkroom-shapes-64.safetensors"
 START_SECONDS = 60.0
+BAD, GOOD = 1, 2
+"""Seeds of a picture that the server's safety checker flags, and of one that it lets pass."""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -89,8 +94,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip(reason)
     base = tmp_path_factory.mktemp("base")
     write_tiny_checkpoint(base / "models" / "checkpoints" / MODEL)
+    write_tiny_checker(base / "models" / "safety_checker" / "model.safetensors", *(noise(seed) for seed in (BAD, GOOD)))
     with serving(base) as address:
         yield address
+
+
+def noise(seed: int) -> Tensor:
+    """A picture, [64, 96, 3], of 8 bits so that a PNG keeps it."""
+    values = torch.randint(0, 256, (64, 96, 3), generator=torch.Generator().manual_seed(seed))
+    return values.to(torch.uint8).float() / 255
 
 
 @contextmanager

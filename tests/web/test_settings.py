@@ -36,3 +36,11 @@ def test_sizes_letters_and_previews_are_as_set(editor: Editor) -> None:
     page.locator("#canvas").focus()
     page.keyboard.press("a")
     assert page.locator(".palette").count() == 0
+
+
+def test_a_node_explains_itself_from_its_menu(editor: Editor) -> None:
+    page = editor.page
+    page.locator('[data-id="3"] .card-head').click(button="right")
+    page.get_by_role("menuitem", name="Explain").click()
+    page.locator(".help h2", has_text="KSampler").wait_for()
+    assert page.locator(".help dt", has_text="denoise").count() == 1

@@ -11,7 +11,7 @@ import { activeDoc, commit } from '../state/documents'
 import { useSettings } from '../state/settings'
 import { selected, setView, useView } from '../state/view'
 
-const NODE_ITEMS = [['runTo'], ['copy', 'duplicate', 'delete'], ['mute', 'bypass', 'collapse', 'pin'], ['rename', 'group', 'subgraph', 'arrange']]
+const NODE_ITEMS = [['runTo', 'help'], ['copy', 'duplicate', 'delete'], ['mute', 'bypass', 'collapse', 'pin'], ['rename', 'group', 'subgraph', 'arrange']]
 const MANY_ITEMS = [['alignLeft', 'alignRight', 'alignTop', 'alignBottom', 'distributeAcross', 'distributeDown']]
 const CANVAS_ITEMS = [['goto', 'arrange', 'fit', 'selectAll'], ['undo', 'redo'], ['save', 'open', 'workflows']]
 const COLORS: readonly (readonly [string, string])[] = [
