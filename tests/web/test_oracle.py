@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.web.conftest import SOURCE, Editor
-from tests.web.workflows import TYPES, WORKFLOWS
+from tests.web.workflows import GROUP_NODES, TYPES, WORKFLOWS
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -89,10 +89,16 @@ def got(ours: Editor, command: str) -> Any:
     return json.loads(Path(download.value.path()).read_bytes())
 
 
+def files() -> dict[str, Any]:
+    """Every file, made anew."""
+    return {name: build() for name, build in WORKFLOWS.items()} | {
+        f"group_{name}": case["file"] for name, case in json.loads(GROUP_NODES.read_text()).items()
+    }
+
+
 def test_requests_are_equal(ours: Editor, official: Any) -> None:
     differ = {}
-    for name, build in WORKFLOWS.items():
-        file = build()
+    for name, file in files().items():
         official.evaluate(LOAD, file)
         theirs = official.evaluate(REQUEST)
         opened(ours, name, file)
@@ -101,15 +107,14 @@ def test_requests_are_equal(ours: Editor, official: Any) -> None:
             differ[name] = {
                 key: (mine.get(key), theirs.get(key)) for key in {*mine, *theirs} if mine.get(key) != theirs.get(key)
             }
-    assert len(WORKFLOWS) >= 20
+    assert len(files()) >= 20
     assert not differ, json.dumps(differ)
 
 
 def test_our_files_open_there_with_the_same_graph(ours: Editor, official: Any) -> None:
     """After edits here: a node renamed in place, another moved, saved; what is there is what was meant."""
     differ = {}
-    for name, build in WORKFLOWS.items():
-        file = build()
+    for name, file in files().items():
         opened(ours, f"moved_{name}", file)
         page = ours.page
         page.locator("#canvas").focus()

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-TYPES = json.loads((Path(__file__).resolve().parents[2] / "web/tests/fixtures/object_info.json").read_text())
+FIXTURES = Path(__file__).resolve().parents[2] / "web/tests/fixtures"
+TYPES = json.loads((FIXTURES / "object_info.json").read_text())
+GROUP_NODES = FIXTURES / "group_nodes.json"
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 MUTED, BYPASSED = 2, 4
 SUBGRAPH = "aaaaaaaa-0000-4000-8000-00000000000a"

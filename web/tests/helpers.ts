@@ -18,6 +18,9 @@ export const templates = (): string | null => {
   return place && existsSync(place) ? place : null
 }
 
+/** Files with group nodes, and what the official editor makes of them. */
+export const groupNodes = (): Record<string, { file: JsonObject; prompt: JsonObject }> => object(fixture('group_nodes.json')) as never
+
 /** Numbers that look random and are the same every time. */
 export function numbers(seed: number): () => number {
   let state = seed

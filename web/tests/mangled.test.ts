@@ -16,7 +16,7 @@ import { nextSeeds, resolveTexts, seedsOf } from '../src/model/seed'
 import { makeSubgraph, removeEnd, renameEnd, unpackSubgraph, addEnd } from '../src/model/subgraphEdit'
 import { holds, nodeAt, openSubgraph, putSubgraph } from '../src/model/subgraphs'
 import { validate } from '../src/model/validate'
-import { definitions, exampleText, fixture, numbers, object } from './helpers'
+import { definitions, exampleText, fixture, groupNodes, numbers, object } from './helpers'
 
 const defs = definitions()
 const JUNK: readonly Json[] = [null, 0, -1, 7, 2.5, true, '', 'x', '3', [], {}, [1], [[1, 2]], { 0: 1, 1: 2 }, { id: 3 }, [null], ['a', 0], new RawNumber('1e400')]
@@ -104,11 +104,10 @@ function everything(doc: Document, types: Definitions, random: () => number): vo
 }
 
 const SEEDS = Number(process.env.SEEDS ?? 40)
-const FILES = ['odd_0.4.json', 'schema_1.json', 'subgraph.json', 'reroutes_0.4.json', 'everything.json']
+const FILES = new Map([...['odd_0.4.json', 'schema_1.json', 'subgraph.json', 'reroutes_0.4.json', 'everything.json'].map((name) => [name, object(fixture(name))] as const), ['example', object(exampleText())], ['group nodes', groupNodes().primitive?.file as JsonObject]])
 
 test('files with nonsense in them come back as they were, and nothing that is done to them raises', () => {
-  for (const name of [...FILES, 'example']) {
-    const whole = object(name === 'example' ? exampleText() : fixture(name))
+  for (const [name, whole] of FILES) {
     for (let seed = 1; seed <= SEEDS; seed++) {
       const random = numbers(seed)
       let file: Json = mangled(whole, random)

@@ -6,7 +6,7 @@ import { middle } from '../graph/camera'
 import { standardSize } from '../graph/size'
 import { t } from '../i18n'
 import { isApi, toApi } from '../io/api'
-import { indentOf, isArray, isObject, parseJson, writeJson, type Json, type JsonObject } from '../io/json'
+import { indentOf, isArray, isObject, parseJson, writeJson, writeLike, type Json, type JsonObject } from '../io/json'
 import { readPicture } from '../io/pictures'
 import { readApi } from '../io/readApi'
 import { EMPTY_FILE, readUi, writeUi } from '../io/ui'
@@ -47,7 +47,8 @@ export function openText(text: string, name: string, about: { path?: string; sto
     tell(t('say.notWorkflow', { name }), 'error')
     return false
   }
-  openTab(doc, { name: name.replace(/\.json$/i, ''), indent: indentOf(text), ...about })
+  const indent = indentOf(text)
+  openTab(doc, { name: name.replace(/\.json$/i, ''), indent, source: writeJson(file, indent) === text ? '' : text, ...about })
   say(t('say.opened', { name }))
   return true
 }
@@ -96,7 +97,7 @@ export function chooseFile(): void {
   chooser.click()
 }
 
-export const textOf = (tab: Tab): string => writeJson(writeUi(tab.history.present, serverDefinitions()), tab.indent)
+export const textOf = (tab: Tab): string => writeLike(tab.source, writeUi(tab.history.present, serverDefinitions()), tab.indent)
 
 function download(text: string, name: string): void {
   const url = URL.createObjectURL(new Blob([text], { type: 'application/json' }))

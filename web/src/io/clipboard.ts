@@ -2,6 +2,8 @@
 import type { Definitions } from '../model/definitions'
 import { slots, type Document, type Group, type Link, type Node, type Point } from '../model/document'
 import { makeLink, setRaw } from '../model/edit'
+import { typesOf, withoutGroupNodes } from '../model/groupNodes'
+import { INPUT_NODE } from '../model/library'
 import { isArray, isObject, parseJson, writeJson, type Json, type JsonObject } from './json'
 import { nextIds } from '../model/ids'
 import { readUi } from './ui'
@@ -13,14 +15,17 @@ export function copyNodes(doc: Document, ids: ReadonlySet<string>, definitions: 
   const nodes = [...doc.nodes.values()].filter((node) => ids.has(node.id))
   const links = [...doc.links.values()].filter((link) => ids.has(link.to))
   const used = new Set(nodes.map((node) => node.type))
-  const subgraphs = isObject(doc.file.definitions) && isArray(doc.file.definitions.subgraphs) ? doc.file.definitions.subgraphs : []
+  const { definitions: held, extra } = withoutGroupNodes(doc.file)
+  const subgraphs = isObject(held) && isArray(held.subgraphs) ? held.subgraphs : []
   const needed = subgraphs.filter((each) => isObject(each) && used.has(String(each.id)))
+  const groupNodes = Object.entries(isObject(extra) && isObject(extra.groupNodes) ? extra.groupNodes : {}).filter(([name]) => typesOf(name).some((type) => used.has(type)))
   const file: Record<string, Json> = {
     kind: MARK,
     nodes: nodes.map((node) => withValues(node, definitions.get(node.type))),
     links: links.map((link) => link.raw),
     ...(frames.length ? { groups: frames.flatMap((at) => doc.groups[at]?.raw ?? []) } : {}),
     ...(needed.length ? { definitions: { subgraphs } } : {}),
+    ...(groupNodes.length ? { extra: { groupNodes: Object.fromEntries(groupNodes) } } : {}),
   }
   return writeJson(file, 1)
 }
@@ -63,7 +68,7 @@ export function pasteNodes(doc: Document, file: JsonObject, definitions: Definit
     const box: Group['box'] = [group.box[0] + by[0], group.box[1] + by[1], group.box[2], group.box[3]]
     return { ...group, box, raw: { ...group.raw, bounding: [...box] } }
   })
-  let next: Document = { ...doc, nodes, groups: groups.length ? [...doc.groups, ...groups] : doc.groups, file: withSubgraphs(doc.file, file) }
+  let next: Document = { ...doc, nodes, groups: groups.length ? [...doc.groups, ...groups] : doc.groups, file: withSubgraphs(doc, pasted.file) }
   for (const link of pasted.links.values()) {
     const from = renamed.get(link.from) ?? (incoming && doc.nodes.has(link.from) ? link.from : undefined)
     const to = renamed.get(link.to)
@@ -83,11 +88,19 @@ function join(doc: Document, id: number, link: Link): Document {
   return { ...doc, nodes, links: new Map(doc.links).set(made.id, made) }
 }
 
-function withSubgraphs(file: JsonObject, pasted: JsonObject): JsonObject {
+function withSubgraphs(doc: Document, pasted: JsonObject): JsonObject {
+  const file = doc.nodes.has(INPUT_NODE) ? doc.file : withGroups(doc.file, pasted) // inside a subgraph they are subgraphs for good
   const theirs = isObject(pasted.definitions) && isArray(pasted.definitions.subgraphs) ? pasted.definitions.subgraphs : []
   if (!theirs.length) return file
   const held = isObject(file.definitions) ? file.definitions : {}
   const ours = isArray(held.subgraphs) ? held.subgraphs : []
   const missing = theirs.filter((each) => isObject(each) && !ours.some((own) => isObject(own) && own.id === each.id))
   return missing.length ? { ...file, definitions: { ...held, subgraphs: [...ours, ...missing] } } : file
+}
+
+function withGroups(file: JsonObject, pasted: JsonObject): JsonObject {
+  const theirs = isObject(pasted.extra) && isObject(pasted.extra.groupNodes) ? pasted.extra.groupNodes : null
+  if (!theirs) return file
+  const extra = isObject(file.extra) ? file.extra : {}
+  return { ...file, extra: { ...extra, groupNodes: { ...theirs, ...(isObject(extra.groupNodes) ? extra.groupNodes : {}) } } }
 }

@@ -136,6 +136,12 @@ export function writeJson(value: Json, indent = 0, depth = 0): string {
   return parts.length ? `{${line}${parts.join(`,${line}`)}${end}}` : '{}'
 }
 
+/** Writes JSON; where it is the same as in `source`, the very text that it came in: people and programs space it as they like. */
+export function writeLike(source: string, value: Json, indent: number): string {
+  const made = writeJson(value, indent)
+  return source && made === writeJson(parseJson(source), indent) ? source : made
+}
+
 /** How a text was indented, to write it back alike. */
 export function indentOf(text: string): number {
   return /^\s*[[{]\r?\n( +)/.exec(text)?.[1]?.length ?? 0

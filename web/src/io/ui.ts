@@ -1,6 +1,7 @@
 /** The editor's file format, 0.4 and 1. What is not understood stays where it was. */
 import type { Definitions } from '../model/definitions'
 import type { Document, Group, Link, Node } from '../model/document'
+import { withGroupNodes, withoutGroupNodes } from '../model/groupNodes'
 import { highest } from '../model/ids'
 import { known } from '../model/library'
 import { bindPrimitives } from '../model/primitive'
@@ -8,7 +9,8 @@ import { isArray, isObject, toNumber, toText, type Json, type JsonObject } from 
 import { readLink, readNode } from './parts'
 import { bindValues, withValues } from './widgets'
 
-export function readUi(file: JsonObject, server: Definitions): Document {
+export function readUi(given: JsonObject, server: Definitions): Document {
+  const file = withGroupNodes(given, server)
   const definitions = known(server, file)
   const nodes = new Map<string, Node>()
   for (const raw of isArray(file.nodes) ? file.nodes : []) {
@@ -32,7 +34,9 @@ function readGroup(raw: JsonObject): Group {
 }
 
 /** Nodes whose types were unknown get their values once the types are there. */
-export function bindDocument(doc: Document, server: Definitions): Document {
+export function bindDocument(before: Document, server: Definitions): Document {
+  const file = withGroupNodes(before.file, server)
+  const doc = file.definitions === before.file.definitions ? before : { ...before, file }
   const definitions = known(server, doc.file)
   const isOriginal = doc.nodes === doc.origin.nodes
   let nodes: Map<string, Node> | null = null
@@ -41,7 +45,7 @@ export function bindDocument(doc: Document, server: Definitions): Document {
     if (bound !== node) (nodes ??= new Map(doc.nodes)).set(id, bound)
   }
   const bound = bindPrimitives(nodes ? { ...doc, nodes } : doc, definitions)
-  return bound === doc || !isOriginal ? bound : { ...bound, origin: { ...doc.origin, nodes: bound.nodes } }
+  return bound.nodes === doc.nodes || !isOriginal ? bound : { ...bound, origin: { ...doc.origin, nodes: bound.nodes } }
 }
 
 /** The file, with what was edited written over what was read. */
@@ -65,7 +69,7 @@ export function writeUi(doc: Document, server: Definitions): JsonObject {
     if (doc.nodes !== doc.origin.nodes && lastNode > toNumber(file.last_node_id, -1)) file.last_node_id = lastNode
     if (doc.links !== doc.origin.links && lastLink > toNumber(file.last_link_id, -1)) file.last_link_id = lastLink
   }
-  return file
+  return withoutGroupNodes(file)
 }
 
 export const EMPTY_FILE: JsonObject = {

@@ -62,8 +62,8 @@ function define(subgraph: Subgraph, resolve: (type: string) => NodeDef | undefin
       const node = readNode(target)
       const def = resolve(node.type)
       const input = inputOf(def, inputAt(node, link.toSlot))
-      // a value of the instance stands for the field inside, which is also what it is without one
-      if (def && input?.widget) return { ...input, name, optional: true, control: 'none', upload: false, options: { ...input.options, default: valueOf(bindValues(node, def), input) } }
+      // only group nodes say that they have a control word; a value of the instance stands for the field inside, which is also what it is without one
+      if (def && input?.widget) return { ...input, name, optional: true, control: slot.control === 'seed' || slot.control === 'combo' ? slot.control : 'none', upload: false, options: { ...input.options, default: valueOf(bindValues(node, def), input) } }
     }
     return plain
   })

@@ -88,7 +88,7 @@ export function resolveTexts(root: Document, server: Definitions, random: () => 
     for (const node of doc.nodes.values())
       for (const input of definitions.get(node.type)?.inputs ?? []) {
         const value = node.values[input.name]
-        if (typeof value !== 'string') continue
+        if (typeof value !== 'string' || linkInto(doc, node, input.name)) continue
         if (input.options.dynamicPrompts === true && /[{]|\/\*|\/\//.test(value)) next = setValue(next, node.id, input.name, choose(value, random))
         if (input.name === 'filename_prefix' && PREFIXED.has(node.type) && value.includes('%')) next = setValue(next, node.id, input.name, fillPrefix(value, doc, now))
       }

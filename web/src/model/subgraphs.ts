@@ -6,6 +6,7 @@ import { layoutOf } from '../io/widgets'
 import type { Definitions } from './definitions'
 import { slots, subgraphsOf, TITLE_HEIGHT, type Document, type Node, type Point } from './document'
 import { removeLinks, setRaw, withNode } from './edit'
+import { isGroupNode } from './groupNodes'
 import { INPUT_NODE, known, OUTPUT_NODE } from './library'
 
 export const isEnd = (id: string): boolean => id === INPUT_NODE || id === OUTPUT_NODE
@@ -78,7 +79,7 @@ export function putSubgraph(root: Document, id: string, inner: Document, server:
   let next: Document = { ...root, file: withLibrary(root.file, replaced(root.file, id, raw), added) }
   const library = next.file.definitions as JsonObject
   cacheOf(library, known(server, next.file)).set(id, { ...inner, file: { ...inner.file, definitions: library } })
-  if (sameFace(before, raw, known(server, root.file).get(id)?.inputs, known(server, next.file).get(id)?.inputs)) return next
+  if (!isGroupNode(before) && sameFace(before, raw, known(server, root.file).get(id)?.inputs, known(server, next.file).get(id)?.inputs)) return next
   next = fitInstances(next, id, before, raw, server)
   for (const [other, subgraph] of subgraphsOf(next.file)) {
     if (other === id || !slots(subgraph.raw.nodes).some((node) => node.type === id)) continue
@@ -108,7 +109,9 @@ function writeInside(inner: Document, before: JsonObject, server: Definitions): 
     const old = slots(before[list])
     const links = [...inner.links.values()]
     const made = slots(id === INPUT_NODE ? node.raw.outputs : node.raw.inputs).map((slot, at) => {
-      const { links: _links, link: _link, ...bare } = slot
+      const { links: _links, link: _link, ...kept } = slot
+      const { control: _, ...plain } = kept
+      const bare: JsonObject = isGroupNode(before) ? plain : kept
       const ids = links.filter((link) => (id === INPUT_NODE ? link.from === id && link.fromSlot === at : link.to === id && link.toSlot === at)).map((link) => toNumber(link.id))
       const same = isArray(bare.linkIds) && bare.linkIds.length === ids.length && ids.every((each) => (bare.linkIds as readonly Json[]).some((had) => toNumber(had) === each))
       const end: JsonObject = same ? bare : { ...bare, linkIds: ids }

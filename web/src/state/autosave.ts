@@ -33,6 +33,7 @@ function write(tab: Tab): void {
     path: tab.path,
     stored: tab.stored,
     indent: tab.indent,
+    ...(tab.source ? { source: tab.source } : {}),
     unsaved: isUnsaved(tab),
     at: Date.now(),
     file: writeUi(tab.history.present, serverDefinitions()) as Json,
@@ -99,6 +100,7 @@ function reopen(id: string, text: string): boolean {
       path: typeof slot.path === 'string' ? slot.path : null,
       stored: Number(slot.stored),
       indent: Number(slot.indent) || indentOf(text),
+      source: typeof slot.source === 'string' ? slot.source : '',
       saved: slot.unsaved !== true,
     })
     return true

@@ -14,6 +14,8 @@ export interface Tab {
   readonly path: string | null
   readonly stored: number
   readonly indent: number
+  /** The text it was opened from, if that is not how we would write it; else empty. */
+  readonly source: string
   readonly history: History<Document>
   readonly saved: Document | null
   /** The subgraph that is looked at: the instances on the way to it. */
@@ -139,9 +141,9 @@ export function redo(): string {
   return name
 }
 
-export function openTab(doc: Document, about: { name: string; path?: string | null; stored?: number; indent?: number; saved?: boolean; id?: string }): string {
+export function openTab(doc: Document, about: { name: string; path?: string | null; stored?: number; indent?: number; source?: string; saved?: boolean; id?: string }): string {
   const id = about.id ?? newId()
-  const tab: Tab = { id, name: about.name, path: about.path ?? null, stored: about.stored ?? 0, indent: about.indent ?? 0, history: begin(doc), saved: about.saved === false ? null : doc, within: [] }
+  const tab: Tab = { id, name: about.name, path: about.path ?? null, stored: about.stored ?? 0, indent: about.indent ?? 0, source: about.source ?? '', history: begin(doc), saved: about.saved === false ? null : doc, within: [] }
   useDocuments.setState((state) => ({ tabs: [...state.tabs, tab], active: id }))
   return id
 }
