@@ -26,6 +26,7 @@ def routes() -> list[web.RouteDef]:
     """What this file answers."""
     return [
         web.post("/prompt", post_prompt),
+        web.post("/prompt/check", post_check),
         web.get("/prompt", get_prompt),
         web.get("/queue", get_queue),
         web.post("/queue", post_queue),
@@ -62,6 +63,14 @@ async def post_prompt(request: web.Request) -> web.StreamResponse:
         request.app[WORKER].wake()
     named = f'"prompt_id": {json.dumps(job.id)}, "number": {json.dumps(accepted.number)}'
     return await send_json(request, one(f'{{{named}, "node_errors": {checked.node_errors}}}'))
+
+
+async def post_check(request: web.Request) -> web.StreamResponse:
+    """Say what is wrong with a workflow, in the words of `POST /prompt`, and leave the queue as it is."""
+    deps = request.app[DEPS]
+    body = await read_body(request, deps.limits.prompt)
+    engine = await deps.backend.engine()
+    return await send_json(request, one(await in_thread(request.app[THREADS], _faults, body, engine, request.app)))
 
 
 async def get_prompt(request: web.Request) -> web.Response:
@@ -154,3 +163,13 @@ def _checked(body: bytes, number: int, engine: Engine, app: web.Application) -> 
     asked = read(body, deps.limits.values)
     app[WEBHOOKS].check(asked.extra)
     return check(asked, number, engine, deps.folders, deps.limits.nodes, app[REDACT])
+
+
+def _faults(body: bytes, engine: Engine, app: web.Application) -> str:
+    deps = app[DEPS]
+    asked = read(body, deps.limits.values)
+    try:
+        checked = check(asked, 0, engine, deps.folders, deps.limits.nodes, app[REDACT])
+    except Refused as refused:
+        return refused.text
+    return f'{{"error": null, "node_errors": {checked.node_errors}}}'

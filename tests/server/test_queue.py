@@ -45,6 +45,20 @@ async def test_a_refused_prompt_uses_a_number_up(tmp_path: Path) -> None:
 
 
 @in_loop
+async def test_a_prompt_is_checked_without_being_queued(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        assert await client.post("/prompt/check", {"prompt": chain()}) == (200, {"error": None, "node_errors": {}})
+        wrong = chain() | {"more": {"class_type": "Save", "inputs": {"value": "x"}}}
+        for prompt in (wrong, {"more": wrong["more"]}):
+            status, answer = await client.post("/prompt/check", {"prompt": prompt})
+            assert status == 200 and list(answer["node_errors"]) == ["more"]
+            _, refused = await client.post("/prompt", {"prompt": prompt})
+            assert answer["node_errors"] == refused["node_errors"]
+        assert answer["error"]["type"] == refused["error"]["type"]
+        assert (await client.post("/prompt/check", {}))[0] == 400
+
+
+@in_loop
 async def test_history_is_paged(tmp_path: Path) -> None:
     async with serving(deps_of(tmp_path)) as client:
         ids = [await client.queue(chain(seed=seed)) for seed in range(5)]

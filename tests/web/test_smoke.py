@@ -167,6 +167,26 @@ def test_a_subgraph_is_made_entered_changed_and_left(editor: Editor) -> None:
     editor.shows(7, 9)
 
 
+def test_what_the_server_would_refuse_is_shown_before_anything_runs(editor: Editor) -> None:
+    """The editor's list is old: the server no longer has a checkpoint that it offers."""
+    page = editor.page
+
+    def offer(route: Any) -> None:
+        types = route.fetch().json()
+        types["CheckpointLoaderSimple"]["input"]["required"]["ckpt_name"][0].append("gone.safetensors")
+        route.fulfill(json=types)
+
+    page.route("**/object_info", offer)
+    page.reload()
+    page.locator(".card").nth(6).wait_for()
+    page.get_by_role("combobox", name="ckpt_name, 4").click()
+    page.get_by_role("combobox").last.fill("gone")
+    page.keyboard.press("Enter")
+    page.locator('[data-id="4"] .field-problem', has_text="gone.safetensors").wait_for()
+    page.keyboard.press("Control+z")
+    page.locator(".field-problem").wait_for(state="detached")
+
+
 def _overlap(one: dict[str, float], other: dict[str, float]) -> bool:
     across = one["x"] < other["x"] + other["width"] and other["x"] < one["x"] + one["width"]
     down = one["y"] < other["y"] + other["height"] and other["y"] < one["y"] + one["height"]

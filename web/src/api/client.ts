@@ -141,6 +141,12 @@ export const api = {
     return isObject(answer) ? { id: toText(answer.prompt_id), nodeErrors: isObject(answer.node_errors) ? answer.node_errors : {} } : { id: '', nodeErrors: {} }
   },
 
+  /** What is wrong with a workflow, which is not queued: the node_errors of `queue`. */
+  async check(body: JsonObject): Promise<JsonObject> {
+    const answer = await post('prompt/check', body)
+    return isObject(answer) && isObject(answer.node_errors) ? answer.node_errors : {}
+  },
+
   /** Jobs, newest first; of those in a state, or with these words in prompt, file names or error. */
   async jobs(limit: number, text = '', status = ''): Promise<{ jobs: Job[]; paused: boolean; more: boolean }> {
     const query = new URLSearchParams({ limit: String(limit), ...(text ? { text } : {}), ...(status ? { status } : {}) })

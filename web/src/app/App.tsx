@@ -14,6 +14,7 @@ import { useRun } from '../state/run'
 import { useSettings } from '../state/settings'
 import { useView } from '../state/view'
 import { startAuto } from './auto'
+import { startChecking } from './check'
 import { keysOf } from './commands'
 import { Icon } from './Icon'
 import { listen } from './keyboard'
@@ -23,6 +24,7 @@ export function App() {
   const sideOpen = useSettings((state) => state.sideOpen)
   useEffect(listen, [])
   useEffect(startAuto, [])
+  useEffect(startChecking, [])
   useTitle()
   return (
     <ReactFlowProvider>

@@ -99,13 +99,13 @@ function refused(id: string, error: unknown): void {
   tell(type === 'prompt_no_outputs' ? t('run.empty') : error instanceof Refused ? t('run.failed', { message: error.message }) : t('app.noServer'), 'error')
 }
 
-/** The server's node_errors, each at its input. */
-export function readErrors(errors: JsonObject): Problem[] {
+/** The server's node_errors, each at its input; but for those of one type. */
+export function readErrors(errors: JsonObject, besides = ''): Problem[] {
   const problems: Problem[] = []
   for (const [node, entry] of Object.entries(errors)) {
     if (!isObject(entry)) continue
     for (const error of isArray(entry.errors) ? entry.errors : []) {
-      if (!isObject(error)) continue
+      if (!isObject(error) || error.type === besides) continue
       const info: Json = error.extra_info ?? null
       const input = isObject(info) ? toText(info.input_name) : ''
       const details = toText(error.details)

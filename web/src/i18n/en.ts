@@ -184,6 +184,7 @@ export const en = {
   'problem.not_a_number': '“{value}” is no number.',
   'problem.shifted': 'The saved values do not fit this version of the node.',
   'problem.server': '{message}',
+  'problem.foreseen': '{message}',
   'problem.failed': '{message}',
   'problem.use': 'Use {near}',
   'problem.none': 'No problems',

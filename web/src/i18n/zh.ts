@@ -184,6 +184,7 @@ export const zh: Readonly<Record<TextKey, string>> = {
   'problem.not_a_number': '“{value}”不是数字。',
   'problem.shifted': '保存的参数与此版本的节点不符。',
   'problem.server': '{message}',
+  'problem.foreseen': '{message}',
   'problem.failed': '{message}',
   'problem.use': '使用 {near}',
   'problem.none': '没有问题',

@@ -6,7 +6,7 @@ import { known } from './library'
 import { openSubgraph } from './subgraphs'
 import { BYPASSED, isVirtual, linkInto, MUTED, modeOf, type Document, type Node } from './document'
 
-export type ProblemCode = 'unknown_type' | 'missing_link' | 'not_in_list' | 'too_small' | 'too_big' | 'not_a_number' | 'shifted' | 'server' | 'failed'
+export type ProblemCode = 'unknown_type' | 'missing_link' | 'not_in_list' | 'too_small' | 'too_big' | 'not_a_number' | 'shifted' | 'server' | 'foreseen' | 'failed'
 
 export interface Problem {
   readonly node: string

@@ -94,6 +94,16 @@ const nodeIn = (doc: string) => (id: string): Node | undefined => {
 
 export const setProblems = (doc: string, problems: readonly Problem[]): void => useRun.setState((state) => ({ problems: { ...state.problems, [doc]: told(nodeIn(doc), problems) } }))
 
+/** Takes in what the server would refuse, in place of what it would have before. */
+export function foresee(doc: string, problems: readonly Problem[]): void {
+  useRun.setState((state) => {
+    const others = (state.problems[doc] ?? []).filter((each) => each.problem.code !== 'foreseen')
+    const fresh = problems.filter((problem) => !others.some((each) => each.problem.node === problem.node && each.problem.input === problem.input))
+    if (!fresh.length && others.length === (state.problems[doc]?.length ?? 0)) return state
+    return { problems: { ...state.problems, [doc]: [...others, ...told(nodeIn(doc), fresh.map((problem) => ({ ...problem, code: 'foreseen' as const })))] } }
+  })
+}
+
 let waitingMessages: LiveMessage[] = []
 let frame = 0
 
