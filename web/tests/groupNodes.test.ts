@@ -67,3 +67,27 @@ test('copies take along what they are made of', () => {
   const twice = pasteNodes(plain(), readNodes(copied) as JsonObject, defs, null, true).doc
   expect(api(again(twice))['6:2']?.inputs).toEqual({ ...api(twice)['3:2']?.inputs, positive: ['6:0', 0], negative: ['6:1', 0] })
 })
+
+test('odd definitions: links to nowhere, words and choices by primitives, knots, real subgraphs beside', () => {
+  const file = groupNodes().primitive?.file as unknown as { nodes: Record<string, Json>[]; extra: { groupNodes: { Draw: { nodes: JsonObject[]; links: Json[]; external: Json } } } }
+  const odd = JSON.parse(JSON.stringify(file)) as typeof file & { definitions: Json }
+  const { Draw } = odd.extra.groupNodes
+  const primitive = { ...(Draw.nodes[3] as JsonObject), index: 4 }
+  const sampler = Draw.nodes[2] as { inputs: Json[] }
+  sampler.inputs.push({ name: 'scheduler', type: 'COMBO', link: null, widget: { name: 'scheduler' } }, { name: 'none', link: null, widget: { name: 'none' } })
+  Draw.nodes.push(primitive, { type: 'Reroute', inputs: [{ name: '' }], outputs: [{}] }, { type: 'Note', title: 'Said' }, { type: 'PrimitiveNode', index: 9 })
+  Draw.links.push([4, 0, 2, 5, 0, 'COMBO'], [77, 0, 2, 0, 0, 'X'], [0, 9, 2, 0, 0, 'MODEL'], null, 3, [0, 0, 2, 99])
+  Draw.external = [null, [0, 0, 'CONDITIONING']]
+  odd.definitions = { subgraphs: [{ id: 'real', name: 'Real', nodes: [], links: [] }], more: 1 }
+  odd.nodes.push({ ...(odd.nodes[2] as Record<string, Json>), id: 30, type: 'workflow/Draw' })
+  const doc = readUi(odd as unknown as JsonObject, defs)
+  const names = known(defs, doc.file).get(TYPE)?.inputs.map((input) => [input.name, input.control])
+  expect(names).toEqual([['clip', 'none'], ['CLIPTextEncode clip', 'none'], ['latent_image', 'none'], ['*', 'none'], ['text', 'none'], ['CLIPTextEncode text', 'none'], ['seed', 'seed'], ['cfg', 'none'], ['sampler_name', 'none'], ['denoise', 'none'], ['value', 'seed'], ['PrimitiveNode value', 'combo']])
+  expect(text(doc)).toBe(writeJson(odd as unknown as JsonObject))
+  const inner = openSubgraph(doc, 'workflow/Draw', defs) as Document
+  const edited = putSubgraph(doc, 'workflow/Draw', moveNodes(inner, new Map([['0', [5, 5] as const]])), defs)
+  const saved = writeUi(edited, defs) as unknown as { definitions: { subgraphs: { id: string }[]; more: number }; extra: { groupNodes: object } }
+  expect(saved.definitions.subgraphs.map((each) => each.id)).toEqual(['real', 'workflow/Draw'])
+  expect([saved.definitions.more, Object.keys(saved.extra.groupNodes)]).toEqual([1, ['Draw']])
+  expect(bindDocument(edited, definitions()).nodes.size).toBe(doc.nodes.size)
+})

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { copyNodes, pasteNodes, readNodes } from '../src/io/clipboard'
 import { writeJson } from '../src/io/json'
 import { readUi, writeUi } from '../src/io/ui'
 import { course, stretchAt } from '../src/graph/curve'
@@ -72,4 +73,19 @@ test('a link runs through its points, and is told where it was pointed at', () =
   expect(course([[0, 0], [-50, 10]])).toContain('-50,10')
   expect(stretchAt(points, [50, 5])).toBe(0)
   expect(stretchAt(points, [95, 60])).toBe(1)
+})
+
+test('copies keep the points of their links, shared ones shared', () => {
+  for (const name of ['reroutes_0.4.json', 'schema_1.json']) {
+    const doc = open(name)
+    const copied = readNodes(copyNodes(doc, new Set(doc.nodes.keys()), defs))
+    const pasted = pasteNodes(doc, copied ?? {}, defs, null, false)
+    const again = readUi(object(text(pasted.doc)), defs)
+    const fresh = [...again.links.values()].filter((link) => pasted.ids.has(link.to))
+    const places = (held: Document, links: readonly Link[]): unknown => links.map((link) => chainOf(held, link).map((point) => point.pos))
+    const meant = [...doc.links.values()].map((link) => chainOf(doc, link).map((point) => [point.pos[0] + 32, point.pos[1] + 32]))
+    expect(places(again, fresh), name).toEqual(meant)
+    expect(places(again, [...doc.links.values()].map((link) => again.links.get(link.id) as Link)), name).toEqual(places(doc, [...doc.links.values()]))
+    expect(reroutesOf(again).size, name).toBe(2 * reroutesOf(doc).size)
+  }
 })

@@ -4,6 +4,7 @@ import { slots, type Document, type Group, type Link, type Node, type Point } fr
 import { makeLink, setRaw } from '../model/edit'
 import { typesOf, withoutGroupNodes } from '../model/groupNodes'
 import { INPUT_NODE } from '../model/library'
+import { copyPoints, pointsFor } from '../model/reroutes'
 import { isArray, isObject, parseJson, writeJson, type Json, type JsonObject } from './json'
 import { nextIds } from '../model/ids'
 import { readUi } from './ui'
@@ -25,7 +26,7 @@ export function copyNodes(doc: Document, ids: ReadonlySet<string>, definitions: 
     links: links.map((link) => link.raw),
     ...(frames.length ? { groups: frames.flatMap((at) => doc.groups[at]?.raw ?? []) } : {}),
     ...(needed.length ? { definitions: { subgraphs } } : {}),
-    ...(groupNodes.length ? { extra: { groupNodes: Object.fromEntries(groupNodes) } } : {}),
+    extra: { ...(groupNodes.length ? { groupNodes: Object.fromEntries(groupNodes) } : {}), ...pointsFor(doc, new Set(links.map((link) => link.id))) },
   }
   return writeJson(file, 1)
 }
@@ -69,12 +70,15 @@ export function pasteNodes(doc: Document, file: JsonObject, definitions: Definit
     return { ...group, box, raw: { ...group.raw, bounding: [...box] } }
   })
   let next: Document = { ...doc, nodes, groups: groups.length ? [...doc.groups, ...groups] : doc.groups, file: withSubgraphs(doc, pasted.file) }
+  const joined = new Map<string, string>()
   for (const link of pasted.links.values()) {
     const from = renamed.get(link.from) ?? (incoming && doc.nodes.has(link.from) ? link.from : undefined)
     const to = renamed.get(link.to)
-    if (from !== undefined && to !== undefined) next = join(next, nextLink++, { ...link, from, to })
+    if (from === undefined || to === undefined) continue
+    joined.set(link.id, String(nextLink))
+    next = join(next, nextLink++, { ...link, from, to })
   }
-  return { doc: next, ids: new Set(renamed.values()) }
+  return { doc: copyPoints(next, pasted, joined, by), ids: new Set(renamed.values()) }
 }
 
 function join(doc: Document, id: number, link: Link): Document {

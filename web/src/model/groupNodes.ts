@@ -71,7 +71,7 @@ interface Member {
  *  A primitive is the field of what it is linked to. So the official editor has it, but for Reroute nodes: it loses
  *  what comes into them. */
 function subgraphOf(id: string, definition: JsonObject, server: Definitions): JsonObject {
-  const members = slots(definition.nodes).map((raw, at): Member => ({ id: toNumber(raw.index, at), type: toText(raw.type), raw, inputs: slots(raw.inputs).map((slot) => ({ ...slot, link: null })), outputs: slots(raw.outputs).map((slot) => ({ ...slot, links: [] })) }))
+  const members = slots(definition.nodes).map((raw, at): Member => ({ id: toNumber(raw.index, at), type: toText(raw.type), raw, inputs: slots(raw.inputs).map((slot) => ({ type: '*', ...slot, link: null })), outputs: slots(raw.outputs).map((slot) => ({ type: '*', ...slot, links: [] })) }))
   const fields = members.filter((member) => member.type !== 'PrimitiveNode')
   const memberOf = (index: Json | undefined): Member | undefined => members.find((member) => member.id === toNumber(index, -1))
   const links: JsonObject[] = []
@@ -86,7 +86,7 @@ function subgraphOf(id: string, definition: JsonObject, server: Definitions): Js
       fed.set(from, [...(fed.get(from) ?? []), { member: to, slot: toSlot }])
       into.link = 0 // taken: the link comes once its end is known
     } else {
-      into.link = join(from.id, fromSlot, to.id, toSlot, into.type ?? '*')
+      into.link = join(from.id, fromSlot, to.id, toSlot, into.type as Json)
       const out = from.outputs[fromSlot]
       if (out) out.links = [...(out.links as readonly Json[]), into.link]
     }
@@ -122,7 +122,7 @@ function subgraphOf(id: string, definition: JsonObject, server: Definitions): Js
   for (const member of fields)
     for (const slot of free(member, false)) {
       const { name, type } = member.inputs[slot] as JsonObject
-      const given = member.type === 'Reroute' ? (member.outputs[0]?.type ?? '*') : (type ?? '*')
+      const given = (member.type === 'Reroute' && member.outputs[0]?.type) || (type as Json)
       if (asked(member, 'input', toText(name)).visible !== false) letIn(member, toText(name) || toText(given), given, 'none', [{ member, slot }])
     }
   const converted = fields.flatMap((member) => free(member, true).map((slot) => ({ member, slot })))
@@ -148,9 +148,9 @@ function subgraphOf(id: string, definition: JsonObject, server: Definitions): Js
     member.outputs.forEach((output, slot) => {
       const { name, visible } = asked(member, 'output', String(slot))
       if (visible === false || ((output.links as readonly Json[]).length && !isExternal(member, slot))) return
-      const link = join(member.id, slot, Number(OUTPUT_NODE), outputs.length, output.type ?? '*')
+      const link = join(member.id, slot, Number(OUTPUT_NODE), outputs.length, output.type as Json)
       output.links = [...(output.links as readonly Json[]), link]
-      outputs.push({ id: `${id} out ${outputs.length}`, name: nameOut(member, toText(name) || toText(output.name) || toText(output.type)), type: output.type ?? '*', linkIds: [link] })
+      outputs.push({ id: `${id} out ${outputs.length}`, name: nameOut(member, toText(name) || toText(output.name) || toText(output.type)), type: output.type as Json, linkIds: [link] })
     })
 
   const nodes = fields.map(({ raw, inputs: into, outputs: out, ...member }): JsonObject => ({ ...raw, id: member.id, inputs: into, outputs: out }))

@@ -147,6 +147,39 @@ export function removeReroutes(doc: Document, ids: ReadonlySet<string>): Documen
   return next
 }
 
+/** The points of these links, as a file of the older form has them in `extra`. */
+export function pointsFor(doc: Document, links: ReadonlySet<string>): JsonObject {
+  const reroutes = listOf(doc).filter((raw) => isObject(raw) && isArray(raw.linkIds) && raw.linkIds.some((id) => links.has(String(id))))
+  if (!reroutes.length) return {}
+  const linkExtensions = [...links].flatMap((id): JsonObject[] => {
+    const link = doc.links.get(id)
+    const parent = link ? parentOf(doc, link) : null
+    return parent === null ? [] : [{ id: Number(id), parentId: Number(parent) }]
+  })
+  return { reroutes, linkExtensions }
+}
+
+/** Gives links that were copied the points that they had; `links` tells the new id of each. Shared ones stay shared. */
+export function copyPoints(doc: Document, from: Document, links: ReadonlyMap<string, string>, by: Point): Document {
+  const points = [...reroutesOf(from).values()].filter((point) => point.links.some((id) => links.has(id)))
+  if (!points.length) return doc
+  const first = nextId(doc)
+  const ids = new Map(points.map((point, at) => [point.id, first + at]))
+  const parentIn = (id: string | null): number | undefined => (id === null ? undefined : ids.get(id))
+  const raws = points.map((point): JsonObject => {
+    const parentId = parentIn(point.parent)
+    return { id: ids.get(point.id) ?? 0, ...(parentId === undefined ? {} : { parentId }), pos: [point.pos[0] + by[0], point.pos[1] + by[1]], linkIds: point.links.flatMap((id) => (links.has(id) ? [Number(links.get(id))] : [])) }
+  })
+  let next = withList(doc, [...listOf(doc), ...raws])
+  if (isObject(doc.file.state)) next = { ...next, file: { ...next.file, state: { ...doc.file.state, lastRerouteId: first + points.length - 1 } } }
+  for (const [old, made] of links) {
+    const [source, link] = [from.links.get(old), next.links.get(made)]
+    const parent = source && parentIn(parentOf(from, source))
+    if (link && parent !== undefined) next = setParent(next, link, parent)
+  }
+  return next
+}
+
 /** After links have gone: points that carry nothing any more go too. */
 export function forgetLinks(doc: Document, gone: ReadonlySet<string>): Document {
   if (!reroutesOf(doc).size) return doc
