@@ -21,7 +21,7 @@ def checked(picture: str) -> bytes:
         "1": {"class_type": "LoadImage", "inputs": {"image": picture}},
         "2": {"class_type": "SafetyCheckerLoader", "inputs": {"safety_checker": "model.safetensors"}},
         "3": {"class_type": "SafetyCheck", "inputs": {"image": ["1", 0], "safety_model": ["2", 0], "mode": "blur"}},
-        "4": {"class_type": "SaveImage", "inputs": {"images": ["3", 0], "filename_prefix": "judged"}},
+        "4": {"class_type": "SaveImage", "inputs": {"images": ["3", 0], "filename_prefix": "SafetyCheck"}},
     }
     return json.dumps(nodes).encode()
 
