@@ -103,7 +103,7 @@ _QUEUED = _object({"prompt_id": TEXT, "number": NUMBER, "node_errors": OBJECT}, 
 OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     {
         "POST /prompt": Operation(_QUEUED, body=_PROMPT),
-        "POST /prompt/check": Operation(_object(["error"], error=ANYTHING, node_errors=OBJECT), body=_PROMPT),
+        "POST /prompt/check": Operation(_object({"error": ANYTHING, "node_errors": OBJECT}, ["error"]), body=_PROMPT),
         "GET /prompt": Operation(_REMAINING),
         "GET /queue": Operation(_QUEUE),
         "POST /queue": Operation(body=_REMOVAL),
