@@ -41,3 +41,20 @@ def checkpoint_loader_simple(
     identity = ctx.services.folders.identity(ckpt_name.path)
     Thread(target=weights.read_ahead, args=("clip", "model", "vae"), name="read-ahead", daemon=True).start()
     return Checkpoint(Model(weights, identity), Clip(weights, identity), Vae(weights, identity))
+
+
+@node("VAELoader", category="loaders", title="Load VAE", lane="io")
+def vae_loader(
+    ctx: Context,
+    *,
+    vae_name: Annotated[FileRef, File("vae", tooltip="A file of models/vae, or a link to a checkpoint.")],
+) -> Annotated[Vae, Tip("The autoencoder between pictures and latents.")]:
+    """Open a file that holds an autoencoder, to use instead of a checkpoint's own."""
+    try:
+        weights = read_header(vae_name.path)
+    except CheckpointError as error:
+        raise InputError("vae_name", str(error)) from error
+    if "vae" not in weights.parts():
+        raise InputError("vae_name", f"{vae_name.name} holds no autoencoder")
+    Thread(target=weights.read_ahead, args=("vae",), name="read-ahead", daemon=True).start()
+    return Vae(weights, ctx.services.folders.identity(vae_name.path))

@@ -1,4 +1,4 @@
-"""CheckpointLoaderSimple: handles to three networks, and what is said about files that hold none."""
+"""CheckpointLoaderSimple and VAELoader: handles to networks, and what is said about files that hold none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from graph.errors import InputError
 from models.types import Clip, Latent, Model, Vae
 from nodes.conditioning import clip_text_encode
 from nodes.latent import vae_decode
-from nodes.loaders import Checkpoint, checkpoint_loader_simple
+from nodes.loaders import Checkpoint, checkpoint_loader_simple, vae_loader
 from tests.nodes.conftest import CHECKPOINT, Workplace
 from tests.tiny_checkpoint import WIDTH, write_tiny_checkpoint
 
@@ -57,6 +57,29 @@ def test_a_ckpt_file_is_a_checkpoint_too(place: Workplace) -> None:
     clip = load(place, "old.ckpt").clip
     again = clip_text_encode(place.ctx(), text="a", clip=clip).conds[0].tokens
     assert torch.equal(again, clip_text_encode(place.ctx(), text="a", clip=load(place).clip).conds[0].tokens)
+
+
+def test_an_autoencoder_of_its_own_file_is_that_of_the_checkpoint_it_came_from(place: Workplace) -> None:
+    tensors = load_file(checkpoints(place) / CHECKPOINT)
+    folder = place.folders.roots("vae")[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    prefix = "first_stage_model."
+    bare = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    save_file(bare, folder / "bare.safetensors")
+    torch.save({"state_dict": bare}, folder / "bare.ckpt")
+    (folder / "whole.safetensors").symlink_to(checkpoints(place) / CHECKPOINT)
+    latent = Latent(torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0)))
+    wanted = vae_decode(place.ctx(), samples=latent, vae=load(place).vae)
+    for name in ("bare.safetensors", "bare.ckpt", "whole.safetensors"):
+        vae = vae_loader(place.ctx(), vae_name=place.file("vae", name))
+        assert torch.equal(vae_decode(place.ctx(), samples=latent, vae=vae).pixels, wanted.pixels), name
+    rest = {name: t for name, t in tensors.items() if not name.startswith(prefix)}
+    save_file(rest, folder / "other.safetensors")
+    (folder / "broken.ckpt").write_bytes(b"hello")
+    for name in ("other.safetensors", "broken.ckpt"):
+        with pytest.raises(InputError, match=name) as caught:
+            vae_loader(place.ctx(), vae_name=place.file("vae", name))
+        assert caught.value.input_name == "vae_name"
 
 
 @pytest.mark.parametrize("part", ["model.diffusion_model.", "cond_stage_model.", "first_stage_model."])
