@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from graph.errors import GraphError, GraphErrors, brief
-from graph.patient_json import loads
+from graph.patient_json import TooLarge, loads
 
 NodeId: TypeAlias = str
 
@@ -55,6 +55,8 @@ def parse(text: str | bytes) -> Document:
         raw = loads(whole, json.JSONDecoder(object_pairs_hook=json_object))
     except RecursionError:
         raise _too_deep() from None
+    except TooLarge as error:
+        raise _refusal(str(error)) from None
     except ValueError as error:
         raise _refusal(f"not valid JSON: {error}", "invalid_json") from None
     return read(raw)

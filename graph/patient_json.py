@@ -16,6 +16,8 @@ NIBBLE = 2**9
 """Characters that are tried first, since each try copies them and most values are short."""
 MAX_DEPTH = 64
 """Levels at which a list or object may be longer than a bite."""
+MAX_ELEMENTS = 100_000
+"""Of one list or object: one of more is made, and let go again, by C code that takes too long at once."""
 _TRIES = 3
 """Places at which the elements of a list or object are cut, in the hope that one ends there."""
 _SMALL = 1000
@@ -38,6 +40,10 @@ Scan: TypeAlias = Callable[[str, int], tuple[T, int]]
 _KEY = "property name enclosed in double quotes"
 
 
+class TooLarge(ValueError):
+    """A list or object of more elements than are read."""
+
+
 class Member(NamedTuple):
     """One member of an object, and where its value begins and ends."""
 
@@ -48,7 +54,9 @@ class Member(NamedTuple):
 
 
 def loads(text: str, decoder: JSONDecoder = _plain) -> object:
-    """What `decoder.decode(text)` returns, with its errors. Raises RecursionError for brackets nested too deeply."""
+    """What `decoder.decode(text)` returns, with its errors. Raises RecursionError for brackets nested too deeply, and
+    TooLarge.
+    """
     reader = Reader(text, decoder)
     value, end = reader.value(reader.skip(0))
     reader.finish(end)
@@ -61,7 +69,9 @@ def dumps(value: object) -> str:
 
 
 class Reader:
-    """Reads values at given places of one text, as `decoder` would; raises JSONDecodeError and RecursionError."""
+    """Reads values at given places of one text, as `decoder` would; raises JSONDecodeError, RecursionError and
+    TooLarge.
+    """
 
     def __init__(self, text: str, decoder: JSONDecoder = _plain) -> None:
         self._text = text
@@ -105,16 +115,14 @@ class Reader:
             raise JSONDecodeError("Expecting value", text, error.value) from None
 
     def members(self, place: int, most: int) -> tuple[list[Member], int]:
-        """What the object that begins at `place` holds, in order, and the place behind it. Raises ValueError if that is
-        more than `most` members.
-        """
+        """What the object that begins at `place` holds, in order, and the place behind it: `most` members at most."""
         found: list[Member] = []
         place = self.skip(place + 1)
         while self._text[place : place + 1] != "}":
             member = self._member(place)
             found.append(member)
             if len(found) > most:
-                raise ValueError(f"an object of more than {most} members, which is none of those expected")
+                raise TooLarge(f"an object has more than {most} members here")
             place = self._next(member.end, "}", _KEY)
         return found, place + 1
 
@@ -162,6 +170,8 @@ class Reader:
                 singly = max(singly, place + BITE) if place >= singly else singly
                 element, place = one(place)
                 found.append(element)
+            if len(found) > MAX_ELEMENTS:
+                raise TooLarge(f"a list or object has more than {MAX_ELEMENTS} elements")
             place = self._next(place, brackets[1], wanted)
         return found, place + 1
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from aiohttp import web
 
-from graph.patient_json import Pairs, loads
+from graph.patient_json import Pairs, TooLarge, loads
 from server.deps import THREADS
 from server.refused import Refused, bad_request
 from server.threads import in_thread
@@ -72,6 +72,8 @@ def refusing_bad_json() -> Iterator[None]:
         raise Refused(400, "invalid_json", "brackets are nested too deeply") from None
     except UnicodeDecodeError as error:
         raise Refused(400, "invalid_json", f"not valid UTF-8: {error.reason} at byte {error.start}") from None
+    except TooLarge as error:
+        raise Refused(413, "too_many_values", str(error)) from None
     except ValueError as error:
         raise Refused(400, "invalid_json", f"not valid JSON: {error}") from None
 

@@ -32,7 +32,7 @@ class Limits:
 
     prompt: int = 16 * 2**20
     nodes: int = 20_000  # of one workflow
-    values: int = 2_000_000  # numbers, texts, lists and objects of one request, not just of its workflow
+    values: int = 1_000_000  # numbers, texts, lists and objects of one request, not just of its workflow
     waiting: int = 10_000  # jobs in the queue
     upload: int = 100 * 2**20
     pixels: int = 120_000_000  # of one picture

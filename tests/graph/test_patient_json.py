@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph import patient_json
-from graph.patient_json import dumps, loads
+from graph.patient_json import TooLarge, dumps, loads
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -101,6 +101,14 @@ def test_hooks_are_called() -> None:
     decoder = json.JSONDecoder(object_pairs_hook=tuple, parse_float=str)
     text = '{"aaaaaaaa": {"bbbbbbbb": 1.50, "cccccccc": [1.25]}, "aaaaaaaa": 1}'
     assert loads(text, decoder) == decoder.decode(text)
+
+
+def test_the_length_of_a_list_or_object_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patient_json, "MAX_ELEMENTS", 50)
+    for many in (list(range(51)), {str(number): [number] for number in range(51)}, [[[1, 2, 3]] * 60]):
+        with pytest.raises(TooLarge, match="more than 50 elements"):
+            loads(json.dumps(many))
+    assert loads(json.dumps([[1] * 50] * 50)) == [[1] * 50] * 50
 
 
 def test_depth_is_bounded() -> None:

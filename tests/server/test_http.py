@@ -215,5 +215,10 @@ async def test_what_is_too_deep_or_too_long_is_refused(tmp_path: Path) -> None:
             body = f'{{"prompt": {json.dumps(chain())}, "extra_data": {{"x": {deep}}}}}'
             statuses.append((await client.post("/prompt", body))[0])
         assert set(statuses) <= {200, 400} and statuses[0] == 200
+        many = [{str(i): 1 for i in range(1001)}, {"prompt": chain(), "extra_data": {"x": [0] * 100_001}}]
+        many.append({"prompt": chain(), "extra_data": {"x": [[0] * 90_000] * 12}})
+        for large in many:
+            status, told = await client.post("/prompt", large)
+            assert (status, told["error"]["type"]) == (413, "too_many_values")
         async with client.session.get(f"{client.url}/view?filename={'a/' * 3000}x.png") as answer:
             assert answer.status == 400

@@ -96,6 +96,10 @@ async def test_origins(tmp_path: Path) -> None:
                     assert welcome, origin
             except aiohttp.WSServerHandshakeError as error:
                 assert error.status == 403 and not welcome, origin
+        lan = f"192.168.1.7:{port}"
+        for origin, status in ((f"http://{lan}", 200), (f"http://127.0.0.1:{port}", 403), ("http://evil.example", 403)):
+            headers = {"Host": lan, "Origin": origin}
+            assert (await client.post("/queue", {}, headers=headers))[0] == status, origin
         cross = {"Sec-Fetch-Site": "cross-site"}
         assert (await client.post("/queue", {"clear": True}, headers=cross))[0] == 403
         async with client.session.get(f"{client.url}/queue") as answer:
