@@ -207,7 +207,6 @@ def open_services(options: argparse.Namespace, folders: Folders) -> Services:
 
     import torch
 
-    from models.machine import keep_freed_memory
     from models.packed import can_pack
     from models.residency import Residency, choose_device, choose_precision, memory_budget
     from nodes.services import Services
@@ -220,8 +219,6 @@ def open_services(options: argparse.Namespace, folders: Folders) -> Services:
     if on_cpu and options.vram_budget:
         raise ValueError("--vram-budget is for accelerators; on the CPU --ram-budget is what counts")
     budget = int(_ram_budget(options) * (1 - RESULTS)) if on_cpu else options.vram_budget or memory_budget(device)
-    if on_cpu:
-        keep_freed_memory()
     packing = on_cpu and can_pack()
     return Services(Residency(device, precision, budget, packing, folders.identity.matches), folders)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import psutil
 import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-_HUGE = 2**31 - 1  # bytes, the most it takes
+_USUAL, _MOST = 2**25, 2**31 - 1  # bytes: what glibc comes to by itself, and the most it takes
 
 
 class Memory(NamedTuple):
@@ -34,12 +36,23 @@ def device_name(device: torch.device) -> str:
     return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
 
 
-def keep_freed_memory() -> None:
-    """Have glibc keep what is freed for what is wanted next, until `give_back`. By itself it returns every piece above
-    32 MiB to the system at once, and the next one of that size waits for the system to clear its pages again."""
-    if sys.platform == "linux" and (set_option := getattr(ctypes.CDLL(None), "mallopt", None)):
-        set_option(_M_MMAP_THRESHOLD, _HUGE)
-        set_option(_M_TRIM_THRESHOLD, _HUGE)
+@contextmanager
+def freed_memory_kept(device: torch.device) -> Iterator[None]:
+    """For the length of a `with`, glibc keeps what is freed for what is wanted next: for steps that want the same sizes
+    again and again. By itself it returns every piece above 32 MiB to the system at once, and the next one of that size
+    waits for the system to clear its pages. Between different sizes, keeping would only leave holes."""
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if device.type != "cpu" or not set_option:
+        yield
+        return
+    set_option(_M_MMAP_THRESHOLD, _MOST)
+    set_option(_M_TRIM_THRESHOLD, _MOST)
+    try:
+        yield
+    finally:
+        set_option(_M_MMAP_THRESHOLD, _USUAL)
+        set_option(_M_TRIM_THRESHOLD, _USUAL)
+        give_back(device)
 
 
 def give_back(device: torch.device) -> None:

@@ -14,6 +14,7 @@ from graph.spec import Tip, node
 from graph.thrift import Thrift
 from models.activations import unet_bytes
 from models.denoiser import LATENT_SCALE, Denoiser, Guided
+from models.machine import freed_memory_kept
 from models.noise import Noise
 from models.preview import latent_preview, latent_rgb
 from models.samplers import SAMPLERS, SKIP_PENULTIMATE
@@ -113,7 +114,7 @@ def sampled(
         batch, _, height, width = x.shape
         needed = unet_bytes(unet.config, guided.at_once * batch, height, width, denoiser.dtype)
         rgb = latent_rgb(guider.model.weights.metadata)
-        with ctx.services.residency.room(needed):
+        with ctx.services.residency.room(needed), freed_memory_kept(denoiser.device):
             denoised = None
             for step in sampler(guided, x.to(denoiser.device), sigmas, noise.stream()):
                 ctx.progress(step.i + 1, len(sigmas) - 1, partial(latent_preview, step.denoised, rgb))
