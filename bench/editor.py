@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.editor_runs import while_running
+from bench.editor_runs import Figure, first_screen, many_runs, progress_and_failure
 from bench.editors import DIST, Ours, Side, Theirs, graph, heap, missing, official, window
 
 __all__ = ["missing", "table"]
@@ -86,21 +86,32 @@ def table() -> Iterator[Line]:
             for name in other:
                 if name.startswith("stopped"):
                     yield Line(f"the official one {name}, {nodes} nodes", math.nan, math.nan, "", "–")
-        yield from _search(base)
-        for name, value, unit, goal in while_running(base):
-            yield Line(name, value, math.nan, unit, goal)
+        for measure in (_search, first_screen, progress_and_failure, many_runs):
+            try:
+                for name, value, unit, goal in measure(base):
+                    yield Line(name, value, math.nan, unit, goal)
+            except _failed() as error:
+                yield Line(_stopped(error), math.nan, math.nan, "", "–")
 
 
 def _measured(
     base: str, front_end: Path, make: Callable[[Any, str], Side], file: dict[str, Any]
 ) -> Iterator[tuple[str, float]]:
     """Each figure as soon as it is there; after a failure, its words and nothing more."""
-    failed = importlib.import_module("playwright.sync_api").Error
     with window(base, front_end) as (page, url):
         try:
             yield from _figures(page, make(page, url), file)
-        except failed as error:  # the other sizes are still worth measuring
-            yield f"stopped ({' '.join(str(error).split())[:120]})", math.nan
+        except _failed() as error:  # the other sizes are still worth measuring
+            yield _stopped(error), math.nan
+
+
+def _failed() -> Any:
+    """What the browser's driver raises; it is there only where editors can be measured."""
+    return importlib.import_module("playwright.sync_api").Error
+
+
+def _stopped(error: BaseException) -> str:
+    return f"stopped ({' '.join(str(error).split())[:120]})"
 
 
 def _figures(page: Any, side: Side, file: dict[str, Any]) -> Iterator[tuple[str, float]]:
@@ -170,7 +181,7 @@ def typing(page: Any, box: Any) -> float:
     return _percentile(page.evaluate("() => window.__keys"))
 
 
-def _search(base: str) -> Iterator[Line]:
+def _search(base: str) -> Iterator[Figure]:
     """Finding a node among many types."""
     with window(base, DIST) as (page, url):
         with urllib.request.urlopen(f"{url.rstrip('/')}/object_info") as answer:
@@ -187,5 +198,4 @@ def _search(base: str) -> Iterator[Line]:
         page.evaluate(COUNT_KEYS)
         page.keyboard.type("sampler custom", delay=60)
         page.wait_for_timeout(200)
-        took = _percentile(page.evaluate("() => window.__keys"))
-        yield Line(f"search, {len(types)} types", took, math.nan, "ms", "11: ≤ 50")
+        yield f"search, {len(types)} types", _percentile(page.evaluate("() => window.__keys")), "ms", "11: ≤ 50"
