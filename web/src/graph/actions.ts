@@ -1,9 +1,9 @@
 /** What the graph's own gestures do to the document. */
-import { inputName, t } from '../i18n'
+import { inputName, nameShown, t } from '../i18n'
 import type { Json } from '../io/json'
 import { isArray } from '../io/json'
 import type { Verdict } from '../model/connect'
-import { canConnect, nameOf, portsOf } from '../model/connect'
+import { canConnect, portsOf } from '../model/connect'
 import { TITLE_HEIGHT, type Document, type Node, type Point } from '../model/document'
 import { addGroup, addNode, connect, moveNodes, removeLinks, rename, resizeNode, setRaw, setValue, withNode, type Ends } from '../model/edit'
 import type { NodeDef } from '../model/definitions'
@@ -61,8 +61,8 @@ export function reasonOf(doc: Document, ends: Ends, verdict: Verdict): string {
   const from = doc.nodes.get(ends.from)
   const to = doc.nodes.get(ends.to)
   return t(`refuse.${verdict.reason}`, {
-    fromName: from ? nameOf(from, doc, defs) : '',
-    toName: to ? nameOf(to, doc, defs) : '',
+    fromName: from ? nameShown(from, doc, defs) : '',
+    toName: to ? nameShown(to, doc, defs) : '',
     given: verdict.given,
     wanted: verdict.wanted,
     input: inputName(verdict.input),
@@ -106,7 +106,7 @@ export function join(asked: Ends, replaced?: string): boolean {
   const target = base.nodes.get(ends.to) as Node
   const type = portsOf(source, definitions()).outputs[ends.fromSlot]?.type ?? '*'
   commit(t('do.connect', { type }), () => bindPrimitives(connect(base, ends, definitions().get(target.type), type), definitions()))
-  say(t('say.connected', { from: nameOf(source, doc, definitions()), to: nameOf(target, doc, definitions()) }))
+  say(t('say.connected', { from: nameShown(source, doc, definitions()), to: nameShown(target, doc, definitions()) }))
   return true
 }
 

@@ -1,5 +1,8 @@
 /** Texts in the user's language. */
-import type { NodeDef } from '../model/definitions'
+import { BUILTIN } from '../model/builtin'
+import { nameOf } from '../model/connect'
+import type { Definitions, NodeDef } from '../model/definitions'
+import { titleOf, type Document, type Node } from '../model/document'
 import type { Translations } from '../model/translate'
 import { useDefinitions } from '../state/server'
 import { useSettings, type Language } from '../state/settings'
@@ -27,12 +30,20 @@ const isChinese = (): boolean => useSettings.getState().language === 'zh'
 
 const chinese = (): Translations => useDefinitions.getState().chinese
 
-export const nodeName = (def: NodeDef): string => (isChinese() ? chinese().nodes.get(def.type)?.name || def.title : def.title)
+const builtinText = (type: string, about = ''): string => t(`builtin.${type}${about}` as TextKey)
+
+export const nodeName = (def: NodeDef): string => (BUILTIN.has(def.type) ? builtinText(def.type) : isChinese() ? chinese().nodes.get(def.type)?.name || def.title : def.title)
+export const aboutNode = (def: NodeDef): string => (BUILTIN.has(def.type) ? builtinText(def.type, '.about') : def.description)
+/** What a node of the graph is called: its title, or the name of its type. */
+export const nameShown = (node: Node, doc: Document, definitions: Definitions): string => {
+  const def = definitions.get(node.type) ?? BUILTIN.get(node.type)
+  return titleOf(node) || (def ? nodeName(def) : nameOf(node, doc, definitions))
+}
 /** What else search finds it by, whatever language is shown. */
 export const otherName = (def: NodeDef): string => chinese().nodes.get(def.type)?.name ?? ''
 export const inputName = (name: string): string => (isChinese() ? (chinese().inputs.get(name) ?? name) : name)
 export const categoryName = (category: string): string =>
-  isChinese() ? category.split('/').map((part) => chinese().categories.get(part) ?? part).join(' / ') : category.replaceAll('/', ' / ')
+  isChinese() ? category.split('/').map((part) => chinese().categories.get(part) ?? (part === 'utils' ? t('builtin.utils') : part)).join(' / ') : category.replaceAll('/', ' / ')
 
 /** Seconds as people read them. */
 export function seconds(value: number): string {

@@ -1,5 +1,14 @@
 /** English texts of panels and windows. */
 export const panels = {
+  'builtin.utils': 'utils',
+  'builtin.Note': 'Note',
+  'builtin.Note.about': 'Words on the canvas.',
+  'builtin.MarkdownNote': 'Markdown Note',
+  'builtin.MarkdownNote.about': 'Words with headings, lists and links.',
+  'builtin.Reroute': 'Reroute',
+  'builtin.Reroute.about': 'A stop on the way of a link.',
+  'builtin.PrimitiveNode': 'Primitive',
+  'builtin.PrimitiveNode.about': 'A field by itself, for one or more inputs of its kind.',
   'side.gallery': 'Pictures',
   'side.queue': 'Queue',
   'side.problems': 'Problems',

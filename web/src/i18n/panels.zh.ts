@@ -2,6 +2,15 @@
 import type { panels as english } from './panels.en'
 
 export const panels: Readonly<Record<keyof typeof english, string>> = {
+  'builtin.utils': '工具',
+  'builtin.Note': '便签',
+  'builtin.Note.about': '画布上的文字。',
+  'builtin.MarkdownNote': 'Markdown 便签',
+  'builtin.MarkdownNote.about': '带标题、列表和链接的文字。',
+  'builtin.Reroute': '转接点',
+  'builtin.Reroute.about': '连线途中的一站。',
+  'builtin.PrimitiveNode': '单值',
+  'builtin.PrimitiveNode.about': '独立的字段，供一个或多个同类输入使用。',
   'side.gallery': '图像',
   'side.queue': '队列',
   'side.problems': '问题',

@@ -7,8 +7,8 @@ import { add, cut, join, setField } from '../graph/actions'
 import { focusNode, freePlace, goTo } from '../graph/camera'
 import { standardSize } from '../graph/size'
 import { typeColor } from '../graph/types'
-import { categoryName, inputName, nodeName, otherName, t as text, useT } from '../i18n'
-import { fittingInputs, nameOf, portsOf } from '../model/connect'
+import { aboutNode, categoryName, inputName, nameShown, nodeName, otherName, t as text, useT } from '../i18n'
+import { fittingInputs, portsOf } from '../model/connect'
 import { inputsOf } from '../model/document'
 import { searchNodes } from '../model/search'
 import { definitions } from '../state/definitions'
@@ -143,7 +143,7 @@ function addItems(asked: Asked, query: string): Item[] {
     name: nodeName(def),
     where: categoryName(def.category),
     types: def.outputs.map((output) => output.type),
-    about: def.description,
+    about: aboutNode(def),
     run: () => {
       const id = add(def, asked.at && asked.place ? asked.place : freePlace(standardSize(def)), asked.pending)
       if (id) requestAnimationFrame(() => requestAnimationFrame(() => focusNode(id)))
@@ -161,7 +161,7 @@ function choiceItems(asked: Asked): Item[] {
 
 function gotoItems(): Item[] {
   const doc = activeDoc()
-  return [...(doc?.nodes.values() ?? [])].map((node) => ({ key: node.id, name: doc ? nameOf(node, doc, definitions()) : '', where: `${node.type} · ${node.id}`, run: () => goTo(node.id, true) }))
+  return [...(doc?.nodes.values() ?? [])].map((node) => ({ key: node.id, name: doc ? nameShown(node, doc, definitions()) : '', where: `${node.type} · ${node.id}`, run: () => goTo(node.id, true) }))
 }
 
 function commandItems(): Item[] {
@@ -179,7 +179,7 @@ function connectItems(): Item[] {
         ? []
         : fittingInputs(doc, defs, from.id, output.slot, target).filter((input) => !input.def?.widget).map((input) => ({
             key: `${output.slot} ${target.id} ${input.name}`,
-            name: `${output.type} → ${nameOf(target, doc, defs)}`,
+            name: `${output.type} → ${nameShown(target, doc, defs)}`,
             where: `${inputName(input.name)} · ${target.id}${inputsOf(target).some((slot) => slot.name === input.name && slot.link !== null) ? ' ·  ↺' : ''}`,
             types: [output.type],
             run: () => (join({ from: from.id, fromSlot: output.slot, to: target.id, input: input.name }), focusNode(from.id)),
@@ -198,7 +198,7 @@ function disconnectItems(): Item[] {
     const target = doc.nodes.get(link.to)
     return {
       key: link.id,
-      name: `${source ? nameOf(source, doc, defs) : ''} → ${target ? nameOf(target, doc, defs) : ''}`,
+      name: `${source ? nameShown(source, doc, defs) : ''} → ${target ? nameShown(target, doc, defs) : ''}`,
       where: inputName(target ? (inputsOf(target)[link.toSlot]?.name ?? '') : ''),
       types: [link.type],
       run: () => (cut([link.id]), focusNode(id)),

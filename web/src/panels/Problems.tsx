@@ -1,7 +1,6 @@
 import { useMemo } from 'react'
 import { goTo } from '../graph/camera'
-import { useT } from '../i18n'
-import { nameOf } from '../model/connect'
+import { inputName, nameShown, useT } from '../i18n'
 import { nodeAt } from '../model/subgraphs'
 import { stillHolds, validate, type Problem, type Told } from '../model/validate'
 import { useDefinitions } from '../state/definitions'
@@ -43,8 +42,8 @@ export function Problems() {
         const node = nodeAt(doc, problem.node, definitions)
         return (
           <button key={at} type="button" className="trouble-item" title={t('problem.goto')} onClick={() => goTo(problem.node, true)}>
-            <b>{node ? nameOf(node, doc, definitions) : problem.node}</b>
-            <span>{t(problem.code === 'not_in_list' && problem.params.near ? 'problem.not_in_list_near' : `problem.${problem.code}`, problem.params)}</span>
+            <b>{node ? nameShown(node, doc, definitions) : problem.node}</b>
+            <span>{t(problem.code === 'not_in_list' && problem.params.near ? 'problem.not_in_list_near' : `problem.${problem.code}`, { ...problem.params, input: inputName(problem.params.input ?? '') })}</span>
           </button>
         )
       })}
