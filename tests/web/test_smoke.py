@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +193,21 @@ def _overlap(one: dict[str, float], other: dict[str, float]) -> bool:
     across = one["x"] < other["x"] + other["width"] and other["x"] < one["x"] + one["width"]
     down = one["y"] < other["y"] + other["height"] and other["y"] < one["y"] + one["height"]
     return across and down
+
+
+def test_a_run_that_ends_before_its_request_is_answered_is_shown(editor: Editor, server: str) -> None:
+    page = editor.page
+
+    def late(route: Any) -> None:
+        answer = route.fetch()
+        job = f"{server}api/jobs/{answer.json()['prompt_id']}"
+        while page.request.get(job).json()["status"] != "completed":
+            time.sleep(0.05)
+        time.sleep(0.2)  # for what is told of it to be there before the answer
+        route.fulfill(response=answer)
+
+    page.route("**/prompt", late)
+    page.locator('[data-id="3"] .value').nth(1).fill("1")
+    with page.expect_response("**/prompt"):
+        page.keyboard.press("Control+Enter")
+    page.locator('[data-id="9"] .card-picture img').wait_for()

@@ -136,9 +136,10 @@ export const api = {
 
   translations: (): Promise<Json> => call('i18n', { cache: 'no-cache' }),
 
-  async queue(body: JsonObject): Promise<{ id: string; nodeErrors: JsonObject }> {
+  /** Queues a workflow; gives the node_errors of the parts that were left out. */
+  async queue(body: JsonObject): Promise<JsonObject> {
     const answer = await post('prompt', body)
-    return isObject(answer) ? { id: toText(answer.prompt_id), nodeErrors: isObject(answer.node_errors) ? answer.node_errors : {} } : { id: '', nodeErrors: {} }
+    return isObject(answer) && isObject(answer.node_errors) ? answer.node_errors : {}
   },
 
   /** What is wrong with a workflow, which is not queued: the node_errors of `queue`. */

@@ -8,7 +8,7 @@ import type { Definitions } from '../model/definitions'
 import { nextSeeds, resolveTexts, seedsOf } from '../model/seed'
 import { validate, type Problem } from '../model/validate'
 import { serverDefinitions } from '../state/server'
-import { activeTab, amend, shownOf, tabOf } from '../state/documents'
+import { activeTab, amend, newId, shownOf, tabOf } from '../state/documents'
 import { clientId, own, refreshJobs, setProblems } from '../state/run'
 import { say, setView, tell } from '../state/view'
 
@@ -49,7 +49,9 @@ async function runOnce(id: string, wish: Wish): Promise<boolean> {
     tell(t(targets ? 'run.notHere' : 'run.empty'), 'error')
     return false
   }
+  const name = newId() // ours, not the server's: a short run has ended before the answer to its request comes
   const body: JsonObject = {
+    prompt_id: name,
     client_id: clientId,
     prompt: prompt as unknown as JsonObject,
     extra_data: { extra_pnginfo: { workflow: writeUi(sent, defs) } },
@@ -57,10 +59,11 @@ async function runOnce(id: string, wish: Wish): Promise<boolean> {
     ...(targets ? { partial_execution_targets: targets } : {}),
   }
   try {
-    const answer = await api.queue(body)
-    own(answer.id, id)
+    own(name, id)
+    setProblems(id, [])
+    const left = readErrors(await api.queue(body))
     used.set(id, seedsOf(doc, defs))
-    setProblems(id, readErrors(answer.nodeErrors))
+    if (left.length) setProblems(id, left)
     void refreshJobs()
     return true
   } catch (error) {
