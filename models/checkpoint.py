@@ -217,9 +217,10 @@ def _without_later(weights: Weights, module: nn.Module, sources: dict[str, str],
     """Have packed layers read their weights when they are first called; returns the sources of all others."""
     layers = {f"{name}.weight": layer for name, layer in module.named_modules() if isinstance(layer, Packed)}
     later = {own: sources[own] for own in layers if weights.tensors[sources[own]].offset is not None}
-    tensors = LaterTensors(weights.file, later.values(), dtype)
-    for own, source in later.items():
-        layers[own].read_later(partial(tensors.read, source), dtype)
+    if later:
+        tensors = LaterTensors(weights.file, later.values(), dtype)
+        for own, source in later.items():
+            layers[own].read_later(partial(tensors.read, source), dtype)
     return {own: source for own, source in sources.items() if own not in later}
 
 

@@ -2,8 +2,8 @@
 
 torch hands a plain Linear to a library that is slow on some processors, and re-orders a convolution's weights at
 every call; packed, both are done once: at a layer's first call, since the best order of a convolution's weights hangs
-on the size of what it reads. Until then its weight may stay in a file. This is the only file that uses operations torch does not document: where they are
-missing, networks stay as they are.
+on the size of what it reads. Until then its weight may stay in a file. This is the only file that uses operations
+torch does not document: where they are missing, networks stay as they are.
 """
 
 from __future__ import annotations

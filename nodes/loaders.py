@@ -9,9 +9,9 @@ from graph.errors import InputError
 from graph.files import FileRef
 from graph.sockets import File
 from graph.spec import Tip, node
-from models.checkpoint import CheckpointError, read_header
 from models.types import Clip, Model, Vae
 from nodes.services import Context
+from nodes.weights import header, opened
 
 
 class Checkpoint(NamedTuple):
@@ -27,10 +27,7 @@ def checkpoint_loader_simple(
     ctx: Context, *, ckpt_name: Annotated[FileRef, File("checkpoints", tooltip="A file of models/checkpoints.")]
 ) -> Checkpoint:
     """Open a Stable Diffusion checkpoint: its U-Net, its text encoder and its autoencoder."""
-    try:
-        weights = read_header(ckpt_name.path)
-    except CheckpointError as error:
-        raise InputError("ckpt_name", str(error)) from error
+    weights = header(ckpt_name, "ckpt_name")
     if weights.parts() == {"safety"}:
         raise InputError("ckpt_name", f"{ckpt_name.name} is a safety checker; its place is models/safety_checker")
     missing = {"model", "clip", "vae"} - weights.parts()
@@ -50,11 +47,6 @@ def vae_loader(
     vae_name: Annotated[FileRef, File("vae", tooltip="A file of models/vae, or a link to a checkpoint.")],
 ) -> Annotated[Vae, Tip("The autoencoder between pictures and latents.")]:
     """Open a file that holds an autoencoder, to use instead of a checkpoint's own."""
-    try:
-        weights = read_header(vae_name.path)
-    except CheckpointError as error:
-        raise InputError("vae_name", str(error)) from error
-    if "vae" not in weights.parts():
-        raise InputError("vae_name", f"{vae_name.name} holds no autoencoder")
+    weights, identity = opened(ctx, vae_name, "vae_name", "vae", "holds no autoencoder")
     Thread(target=weights.read_ahead, args=("vae",), name="read-ahead", daemon=True).start()
-    return Vae(weights, ctx.services.folders.identity(vae_name.path))
+    return Vae(weights, identity)

@@ -14,7 +14,6 @@ from graph.files import FileRef
 from graph.result import Shown
 from graph.sockets import Choice, File, Text
 from graph.spec import Tip, node
-from models.checkpoint import CheckpointError, Part, Weights, read_header
 from models.frechet import frechet_distance, gathered
 from models.inception import Inception
 from models.types import AestheticModel, ClipModel, Features, Image, InceptionModel, ModelHandle, OpenClipModel
@@ -22,6 +21,7 @@ from models.vision import ContrastiveModel
 from nodes.picture_folders import pictures_in, stamps
 from nodes.pictures import NO_PICTURE, read_picture
 from nodes.services import Context
+from nodes.weights import opened
 
 
 @node("CLIPModelLoader", category="loaders", title="Load CLIP Model", lane="io")
@@ -42,7 +42,7 @@ def clip_model_loader(
 ) -> Annotated[ClipModel, Tip("Both towers: for texts and for pictures.")]:
     """Open a CLIP that judges how well pictures and texts fit."""
     kind = ClipModel if activation == "quick_gelu" else OpenClipModel
-    return kind(*_opened(ctx, clip_model, kind.part, "clip_model", "a CLIP with both towers"))
+    return kind(*opened(ctx, clip_model, "clip_model", kind.part, "is not a CLIP with both towers"))
 
 
 @node("InceptionLoader", category="loaders", title="Load Inception Network", lane="io")
@@ -59,7 +59,7 @@ def inception_loader(
     ],
 ) -> Annotated[InceptionModel, Tip("What FID sees pictures with.")]:
     """Open the network that FID is measured with."""
-    return InceptionModel(*_opened(ctx, inception, InceptionModel.part, "inception", "FID's Inception network"))
+    return InceptionModel(*opened(ctx, inception, "inception", InceptionModel.part, "is not FID's Inception network"))
 
 
 @node("AestheticPredictorLoader", category="loaders", title="Load Aesthetic Predictor", lane="io")
@@ -76,7 +76,7 @@ def aesthetic_predictor_loader(
     ],
 ) -> Annotated[AestheticModel, Tip("The predictor.")]:
     """Open an aesthetic predictor."""
-    return AestheticModel(*_opened(ctx, aesthetic, AestheticModel.part, "aesthetic", "an aesthetic predictor"))
+    return AestheticModel(*opened(ctx, aesthetic, "aesthetic", AestheticModel.part, "is not an aesthetic predictor"))
 
 
 @node("CLIPScore", category="image/quality", title="CLIP Score", terminal=True)
@@ -167,16 +167,6 @@ def fid(
     distance = frechet_distance(features, reference)
     text = f"FID {distance:.3f} ({features.count} pictures against {reference.count})"
     return Shown(distance, {"text": [text], "scores": [distance]})
-
-
-def _opened(ctx: Context, file: FileRef, part: Part, blamed: str, wanted: str) -> tuple[Weights, str]:
-    try:
-        weights = read_header(file.path)
-    except CheckpointError as error:
-        raise InputError(blamed, str(error)) from error
-    if part not in weights.parts():
-        raise InputError(blamed, f"{file.name} is not {wanted}")
-    return weights, ctx.services.folders.identity(file.path)
 
 
 def _colours(image: Image) -> Tensor:

@@ -17,10 +17,11 @@ from graph.files import FileRef
 from graph.result import Shown
 from graph.sockets import Choice, File
 from graph.spec import Tip, node
-from models.checkpoint import CheckpointError, read_header
+from models.checkpoint import CheckpointError
 from models.safety import Verdict
 from models.types import Image, SafetyModel
 from nodes.services import Context
+from nodes.weights import opened
 
 CELLS = 8
 """Patches of colour along the longer side of a blurred picture: all that is left of it."""
@@ -59,15 +60,8 @@ def safety_checker_loader(
     ],
 ) -> Annotated[SafetyModel, Tip("The checker.")]:
     """Open the weights of a safety checker."""
-    try:
-        weights = read_header(safety_checker.path)
-    except CheckpointError as error:
-        raise InputError("safety_checker", str(error)) from error
-    if "safety" not in weights.parts():
-        raise InputError(
-            "safety_checker", f"{safety_checker.name} is not a safety checker: it lacks the tensor concept_embeds"
-        )
-    return SafetyModel(weights, ctx.services.folders.identity(safety_checker.path))
+    lacking = "is not a safety checker: it lacks the tensor concept_embeds"
+    return SafetyModel(*opened(ctx, safety_checker, "safety_checker", "safety", lacking))
 
 
 @node("SafetyCheck", category="image", title="Safety Check")

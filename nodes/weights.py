@@ -1,0 +1,27 @@
+"""Weight files that nodes open: the header alone, and what is wrong with a file is said of the input that named it."""
+
+from __future__ import annotations
+
+from graph.errors import InputError
+from graph.files import FileRef
+from models.checkpoint import CheckpointError, Part, Weights, read_header
+from nodes.services import Context
+
+
+def header(file: FileRef, blamed: str) -> Weights:
+    """What a file holds. Raises InputError on `blamed` if it cannot be used."""
+    try:
+        return read_header(file.path)
+    except CheckpointError as error:
+        raise InputError(blamed, str(error)) from error
+
+
+def opened(ctx: Context, file: FileRef, blamed: str, part: Part, lacking: str) -> tuple[Weights, str]:
+    """The header of a file that holds `part`, and the file's identity. lacking: what is said of one that does not.
+
+    Raises InputError on `blamed`.
+    """
+    weights = header(file, blamed)
+    if part not in weights.parts():
+        raise InputError(blamed, f"{file.name} {lacking}")
+    return weights, ctx.services.folders.identity(file.path)
