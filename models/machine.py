@@ -12,7 +12,7 @@ import psutil
 import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-_USUAL, _MOST = 2**25, 2**31 - 1  # bytes: what glibc comes to by itself, and the most it takes
+_LEAST, _USUAL, _MOST = 2**20, 2**25, 2**31 - 1  # bytes; what glibc comes to by itself, and the most it takes
 
 
 class Memory(NamedTuple):
@@ -41,18 +41,36 @@ def freed_memory_kept(device: torch.device) -> Iterator[None]:
     """For the length of a `with`, glibc keeps what is freed for what is wanted next: for steps that want the same sizes
     again and again. By itself it returns every piece above 32 MiB to the system at once, and the next one of that size
     waits for the system to clear its pages. Between different sizes, keeping would only leave holes."""
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if device.type != "cpu" or not set_option:
+    if device.type != "cpu":
         yield
         return
-    set_option(_M_MMAP_THRESHOLD, _MOST)
-    set_option(_M_TRIM_THRESHOLD, _MOST)
+    try:
+        with _thresholds(_MOST):
+            yield
+    finally:
+        give_back(device)
+
+
+@contextmanager
+def freed_memory_returned() -> Iterator[None]:
+    """For the length of a `with`, glibc returns every piece above 1 MiB to the system when it is freed: for work whose
+    peak must be low. What it keeps by itself, for sizes that may not come again, doubled that of a tile."""
+    with _thresholds(_LEAST):
+        yield
+
+
+@contextmanager
+def _thresholds(size: int) -> Iterator[None]:
+    """Pieces of `size` bytes and more are the system's, smaller ones glibc's to keep."""
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    options = (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD) if set_option else ()
+    for option in options:
+        set_option(option, size)
     try:
         yield
     finally:
-        set_option(_M_MMAP_THRESHOLD, _USUAL)
-        set_option(_M_TRIM_THRESHOLD, _USUAL)
-        give_back(device)
+        for option in options:
+            set_option(option, _USUAL)
 
 
 def give_back(device: torch.device) -> None:

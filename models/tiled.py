@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from models.machine import freed_memory_returned
 from models.vae import AutoencoderKL, Tick
 
 DECODE_TILE, DECODE_OVERLAP = 64, 16  # latent cells
@@ -56,12 +57,13 @@ def _average(run: Callable[[Tensor], Tensor], x: Tensor, size: tuple[int, int], 
     channels, tile, overlap = how
     result = torch.zeros(len(x), channels, *size)
     shapes = tile_shapes(tile)
-    for shape in shapes:
-        rows, columns = (_spans(*axis, overlap) for axis in zip(x.shape[-2:], size, shape, strict=True))
-        for row, column in product(rows, columns):
-            part = run(x[..., row.start : row.stop, column.start : column.stop]).float().cpu()
-            share = row.share[:, None] * column.share
-            result[..., row.made, column.made].addcmul_(part, share, value=1 / len(shapes))
+    with freed_memory_returned():
+        for shape in shapes:
+            rows, columns = (_spans(*axis, overlap) for axis in zip(x.shape[-2:], size, shape, strict=True))
+            for row, column in product(rows, columns):
+                part = run(x[..., row.start : row.stop, column.start : column.stop]).float().cpu()
+                share = row.share[:, None] * column.share
+                result[..., row.made, column.made].addcmul_(part, share, value=1 / len(shapes))
     return result
 
 
