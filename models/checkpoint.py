@@ -7,7 +7,7 @@ architecture is read from their shapes, and no table of names is needed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -144,6 +144,28 @@ class Weights:
         """Which of the components the file holds."""
         return frozenset(self.prefixes)
 
+    def shapes(self, part: Part) -> dict[str, tuple[int, ...]]:
+        """The shapes of a component's weights by the network's own names."""
+        return {own: self.tensors[name].shape for own, name in self.names(part).items()}
+
+    def names(self, part: Part) -> dict[str, str]:
+        """A component's weights: the network's own name -> the file's."""
+        layout, prefix = _LAYOUTS[part], self.prefixes[part]
+        return {
+            layout.own_name(layout.own + name.removeprefix(prefix)): name
+            for name in self.tensors
+            if name.startswith(prefix) and not name.endswith(NOT_WEIGHTS)
+        }
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A network that is like `base`, loaded from the same file, but for some weights. changes: what is done to them in
+    float32, one thing after the other, by the weights' names."""
+
+    base: nn.Module
+    changes: Mapping[str, Sequence[Callable[[Tensor], Tensor]]]
+
 
 def read_header(path: Path) -> Weights:
     """Read what a file holds, not the weights. Raises CheckpointError if it is damaged or not of SD v1."""
@@ -174,12 +196,14 @@ def load_part(
     device: torch.device,
     ema: bool = False,
     packed: bool = False,
+    variant: Variant | None = None,
 ) -> nn.Module:
     """Build one network, such as a UNet or a SafetyChecker, and give it the file's weights, without gradients.
 
     dtype: None as stored (float32 where a file mixes several). On the CPU, weights that are stored as wanted are a map
     of the file, not copied. ema: the running average that training kept of the U-Net, where the file has one. packed:
     with layers that pack their weights, which are read when a layer is first called; that raises CheckpointError too.
+    variant: the layers that it does not change are the same objects as its base's, so they are in memory once.
     Reads this part's bytes only, except from .ckpt files older than torch 1.6. Raises CheckpointError.
     """
     layout = _LAYOUTS[part]
@@ -204,13 +228,42 @@ def load_part(
         dtype = stored.pop() if len(stored) == 1 else torch.float32
     if packed:
         pack(module)
+    if variant:
+        own_layers = {own.rpartition(".")[0] for own in variant.changes}
+        _share(module, variant.base, own_layers)
+        sources = {own: source for own, source in sources.items() if own.rpartition(".")[0] in own_layers}
+    elif packed:
         sources = _without_later(weights, module, sources, dtype)
+    changes = variant.changes if variant else {}
     owns = {source: own for own, source in sources.items()}
     state: dict[str, Tensor] = {}
     for source, tensor in read_tensors(weights.file, owns, dtype=dtype, device=device, mapped=not packed):
-        state[owns[source]] = tensor.reshape(wanted[owns[source]])
-    module.load_state_dict(state, assign=True, strict=not packed)
+        own = owns[source]
+        state[own] = _changed(tensor.reshape(wanted[own]), changes.get(own, ()))
+    module.load_state_dict(state, assign=True, strict=not (packed or variant))
     return module.to(device)  # what it did not load but made for itself
+
+
+def _changed(weight: Tensor, changes: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
+    """The changes are summed up in float32, on the CPU where they lie."""
+    if not changes:
+        return weight
+    exact = weight.float().cpu()
+    for change in changes:
+        exact = change(exact)
+    return exact.to(weight)
+
+
+def _share(network: nn.Module, base: nn.Module, own_layers: Collection[str], prefix: str = "") -> None:
+    """Take every layer of `base`'s but those named; what a module holds besides layers comes with it."""
+    for name, tensor in (*base.named_parameters(recurse=False), *base.named_buffers(recurse=False)):
+        setattr(network, name, tensor)
+    for name, child in base.named_children():
+        path = prefix + name
+        if not any(own == path or own.startswith(path + ".") for own in own_layers):
+            setattr(network, name, child)
+        elif path not in own_layers:
+            _share(network.get_submodule(name), child, own_layers, path + ".")
 
 
 def _without_later(weights: Weights, module: nn.Module, sources: dict[str, str], dtype: torch.dtype) -> dict[str, str]:
@@ -227,11 +280,7 @@ def _without_later(weights: Weights, module: nn.Module, sources: dict[str, str],
 def _build(weights: Weights, part: Part, layout: _Layout) -> tuple[nn.Module, dict[str, str]]:
     """The network without weights (on the meta device), and the file's name for each of its tensors."""
     prefix, file = weights.prefixes[part], weights.path.name
-    found = {
-        layout.own_name(layout.own + key.removeprefix(prefix)): key
-        for key in weights.tensors
-        if key.startswith(prefix) and not key.endswith(NOT_WEIGHTS)
-    }
+    found = weights.names(part)
     orphans = [key.removesuffix("bias") + "weight" for key in found.values() if key.endswith(".bias")]
     _raise_if_missing(file, layout, [key for key in orphans if key not in weights.tensors])
     shapes = {own: weights.tensors[key].shape for own, key in found.items()}

@@ -62,15 +62,17 @@ def freed_memory_returned() -> Iterator[None]:
 @contextmanager
 def _thresholds(size: int) -> Iterator[None]:
     """Pieces of `size` bytes and more are the system's, smaller ones glibc's to keep."""
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    options = (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD) if set_option else ()
-    for option in options:
-        set_option(option, size)
+    _set_thresholds(size)
     try:
         yield
     finally:
-        for option in options:
-            set_option(option, _USUAL)
+        _set_thresholds(_USUAL)
+
+
+def _set_thresholds(size: int) -> None:
+    if sys.platform == "linux" and (set_option := getattr(ctypes.CDLL(None), "mallopt", None)):
+        for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+            set_option(option, size)
 
 
 def give_back(device: torch.device) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import gc
 import math
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import psutil
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from models.checkpoint import CheckpointError, Part, load_part
+from models.checkpoint import CheckpointError, Part, Variant, load_part
+from models.lora import Change
 from models.machine import give_back
 from models.packed import can_pack
 from models.types import ModelHandle, Network
@@ -85,12 +87,13 @@ def memory_budget(device: torch.device) -> int:
 class _Key:
     identity: str
     part: Part
+    patches: tuple[tuple[str, float], ...]  # identity and strength
 
 
 @dataclass(frozen=True)
 class _Held:
     network: nn.Module
-    size: int  # bytes
+    layers: Mapping[int, int]  # id of a layer, which several networks may share -> bytes
 
 
 class Residency:
@@ -122,15 +125,17 @@ class Residency:
         Whoever needs several nests them: if one does not fit, the `with` of the others ends too. Raises
         CheckpointError if its file is damaged or was replaced, OutOfMemory if it cannot fit.
         """
-        key = _Key(handle.identity, handle.part)
+        key = _Key(handle.identity, handle.part, tuple((patch.identity, patch.strength) for patch in handle.patches))
         if key not in self._resident:
             self._resident[key] = self._load(handle)
         self._resident.move_to_end(key)
         self._pins[key] += 1
         try:
             yield self._resident[key].network  # type: ignore[misc]
-        except CheckpointError:  # what it had not read yet cannot be had any more
-            self._resident.pop(key, None)
+        except CheckpointError:  # what it, or those it shares layers with, had not read yet cannot be had any more
+            for other in list(self._resident):
+                if (other.identity, other.part) == (key.identity, key.part):
+                    del self._resident[other]
             raise
         finally:
             self._pins[key] -= 1
@@ -154,7 +159,7 @@ class Residency:
     @property
     def resident_bytes(self) -> int:
         """Bytes of the weights held now."""
-        return sum(held.size for held in self._resident.values())
+        return _bytes_of(self._resident.values())
 
     def clear(self) -> None:
         """Drop every network that nobody uses now, and give the memory back to the device."""
@@ -167,18 +172,37 @@ class Residency:
     @property
     def _taken(self) -> int:
         """Bytes that cannot be had now: networks in use, and room that is reserved."""
-        return self._reserved + sum(held.size for key, held in self._resident.items() if self._pins[key])
+        return self._reserved + _bytes_of(held for key, held in self._resident.items() if self._pins[key])
 
     def _load(self, handle: ModelHandle[Network]) -> _Held:
+        """Of a handle with patches, the network as the file has it is loaded first, and shares what they do not touch."""
+        if not handle.patches:
+            return self._read(handle, None)
+        with self.use(replace(handle, patches=())) as base:
+            shapes = handle.weights.shapes(handle.part)
+            changes: defaultdict[str, list[Change]] = defaultdict(list)
+            for patch in handle.patches:
+                for name, change in patch.changes(shapes).items():
+                    changes[name].append(change)
+                self._raise_if_replaced(patch.file.path, patch.identity)
+            return self._read(handle, Variant(base, changes))
+
+    def _read(self, handle: ModelHandle[Network], variant: Variant | None) -> _Held:
         dtype = self.precision.of(handle.part)
-        self._make_room(_weights_of(handle) * dtype.itemsize, "weights")
+        shapes = handle.weights.shapes(handle.part)
+        numbers = sum(math.prod(shapes[name]) for name in (variant.changes if variant else shapes))
+        self._make_room(numbers * dtype.itemsize, "weights")
         packing = self._packing and handle.part in PACKED and can_pack(dtype)
-        network = load_part(handle.weights, handle.part, dtype=dtype, device=self.device, packed=packing)
-        if not self._is_same(handle.weights.path, handle.identity):
-            raise CheckpointError(
-                f"{handle.weights.path.name} was replaced while it was in use; run the workflow again"
-            )
-        return _Held(network, network_bytes(network))
+        network = load_part(
+            handle.weights, handle.part, dtype=dtype, device=self.device, packed=packing, variant=variant
+        )
+        self._raise_if_replaced(handle.weights.path, handle.identity)
+        layers = {id(layer): _bytes(layer.parameters(False), layer.buffers(False)) for layer in network.modules()}
+        return _Held(network, layers)
+
+    def _raise_if_replaced(self, path: Path, identity: str) -> None:
+        if not self._is_same(path, identity):
+            raise CheckpointError(f"{path.name} was replaced while it was in use; run the workflow again")
 
     def _make_room(self, needed: int, purpose: str) -> None:
         """Drop networks nobody uses, oldest first, until `needed` more bytes fit; none if they never will."""
@@ -196,13 +220,19 @@ class Residency:
 
 def network_bytes(network: nn.Module) -> int:
     """Bytes of a network's weights."""
-    return sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers()))
+    return _bytes(network.parameters(), network.buffers())
 
 
-def _weights_of(handle: ModelHandle[Network]) -> int:
-    """How many numbers the file holds for one network."""
-    prefix = handle.weights.prefixes[handle.part]
-    return sum(math.prod(info.shape) for name, info in handle.weights.tensors.items() if name.startswith(prefix))
+def _bytes(*tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in chain(*tensors))
+
+
+def _bytes_of(networks: Iterable[_Held]) -> int:
+    """Bytes of several networks, each layer counted once."""
+    layers: dict[int, int] = {}
+    for held in networks:
+        layers.update(held.layers)
+    return sum(layers.values())
 
 
 def _same(device: torch.device, accelerator: torch.device | None) -> bool:

@@ -16,6 +16,7 @@ from models.areas import Area, Share
 from models.checkpoint import Part, Weights
 from models.clip import TextModel
 from models.inception import Inception
+from models.lora import Lora
 from models.safety import SafetyChecker
 from models.steps import Sampler
 from models.unet import UNet
@@ -75,12 +76,14 @@ class Conditioning:
 class ModelHandle(Generic[Network]):
     """Which network of which file. Picklable; the weights themselves never travel.
 
-    identity: names the file's content, so a replaced file is another handle.
+    identity: names the file's content, so a replaced file is another handle. patches: what is changed of the file's
+    weights, in this order.
     """
 
     part: ClassVar[Part]
     weights: Weights
     identity: str
+    patches: tuple[Lora, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from nodes import (
     image,
     latent,
     loaders,
+    lora,
     quality,
     safety,
     sampling,
@@ -23,6 +24,7 @@ def builtin() -> Registry:
     return Registry(
         collect(
             loaders,
+            lora,
             conditioning,
             latent,
             sampling,

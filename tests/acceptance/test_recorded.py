@@ -24,7 +24,7 @@ pytestmark = pytest.mark.acceptance
 CASES: dict[str, dict[str, Any]] = {
     case["name"]: case for case in json.loads((GOLDEN / "cases.json").read_text())["cases"]
 }
-PLAIN = ("text_weights", "euler_normal_s42", "img2img_d0.6")  # with plain weights as well
+PLAIN = ("text_weights", "euler_normal_s42", "img2img_d0.6", "lora_0.8_0.6")  # with plain weights as well
 NEAR = 1e-4
 
 
@@ -38,7 +38,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
         (engine.folders.roots("checkpoints")[0] / checkpoint.name).symlink_to(checkpoint)
         for name in ("golden_input.png", "golden_input_rgba.png"):
             shutil.copy(GOLDEN / name, engine.folders.input_dir)
-        shutil.copy(GOLDEN / "random_embedding.safetensors", engine.folders.roots("embeddings")[0])
+        for folder, name in (("embeddings", "random_embedding"), ("loras", "random_lora")):
+            shutil.copy(GOLDEN / f"{name}.safetensors", engine.folders.roots(folder)[0])
         yield engine
 
 
