@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.web.conftest import Editor
+from tests.web.conftest import MODEL, Editor
+from tests.web.workflows import SUBGRAPH, subgraph
 
 FIXTURES = Path(__file__).resolve().parents[2] / "web" / "tests" / "fixtures"
 SEED = '[aria-label="seed, 3"]'
@@ -167,6 +168,31 @@ def test_a_subgraph_is_made_entered_changed_and_left(editor: Editor) -> None:
     page.keyboard.press("Control+z")
     page.keyboard.press("Control+z")
     editor.shows(7, 9)
+
+
+def test_fields_of_inner_nodes_are_changed_on_the_instance_that_shows_them(editor: Editor) -> None:
+    page = editor.page
+    workflow = subgraph(False, [])
+    inner = workflow["definitions"]["subgraphs"][0]["nodes"][0]["id"]
+    instances = [str(node["id"]) for node in workflow["nodes"] if node["type"] == SUBGRAPH]
+    for node in workflow["nodes"]:
+        if node["type"] == SUBGRAPH:
+            node["properties"]["proxyWidgets"] = [[str(inner), "text"]]
+        if node["type"] == "CheckpointLoaderSimple":
+            node["widgets_values"] = [MODEL]
+    editor.drop("proxies.json", json.dumps(workflow).encode(), "application/json")
+    page.locator(".tab.active", has_text="proxies").wait_for()
+    one, other = (page.locator(f'[data-id="{number}"] textarea') for number in instances)
+    before = one.input_value()
+    one.fill("a green star")
+    assert other.input_value() == "a green star"  # the value is the subgraph's
+    with page.expect_request("**/prompt") as sent:
+        page.keyboard.press("Control+Enter")
+    prompt = json.loads(sent.value.post_data)["prompt"]
+    assert [prompt[f"{number}:{inner}"]["inputs"]["text"] for number in instances] == ["a green star"] * 2
+    page.locator(".canvas").focus()
+    page.keyboard.press("Control+z")
+    page.wait_for_function("was => document.querySelector('.subgraph textarea').value === was", arg=before)
 
 
 def test_what_the_server_would_refuse_is_shown_before_anything_runs(editor: Editor) -> None:

@@ -2,11 +2,12 @@ import { expect, test } from 'vitest'
 import { toApi } from '../src/io/api'
 import { writeJson, type Json } from '../src/io/json'
 import { readUi, writeUi } from '../src/io/ui'
-import { connect, moveNodes, rename, setMode, setValue } from '../src/model/edit'
+import { connect, moveNodes, rename, setMode, setRaw, setValue, withNode } from '../src/model/edit'
 import { inputsOf, subgraphsOf, type Document } from '../src/model/document'
 import { INPUT_NODE, known, OUTPUT_NODE } from '../src/model/library'
+import { proxyFields } from '../src/model/proxies'
 import { nextSeeds, seedsOf } from '../src/model/seed'
-import { addEnd, dropUnused, makeSubgraph, removeEnd, renameEnd, unpackSubgraph } from '../src/model/subgraphEdit'
+import { addEnd, dropUnused, makeSubgraph, moveEnd, removeEnd, renameEnd, unpackSubgraph } from '../src/model/subgraphEdit'
 import { nodeAt, openSubgraph, putSubgraph } from '../src/model/subgraphs'
 import { validate } from '../src/model/validate'
 import { definitions, exampleText, fixture, object } from './helpers'
@@ -160,4 +161,39 @@ test('a subgraph that holds itself ends', () => {
   const doc = readUi(object(JSON.stringify(loop)), defs)
   expect(Object.keys(api(doc)).length).toBeGreaterThan(0)
   expect(validate(doc, defs).length).toBeLessThan(1000)
+})
+
+test('an instance shows the fields of inner nodes that its file names', () => {
+  const { doc: made, id, type } = packed()
+  const instance = made.nodes.get(id) as never
+  const asked = [['3', 'steps'], ['6', 'text'], ['7', 'text'], ['3', 'model'], ['99', 'text'], ['6', '$$canvas-image-preview'], 'damaged']
+  const doc = withNode(made, setRaw(instance, { properties: { proxyWidgets: asked } }))
+  const fields = (now: Document): [string, string, Json | undefined][] => proxyFields(now, now.nodes.get(id) as never, defs).map(({ node, input, label }) => [node.id, label, node.values[input.name]])
+  const words = inside(doc, type).nodes.get('6')?.values.text
+  expect(fields(doc).map(([at]) => at)).toEqual([`${id}:3`, `${id}:6`, `${id}:7`])
+  expect(fields(doc)[1]?.[2]).toBe(words)
+  expect(fields(doc).map(([, label]) => label)).toEqual(['steps', 'Prompt: text', 'Negative prompt: text'])
+  const edited = putSubgraph(doc, type, setValue(inside(doc, type), '3', 'steps', 7), defs)
+  expect(fields(edited)[0]).toEqual([`${id}:3`, 'steps', 7])
+  expect(fields(again(edited))).toEqual(fields(edited))
+  expect(proxyFields(made, instance, defs)).toEqual([])
+})
+
+test('sockets of a subgraph change places, and everything stays linked as it was', () => {
+  const { doc, id, type } = packed()
+  const inner = inside(doc, type)
+  const named = (now: Document, list: 'inputs' | 'outputs'): unknown[] => ((subgraphsOf(now.file).get(type)?.raw[list] ?? []) as { name: string }[]).map((slot) => slot.name)
+  const before = named(doc, 'inputs')
+  const moved = putSubgraph(doc, type, moveEnd(inner, INPUT_NODE, 1, -1), defs)
+  expect(named(moved, 'inputs')).toEqual([before[1], before[0], ...before.slice(2)])
+  expect(shape(moved)).toEqual(shape(doc))
+  expect(shape(again(moved))).toEqual(shape(doc))
+  expect(moveEnd(inner, INPUT_NODE, 0, -1)).toBe(inner)
+  const made = addEnd(inner, OUTPUT_NODE, 'words', 'CONDITIONING', newId)
+  const wired = connect(made.doc, { from: '6', fromSlot: 0, to: OUTPUT_NODE, input: made.name }, undefined, 'CONDITIONING')
+  const two = putSubgraph(doc, type, wired, defs)
+  const swapped = putSubgraph(two, type, moveEnd(inside(two, type), OUTPUT_NODE, made.slot, -1), defs)
+  expect(named(swapped, 'outputs')).toEqual([...named(two, 'outputs')].reverse())
+  expect(shape(swapped)).toEqual(shape(two))
+  expect(swapped.nodes.get(id)?.raw.outputs).toHaveLength(2)
 })

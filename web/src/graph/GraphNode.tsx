@@ -20,6 +20,7 @@ import { NodeFar } from './NodeFar'
 import { NodePictures } from './NodePictures'
 import { NoteBody } from './NoteBody'
 import { FoldedSockets, PortRows } from './PortRows'
+import { ProxyFields } from './ProxyFields'
 import { End, Knot } from './SmallNodes'
 import { HEAD, showsPictures, standardSize } from './size'
 import type { Card } from './toFlow'
@@ -102,6 +103,7 @@ function Body({ node, def, ports, linked, problems, run }: BodyProps) {
       {!def && !isNote(node) && !isPrimitive(node) && <p className="card-notice bad">{t('node.unknown', { type: node.type })}</p>}
       {def && looksShifted(node, def) && <p className="card-notice bad">{t('node.shifted')}</p>}
       {ports.widgets.map((port) => port.def && <Field key={port.name} node={node} input={port.def} label={port.label} linked={linked.has(port.name)} problem={problems.find((problem) => problem.input === port.name)} />)}
+      <ProxyFields node={node} />
       {general.map((problem, at) => (
         <p key={at} className="card-notice bad">
           {t(`problem.${problem.code}`, problem.params)}

@@ -5,7 +5,7 @@ import { useT } from '../i18n'
 import type { OutputPort, InputPort, Ports } from '../model/connect'
 import type { Node } from '../model/document'
 import { INPUT_NODE } from '../model/library'
-import { labelEnd, takeEnd } from './actions'
+import { labelEnd, raiseEnd, takeEnd } from './actions'
 import { handleIn, handleOut } from './handles'
 import { usedOutputs } from './PortRows'
 import { Socket } from './Socket'
@@ -73,7 +73,12 @@ function EndRow({ node, port, slot, side, linked }: { node: string; port: InputP
       ) : (
         <span onDoubleClick={() => setNaming(true)}>{port.label}</span>
       )}
-      <button type="button" className="end-remove nodrag" tabIndex={-1} aria-label={`${t('cmd.delete')}: ${port.label}`} onClick={() => takeEnd(node, slot)}>
+      {slot > 0 && (
+        <button type="button" className="end-act nodrag" tabIndex={-1} aria-label={`${t('subgraph.up')}: ${port.label}`} title={t('subgraph.up')} onClick={() => raiseEnd(node, slot)}>
+          <Icon name="up" />
+        </button>
+      )}
+      <button type="button" className="end-act nodrag" tabIndex={-1} aria-label={`${t('cmd.delete')}: ${port.label}`} onClick={() => takeEnd(node, slot)}>
         <Icon name="close" />
       </button>
     </div>

@@ -13,16 +13,16 @@ import { addReroute, moveReroutes } from '../model/reroutes'
 import { nodeName } from '../i18n'
 import { definitions } from '../state/definitions'
 import { INPUT_NODE, OUTPUT_NODE } from '../model/library'
-import { addEnd, removeEnd, renameEnd } from '../model/subgraphEdit'
+import { addEnd, moveEnd, removeEnd, renameEnd } from '../model/subgraphEdit'
 import { holds, isEnd } from '../model/subgraphs'
-import { activeDoc, activeTab, commit, newId, shownOf } from '../state/documents'
+import { activeDoc, activeTab, commit, commitAt, newId, shownOf } from '../state/documents'
 import { setSettings, useSettings } from '../state/settings'
 import { say, select, tell } from '../state/view'
 import { linkPoints } from './camera'
 import { stretchAt } from './curve'
 import { standardSize } from './size'
 
-export const setField = (node: string, input: string, value: Json): void => commit(t('do.set', { input: inputName(input) }), (doc) => setValue(doc, node, input, value), `value ${node} ${input}`)
+export const setField = (node: string, input: string, value: Json): void => commitAt(node, t('do.set', { input: inputName(input) }), (doc, id) => setValue(doc, id, input, value), `value ${node} ${input}`)
 
 export function setNote(node: string, text: string): void {
   commit(
@@ -91,6 +91,7 @@ function withEnd(doc: Document, ends: Ends): { doc: Document; ends: Ends } {
 }
 
 export const labelEnd = (end: string, slot: number, label: string): void => commit(t('do.socket'), (doc) => renameEnd(doc, end, slot, label))
+export const raiseEnd = (end: string, slot: number): void => commit(t('do.socket'), (doc) => moveEnd(doc, end, slot, -1))
 export const takeEnd = (end: string, slot: number): void => commit(t('do.socket'), (doc) => removeEnd(doc, end, slot))
 
 export function join(asked: Ends, replaced?: string): boolean {

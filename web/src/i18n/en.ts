@@ -218,6 +218,7 @@ export const en = {
   'subgraph.outputs': 'Outputs',
   'subgraph.new': 'New subgraph',
   'subgraph.more': 'Drop a link here for a new one',
+  'subgraph.up': 'Move up',
   'subgraph.enterHint': 'Double click to go inside',
   'cmd.subgraph': 'Make a subgraph of the selection',
   'cmd.unpack': 'Unpack the subgraph',

@@ -218,6 +218,7 @@ export const zh: Readonly<Record<TextKey, string>> = {
   'subgraph.outputs': '输出',
   'subgraph.new': '新建子图',
   'subgraph.more': '把连线放在这里以新增',
+  'subgraph.up': '上移',
   'subgraph.enterHint': '双击进入',
   'cmd.subgraph': '将所选转为子图',
   'cmd.unpack': '展开子图',

@@ -215,6 +215,18 @@ export function removeEnd(inner: Document, end: string, slot: number): Document 
   return renumber(next, (link) => (link.from === end && link.fromSlot > slot ? { fromSlot: link.fromSlot - 1 } : null))
 }
 
+/** Changes the places of a socket of an end and the one before or after it. */
+export function moveEnd(inner: Document, end: string, slot: number, by: -1 | 1): Document {
+  const node = inner.nodes.get(end)
+  const key = end === INPUT_NODE ? 'outputs' : 'inputs'
+  const held = slots(node?.raw[key])
+  const [one, other] = [held[slot], held[slot + by]]
+  if (!node || !one || !other) return inner
+  const place = (at: number): number => (at === slot ? slot + by : at === slot + by ? slot : at)
+  const next = withNode(inner, setRaw(node, { [key]: held.map((_, at) => held[place(at)] as JsonObject) }))
+  return renumber(next, (link) => (end === INPUT_NODE ? (link.from === end ? { fromSlot: place(link.fromSlot) } : null) : link.to === end ? { toSlot: place(link.toSlot) } : null))
+}
+
 export function renameEnd(inner: Document, end: string, slot: number, label: string): Document {
   const node = inner.nodes.get(end)
   const key = end === INPUT_NODE ? 'outputs' : 'inputs'

@@ -45,13 +45,20 @@ export function holds(file: JsonObject, type: string, id: string, depth = 0): bo
 
 /** The node that the server calls so: `12:3` is node 3 in the subgraph that node 12 stands for. */
 export function nodeAt(root: Document, id: string, server: Definitions): Node | undefined {
-  const path = id.split(':')
+  const kept = root.nodes.get(id)
+  return kept ?? graphOf(root, id, server)?.doc.nodes.get(id.split(':').at(-1) ?? '')
+}
+
+/** The graph that the node called so is in, and the subgraph's id; that of `root` itself is empty. */
+export function graphOf(root: Document, id: string, server: Definitions): { readonly doc: Document; readonly subgraph: string } | null {
   let doc: Document | null = root
-  for (const step of path.slice(0, -1)) {
+  let subgraph = ''
+  for (const step of id.split(':').slice(0, -1)) {
     const instance: Node | undefined = doc?.nodes.get(step)
-    doc = instance ? openSubgraph(root, instance.type, server) : null
+    subgraph = instance?.type ?? ''
+    doc = instance ? openSubgraph(root, subgraph, server) : null
   }
-  return doc?.nodes.get(id) ?? doc?.nodes.get(path.at(-1) ?? '')
+  return doc && { doc, subgraph }
 }
 
 function endNode(doc: Document, raw: JsonObject, id: string): Node {
@@ -164,7 +171,7 @@ function fitInstances(doc: Document, id: string, before: JsonObject, after: Json
   for (const node of doc.nodes.values()) {
     if (node.type !== id) continue
     next = gone.reduce((held, name) => dropInput(held, node.id, name), next)
-    next = renumberOutputs(next, node.id, places)
+    next = renumberOutputs(next, node.id, places, slots(after.outputs))
     const now = next.nodes.get(node.id) as Node
     if (def) next = withNode(next, { ...now, values: { ...now.values }, layout: layoutOf(def) })
   }
@@ -183,7 +190,7 @@ export function dropInput(doc: Document, id: string, name: string): Document {
   return renumber(next, (each) => (each.to === id && each.toSlot > at ? { toSlot: each.toSlot - 1 } : null))
 }
 
-function renumberOutputs(doc: Document, id: string, places: readonly number[]): Document {
+function renumberOutputs(doc: Document, id: string, places: readonly number[], defined: readonly JsonObject[]): Document {
   if (places.every((place, at) => place === at)) return doc
   const gone = [...doc.links.values()].filter((link) => link.from === id && places[link.fromSlot] === -1).map((link) => link.id)
   const cut = removeLinks(doc, gone)
@@ -193,7 +200,8 @@ function renumberOutputs(doc: Document, id: string, places: readonly number[]): 
     const place = places[at] ?? at
     if (place >= 0) outputs[place] = slot
   })
-  const next = withNode(cut, setRaw(node, { outputs: outputs.filter(Boolean) }))
+  const filled = Array.from(outputs, (slot, at): JsonObject => slot ?? { name: toText(defined[at]?.name), type: toText(defined[at]?.type, '*'), links: [] })
+  const next = withNode(cut, setRaw(node, { outputs: filled }))
   return renumber(next, (link) => (link.from === id && places[link.fromSlot] !== undefined && places[link.fromSlot] !== link.fromSlot ? { fromSlot: places[link.fromSlot] as number } : null))
 }
 

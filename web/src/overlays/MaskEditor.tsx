@@ -4,7 +4,7 @@ import { t as text, useT } from '../i18n'
 import { toText } from '../io/json'
 import { MaskEditing, type Box, type Brush } from '../model/mask'
 import { loadDefinitions } from '../state/definitions'
-import { activeDoc } from '../state/documents'
+import { nodeCalled } from '../state/documents'
 import { setView, tell, type MaskAsked } from '../state/view'
 import { inputPicture } from '../widgets/inputPicture'
 import { Dialog } from './Dialog'
@@ -15,7 +15,7 @@ import { MaskSheet } from './MaskSheet'
 /** Painting over a picture: where a sampler may change it. Every step can be taken back, exactly. */
 export default function MaskEditor({ asked }: { asked: MaskAsked }) {
   const t = useT()
-  const value = toText(activeDoc()?.nodes.get(asked.node)?.values[asked.input])
+  const value = toText(nodeCalled(asked.node)?.values[asked.input])
   const [picture] = useState(() => inputPicture(value))
   const [mask, setMask] = useState<MaskEditing | null>(null)
   const [brush, setBrush] = useState<Brush>({ size: 40, hardness: 0.8, erases: false })

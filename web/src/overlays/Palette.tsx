@@ -12,7 +12,7 @@ import { fittingInputs, portsOf } from '../model/connect'
 import { inputsOf } from '../model/document'
 import { searchNodes } from '../model/search'
 import { definitions } from '../state/definitions'
-import { activeDoc } from '../state/documents'
+import { activeDoc, nodeCalled } from '../state/documents'
 import { useSettings } from '../state/settings'
 import { selected, setView, useView, type Palette as Asked } from '../state/view'
 
@@ -154,7 +154,7 @@ function addItems(asked: Asked, query: string): Item[] {
 function choiceItems(asked: Asked): Item[] {
   const id = asked.pending?.to ?? ''
   const name = asked.pending?.input ?? ''
-  const node = activeDoc()?.nodes.get(id)
+  const node = nodeCalled(id)
   const choices = inputOf(definitions().get(node?.type ?? ''), name)?.choices ?? []
   return choices.map((choice, at) => ({ key: String(at), name: String(choice), where: '', on: sameJson(choice, node?.values[name]), run: () => setField(id, name, choice) }))
 }

@@ -3,8 +3,8 @@ import { create } from 'zustand'
 import { begin, commit as commitStep, mapHistory, redo as redoStep, undo as undoStep, type History } from '../model/history'
 import { toText } from '../io/json'
 import type { Definitions } from '../model/definitions'
-import { titleOf, type Document } from '../model/document'
-import { openSubgraph, putSubgraph } from '../model/subgraphs'
+import { titleOf, type Document, type Node } from '../model/document'
+import { graphOf, nodeAt, openSubgraph, putSubgraph } from '../model/subgraphs'
 import { serverDefinitions } from './server'
 
 export interface Tab {
@@ -94,6 +94,21 @@ export function commit(name: string, edit: (doc: Document) => Document, key = ''
   if (subgraph === undefined) return commitFile(name, edit, key)
   const next = edit(shown.doc)
   if (next !== shown.doc) commitFile(name, (root) => putSubgraph(root, subgraph, next, serverDefinitions()), key)
+}
+
+/** One step on in the graph that holds the node called so, as seen from the one that is looked at: `12:3` is in a subgraph. */
+export function commitAt(id: string, name: string, edit: (doc: Document, id: string) => Document, key = ''): void {
+  const doc = activeDoc()
+  if (!doc || doc.nodes.has(id)) return commit(name, (now) => edit(now, id), key)
+  const held = graphOf(doc, id, serverDefinitions())
+  const next = held && edit(held.doc, id.split(':').at(-1) ?? id)
+  if (held && next && next !== held.doc) commitFile(name, (root) => putSubgraph(root, held.subgraph, next, serverDefinitions()), key)
+}
+
+/** A node by its name as seen from the graph that is looked at. */
+export function nodeCalled(id: string): Node | undefined {
+  const doc = activeDoc()
+  return doc && nodeAt(doc, id, serverDefinitions())
 }
 
 /** One step on in the whole file, whatever part of it is looked at. */

@@ -20,10 +20,12 @@ interface Props {
   readonly label: string
   readonly linked: boolean
   readonly problem: Problem | undefined
+  /** Shown on another node than its own: there is nothing to link here. */
+  readonly isProxy?: boolean
 }
 
 /** One input of a node that holds a value: its name, its socket, and the control for its kind. */
-export const Field = memo(function Field({ node, input, label, linked, problem }: Props) {
+export const Field = memo(function Field({ node, input, label, linked, problem, isProxy }: Props) {
   const t = useT()
   const shown = label === input.name ? inputName(input.name) : label
   const value = valueOf(node, input)
@@ -32,13 +34,12 @@ export const Field = memo(function Field({ node, input, label, linked, problem }
   const near = problem?.params.near
   const words = problem && t(problem.code === 'not_in_list' && near ? 'problem.not_in_list_near' : `problem.${problem.code}`, problem.params)
   const hint = `${input.type}${input.tooltip ? ` – ${input.tooltip}` : ''}${linked ? ` (${t('field.linked')})` : ''}`
-  const socket = <Socket side="in" id={handleIn(input.name)} node={node.id} type={input.type} linked={linked} bare hint={hint} />
   const name = `${shown}, ${node.id}`
   const Row = isToggle ? 'label' : 'div'
   return (
     <>
       <Row className={`field nodrag ${isLong ? 'text nowheel' : ''} ${isToggle ? 'toggle' : ''} ${problem ? 'problem' : ''} ${linked ? 'linked' : ''}`} title={hint}>
-        {socket}
+        {!isProxy && <Socket side="in" id={handleIn(input.name)} node={node.id} type={input.type} linked={linked} bare hint={hint} />}
         {!isLong && <span className="field-name">{shown}</span>}
         {input.widget === 'combo' && <Combo node={node.id} input={input} value={value} name={name} disabled={linked} onChange={(next) => setField(node.id, input.name, next)} />}
         {(input.widget === 'int' || input.widget === 'float') && <NumberField input={input} value={value} name={name} disabled={linked} onChange={(next) => setField(node.id, input.name, next)} />}
