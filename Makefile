@@ -21,7 +21,7 @@ test: $(VENV)/.tests  ## ruff, the type checker, and the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not acceptance and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not acceptance and not gpu" -n 2 --dist loadfile
 
 acceptance: $(VENV)/.tests  ## the long checks: full-size networks, recorded results
 	$(BIN)/pytest -m acceptance --durations=10
