@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.config import Shapes, unet_config
+from models.config import Shapes
 from models.weights import CheckpointError, TensorFile, read_tensors
 
 Change = Callable[[Tensor], Tensor]
@@ -69,6 +69,8 @@ def changed_weights(file: TensorFile, shapes: Shapes) -> frozenset[str]:
                 raise CheckpointError(f"{file.path.name} holds {kind} ({name}), a kind that is not supported yet")
     parts = _parts(file, _spellings(shapes))
     for weight, part in parts.items():
+        if part.alpha and math.prod(file.tensors[part.alpha].shape) != 1:
+            raise CheckpointError(f"{file.path.name}: {part.alpha} is not one number")
         made, wanted = _shape(part, file), shapes[weight]
         if made != (wanted[0], math.prod(wanted[1:])):
             raise CheckpointError(
@@ -135,7 +137,8 @@ def _spellings(shapes: Shapes) -> dict[str, str]:
     """How LoRA files call the weights of a network -> the network's own names."""
     layers = {name.removesuffix(".weight"): name for name in shapes if name.endswith(".weight")}
     if "input_blocks.0.0" in layers:
-        blocks = unet_config(shapes).num_res_blocks
+        halvings = [int(match[1]) for name in layers if (match := re.fullmatch(r"input_blocks\.(\d+)\.0\.op", name))]
+        blocks = max(1, min(halvings, default=len(layers)) - 1)
         return {alias: weight for own, weight in layers.items() for alias in _of_unet(own, diffusers_name(own, blocks))}
     return {alias: weight for own, weight in layers.items() for alias in _of_text(own)}
 

@@ -205,6 +205,11 @@ def test_a_text_encoder_is_changed_by_its_part_of_the_file(weights: Weights, lor
     [
         ({f"lora_te_{FC1.replace('.', '_')}.lora_up.weight": torch.ones(16, 2)}, "the other half of"),
         (factors("lora_te_" + FC1.replace(".", "_"), 24, 8), r"a change of 24 x 8.*\[16, 8\]"),
+        (
+            factors("lora_te_" + FC1.replace(".", "_"), 16, 8)
+            | {f"lora_te_{FC1.replace('.', '_')}.alpha": torch.ones(2)},
+            "alpha is not one number",
+        ),
         ({"lora_te_x.hada_w1_a": torch.ones(2, 2)}, "LoHa"),
         ({"lora_unet_x.lokr_w1": torch.ones(2, 2)}, "LoKr"),
         ({"a.dora_scale": torch.ones(2, 1)}, "DoRA"),
