@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SIZE ?= cpu
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+QUICK := OMP_NUM_THREADS=1 $(BIN)/pytest -m "not acceptance and not gpu" -n 2 --dist loadfile
 .DEFAULT_GOAL := help
 
 .PHONY: help run serve test acceptance bench train gallery clean
@@ -21,7 +22,8 @@ test: $(VENV)/.tests  ## ruff, the type checker, and the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not acceptance and not gpu" -n 2 --dist loadfile
+	$(QUICK) --ignore tests/web
+	$(QUICK) tests/web  # apart: what drives the browser keeps an event loop, which others would trip over
 
 acceptance: $(VENV)/.tests  ## the long checks: full-size networks, recorded results
 	$(BIN)/pytest -m acceptance --durations=10

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tests.web.conftest import open_editor
+from tests.web.conftest import SOURCE, open_editor
 
 TEXTS = """() => {
     const found = []
@@ -25,12 +25,13 @@ SAME = r"""Darkroom|React Flow( attribution)?|%\w+%|English|CLIP|VAE|KSampler\w*
 |SafetyCheck|WatermarkEmbed|PSNR|SSIM|OpenAI|cfg|denoise|eta|rho|sigma|Stable|Diffusion|Ctrl|Shift|Alt|Enter|Esc|Backspace
 |Delete|Home|End|Tab|out:LATENT|in:|text_to_image\S*|[\w-]+\.(safetensors|png|webp|json)|[A-Z][A-Z_]+|#\d+|SaveImage
 |embedding:|models/\S*|\.latent|Conditioning|\(Combine\)|Combine|Markdown|Hessel|Fr.chet|v1"""
+WORKFLOWS = "|".join(file.stem for file in (SOURCE / "workflows").glob("*.json"))  # what jobs are called
 UNLABELLED = re.compile(r"[A-Za-z]{3,}")
 
 
 def left_over(page: Any) -> set[str]:
     """Texts on the screen that hold a word of another language."""
-    allowed = re.compile(SAME.replace("\n", ""))
+    allowed = re.compile(f"{SAME}|{WORKFLOWS}".replace("\n", ""))
     return {text for text in page.evaluate(TEXTS) if UNLABELLED.search(allowed.sub("", text))}
 
 
