@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SIZE ?= cpu
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# the browser's tests run apart: what drives it keeps an event loop, which others would trip over
 QUICK := OMP_NUM_THREADS=1 $(BIN)/pytest -m "not acceptance and not gpu" -n 2 --dist loadfile
 .DEFAULT_GOAL := help
 
@@ -23,7 +24,7 @@ test: $(VENV)/.tests  ## ruff, the type checker, and the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(QUICK) --ignore tests/web
-	$(QUICK) tests/web  # apart: what drives the browser keeps an event loop, which others would trip over
+	$(QUICK) tests/web
 
 acceptance: $(VENV)/.tests  ## the long checks: full-size networks, recorded results
 	$(BIN)/pytest -m acceptance --durations=10
