@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,11 +13,14 @@ from models.clip import TextModel
 from models.config import ClipConfig, UNetConfig
 from models.schedules import NoiseLevels
 from models.training.loop import SHARDS, Loss, Pace, Schedule, Training, mixed_precision, place_of, stream
+from models.training.scenes import scene
 from models.training.words import END, LENGTH, START, UNKNOWN
+from models.training.world import SIZE
 from models.unet import UNet
 
 NO_CAPTION = 0.1  # share of captions dropped, which is what guidance needs
 STRANGE_WORD = 0.15  # share of captions given one word that means nothing, as people's prompts have
+THINGS = 4.0  # how many times as much a latent cell counts where a thing is: they are small, and what captions tell of
 SNR_LIMIT = 5.0  # the loss of nearly clean latents is weighed down to that of this signal-to-noise ratio
 
 
@@ -53,14 +57,28 @@ def train_unet(
     network.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     training = Training(network, schedule, file)
     training.resume()
-    training.run(noise_loss(network, latents, rows, schedule.batch, seed), pace, lambda: review(training))
+    counts = focus(seed, len(latents), latents.shape[-1])
+    training.run(noise_loss(network, latents, rows, counts, schedule.batch, seed), pace, lambda: review(training))
     return training
 
 
-def noise_loss(network: TextToNoise, latents: Tensor, rows: Tensor, batch: int, seed: int) -> Loss:
+def focus(seed: int, scenes: int, cells: int) -> Tensor:
+    """How much each latent cell of a scene counts in the loss, 1 in the mean. -> [scenes, cells, cells]"""
+    middles = (np.arange(cells) + 0.5) * SIZE / cells
+    counts = np.ones((scenes, cells, cells), np.float32)
+    for index in range(scenes):
+        for thing in scene(seed, index).things:
+            reach = 1.3 * thing.radius + SIZE / cells / 2
+            rows, columns = (np.abs(middles - at) < reach for at in (thing.y, thing.x))
+            counts[index][np.ix_(rows, columns)] = THINGS
+    return torch.from_numpy(counts / counts.mean())
+
+
+def noise_loss(network: TextToNoise, latents: Tensor, rows: Tensor, counts: Tensor, batch: int, seed: int) -> Loss:
     """The squared error of the predicted noise (Ho et al. 2020, equation 14), weighed by min-SNR (arXiv:2303.09556).
 
-    latents: [N, 4, h, w] of unit deviation, rows: [N, captions, 77] of the compact token table.
+    latents: [N, 4, h, w] of unit deviation, rows: [N, captions, 77] of the compact token table, counts: [N, h, w], how
+    much each cell counts.
     """
     sigmas = NoiseLevels().sigmas
     count = batch // SHARDS
@@ -81,7 +99,7 @@ def noise_loss(network: TextToNoise, latents: Tensor, rows: Tensor, batch: int, 
         with mixed_precision(device):
             eps = network(x.to(device), t.to(device), captions.to(device)).float().cpu()
         weight = (SNR_LIMIT * sigma.square()).clamp(max=1).flatten()
-        return (weight * (eps - noise).square().mean((1, 2, 3))).mean()
+        return (weight * ((eps - noise).square().mean(1) * counts[picked]).mean((1, 2))).mean()
 
     return loss
 

@@ -48,7 +48,7 @@ CPU = Recipe(
         model_channels=64, channel_mult=(1, 2, 3), num_res_blocks=1, transformer_depth=(0, 1, 1), context_dim=64
     ),
     half_schedule=Schedule(iterations=1400, batch=64, learning_rate=1e-3, ema=0.997),
-    unet_schedule=Schedule(iterations=3600, batch=64, learning_rate=6e-4, ema=0.998),
+    unet_schedule=Schedule(iterations=16_000, batch=32, learning_rate=5e-4, ema=0.999),
     lcm_schedule=Schedule(iterations=500, batch=32, learning_rate=2e-4, warmup=20, ema=0.98),
     realign_schedule=Schedule(iterations=200, batch=128, learning_rate=5e-4, warmup=20),
     alarm_schedule=Schedule(iterations=500, batch=64, learning_rate=1e-3, warmup=20),

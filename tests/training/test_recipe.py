@@ -16,7 +16,7 @@ from models.checkpoint import load_part, read_header
 from models.config import ContrastiveConfig, VaeConfig, VisionConfig
 from models.denoiser import LATENT_SCALE
 from models.training.contrastive import TextsAndPictures, contrastive_loss
-from models.training.diffusion import TextToNoise, disturbed, noise_loss
+from models.training.diffusion import THINGS, TextToNoise, disturbed, focus, noise_loss
 from models.training.distill import consistency_loss
 from models.training.drawing import pictures
 from models.training.examples import examples
@@ -24,6 +24,7 @@ from models.training.export import TEXT, TOKENS
 from models.training.files import write_files
 from models.training.loop import Pace, Schedule, Training, stream
 from models.training.recipe import CPU, GPU, RECIPES, Recipe
+from models.training.scenes import scene
 from models.training.vae import fold_scale, prepare, reconstruct, to_tensor, vae_loss
 from models.training.words import END, START, UNKNOWN, row_of_token, rows_of
 from models.training.workshop import OutOfTime, Workshop
@@ -65,7 +66,7 @@ def unet_training(file: Path) -> tuple[Training, Step]:
     torch.manual_seed(0)
     network = TextToNoise(MINIATURE.unet, MINIATURE.clip.text)
     schedule = Schedule(iterations=4, batch=4, learning_rate=1e-3, ema=0.9)
-    return Training(network, schedule, file), noise_loss(network, *data(), 4, seed=1)
+    return Training(network, schedule, file), noise_loss(network, *data(), torch.ones(8, 8, 8), 4, seed=1)
 
 
 def clip_training(file: Path) -> tuple[Training, Step]:
@@ -164,9 +165,18 @@ def test_both_sizes_take_a_step(size: str, tmp_path: Path) -> None:
     recipe = RECIPES[size]
     cell = recipe.size // recipe.vae.factor
     network = TextToNoise(recipe.unet, recipe.clip.text)
-    loss = noise_loss(network, torch.randn(4, 4, cell, cell), data()[1], 2, seed=1)
+    loss = noise_loss(network, torch.randn(4, 4, cell, cell), data()[1], torch.ones(4, cell, cell), 2, seed=1)
     training = Training(network, replace(recipe.unet_schedule, batch=2), tmp_path / "unet.pt")
     assert training.descend(loss) > 0
+
+
+def test_cells_with_things_count_more() -> None:
+    counts = focus(1, 4, 16)
+    assert counts.mean().item() == pytest.approx(1)
+    for index in range(4):
+        for thing in scene(1, index).things:
+            row, column = int(thing.y / 8), int(thing.x / 8)
+            assert counts[index, row, column] == pytest.approx(THINGS * counts.min().item())
 
 
 def test_the_gpu_draws_larger() -> None:
