@@ -158,13 +158,17 @@ class Weights:
         }
 
 
+Change = Callable[[Tensor], Tensor]
+"""A weight in float32 -> the changed one, of the same shape."""
+
+
 @dataclass(frozen=True)
 class Variant:
     """A network that is like `base`, loaded from the same file, but for some weights. changes: what is done to them in
     float32, one thing after the other, by the weights' names."""
 
     base: nn.Module
-    changes: Mapping[str, Sequence[Callable[[Tensor], Tensor]]]
+    changes: Mapping[str, Sequence[Change]]
 
 
 def read_header(path: Path) -> Weights:
@@ -244,7 +248,7 @@ def load_part(
     return module.to(device)  # what it did not load but made for itself
 
 
-def _changed(weight: Tensor, changes: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
+def _changed(weight: Tensor, changes: Sequence[Change]) -> Tensor:
     """The changes are summed up in float32, on the CPU where they lie."""
     if not changes:
         return weight

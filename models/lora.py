@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from models.checkpoint import Change
 from models.config import Shapes
 from models.weights import CheckpointError, TensorFile, read_tensors
-
-Change = Callable[[Tensor], Tensor]
-"""A weight in float32 -> the changed one, of the same shape."""
 
 _SIDES = (  # how the two factors' names end: `up`, [out, rank], and `down`, [rank, in]
     (".lora_up.weight", ".lora_down.weight"),

@@ -15,8 +15,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from models.checkpoint import CheckpointError, Part, Variant, load_part
-from models.lora import Change
+from models.checkpoint import Change, CheckpointError, Part, Variant, load_part
 from models.machine import give_back
 from models.packed import can_pack
 from models.types import ModelHandle, Network

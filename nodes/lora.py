@@ -43,11 +43,12 @@ def lora_loader(
     """Add a style, person or thing that was trained apart to a checkpoint; several can follow each other."""
     if not strength_model and not strength_clip:
         return Styled(model, clip)
-    file = _table(lora_name)
-    if not _weights(file, model) | _weights(file, clip):
-        raise InputError("lora_name", _nothing(file))
+    file, (to_model, to_clip) = _changed(lora_name, model, clip)
     identity = ctx.services.folders.identity(lora_name.path)
-    return Styled(_patched(model, file, identity, strength_model), _patched(clip, file, identity, strength_clip))
+    return Styled(
+        _patched(model, Lora(file, identity, strength_model)) if to_model else model,
+        _patched(clip, Lora(file, identity, strength_clip)) if to_clip else clip,
+    )
 
 
 @node("LoraLoaderModelOnly", category="loaders", title="LoraLoaderModelOnly", lane="io")
@@ -63,33 +64,25 @@ def lora_loader_model_only(
     """Add what was trained apart to a U-Net, and leave the text encoder as it is."""
     if not strength_model:
         return model
-    file = _table(lora_name)
-    if not _weights(file, model):
-        raise InputError("lora_name", _nothing(file))
-    return _patched(model, file, ctx.services.folders.identity(lora_name.path), strength_model)
+    file, _ = _changed(lora_name, model)
+    return _patched(model, Lora(file, ctx.services.folders.identity(lora_name.path), strength_model))
 
 
-def _table(lora: FileRef) -> TensorFile:
+def _changed(lora: FileRef, *handles: ModelHandle[nn.Module]) -> tuple[TensorFile, list[bool]]:
+    """A LoRA file, and which of the networks it changes. Raises InputError if none, or if the file cannot be used."""
     try:
-        return read_table(lora.path)
+        file = read_table(lora.path)
+        changed = [bool(changed_weights(file, handle.weights.shapes(handle.part))) for handle in handles]
     except CheckpointError as error:
         raise InputError("lora_name", str(error)) from error
+    if not any(changed):
+        example = next(iter(file.tensors), "no tensors")
+        raise InputError(
+            "lora_name", f"{lora.path.name} changes nothing in this model: none of its names is known ({example}, …)"
+        )
+    return file, changed
 
 
-def _weights(file: TensorFile, handle: ModelHandle[nn.Module]) -> frozenset[str]:
-    try:
-        return changed_weights(file, handle.weights.shapes(handle.part))
-    except CheckpointError as error:
-        raise InputError("lora_name", str(error)) from error
-
-
-def _patched(handle: Handle, file: TensorFile, identity: str, strength: float) -> Handle:
-    """The same handle where nothing changes, so that its network is not loaded once more."""
-    if not strength or not _weights(file, handle):
-        return handle
-    return replace(handle, patches=(*handle.patches, Lora(file, identity, strength)))
-
-
-def _nothing(file: TensorFile) -> str:
-    example = next(iter(file.tensors), "no tensors")
-    return f"{file.path.name} changes nothing in this model: none of its names is known ({example}, …)"
+def _patched(handle: Handle, lora: Lora) -> Handle:
+    """The same handle where the strength is 0, so that its network is not loaded once more."""
+    return replace(handle, patches=(*handle.patches, lora)) if lora.strength else handle
