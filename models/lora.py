@@ -173,14 +173,12 @@ def diffusers_name(own: str, blocks: int) -> str:
     match = re.fullmatch(r"(input|output)_blocks\.(\d+)\.(\d)\.(.+)", own)
     if match is None:
         return own
-    side, number, place, rest = match[1], int(match[2]), int(match[3]), match[4]
-    if side == "input":
-        level, at = divmod(number - 1, blocks + 1)
-        kind = "downsamplers.0.conv" if rest == "op" else f"{('resnets', 'attentions')[place]}.{at}.{_inside(rest)}"
-        return f"down_blocks.{level}.{kind}"
-    level, at = divmod(number, blocks + 1)
-    kind = "upsamplers.0.conv" if rest == "conv" else f"{('resnets', 'attentions')[place]}.{at}.{_inside(rest)}"
-    return f"up_blocks.{level}.{kind}"
+    number, place, rest = int(match[2]), int(match[3]), match[4]
+    way, first = ("down", 1) if match[1] == "input" else ("up", 0)  # the first input block is `conv_in`
+    level, at = divmod(number - first, blocks + 1)
+    resizes = rest in ("op", "conv")
+    kind = f"{way}samplers.0.conv" if resizes else f"{('resnets', 'attentions')[place]}.{at}.{_inside(rest)}"
+    return f"{way}_blocks.{level}.{kind}"
 
 
 def _inside(rest: str) -> str:
