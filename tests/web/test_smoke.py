@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.editors import graph
 from tests.web.conftest import MODEL, Editor
 from tests.web.workflows import SUBGRAPH, subgraph
 
@@ -41,6 +42,10 @@ MIDDLE_OF_LINK = """id => {
     const at = path.getPointAtLength(path.getTotalLength() / 2).matrixTransform(path.getScreenCTM())
     return [at.x, at.y]
 }"""
+
+
+STARTS = """which => [...document.querySelectorAll(which)].flatMap(path =>
+    [...path.getAttribute('d').matchAll(/M(-?[0-9.]+),(-?[0-9.]+)/g)].map(at => [Number(at[1]), Number(at[2])]))"""
 
 
 def test_a_picture_appears_and_its_seed_is_shown(editor: Editor) -> None:
@@ -147,6 +152,22 @@ def test_a_link_gets_a_point_that_moves_and_goes(editor: Editor) -> None:
     page.keyboard.press("Delete")
     dot.wait_for(state="detached")
     editor.shows(7, 9)
+
+
+def test_links_of_a_large_graph_are_drawn_together_from_far(editor: Editor) -> None:
+    page = editor.page
+    file = graph(200)
+    editor.drop("large.json", json.dumps(file).encode(), "application/json")
+    page.wait_for_function("links => document.querySelectorAll('.far-links path').length && document.querySelector"
+                           "('.far-links').innerHTML.split('C').length > links", arg=len(file["links"]))  # fmt: skip
+    assert page.locator(".react-flow__edge").count() == 0
+    far = page.evaluate(STARTS, ".far-links path")
+    page.locator("#canvas").focus()
+    page.keyboard.press("Control+0")
+    page.locator(".react-flow__edge-path").first.wait_for(state="attached")
+    near = page.evaluate(STARTS, ".react-flow__edge-path")
+    assert near and all(min(abs(x - fx) + abs(y - fy) for fx, fy in far) < 6 for x, y in near)
+    assert page.locator(".far-links").count() == 0
 
 
 def test_a_subgraph_is_made_entered_changed_and_left(editor: Editor) -> None:

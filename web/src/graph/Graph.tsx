@@ -8,6 +8,7 @@ import { useSettings } from '../state/settings'
 import { select, selected as selection, setView, useView } from '../state/view'
 import { addDotAt, cut } from './actions'
 import { setCamera } from './camera'
+import { FarLinks } from './FarLinks'
 import { GraphLink } from './GraphLink'
 import { FAR_ZOOM, GraphNode } from './GraphNode'
 import { GroupFrame } from './GroupFrame'
@@ -21,6 +22,8 @@ import { useLongPress } from './useLongPress'
 
 const NODE_TYPES = { card: GraphNode, frame: GroupFrame, dot: RerouteDot }
 const EDGE_TYPES = { link: GraphLink }
+const NO_EDGES: LinkEdge[] = []
+const MANY = 200 // links; so many are drawn together when they are seen from far
 const MULTI_KEYS = ['Shift', 'Control', 'Meta']
 const PAN_BUTTONS = [0, 1]
 const MAP_SIZE = { width: 170, height: 116 }
@@ -54,6 +57,8 @@ export function Graph() {
   }, [doc, definitions, selected, place])
   const edges = useMemo(() => (doc ? toEdges(doc) : []), [doc])
   const shownEdges = useMemo(() => (linking?.picked ? edges.filter((edge) => edge.id !== linking.picked) : edges), [edges, linking])
+
+  const asOne = far && edges.length > MANY
 
   useEffect(() => select([]), [place])
   useEffect(() => {
@@ -123,7 +128,7 @@ export function Graph() {
     >
       <ReactFlow<Drawn, LinkEdge>
         nodes={drawn}
-        edges={shownEdges}
+        edges={asOne ? NO_EDGES : shownEdges}
         nodeTypes={NODE_TYPES}
         edgeTypes={EDGE_TYPES}
         {...dragging}
@@ -156,6 +161,7 @@ export function Graph() {
       >
         <Background variant={BackgroundVariant.Dots} gap={24} size={1.6} color="var(--bg-dots)" />
         {drawn.length > 12 && <MiniMap<Drawn> pannable zoomable ariaLabel={null} nodeColor={mapColor} style={MAP_SIZE} />}
+        {asOne && <FarLinks edges={shownEdges} />}
       </ReactFlow>
       <PathBar />
     </div>
