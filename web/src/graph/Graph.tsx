@@ -10,7 +10,7 @@ import { addDotAt, cut } from './actions'
 import { setCamera } from './camera'
 import { FarLinks } from './FarLinks'
 import { GraphLink } from './GraphLink'
-import { FAR_ZOOM, GraphNode } from './GraphNode'
+import { FromFar, GraphNode } from './GraphNode'
 import { GroupFrame } from './GroupFrame'
 import { PathBar } from './PathBar'
 import { PendingLink } from './PendingLink'
@@ -22,6 +22,7 @@ import { useLongPress } from './useLongPress'
 
 const NODE_TYPES = { card: GraphNode, frame: GroupFrame, dot: RerouteDot }
 const EDGE_TYPES = { link: GraphLink }
+const FAR_ZOOM = 0.35
 const NO_EDGES: LinkEdge[] = []
 const MANY = 200 // links; so many are drawn together when they are seen from far
 const MULTI_KEYS = ['Shift', 'Control', 'Meta']
@@ -126,43 +127,45 @@ export function Graph() {
       onDragLeave={(event) => event.currentTarget === event.target && setView({ dropping: false })}
       onDrop={onDrop}
     >
-      <ReactFlow<Drawn, LinkEdge>
-        nodes={drawn}
-        edges={asOne ? NO_EDGES : shownEdges}
-        nodeTypes={NODE_TYPES}
-        edgeTypes={EDGE_TYPES}
-        {...dragging}
-        {...linkings}
-        onEdgeClick={onEdgeClick}
-        onEdgeDoubleClick={onEdgeDoubleClick}
-        onEdgeContextMenu={onEdgeMenu}
-        onPaneClick={closeMenu}
-        onPaneContextMenu={openMenu}
-        onNodeContextMenu={openMenu}
-        onMoveStart={closeMenu}
-        connectionLineComponent={PendingLink}
-        connectionRadius={18}
-        selectionKeyCode={MULTI_KEYS}
-        multiSelectionKeyCode={MULTI_KEYS}
-        selectionMode={SelectionMode.Partial}
-        deleteKeyCode={null}
-        panActivationKeyCode="Space"
-        panOnDrag={PAN_BUTTONS}
-        zoomOnDoubleClick={false}
-        minZoom={0.06}
-        maxZoom={3}
-        nodesFocusable={false}
-        edgesFocusable={false}
-        disableKeyboardA11y
-        ariaLabelConfig={described}
-        elevateNodesOnSelect
-        onlyRenderVisibleElements={drawn.length > 60}
-        nodeDragThreshold={1}
-      >
-        <Background variant={BackgroundVariant.Dots} gap={24} size={1.6} color="var(--bg-dots)" />
-        {drawn.length > 12 && <MiniMap<Drawn> pannable zoomable ariaLabel={null} nodeColor={mapColor} style={MAP_SIZE} />}
-        {asOne && <FarLinks edges={shownEdges} />}
-      </ReactFlow>
+      <FromFar value={far}>
+        <ReactFlow<Drawn, LinkEdge>
+          nodes={drawn}
+          edges={asOne ? NO_EDGES : shownEdges}
+          nodeTypes={NODE_TYPES}
+          edgeTypes={EDGE_TYPES}
+          {...dragging}
+          {...linkings}
+          onEdgeClick={onEdgeClick}
+          onEdgeDoubleClick={onEdgeDoubleClick}
+          onEdgeContextMenu={onEdgeMenu}
+          onPaneClick={closeMenu}
+          onPaneContextMenu={openMenu}
+          onNodeContextMenu={openMenu}
+          onMoveStart={closeMenu}
+          connectionLineComponent={PendingLink}
+          connectionRadius={18}
+          selectionKeyCode={MULTI_KEYS}
+          multiSelectionKeyCode={MULTI_KEYS}
+          selectionMode={SelectionMode.Partial}
+          deleteKeyCode={null}
+          panActivationKeyCode="Space"
+          panOnDrag={PAN_BUTTONS}
+          zoomOnDoubleClick={false}
+          minZoom={0.06}
+          maxZoom={3}
+          nodesFocusable={false}
+          edgesFocusable={false}
+          disableKeyboardA11y
+          ariaLabelConfig={described}
+          elevateNodesOnSelect
+          onlyRenderVisibleElements={drawn.length > 60}
+          nodeDragThreshold={1}
+        >
+          <Background variant={BackgroundVariant.Dots} gap={24} size={1.6} color="var(--bg-dots)" />
+          {drawn.length > 12 && <MiniMap<Drawn> pannable zoomable ariaLabel={null} nodeColor={mapColor} style={MAP_SIZE} />}
+          {asOne && <FarLinks edges={shownEdges} />}
+        </ReactFlow>
+      </FromFar>
       <PathBar />
     </div>
   )

@@ -1,5 +1,5 @@
-import { NodeResizeControl, useStore, useUpdateNodeInternals, type NodeProps } from '@xyflow/react'
-import { memo, useEffect, useMemo, useRef } from 'react'
+import { NodeResizeControl, useUpdateNodeInternals, type NodeProps } from '@xyflow/react'
+import { createContext, memo, useContext, useEffect, useMemo, useRef } from 'react'
 import { nodeName, useT } from '../i18n'
 import { BUILTIN } from '../model/builtin'
 import { portsWith, type Ports } from '../model/connect'
@@ -22,13 +22,14 @@ import { NoteBody } from './NoteBody'
 import { FoldedSockets, PortRows } from './PortRows'
 import { ProxyFields } from './ProxyFields'
 import { End, Knot } from './SmallNodes'
-import { HEAD, showsPictures, standardSize } from './size'
+import { showsPictures } from './size'
 import type { Card } from './toFlow'
 
 const NOTHING_TOLD: readonly Told[] = []
-export const FAR_ZOOM = 0.35
+/** Whether the graph is seen from far. Told to all cards at once: a thousand that look at the zoom are felt in every frame. */
+export const FromFar = createContext(false)
 
-export const GraphNode = memo(function GraphNode({ data: { node }, selected }: NodeProps<Card>) {
+export const GraphNode = memo(function GraphNode({ data: { node }, selected, height = 0 }: NodeProps<Card>) {
   const t = useT()
   const def = useDef(node)
   const isSubgraph = useDefinitions((state) => def !== undefined && !isPrimitive(node) && !state.definitions.has(node.type))
@@ -36,8 +37,7 @@ export const GraphNode = memo(function GraphNode({ data: { node }, selected }: N
   const id = usePrefix() + node.id
   const run = useRun((state) => runOf(state.nodes[tab], id, isSubgraph))
   const all = useRun((state) => state.problems[tab] ?? NOTHING_TOLD)
-  const far = useStore((state) => state.transform[2] < FAR_ZOOM)
-  const height = useStore((state) => state.nodeLookup.get(node.id)?.measured.height)
+  const far = useContext(FromFar)
   const fitting = useView((view) => view.dragging !== null && view.dragging.node !== node.id)
   const ports = useMemo(() => portsWith(node, def), [node, def])
   const linked = useMemo(() => new Set(inputsOf(node).filter((slot) => slot.link !== null).map((slot) => slot.name)), [node])
@@ -59,8 +59,8 @@ export const GraphNode = memo(function GraphNode({ data: { node }, selected }: N
   })
   if (isEnd(node.id)) return <End node={node} ports={ports} linked={linked} selected={selected} />
   if (isKnot(node)) return <Knot node={node} ports={ports} linked={linked} selected={selected} label={label} />
-  // one that was never seen from near is as high as its file says: drawing all of it once would make opening slow
-  if (far) return <NodeFar name={name} height={height ?? (isCollapsed ? HEAD : (node.size ?? standardSize(def))[1] + HEAD)} selected={selected} problem={problems.length > 0} color={node.raw.color} ports={ports} linked={linked} running={run?.state === 'running'} />
+  // one that was never seen from near is as high as toFlow says: drawing all of it once would make opening slow
+  if (far) return <NodeFar name={name} height={height} selected={selected} problem={problems.length > 0} color={node.raw.color} ports={ports} linked={linked} running={run?.state === 'running'} />
   const mode = modeOf(node)
   const classes = ['card', selected && 'selected', mode === MUTED && 'muted', mode === BYPASSED && 'bypassed', run?.state === 'running' && 'running', problems.length && 'problem', isCollapsed && 'collapsed', isNote(node) && 'note-card', isSubgraph && 'subgraph', fitting ? 'fitting' : 'origin']
   const color = typeof node.raw.bgcolor === 'string' ? node.raw.bgcolor : undefined

@@ -47,7 +47,7 @@ export function toFlow(doc: Document, definitions: Definitions, selected: Readon
       data: { node },
       width,
       height: undefined,
-      initialHeight: isKnot(node) ? KNOT_HEIGHT : size[1] + TITLE_HEIGHT,
+      initialHeight: isKnot(node) ? KNOT_HEIGHT : flagOf(node, 'collapsed') ? TITLE_HEIGHT : size[1] + TITLE_HEIGHT,
       selected: isSelected,
       dragging: false,
       draggable: !flagOf(node, 'pinned'),
