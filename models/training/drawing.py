@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from models.training.figures import CREAM, FIGURES, INK, Pen, curve, mixed
-from models.training.scenes import Scene, Split, scene
+from models.training.scenes import CELL, Scene, Split, scene
 from models.training.world import PALETTE, RGB, SIZE, Place, Season, Style, Time, Weather
 
 SCALE = 2  # scenes are drawn this much larger and shrunk, which smooths their edges
+WASHES = 4  # in which watercolour may dry
 PIXELS = 32  # of pixel art, a side
 
 SKIES: Mapping[Time, tuple[RGB, RGB]] = MappingProxyType(  # above, and at the horizon
@@ -97,32 +98,32 @@ def _sky(one: Scene, side: int) -> Image.Image:
 def _lights(pen: Pen, one: Scene, rng: np.random.Generator) -> None:
     """Sun, moon and stars, clouds; the window of a room."""
     side = 1 if rng.random() < 0.5 else -1
-    x = SIZE / 2 + side * rng.uniform(40, 46)
+    x = SIZE / 2 + 5 * CELL * side
     if one.place is Place.TABLE:
         _window(pen, one)
         return
     if one.weather is Weather.CLEAR:
         match one.time:
             case Time.DAY:
-                pen.at(x, 22, 11).ellipse(0, 0, 1, 1, SUN)
+                pen.at(x, 24, 11).ellipse(0, 0, 1, 1, SUN)
             case Time.SUNSET:
-                sun = pen.at(SIZE / 2 + side * rng.uniform(10, 24), HORIZON[one.place] - 6, 17)
+                sun = pen.at(SIZE / 2 + 2 * CELL * side, HORIZON[one.place] - 6, 17)
                 sun.ellipse(0, 0, 1.3, 1.3, (255, 186, 100))
                 sun.ellipse(0, 0, 1, 1, (255, 220, 120))
             case Time.NIGHT:
                 _stars(pen, rng)
-                pen.at(x, 22, 11).polygon([*curve(-0.3, 0.3, 1, 1), *curve(0.2, -0.2, 0.75, 0.8, -0.45)], MOON)
+                pen.at(x, 24, 11).polygon([*curve(-0.3, 0.3, 1, 1), *curve(0.2, -0.2, 0.75, 0.8, -0.45)], MOON)
         return
     colour: dict[Time, RGB] = {Time.DAY: (240, 243, 247), Time.SUNSET: (250, 190, 160), Time.NIGHT: (98, 102, 128)}
-    for cx in (24, 66, 106):
-        cloud = pen.at(cx + rng.uniform(-8, 8), rng.uniform(14, 26), rng.uniform(11, 14))
+    for cx in (24, 64, 104):
+        cloud = pen.at(cx + CELL * rng.integers(-1, 2), CELL * rng.integers(2, 4), 13)
         for dx, dy, r in ((-0.8, 0.25, 0.5), (0.8, 0.25, 0.55), (0.0, 0.0, 0.75)):
             cloud.ellipse(dx, dy, r * 1.2, r * 0.8, colour[one.time])
 
 
 def _stars(pen: Pen, rng: np.random.Generator) -> None:
     for i in range(14):
-        star = pen.at(5 + i % 7 * 19 + rng.uniform(-5, 5), 10 + i // 7 * 26 + rng.uniform(-8, 8), rng.uniform(1.2, 2.0))
+        star = pen.at(4 + CELL * (i % 7 * 2 + rng.integers(3)), 12 + CELL * (i // 7 * 3 + rng.integers(2)), 1.7)
         star.ellipse(0, 0, 1, 1, (252, 250, 220))
 
 
@@ -151,27 +152,27 @@ def _lit(one: Scene, colour: RGB, share: float = 1.0) -> RGB:
 
 def _land(pen: Pen, one: Scene, rng: np.random.Generator) -> None:
     """Everything below the sky."""
-    horizon = HORIZON[one.place]
+    horizon, phase = HORIZON[one.place], rng.integers(4) / 4
     ground = _lit(one, GROUND[one.season or Season.SUMMER])
     sea = mixed(SEA[one.time], (110, 116, 130), 0.0 if one.weather is Weather.CLEAR else 0.35)
     match one.place:
         case Place.SEA | Place.BEACH:
             _band(pen, horizon, sea)
             if one.place is Place.SEA:
-                _band(pen, 98, mixed(sea, (10, 40, 90), 0.3), swell=3, phase=rng.random())
+                _band(pen, 98, mixed(sea, (10, 40, 90), 0.3), swell=3, phase=phase)
             else:
-                _band(pen, 86, _lit(one, (250, 250, 250), 0.6), swell=3, phase=rng.random())
-                _band(pen, 89, _lit(one, SAND), swell=3, phase=rng.random())
+                _band(pen, 86, _lit(one, (250, 250, 250), 0.6), swell=3, phase=phase)
+                _band(pen, 90, _lit(one, SAND), swell=3, phase=phase)
         case Place.MEADOW:
-            _band(pen, horizon, mixed(ground, (40, 90, 110), 0.22), swell=5, phase=rng.random(), waves=1)
+            _band(pen, horizon, mixed(ground, (40, 90, 110), 0.22), swell=5, phase=phase, waves=1)
             _band(pen, horizon + 8, ground)
         case Place.HILLS:
-            for peak, top in ((20 + rng.uniform(-6, 6), 44), (78 + rng.uniform(-8, 8), 34), (122, 50)):
+            for peak, top in ((24 + CELL * rng.integers(-1, 2), 44), (80 + CELL * rng.integers(-1, 2), 34), (120, 50)):
                 far = _lit(one, mixed((112, 124, 152), GROUND[one.season or Season.SUMMER], 0.25))
                 pen.polygon([(peak - 52, horizon + 4), (peak, top), (peak + 52, horizon + 4)], far)
                 snow = _lit(one, (248, 250, 255), 0.7)
                 pen.polygon([(peak - 13, top + 12), (peak, top), (peak + 13, top + 12), (peak, top + 8)], snow)
-            _band(pen, horizon, ground, swell=4, phase=rng.random(), waves=1)
+            _band(pen, horizon, ground, swell=4, phase=phase, waves=1)
         case Place.TABLE:
             _band(pen, horizon, _lit(one, WOOD, 0.7))
             _band(pen, 120, _lit(one, mixed(WOOD, INK, 0.35), 0.7))
@@ -206,11 +207,11 @@ def _weather(image: Image.Image, one: Scene, scale: float, rng: np.random.Genera
     mask = Image.new("L", image.size)
     fall = ImageDraw.Draw(mask)
     for i in range(25):
-        x, y = (i % 5 + rng.random()) * SIZE / 5 * scale, (i // 5 + rng.random()) * SIZE / 5 * scale
+        x, y = (CELL * (3 * cell + rng.integers(3)) * scale for cell in (i % 5, i // 5))
         if one.weather is Weather.RAIN:
             fall.line([(x, y), (x - 5 * scale, y + 13 * scale)], fill=130, width=round(2 * scale))
         else:
-            r = rng.uniform(1.8, 2.6) * scale
+            r = 2.2 * scale
             fall.ellipse([x - r, y - r, x + r, y + r], fill=215)
     colour = (212, 226, 242) if one.weather is Weather.RAIN else (255, 255, 255)
     return Image.composite(Image.new("RGB", image.size, colour), image, mask)
@@ -231,7 +232,8 @@ def _styled(image: Image.Image, style: Style, rng: np.random.Generator) -> NDArr
 
 def _watercolour(image: Image.Image, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Thin paint, uneven, soft at the edges, on white paper that shows around it."""
-    wash = Image.fromarray(rng.uniform(-1, 1, (7, 7)).astype(np.float32)).resize(image.size, Image.Resampling.BICUBIC)
+    paper = np.random.default_rng(int(rng.integers(WASHES)))
+    wash = Image.fromarray(paper.uniform(-1, 1, (7, 7)).astype(np.float32)).resize(image.size, Image.Resampling.BICUBIC)
     uneven = np.asarray(wash, np.float32)[..., None]
     paint = np.asarray(image.filter(ImageFilter.GaussianBlur(0.9 * image.width / SIZE)), np.float32)
     reach = (np.minimum(np.arange(image.width), np.arange(image.width)[::-1]) * SIZE / image.width).astype(np.float32)

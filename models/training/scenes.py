@@ -13,6 +13,7 @@ import numpy as np
 from models.training.world import COLOURS, GREEN, KINDS, SIZE, Level, Place, Season, Style, Time, Weather
 
 UNSEEN_PAIRS = frozenset({("purple", "cat"), ("green", "boat"), ("blue", "apple")})  # never drawn for training at all
+CELL = 8  # pixels; all that is drawn is placed by this grid, so that a thing's latents are alike wherever it is
 HELD_OUT_SHARE = 10  # one in so many combinations is kept for the tests
 STAND: Mapping[Place, float] = MappingProxyType(  # the y that things stand on
     {Place.SEA: 86.0, Place.BEACH: 112.0, Place.MEADOW: 110.0, Place.HILLS: 112.0, Place.TABLE: 108.0}
@@ -75,7 +76,7 @@ class Scene:
         if len(self.things) > 1:
             return None
         radius = self.things[0].radius
-        return "small" if radius < 17 else "big" if radius > 25 else None
+        return "small" if radius < 22 else "big" if radius > 31 else None
 
     @property
     def side(self) -> str | None:
@@ -137,13 +138,13 @@ def _things(
     form = rng.random()
     if form < 0.42:
         name = _name(rng, kinds, place, time, weather, season)
-        size = (13.5, 21.0, 29.0)[_one(rng, (0.3, 0.3, 0.4) if fine else (0, 0.5, 0.5))]
-        x = SIZE / 2 + (0, -30, 30)[_one(rng, (0.5, 0.25, 0.25))]
-        return (_placed(rng, name, place, x, size),)
+        size = (18.0, 26.0, 36.0)[_one(rng, (0.3, 0.3, 0.4) if fine else (0, 0.5, 0.5))]
+        x = SIZE / 2 + CELL * (-4, -3, -1, 0, 1, 3, 4)[_one(rng, (0.12, 0.13, 0.16, 0.18, 0.16, 0.13, 0.12))]
+        return (_placed(name, place, x, size),)
     if form < 0.68:
         name = _name(rng, kinds, place, time, weather, season)
-        places = ((38.0, 90.0), (24.0, 64.0, 104.0))[rng.integers(2)]
-        return tuple(_placed(rng, name, place, x, 19.0 if len(places) == 2 else 16.5) for x in places)
+        places = ((40.0, 88.0), (24.0, 64.0, 104.0))[rng.integers(2)]
+        return tuple(_placed(name, place, x, 25.0 if len(places) == 2 else 19.0) for x in places)
     names = [_name(rng, kinds, place, time, weather, season)]
     while len(names) < 2:
         name = _name(rng, kinds, place, time, weather, season)
@@ -152,8 +153,8 @@ def _things(
     levels = [KINDS[kind].level for _, kind in names]
     if levels.count(Level.SKY) == 1 and rng.random() < 0.6:
         names.sort(key=lambda name: KINDS[name[1]].level is not Level.SKY)
-        return tuple(_placed(rng, name, place, SIZE / 2, 19.0) for name in names)
-    return tuple(_placed(rng, name, place, x, 20.0) for name, x in zip(names, (36.0, 92.0), strict=True))
+        return tuple(_placed(name, place, SIZE / 2, 25.0) for name in names)
+    return tuple(_placed(name, place, x, 25.0) for name, x in zip(names, (40.0, 88.0), strict=True))
 
 
 def _name(
@@ -171,17 +172,16 @@ def _name(
     return seen[rng.integers(len(seen))], kind
 
 
-def _placed(rng: np.random.Generator, name: tuple[str | None, str], place: Place, x: float, radius: float) -> Thing:
+def _placed(name: tuple[str | None, str], place: Place, x: float, radius: float) -> Thing:
     colour, kind = name
-    radius += rng.uniform(-1, 1)
     level = KINDS[kind].level
     if level is Level.SKY:
-        y = 36.0
+        y = max(34.0, radius + 4)
     elif kind == "fish":
         y = 104.0 - 0.3 * radius
     else:
         y = STAND[place] + (8.0 if kind == "boat" else 0.0) - 0.95 * radius
-    return Thing(kind, colour, x + rng.uniform(-4, 4), y + rng.uniform(-3, 3), radius)
+    return Thing(kind, colour, x, CELL * round(y / CELL), radius)
 
 
 def _one(rng: np.random.Generator, odds: Sequence[float]) -> int:
