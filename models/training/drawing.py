@@ -116,14 +116,19 @@ def _lights(pen: Pen, one: Scene, rng: np.random.Generator) -> None:
         return
     colour: dict[Time, RGB] = {Time.DAY: (240, 243, 247), Time.SUNSET: (250, 190, 160), Time.NIGHT: (98, 102, 128)}
     for cx in (24, 64, 104):
-        cloud = pen.at(cx + CELL * rng.integers(-1, 2), CELL * rng.integers(2, 4), 13)
+        cloud = pen.at(cx + _cells(rng, -1, 2), _cells(rng, 2, 4), 13)
         for dx, dy, r in ((-0.8, 0.25, 0.5), (0.8, 0.25, 0.55), (0.0, 0.0, 0.75)):
             cloud.ellipse(dx, dy, r * 1.2, r * 0.8, colour[one.time])
 
 
+def _cells(rng: np.random.Generator, low: int, high: int) -> int:
+    """The pixels of so many latent cells, from `low` to below `high`."""
+    return CELL * int(rng.integers(low, high))
+
+
 def _stars(pen: Pen, rng: np.random.Generator) -> None:
     for i in range(14):
-        star = pen.at(4 + CELL * (i % 7 * 2 + rng.integers(3)), 12 + CELL * (i // 7 * 3 + rng.integers(2)), 1.7)
+        star = pen.at(4 + i % 7 * 2 * CELL + _cells(rng, 0, 3), 12 + i // 7 * 3 * CELL + _cells(rng, 0, 2), 1.7)
         star.ellipse(0, 0, 1, 1, (252, 250, 220))
 
 
@@ -152,7 +157,7 @@ def _lit(one: Scene, colour: RGB, share: float = 1.0) -> RGB:
 
 def _land(pen: Pen, one: Scene, rng: np.random.Generator) -> None:
     """Everything below the sky."""
-    horizon, phase = HORIZON[one.place], rng.integers(4) / 4
+    horizon, phase = HORIZON[one.place], int(rng.integers(4)) / 4
     ground = _lit(one, GROUND[one.season or Season.SUMMER])
     sea = mixed(SEA[one.time], (110, 116, 130), 0.0 if one.weather is Weather.CLEAR else 0.35)
     match one.place:
@@ -167,7 +172,7 @@ def _land(pen: Pen, one: Scene, rng: np.random.Generator) -> None:
             _band(pen, horizon, mixed(ground, (40, 90, 110), 0.22), swell=5, phase=phase, waves=1)
             _band(pen, horizon + 8, ground)
         case Place.HILLS:
-            for peak, top in ((24 + CELL * rng.integers(-1, 2), 44), (80 + CELL * rng.integers(-1, 2), 34), (120, 50)):
+            for peak, top in ((24 + _cells(rng, -1, 2), 44), (80 + _cells(rng, -1, 2), 34), (120, 50)):
                 far = _lit(one, mixed((112, 124, 152), GROUND[one.season or Season.SUMMER], 0.25))
                 pen.polygon([(peak - 52, horizon + 4), (peak, top), (peak + 52, horizon + 4)], far)
                 snow = _lit(one, (248, 250, 255), 0.7)
@@ -207,7 +212,7 @@ def _weather(image: Image.Image, one: Scene, scale: float, rng: np.random.Genera
     mask = Image.new("L", image.size)
     fall = ImageDraw.Draw(mask)
     for i in range(25):
-        x, y = (CELL * (3 * cell + rng.integers(3)) * scale for cell in (i % 5, i // 5))
+        x, y = ((3 * CELL * cell + _cells(rng, 0, 3)) * scale for cell in (i % 5, i // 5))
         if one.weather is Weather.RAIN:
             fall.line([(x, y), (x - 5 * scale, y + 13 * scale)], fill=130, width=round(2 * scale))
         else:
