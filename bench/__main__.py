@@ -31,15 +31,8 @@ def main() -> None:
     print("\n| server | measured | goal |\n|---|---|---|", flush=True)
     for figure in server.table():
         print(f"| {figure.name} | {figure.measured} | {figure.goal} |", flush=True)
-    if reason := editor.missing():
-        print(f"\nTHE EDITOR IS NOT MEASURED: {reason}")
-        return
-    print(
-        "\n| the editor, 95th percentile of frames | ours | official | ratio | goal |\n|---|---|---|---|---|",
-        flush=True,
-    )
-    for measured in editor.table():
-        print(measured.text(), flush=True)
+    print()
+    editor.main()
 
 
 def _rows() -> Iterator[Row]:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from bench.editor_runs import Figure, first_screen, many_runs, progress_and_failure
 from bench.editors import DIST, Ours, Side, Theirs, graph, heap, missing, official, window
 
-__all__ = ["missing", "table"]
+__all__ = ["main"]
 
 SIZES = (50, 300, 1000)
 MOVES, FEWEST = 60, 15
@@ -69,6 +69,18 @@ class Line(NamedTuple):
         ours, theirs = (f"{value:.0f}" if math.isfinite(value) else "–" for value in (self.ours, self.theirs))
         ratio = f"{self.ours / self.theirs:.2f}" if self.ours / (self.theirs or math.nan) >= 0 else "–"
         return f"| {self.name} | {ours} {self.unit} | {theirs} | {ratio} | {self.goal} |"
+
+
+def main() -> None:
+    """Print the table, or why there is none."""
+    if reason := missing():
+        print(f"THE EDITOR IS NOT MEASURED: {reason}")
+        return
+    print(
+        "| the editor, 95th percentile of frames | ours | official | ratio | goal |\n|---|---|---|---|---|", flush=True
+    )
+    for measured in table():
+        print(measured.text(), flush=True)
 
 
 def table() -> Iterator[Line]:
@@ -199,3 +211,7 @@ def _search(base: str) -> Iterator[Figure]:
         page.keyboard.type("sampler custom", delay=60)
         page.wait_for_timeout(200)
         yield f"search, {len(types)} types", _percentile(page.evaluate("() => window.__keys")), "ms", "11: ≤ 50"
+
+
+if __name__ == "__main__":
+    main()

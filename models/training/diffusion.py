@@ -20,7 +20,7 @@ from models.unet import UNet
 
 NO_CAPTION = 0.1  # share of captions dropped, which is what guidance needs
 STRANGE_WORD = 0.15  # share of captions given one word that means nothing, as people's prompts have
-THINGS = 4.0  # how many times as much a latent cell counts where a thing is: they are small, and what captions tell of
+THINGS = 4.0  # how many times as much a latent cell counts where a thing is, which is what captions tell of
 SNR_LIMIT = 5.0  # the loss of nearly clean latents is weighed down to that of this signal-to-noise ratio
 
 

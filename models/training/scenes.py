@@ -13,7 +13,7 @@ import numpy as np
 from models.training.world import COLOURS, GREEN, KINDS, SIZE, Level, Place, Season, Style, Time, Weather
 
 UNSEEN_PAIRS = frozenset({("purple", "cat"), ("green", "boat"), ("blue", "apple")})  # never drawn for training at all
-CELL = 8  # pixels; all that is drawn is placed by this grid, so that a thing's latents are alike wherever it is
+CELL = 8  # pixels, by which all moves from scene to scene, so that a thing's latents are alike wherever it is
 HELD_OUT_SHARE = 10  # one in so many combinations is kept for the tests
 STAND: Mapping[Place, float] = MappingProxyType(  # the y that things stand on
     {Place.SEA: 86.0, Place.BEACH: 112.0, Place.MEADOW: 110.0, Place.HILLS: 112.0, Place.TABLE: 108.0}

@@ -3,8 +3,8 @@ import { useStore, useStoreApi, ViewportPortal } from '@xyflow/react'
 import { memo, useMemo } from 'react'
 import type { Point } from '../model/document'
 import { course } from './curve'
-import { SOCKET } from './size'
-import { DOT, type Drawn, type LinkEdge } from './toFlow'
+import { middleOfSocket } from './handles'
+import { middleOfDot, type Drawn, type LinkEdge } from './toFlow'
 
 export const FarLinks = memo(function FarLinks({ edges }: { readonly edges: readonly LinkEdge[] }) {
   const store = useStoreApi<Drawn, LinkEdge>()
@@ -24,21 +24,15 @@ type Lookup = ReturnType<ReturnType<typeof useStoreApi<Drawn, LinkEdge>>['getSta
 function drawnByColor(edges: readonly LinkEdge[], nodes: Lookup): ReadonlyMap<string, string> {
   const paths = new Map<string, string>()
   for (const edge of edges) {
-    const start = socketOf(nodes, edge.source, 'source', edge.sourceHandle)
-    const end = socketOf(nodes, edge.target, 'target', edge.targetHandle)
+    const start = middleOfSocket(nodes.get(edge.source), 'source', edge.sourceHandle)
+    const end = middleOfSocket(nodes.get(edge.target), 'target', edge.targetHandle)
     if (!start || !end || !edge.data) continue
     const { color, dots } = edge.data
     const middle = dots.flatMap((id): Point[] => {
-      const at = nodes.get(id)?.internals.positionAbsolute
-      return at ? [[at.x + DOT, at.y + DOT]] : []
+      const at = middleOfDot(nodes.get(id))
+      return at ? [at] : []
     })
     paths.set(color, (paths.get(color) ?? '') + course([start, ...middle, end]))
   }
   return paths
-}
-
-function socketOf(nodes: Lookup, id: string, side: 'source' | 'target', name: string | null | undefined): Point | undefined {
-  const internals = nodes.get(id)?.internals
-  const socket = internals?.handleBounds?.[side]?.find((each) => each.id === name)
-  return internals && socket && [internals.positionAbsolute.x + socket.x + SOCKET / 2, internals.positionAbsolute.y + socket.y + SOCKET / 2]
 }

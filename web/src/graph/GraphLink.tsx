@@ -3,7 +3,7 @@ import { memo } from 'react'
 import type { Point } from '../model/document'
 import { course } from './curve'
 import { SOCKET } from './size'
-import { DOT, type LinkEdge } from './toFlow'
+import { middleOfDot, type LinkEdge } from './toFlow'
 
 /** React Flow gives the outer edge of a socket; a link ends in its middle. */
 export const endsOf = (props: { sourceX: number; sourceY: number; targetX: number; targetY: number }): [Point, Point] => [
@@ -19,10 +19,7 @@ export const GraphLink = memo(function GraphLink(props: EdgeProps<LinkEdge>) {
 /** Its points may be in somebody's hand, so they are read from what is drawn. */
 function RoutedLink(props: EdgeProps<LinkEdge>) {
   const places = useStore(
-    (state) => (props.data?.dots ?? []).flatMap((id) => {
-      const at = state.nodeLookup.get(id)?.internals.positionAbsolute
-      return at ? [at.x + DOT, at.y + DOT] : []
-    }),
+    (state) => (props.data?.dots ?? []).flatMap((id) => middleOfDot(state.nodeLookup.get(id)) ?? []),
     (a, b) => a.length === b.length && a.every((value, at) => value === b[at]),
   )
   const [start, end] = endsOf(props)

@@ -1,7 +1,7 @@
 /** From the document to what React Flow draws. Objects stay the same as long as what they show does. */
-import type { Edge, Node as FlowNode } from '@xyflow/react'
+import type { Edge, InternalNode, Node as FlowNode } from '@xyflow/react'
 import type { Definitions } from '../model/definitions'
-import { flagOf, inputsOf, isKnot, TITLE_HEIGHT, type Document, type Group, type Link, type Node } from '../model/document'
+import { flagOf, inputsOf, isKnot, TITLE_HEIGHT, type Document, type Group, type Link, type Node, type Point } from '../model/document'
 import { chainOf, reroutesOf } from '../model/reroutes'
 import { handleIn, handleOut } from './handles'
 import { KNOT, KNOT_HEIGHT, leastWidth, standardSize } from './size'
@@ -21,6 +21,8 @@ export const isDot = (id: string): boolean => id.startsWith('dot:')
 export const dotOf = (id: string): string => id.slice(4)
 /** Half of what a point takes on the canvas: it is drawn around its place. */
 export const DOT = 12
+/** The place of a point of links, as it is drawn now. */
+export const middleOfDot = (dot: InternalNode | undefined): Point | undefined => dot && [dot.internals.positionAbsolute.x + DOT, dot.internals.positionAbsolute.y + DOT]
 
 export function toFlow(doc: Document, definitions: Definitions, selected: ReadonlySet<string>, before: readonly Drawn[]): Drawn[] {
   const old = new Map(before.map((each) => [each.id, each]))
