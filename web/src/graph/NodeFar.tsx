@@ -17,6 +17,7 @@ interface Props {
 }
 
 const TOP = HEAD + 5
+const LONG = 24 // letters; more may need more lines than a card has room for
 
 /** React Flow measures these as it does its own handles; they cost next to nothing. */
 const at = (side: 'left' | 'right', y: number): CSSProperties => ({ position: 'absolute', width: 22, height: 22, top: y - 11, [side]: -11 })
@@ -24,8 +25,9 @@ const at = (side: 'left' | 'right', y: number): CSSProperties => ({ position: 'a
 export function NodeFar({ name, height, selected, problem, running, color, ports, linked }: Props) {
   const rows = Math.max(ports.inputs.length, ports.outputs.length)
   const low = (y: number): number => Math.min(y, height - 8)
+  const isTight = height < 2 * HEAD || name.length > LONG // clipping every card is felt in every frame
   return (
-    <div className={`far ${selected ? 'selected' : ''} ${problem ? 'problem' : ''} ${running ? 'running' : ''}`} style={{ height, ...(typeof color === 'string' ? { background: `color-mix(in srgb, ${color} 55%, var(--node-head))` } : {}) }}>
+    <div className={`far ${isTight ? 'tight' : ''} ${selected ? 'selected' : ''} ${problem ? 'problem' : ''} ${running ? 'running' : ''}`} style={{ height, ...(typeof color === 'string' ? { background: `color-mix(in srgb, ${color} 55%, var(--node-head))` } : {}) }}>
       <span>{name}</span>
       {ports.inputs.map((input, row) => linked.has(input.name) && <i key={input.name} className="target" data-handleid={handleIn(input.name)} data-handlepos="left" style={at('left', low(TOP + (row + 0.5) * ROW))} />)}
       {ports.widgets.map((input, row) => linked.has(input.name) && <i key={input.name} className="target" data-handleid={handleIn(input.name)} data-handlepos="left" style={at('left', low(TOP + rows * ROW + (row + 0.5) * FIELD))} />)}
