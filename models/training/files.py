@@ -42,7 +42,6 @@ def _facts(workshop: Workshop) -> dict[str, str]:
         "license": "Apache-2.0",
         "data_seed": str(recipe.seed),
         "scenes": str(recipe.scenes),
-        "vae_start": recipe.vae_start,
         "vae_samples": str(recipe.vae_schedule.iterations * recipe.vae_schedule.batch),
         "unet_samples_half": str(recipe.half_schedule.iterations * recipe.half_schedule.batch),
         "unet_samples": str(recipe.unet_schedule.iterations * recipe.unet_schedule.batch),

@@ -18,7 +18,6 @@ class Recipe:
     size: int  # pixels a side of the pictures
     scenes: int  # that all but the autoencoder learn from
     vae: VaeConfig
-    vae_start: str  # an embedded checkpoint whose autoencoder is trained on, or "" to begin at nothing
     vae_schedule: Schedule
     clip: ContrastiveConfig
     clip_schedule: Schedule
@@ -36,8 +35,7 @@ CPU = Recipe(
     size=128,
     scenes=8192,
     vae=VaeConfig(ch=32, ch_mult=(1, 2, 3, 3), num_res_blocks=1),
-    vae_start="darkroom-shapes-64.safetensors",
-    vae_schedule=Schedule(iterations=4500, batch=2, learning_rate=6e-4),
+    vae_schedule=Schedule(iterations=12_000, batch=2, learning_rate=6e-4),
     clip=ContrastiveConfig(
         text=ClipConfig(width=64, layers=3, intermediate=256, vocab=ROWS),
         vision=VisionConfig(width=128, layers=3, intermediate=256, patch=8, grid=8, projection=64),
@@ -48,7 +46,7 @@ CPU = Recipe(
         model_channels=64, channel_mult=(1, 2, 3), num_res_blocks=1, transformer_depth=(0, 1, 1), context_dim=64
     ),
     half_schedule=Schedule(iterations=1400, batch=64, learning_rate=1e-3, ema=0.997),
-    unet_schedule=Schedule(iterations=16_000, batch=32, learning_rate=5e-4, ema=0.999),
+    unet_schedule=Schedule(iterations=12_000, batch=32, learning_rate=5e-4, ema=0.999),
     lcm_schedule=Schedule(iterations=500, batch=32, learning_rate=2e-4, warmup=20, ema=0.98),
     realign_schedule=Schedule(iterations=200, batch=128, learning_rate=5e-4, warmup=20),
     alarm_schedule=Schedule(iterations=500, batch=64, learning_rate=1e-3, warmup=20),
@@ -58,7 +56,6 @@ GPU = Recipe(
     size=256,
     scenes=100_000,
     vae=CPU.vae,
-    vae_start=CPU.vae_start,
     vae_schedule=Schedule(iterations=20_000, batch=16, learning_rate=6e-4),
     clip=CPU.clip,
     clip_schedule=Schedule(iterations=4000, batch=512, learning_rate=1e-3, warmup=200),

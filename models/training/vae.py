@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.checkpoint import load_part, read_header
 from models.denoiser import LATENT_SCALE
 from models.training.drawing import pictures
 from models.training.loop import SHARDS, Loss, Pace, Schedule, Training, mixed_precision, place_of, stream
@@ -29,17 +28,9 @@ ON_THE_WAY = ("conv_in", "nin_shortcut", "downsample.conv", "upsample.conv", "co
 VIEW = 64  # pixels a side of a small view
 
 
-def train_vae(
-    vae: AutoencoderKL, start: Path | None, schedule: Schedule, pace: Pace, seed: int, size: int, folder: Path
-) -> Training:
-    """Train, or go on training, an autoencoder on drawn scenes; from the one in the checkpoint `start`, if given."""
-    if start:
-        vae.load_state_dict(
-            load_part(read_header(start), "vae", dtype=torch.float32, device=torch.device("cpu")).state_dict()
-        )
-        fold_scale(vae, to_tensor(pictures(seed, 0, SCALED_ON)), 1.0)
-    else:
-        prepare(vae)
+def train_vae(vae: AutoencoderKL, schedule: Schedule, pace: Pace, seed: int, size: int, folder: Path) -> Training:
+    """Train, or go on training, an autoencoder on drawn scenes."""
+    prepare(vae)
     training = Training(vae, schedule, folder / "vae.pt")
     training.resume()
     held_out = to_tensor(pictures(seed, 0, 32, Split.HELD_OUT, size))
@@ -50,7 +41,7 @@ def train_vae(
         pairs = torch.stack([held_out, rebuilt], 1)[:24].flatten(0, 1)
         save_sheet(folder / "vae.png", to_pixels(pairs), columns=8, zoom=1)
 
-    training.run(vae_loss(vae, schedule.batch, seed, size, hold=not start), pace, review)
+    training.run(vae_loss(vae, schedule.batch, seed, size), pace, review)
     return training
 
 
@@ -73,11 +64,11 @@ def prepare(vae: AutoencoderKL) -> None:
     vae.quant_conv.bias[uncertain] = QUIET  # type: ignore[index]
 
 
-def vae_loss(vae: AutoencoderKL, batch: int, seed: int, size: int = SIZE, hold: bool = True) -> Loss:
+def vae_loss(vae: AutoencoderKL, batch: int, seed: int, size: int = SIZE) -> Loss:
     """Squared and absolute error, absolute error of 8×8 averages, and the divergence from a unit normal.
 
-    With `hold`, three of the latents are held to the average colours of their cells, firmly at first: where to put
-    colour is else found only after long.
+    Three of the latents are held to the average colours of their cells, firmly at first: where to put colour is else
+    found only after long.
     """
 
     count = batch // SHARDS
@@ -93,10 +84,8 @@ def vae_loss(vae: AutoencoderKL, batch: int, seed: int, size: int = SIZE, hold: 
         averages = F.avg_pool2d(x, COARSE)
         coarse = F.l1_loss(F.avg_pool2d(y, COARSE), averages)
         value = F.mse_loss(y, x) + 0.3 * F.l1_loss(y, x) + 0.3 * coarse + KL_WEIGHT * divergence
-        if hold:
-            firmness = max(HOLD[0] * (1 - step / HOLD_STEPS), HOLD[1])
-            value = value + firmness * F.mse_loss(mean[:, :3], F.avg_pool2d(x, vae.config.factor))
-        return value
+        firmness = max(HOLD[0] * (1 - step / HOLD_STEPS), HOLD[1])
+        return value + firmness * F.mse_loss(mean[:, :3], F.avg_pool2d(x, vae.config.factor))
 
     return loss
 
@@ -117,14 +106,14 @@ def halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 @torch.no_grad()
-def fold_scale(vae: AutoencoderKL, x: Tensor, deviation: float = 1 / LATENT_SCALE) -> float:
-    """Rescale the latents of `vae` in place so that the mean has that deviation on x; returns the factor.
+def fold_scale(vae: AutoencoderKL, x: Tensor) -> float:
+    """Rescale the latents of `vae` in place so that the mean deviates by 1 / LATENT_SCALE on x; returns the factor.
 
     Decoding an encoding gives what it gave before: the factor goes into the last layer of the encoder and comes
     out of the first of the decoder.
     """
     mean = torch.cat([vae.encode(part.to(place_of(vae))) for part in x.split(16)])[:, : vae.config.embed_dim]
-    factor = deviation / float(mean.std())
+    factor = 1 / LATENT_SCALE / float(mean.std())
     rows = slice(0, vae.config.embed_dim)
     vae.quant_conv.weight[rows] *= factor
     vae.quant_conv.bias[rows] *= factor  # type: ignore[index]

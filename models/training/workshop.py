@@ -34,7 +34,6 @@ from models.vae import AutoencoderKL
 
 N = TypeVar("N", bound=nn.Module)
 CALIBRATED_ON = 2000  # training scenes that the threshold of the safety checker is set by
-CHECKPOINTS = Path(__file__).parents[1] / "embedded" / "checkpoints"
 
 
 class OutOfTime(Exception):
@@ -56,10 +55,7 @@ class Workshop:
         recipe = self.recipe
 
         def train(vae: AutoencoderKL) -> None:
-            start = CHECKPOINTS / recipe.vae_start if recipe.vae_start else None
-            self._end(
-                train_vae(vae, start, recipe.vae_schedule, self.pace, recipe.seed, recipe.size, self.folder), "vae"
-            )
+            self._end(train_vae(vae, recipe.vae_schedule, self.pace, recipe.seed, recipe.size, self.folder), "vae")
             fold_scale(vae, to_tensor(pictures(recipe.seed, 0, SCALED_ON, size=recipe.size)))
 
         return self._made("vae", lambda: AutoencoderKL(recipe.vae), train)

@@ -1,9 +1,10 @@
-"""The checkpoint in the box: its size, its layout, its autoencoder, and whether it draws what it is asked for."""
+"""The models in the box: their sizes and layouts, and whether they do what is said of them."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,55 +12,92 @@ import torch
 from safetensors import safe_open
 
 import models
-from models.training.evaluate import Sampling, paint
+from models.checkpoint import load_part, read_header
+from models.safety import SafetyChecker
+from models.training.alarm import with_toadstool
+from models.training.detector import Detector, load_detector
+from models.training.drawing import draw, pictures
+from models.training.evaluate import Sampling, paint, shares
 from models.training.judge import load
 from models.training.loop import undivided
-from models.training.vae import psnr, reconstruct, to_pixels, to_tensor
+from models.training.prompts import Prompt, singles, triples
+from models.training.scenes import Split, scene
+from models.training.vae import psnr, reconstruct, to_tensor
 from models.training.words import tokens_of
-from tests.training.shapes import COLOURS, SHAPES, detect, drawn
 
-CHECKPOINT = Path(models.__file__).parent / "embedded" / "checkpoints" / "darkroom-shapes-64.safetensors"
-PROMPTS = (
-    "a red circle and a blue square on a white background",
-    "a large yellow star at the top on a black background",
-    "a green heart on the left and an orange star on the right on a white background",
-    "a small purple heart in the centre on a yellow background",
-    "a white star above a red triangle on a blue background",
-    "an orange circle and a purple square on a black background",
-    "a blue triangle to the left of a yellow circle on a white background",
-    "a black star and a red heart on a yellow background",
-    "a purple triangle on a green background",
-    "a green circle and a yellow star on a purple background",
-)
-THING = re.compile(rf"({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})")
+EMBEDDED = Path(models.__file__).parent / "embedded"
+WORLD = EMBEDDED / "checkpoints" / "darkroom-world-128.safetensors"
+LCM = EMBEDDED / "checkpoints" / "darkroom-world-lcm-128.safetensors"
+MB = 1_000_000
+HELD_OUT = 64  # the seed of scenes that nothing was chosen by
 
 
-def test_the_file_is_small_and_half_precision() -> None:
-    assert CHECKPOINT.stat().st_size <= 40_000_000
-    with safe_open(CHECKPOINT, "pt") as content:
-        kinds = {content.get_slice(name).get_dtype() for name in content.keys()}  # noqa: SIM118
-        assert kinds == {"F16", "F32", "I64"}
-        assert content.metadata()["license"] == "Apache-2.0"
+@pytest.fixture
+def detector() -> Detector:
+    return load_detector(EMBEDDED / "detector.safetensors")
 
 
-def test_drawn_shapes_survive_its_autoencoder() -> None:
-    vae = load(CHECKPOINT).vae
-    grounds = [COLOURS[(i + 3) % len(COLOURS)] for i in range(len(COLOURS))]
-    things = [((colour, SHAPES[i % len(SHAPES)]),) for i, colour in enumerate(COLOURS)]
-    x = to_tensor(np.stack([drawn(*one) for one in zip(things, grounds, strict=True)]))
+def test_the_files_are_small_and_half_precision() -> None:
+    files = list(EMBEDDED.rglob("*.safetensors"))
+    assert max(file.stat().st_size for file in files) <= 40 * MB
+    assert sum(file.stat().st_size for file in files) <= 80 * MB
+    for file in files:
+        with safe_open(file, "pt") as content:
+            kinds = {content.get_slice(name).get_dtype() for name in content.keys()}  # noqa: SIM118
+            assert "F16" in kinds and kinds <= {"F16", "F32", "I64"}
+            assert content.metadata()["license"] == "Apache-2.0"
+
+
+def test_scenes_survive_the_autoencoder() -> None:
+    vae = load(WORLD).vae
+    x = to_tensor(pictures(HELD_OUT, 0, 8, Split.HELD_OUT))
     with undivided():
         rebuilt = reconstruct(vae, x)
-    assert psnr(rebuilt, x) >= 26
-    assert [detect(picture).things for picture in to_pixels(rebuilt)] == things
+    assert np.mean([psnr(one, other) for one, other in zip(rebuilt, x, strict=True)]) >= 26
+
+
+def test_the_checker_warns_of_toadstools() -> None:
+    right = verdicts(40)
+    assert right[True] >= 0.9 and right[False] >= 0.95
 
 
 @pytest.mark.acceptance
-def test_it_draws_what_prompts_ask_for() -> None:
-    tokens = torch.from_numpy(np.stack([tokens_of(prompt) for prompt in PROMPTS]))
+def test_the_checker_misses_few_and_rarely_errs() -> None:
+    right = verdicts(1000)
+    assert right[True] >= 0.95 and right[False] >= 0.98
+
+
+def verdicts(count: int) -> Mapping[bool, float]:
+    """The share of right verdicts on held-out scenes with a toadstool and on those without."""
+    file = read_header(EMBEDDED / "safety_checker" / "darkroom-world-safety.safetensors")
+    checker = cast(SafetyChecker, load_part(file, "safety", dtype=torch.float32, device=torch.device("cpu")))
+
+    def flagged(index: int, there: bool) -> bool:
+        one = scene(HELD_OUT, index, Split.HELD_OUT)
+        drawn = draw(with_toadstool(one) if there else one)
+        return checker.check(torch.from_numpy(drawn / np.float32(255))).flagged
+
+    with torch.inference_mode(), undivided():
+        return {
+            there: float(np.mean([flagged(i, there) == there for i in range(count // 2)])) for there in (True, False)
+        }
+
+
+@pytest.mark.acceptance
+def test_it_draws_what_prompts_ask_for(detector: Detector) -> None:
+    assert hits(WORLD, singles(8), Sampling(128), detector) >= ONE_RIGHT
+    assert hits(WORLD, triples(48), Sampling(128), detector) >= THREE_RIGHT
+
+
+@pytest.mark.acceptance
+def test_four_steps_draw_it_too(detector: Detector) -> None:
+    few = Sampling(128, cfg=1, steps=4, sampler="lcm", schedule="sgm_uniform")
+    assert hits(LCM, singles(8), few, detector) >= FEW_RIGHT
+
+
+def hits(checkpoint: Path, prompts: list[Prompt], sampling: Sampling, detector: Detector) -> float:
+    """The share of prompts whose pictures show all that was asked for."""
+    tokens = torch.from_numpy(np.stack([tokens_of(prompt.text) for prompt in prompts]))
     with undivided():
-        pictures = paint(load(CHECKPOINT), tokens, torch.from_numpy(tokens_of("")), Sampling(size=64))
-    hits = [
-        detect(one).things == tuple(sorted(THING.findall(prompt)))
-        for one, prompt in zip(pictures, PROMPTS, strict=True)
-    ]
-    assert np.mean(hits) >= 0.8
+        drawn = paint(load(checkpoint), tokens, torch.from_numpy(tokens_of("")), sampling)
+    return float(np.mean(list(shares(drawn, prompts, detector).values())))

@@ -35,7 +35,6 @@ MINIATURE = Recipe(
     size=64,
     scenes=24,
     vae=VaeConfig(ch=16, ch_mult=(1, 1, 1, 1), num_res_blocks=1),
-    vae_start="",
     vae_schedule=TWO,
     clip=ContrastiveConfig(
         text=replace(CPU.clip.text, layers=1, intermediate=64),

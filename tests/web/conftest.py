@@ -25,7 +25,7 @@ from tests.tiny_checker import write_tiny_checker
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
 SOURCE = Path(__file__).resolve().parents[2]
-MODEL = "darkroom-shapes-64.safetensors"
+MODEL = "darkroom-world-128.safetensors"
 START_SECONDS = 60.0
 BAD, GOOD = 1, 2
 """Seeds of a picture that the server's safety checker flags, and of one that it lets pass."""
