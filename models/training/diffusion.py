@@ -21,7 +21,6 @@ from models.unet import UNet
 NO_CAPTION = 0.1  # share of captions dropped, which is what guidance needs
 STRANGE_WORD = 0.15  # share of captions given one word that means nothing, as people's prompts have
 THINGS = 4.0  # how many times as much a latent cell counts where a thing is, which is what captions tell of
-SNR_LIMIT = 5.0  # the loss of nearly clean latents is weighed down to that of this signal-to-noise ratio
 
 
 class TextToNoise(nn.Module):
@@ -57,29 +56,33 @@ def train_unet(
     network.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     training = Training(network, schedule, file)
     training.resume()
-    counts = focus(seed, len(latents), latents.shape[-1])
-    training.run(noise_loss(network, latents, rows, counts, schedule.batch, seed), pace, lambda: review(training))
+    things = shown(seed, len(latents), latents.shape[-1])
+    training.run(noise_loss(network, latents, rows, things, schedule.batch, seed), pace, lambda: review(training))
     return training
 
 
-def focus(seed: int, scenes: int, cells: int) -> Tensor:
-    """How much each latent cell of a scene counts in the loss, 1 in the mean. -> [scenes, cells, cells]"""
+def shown(seed: int, scenes: int, cells: int) -> Tensor:
+    """Where things are in each scene's latent. -> [scenes, cells, cells] bool"""
     middles = (np.arange(cells) + 0.5) * SIZE / cells
-    counts = np.ones((scenes, cells, cells), np.float32)
+    there = np.zeros((scenes, cells, cells), np.bool_)
     for index in range(scenes):
         for thing in scene(seed, index).things:
             reach = 1.3 * thing.radius + SIZE / cells / 2
             rows, columns = (np.abs(middles - at) < reach for at in (thing.y, thing.x))
-            counts[index][np.ix_(rows, columns)] = THINGS
-    return torch.from_numpy(counts / counts.mean())
+            there[index][np.ix_(rows, columns)] = True
+    return torch.from_numpy(there)
 
 
-def noise_loss(network: TextToNoise, latents: Tensor, rows: Tensor, counts: Tensor, batch: int, seed: int) -> Loss:
-    """The squared error of the predicted noise (Ho et al. 2020, equation 14), weighed by min-SNR (arXiv:2303.09556).
+def noise_loss(network: nn.Module, latents: Tensor, rows: Tensor, things: Tensor, batch: int, seed: int) -> Loss:
+    """The squared error of the predicted noise (Ho et al. 2020, equation 14), weighed by sigma² + 1.
 
-    latents: [N, 4, h, w] of unit deviation, rows: [N, captions, 77] of the compact token table, counts: [N, h, w], how
-    much each cell counts.
+    That makes it the error of the velocity (Salimans & Ho 2022, arXiv:2202.00512, appendix D). Without the weight an
+    error too small for the loss to see is, times the sigma of the first steps, larger than the latents.
+
+    latents: [N, 4, h, w] of unit deviation, rows: [N, captions, 77] of the compact token table, things: [N, h, w] bool,
+    the cells that count THINGS times as much; the mean cell counts 1.
     """
+    mean = 1 + (THINGS - 1) * things.float().mean()
     sigmas = NoiseLevels().sigmas
     count = batch // SHARDS
 
@@ -98,8 +101,9 @@ def noise_loss(network: TextToNoise, latents: Tensor, rows: Tensor, counts: Tens
         device = place_of(network)
         with mixed_precision(device):
             eps = network(x.to(device), t.to(device), captions.to(device)).float().cpu()
-        weight = (SNR_LIMIT * sigma.square()).clamp(max=1).flatten()
-        return (weight * ((eps - noise).square().mean(1) * counts[picked]).mean((1, 2))).mean()
+        weight = (sigma.square() + 1).flatten()
+        counts = (1 + (THINGS - 1) * things[picked]) / mean
+        return (weight * ((eps - noise).square().mean(1) * counts).mean((1, 2))).mean()
 
     return loss
 

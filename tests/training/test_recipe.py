@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from models.checkpoint import load_part, read_header
 from models.config import ContrastiveConfig, VaeConfig, VisionConfig
 from models.denoiser import LATENT_SCALE
+from models.schedules import NoiseLevels
 from models.training.contrastive import TextsAndPictures, contrastive_loss
-from models.training.diffusion import THINGS, TextToNoise, disturbed, focus, noise_loss
+from models.training.diffusion import THINGS, TextToNoise, disturbed, noise_loss, shown
 from models.training.distill import consistency_loss
 from models.training.drawing import pictures
 from models.training.examples import examples
@@ -65,7 +66,7 @@ def unet_training(file: Path) -> tuple[Training, Step]:
     torch.manual_seed(0)
     network = TextToNoise(MINIATURE.unet, MINIATURE.clip.text)
     schedule = Schedule(iterations=4, batch=4, learning_rate=1e-3, ema=0.9)
-    return Training(network, schedule, file), noise_loss(network, *data(), torch.ones(8, 8, 8), 4, seed=1)
+    return Training(network, schedule, file), noise_loss(network, *data(), torch.zeros(8, 8, 8, dtype=torch.bool), 4, seed=1)
 
 
 def clip_training(file: Path) -> tuple[Training, Step]:
@@ -164,18 +165,45 @@ def test_both_sizes_take_a_step(size: str, tmp_path: Path) -> None:
     recipe = RECIPES[size]
     cell = recipe.size // recipe.vae.factor
     network = TextToNoise(recipe.unet, recipe.clip.text)
-    loss = noise_loss(network, torch.randn(4, 4, cell, cell), data()[1], torch.ones(4, cell, cell), 2, seed=1)
+    things = torch.zeros(4, cell, cell, dtype=torch.bool)
+    loss = noise_loss(network, torch.randn(4, 4, cell, cell), data()[1], things, 2, seed=1)
     training = Training(network, replace(recipe.unet_schedule, batch=2), tmp_path / "unet.pt")
     assert training.descend(loss) > 0
 
 
-def test_cells_with_things_count_more() -> None:
-    counts = focus(1, 4, 16)
-    assert counts.mean().item() == pytest.approx(1)
+def test_where_things_are() -> None:
+    there = shown(1, 4, 16)
+    assert 0 < there.float().mean() < 0.5
     for index in range(4):
-        for thing in scene(1, index).things:
-            row, column = int(thing.y / 8), int(thing.x / 8)
-            assert counts[index, row, column] == pytest.approx(THINGS * counts.min().item())
+        assert all(there[index, int(thing.y / 8), int(thing.x / 8)] for thing in scene(1, index).things)
+
+
+class Guess(nn.Module):
+    """Stands in for a U-Net with its text encoder, and keeps what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor, t: Tensor, rows: Tensor) -> Tensor:
+        self.x, self.sigma = x, NoiseLevels().sigmas[t][:, None, None, None]
+        return 0.3 * self.weight * x
+
+
+def test_the_loss_is_that_of_the_velocity() -> None:
+    network, z = Guess(), torch.randn(1, 4, 8, 8).expand(4, -1, -1, -1)
+    things = torch.zeros(4, 8, 8, dtype=torch.bool)
+    things[:, :4] = True
+    loss = noise_loss(network, z, data()[1], things, 8, seed=1)(0, 0)
+
+    def velocity(eps: Tensor, clean: Tensor) -> Tensor:
+        return (eps - network.sigma * clean) / (1 + network.sigma**2).sqrt()
+
+    noisy = network.x * (1 + network.sigma**2).sqrt()
+    guessed = 0.3 * network.x
+    error = velocity((noisy - z) / network.sigma, z) - velocity(guessed, noisy - network.sigma * guessed)
+    counts = torch.where(things[0], THINGS, 1.0)
+    assert loss.item() == pytest.approx((error**2 * counts / counts.mean()).mean().item(), rel=1e-3)
 
 
 def test_the_gpu_draws_larger() -> None:
