@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -20,6 +22,8 @@ from models.unet import UNet
 
 NO_CAPTION = 0.1  # share of captions dropped, which is what guidance needs
 STRANGE_WORD = 0.15  # share of captions given one word that means nothing, as people's prompts have
+PASS = 3.0  # the constant beside what is passed by all blocks
+VELOCITY = 5.0  # the sigma above which the loss is no longer weighed as the velocity's: little can be known there
 THINGS = 4.0  # how many times as much a latent cell counts where a thing is, which is what captions tell of
 
 
@@ -34,6 +38,8 @@ class TextToNoise(nn.Module):
         nn.init.normal_(self.text.text_model.embeddings.position_embedding.weight, std=0.1)
         for layer in _last_of_branches(self.unet):
             nn.init.zeros_(layer.weight)
+            nn.init.zeros_(_bias(layer))
+        _pass_noise(self.unet)
 
     def forward(self, x: Tensor, t: Tensor, rows: Tensor) -> Tensor:
         """x: [B, 4, h, w], t: [B], rows: [B, 77] of the compact vocabulary -> the noise in x, [B, 4, h, w]."""
@@ -46,6 +52,40 @@ def _last_of_branches(unet: UNet) -> Iterator[nn.Conv2d]:
     for name, layer in unet.named_modules():
         if isinstance(layer, nn.Conv2d) and (name.endswith(("out_layers.3", "proj_out")) or name == "out.2"):
             yield layer
+
+
+@torch.no_grad()
+def _pass_noise(unet: UNet) -> None:
+    """Begin with eps = x, passed by all blocks, so that what is learned is how the noise differs from it.
+
+    In the first steps of a picture an error of the noise is multiplied by a sigma of up to 14.6, and a network that
+    first has to learn to pass its input on stays too coarse for that. Each latent has a group of four channels in the
+    first convolution: x, -x, and PASS and -PASS, which keep the group's norm from following x. The last block's skip
+    connection hands them on, and the last convolution uses that silu(a) - silu(-a) = a.
+    """
+    last_block = f"output_blocks.{len(unet.output_blocks) - 1}.0"
+    first, last, out = (
+        cast(nn.Conv2d, unet.get_submodule(name))
+        for name in ("input_blocks.0.0", f"{last_block}.skip_connection", "out.2")
+    )
+    latents, channels = first.weight.shape[1], 4 * first.weight.shape[1]
+    for layer in (first, last):
+        layer.weight[:channels] = 0
+        _bias(layer)[:channels] = 0
+    of_first = last.weight.shape[1] - first.weight.shape[0]  # the skip's place behind the block's own channels
+    for channel in range(channels):
+        last.weight[channel, of_first + channel] = 1
+    gain = math.sqrt((1 + PASS**2) / 2)  # of a group's norm, where x has unit variance
+    for latent in range(latents):
+        for channel, sign in ((4 * latent, 1), (4 * latent + 1, -1)):
+            first.weight[channel, latent, 1, 1] = sign
+            _bias(first)[channel + 2] = sign * PASS
+            out.weight[latent, channel, 1, 1] = sign * gain
+
+
+def _bias(layer: nn.Conv2d) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias
 
 
 def train_unet(
@@ -74,7 +114,7 @@ def shown(seed: int, scenes: int, cells: int) -> Tensor:
 
 
 def noise_loss(network: nn.Module, latents: Tensor, rows: Tensor, things: Tensor, batch: int, seed: int) -> Loss:
-    """The squared error of the predicted noise (Ho et al. 2020, equation 14), weighed by sigma² + 1.
+    """The squared error of the predicted noise (Ho et al. 2020, equation 14), weighed by sigma² + 1 up to VELOCITY.
 
     That makes it the error of the velocity (Salimans & Ho 2022, arXiv:2202.00512, appendix D). Without the weight an
     error too small for the loss to see is, times the sigma of the first steps, larger than the latents.
@@ -101,7 +141,7 @@ def noise_loss(network: nn.Module, latents: Tensor, rows: Tensor, things: Tensor
         device = place_of(network)
         with mixed_precision(device):
             eps = network(x.to(device), t.to(device), captions.to(device)).float().cpu()
-        weight = (sigma.square() + 1).flatten()
+        weight = (sigma.clamp(max=VELOCITY).square() + 1).flatten()
         counts = (1 + (THINGS - 1) * things[picked]) / mean
         return (weight * ((eps - noise).square().mean(1) * counts).mean((1, 2))).mean()
 

@@ -17,7 +17,7 @@ from models.config import ContrastiveConfig, VaeConfig, VisionConfig
 from models.denoiser import LATENT_SCALE
 from models.schedules import NoiseLevels
 from models.training.contrastive import TextsAndPictures, contrastive_loss
-from models.training.diffusion import THINGS, TextToNoise, disturbed, noise_loss, shown
+from models.training.diffusion import THINGS, VELOCITY, TextToNoise, disturbed, noise_loss, shown
 from models.training.distill import consistency_loss
 from models.training.drawing import pictures
 from models.training.examples import examples
@@ -66,7 +66,9 @@ def unet_training(file: Path) -> tuple[Training, Step]:
     torch.manual_seed(0)
     network = TextToNoise(MINIATURE.unet, MINIATURE.clip.text)
     schedule = Schedule(iterations=4, batch=4, learning_rate=1e-3, ema=0.9)
-    return Training(network, schedule, file), noise_loss(network, *data(), torch.zeros(8, 8, 8, dtype=torch.bool), 4, seed=1)
+    return Training(network, schedule, file), noise_loss(
+        network, *data(), torch.zeros(8, 8, 8, dtype=torch.bool), 4, seed=1
+    )
 
 
 def clip_training(file: Path) -> tuple[Training, Step]:
@@ -178,6 +180,15 @@ def test_where_things_are() -> None:
         assert all(there[index, int(thing.y / 8), int(thing.x / 8)] for thing in scene(1, index).things)
 
 
+@pytest.mark.parametrize("size", RECIPES)
+def test_a_newborn_u_net_passes_its_input(size: str) -> None:
+    network = TextToNoise(RECIPES[size].unet, RECIPES[size].clip.text)
+    x = torch.randn(4, 4, 16, 16, generator=stream(2))
+    with torch.no_grad():
+        eps = network(x, torch.tensor([0, 300, 700, 999]), data()[1][:4, 0].long())
+    assert (eps - x).abs().max() < 0.05
+
+
 class Guess(nn.Module):
     """Stands in for a U-Net with its text encoder, and keeps what it was shown."""
 
@@ -190,7 +201,7 @@ class Guess(nn.Module):
         return 0.3 * self.weight * x
 
 
-def test_the_loss_is_that_of_the_velocity() -> None:
+def test_the_loss_is_that_of_the_velocity_where_the_picture_forms() -> None:
     network, z = Guess(), torch.randn(1, 4, 8, 8).expand(4, -1, -1, -1)
     things = torch.zeros(4, 8, 8, dtype=torch.bool)
     things[:, :4] = True
@@ -202,8 +213,10 @@ def test_the_loss_is_that_of_the_velocity() -> None:
     noisy = network.x * (1 + network.sigma**2).sqrt()
     guessed = 0.3 * network.x
     error = velocity((noisy - z) / network.sigma, z) - velocity(guessed, noisy - network.sigma * guessed)
+    seen = (1 + network.sigma.clamp(max=VELOCITY) ** 2) / (1 + network.sigma**2)
     counts = torch.where(things[0], THINGS, 1.0)
-    assert loss.item() == pytest.approx((error**2 * counts / counts.mean()).mean().item(), rel=1e-3)
+    assert (seen < 1).any() and (seen == 1).any()
+    assert loss.item() == pytest.approx((seen * error**2 * counts / counts.mean()).mean().item(), rel=1e-3)
 
 
 def test_the_gpu_draws_larger() -> None:
