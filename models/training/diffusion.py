@@ -63,10 +63,10 @@ def _pass_noise(unet: UNet) -> None:
     first convolution: x, -x, and PASS and -PASS, which keep the group's norm from following x. The last block's skip
     connection hands them on, and the last convolution uses that silu(a) - silu(-a) = a.
     """
-    last_block = f"output_blocks.{len(unet.output_blocks) - 1}.0"
+    last_block = unet.get_submodule(f"output_blocks.{len(unet.output_blocks) - 1}.0")
     first, last, out = (
-        cast(nn.Conv2d, unet.get_submodule(name))
-        for name in ("input_blocks.0.0", f"{last_block}.skip_connection", "out.2")
+        cast(nn.Conv2d, layer)
+        for layer in (unet.get_submodule("input_blocks.0.0"), last_block.skip_connection, unet.get_submodule("out.2"))
     )
     latents, channels = first.weight.shape[1], 4 * first.weight.shape[1]
     for layer in (first, last):
@@ -83,6 +83,11 @@ def _pass_noise(unet: UNet) -> None:
             out.weight[latent, channel, 1, 1] = sign * gain
 
 
+def at_the_ends(network: TextToNoise) -> tuple[str, str, str]:
+    """Where the names of the layers begin that all noise passes: a small change of them is a large error of it."""
+    return "unet.input_blocks.0.", f"unet.output_blocks.{len(network.unet.output_blocks) - 1}.", "unet.out."
+
+
 def _bias(layer: nn.Conv2d) -> Tensor:
     assert layer.bias is not None
     return layer.bias
@@ -94,7 +99,7 @@ def train_unet(
 ) -> Training:  # fmt: skip
     """Train, or go on training, the U-Net and the text encoder; `review` is called after each save."""
     network.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    training = Training(network, schedule, file)
+    training = Training(network, schedule, file, careful=at_the_ends(network))
     training.resume()
     things = shown(seed, len(latents), latents.shape[-1])
     training.run(noise_loss(network, latents, rows, things, schedule.batch, seed), pace, lambda: review(training))

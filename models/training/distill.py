@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.schedules import NoiseLevels
-from models.training.diffusion import TextToNoise
+from models.training.diffusion import TextToNoise, at_the_ends
 from models.training.loop import SHARDS, Loss, Pace, Schedule, Training, mixed_precision, place_of, stream
 from models.training.words import END, LENGTH, START
 
@@ -25,7 +25,7 @@ def distill(
     student = copy.deepcopy(teacher).requires_grad_(True)
     teacher = copy.deepcopy(teacher).requires_grad_(False).eval()
     student.text.requires_grad_(False)
-    training = Training(student, schedule, file)
+    training = Training(student, schedule, file, careful=at_the_ends(student))
     training.resume()
     teacher.to(place_of(student))
     training.run(consistency_loss(student, teacher, latents, rows, schedule.batch, seed), pace)

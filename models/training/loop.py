@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ Loss = Callable[[int, int], Tensor]
 CPU, so that they are the same on every machine."""
 
 SHARDS = 2
+CAREFUL = 0.2  # share of the learning rate that careful layers have
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -60,14 +61,21 @@ class Pace:
 class Training:
     """A network, its optimizer, its averaged weights and the number of steps taken; kept in one file."""
 
-    def __init__(self, network: nn.Module, schedule: Schedule, file: Path) -> None:
+    def __init__(self, network: nn.Module, schedule: Schedule, file: Path, careful: Sequence[str] = ()) -> None:
+        """`careful`: beginnings of the names of layers that learn at CAREFUL times the rate."""
         self.network = network.to(DEVICE)
         self.schedule = schedule
         self.file = file
         self.step = 0
         self.seconds = 0.0
-        self._weights = [weight for weight in network.parameters() if weight.requires_grad]
-        self.optimizer = torch.optim.AdamW(self._weights, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+        named = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+        self._weights = list(named.values())
+        slow = {name for name in named if name.startswith(tuple(careful))}
+        groups = [
+            {"params": [weight for name, weight in named.items() if name not in slow], "share": 1.0},
+            {"params": [weight for name, weight in named.items() if name in slow], "share": CAREFUL},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
         self._threads = ThreadPoolExecutor(SHARDS, initializer=torch.set_num_threads, initargs=(1,))
         self.average = {k: v.detach().clone() for k, v in network.state_dict().items()} if schedule.ema else {}
 
@@ -109,7 +117,7 @@ class Training:
     def descend(self, loss: Loss) -> float:
         """Take one step; returns its loss."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate(self.step)
+            group["lr"] = group["share"] * self.schedule.rate(self.step)
         shards = list(self._threads.map(partial(self._gradients, loss), range(SHARDS)))
         for weight, *parts in zip(self._weights, *(gradients for _, gradients in shards), strict=True):
             weight.grad = torch.stack(parts).mean(0)

@@ -23,7 +23,7 @@ from models.training.drawing import pictures
 from models.training.examples import examples
 from models.training.export import TEXT, TOKENS
 from models.training.files import write_files
-from models.training.loop import Pace, Schedule, Training, stream
+from models.training.loop import CAREFUL, Pace, Schedule, Training, stream
 from models.training.recipe import CPU, GPU, RECIPES, Recipe
 from models.training.scenes import scene
 from models.training.vae import fold_scale, prepare, reconstruct, to_tensor, vae_loss
@@ -66,7 +66,7 @@ def unet_training(file: Path) -> tuple[Training, Step]:
     torch.manual_seed(0)
     network = TextToNoise(MINIATURE.unet, MINIATURE.clip.text)
     schedule = Schedule(iterations=4, batch=4, learning_rate=1e-3, ema=0.9)
-    return Training(network, schedule, file), noise_loss(
+    return Training(network, schedule, file, careful=["unet.out."]), noise_loss(
         network, *data(), torch.zeros(8, 8, 8, dtype=torch.bool), 4, seed=1
     )
 
@@ -154,6 +154,15 @@ def test_examples_are_made_once(tmp_path: Path) -> None:
     assert file.stat().st_mtime_ns == written
     assert all(torch.equal(made[name], again[name]) for name in made)
     assert made["views"].shape == (4, 64, 64, 3)
+
+
+def test_careful_layers_learn_slower(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    before = [weight.detach().clone() for weight in network.parameters()]
+    training = Training(network, Schedule(1, 2, 0.1, warmup=1), tmp_path / "two.pt", careful=["1."])
+    training.descend(lambda step, shard: network(torch.ones(1, 2)).square().mean())
+    moved = [float((new.detach() - old).abs().max()) for new, old in zip(network.parameters(), before, strict=True)]
+    assert moved == pytest.approx([0.1, 0.1, 0.1 * CAREFUL, 0.1 * CAREFUL], rel=0.05)
 
 
 def test_two_runs_give_the_same_weights(tmp_path: Path) -> None:
