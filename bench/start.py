@@ -1,4 +1,4 @@
-"""From the start of a process to its first picture, with the embedded model: 64x64, 20 steps, cfg 4.
+"""From the start of a process to its first picture, with the embedded model and the example workflow.
 
 `python -m bench.start ours|theirs CHECKPOINT` is such a process.
 """
@@ -49,8 +49,10 @@ def draw_theirs(checkpoint: Path) -> None:
     from bench import peer
 
     with tempfile.TemporaryDirectory() as base:
-        text = json.loads(WORKFLOW.read_text())["6"]["inputs"]["text"]
-        peer.draw(peer.diffusers_folder(checkpoint), (text, ""), 64, 20, 4.0, Path(base, "picture.png"))
+        workflow = {node: content["inputs"] for node, content in json.loads(WORKFLOW.read_text()).items()}
+        side, steps, cfg = workflow["5"]["width"], workflow["3"]["steps"], workflow["3"]["cfg"]
+        prompts = workflow["6"]["text"], workflow["7"]["text"]
+        peer.draw(peer.diffusers_folder(checkpoint), prompts, side, steps, cfg, Path(base, "picture.png"))
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from models.unet import UNet
 
 NO_CAPTION = 0.1  # share of captions dropped, which is what guidance needs
 STRANGE_WORD = 0.15  # share of captions given one word that means nothing, as people's prompts have
-PASS = 3.0  # the constant beside what is passed by all blocks
-VELOCITY = 5.0  # the sigma above which the loss is no longer weighed as the velocity's: little can be known there
+ANCHOR = 3.0  # the constant beside what is passed by all blocks, which holds the norm of a group
+CERTAIN = 5.0  # the sigma up to which the loss is the velocity's; above, what cannot be known would drown the rest
 THINGS = 4.0  # how many times as much a latent cell counts where a thing is, which is what captions tell of
 
 
@@ -60,7 +60,7 @@ def _pass_noise(unet: UNet) -> None:
 
     In the first steps of a picture an error of the noise is multiplied by a sigma of up to 14.6, and a network that
     first has to learn to pass its input on stays too coarse for that. Each latent has a group of four channels in the
-    first convolution: x, -x, and PASS and -PASS, which keep the group's norm from following x. The last block's skip
+    first convolution: x, -x, and ANCHOR and -ANCHOR, which keep the group's norm from following x's deviation. The last block's skip
     connection hands them on, and the last convolution uses that silu(a) - silu(-a) = a.
     """
     last_block = unet.get_submodule(f"output_blocks.{len(unet.output_blocks) - 1}.0")
@@ -72,15 +72,14 @@ def _pass_noise(unet: UNet) -> None:
     for layer in (first, last):
         layer.weight[:channels] = 0
         _bias(layer)[:channels] = 0
-    of_first = last.weight.shape[1] - first.weight.shape[0]  # the skip's place behind the block's own channels
-    for channel in range(channels):
-        last.weight[channel, of_first + channel] = 1
-    gain = math.sqrt((1 + PASS**2) / 2)  # of a group's norm, where x has unit variance
+    skipped = last.weight.shape[1] - first.weight.shape[0]  # behind the block's own channels
+    last.weight[:channels, skipped : skipped + channels, 0, 0] = torch.eye(channels)
+    gain = math.sqrt((1 + ANCHOR**2) / 2)  # the group's norm, where x has unit variance
     for latent in range(latents):
-        for channel, sign in ((4 * latent, 1), (4 * latent + 1, -1)):
-            first.weight[channel, latent, 1, 1] = sign
-            _bias(first)[channel + 2] = sign * PASS
-            out.weight[latent, channel, 1, 1] = sign * gain
+        plus, minus, anchor, negative = range(4 * latent, 4 * latent + 4)
+        first.weight[plus, latent, 1, 1], first.weight[minus, latent, 1, 1] = 1, -1
+        _bias(first)[anchor], _bias(first)[negative] = ANCHOR, -ANCHOR
+        out.weight[latent, plus, 1, 1], out.weight[latent, minus, 1, 1] = gain, -gain
 
 
 def at_the_ends(network: TextToNoise) -> tuple[str, str, str]:
@@ -101,12 +100,12 @@ def train_unet(
     network.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     training = Training(network, schedule, file, careful=at_the_ends(network))
     training.resume()
-    things = shown(seed, len(latents), latents.shape[-1])
+    things = where_things_are(seed, len(latents), latents.shape[-1])
     training.run(noise_loss(network, latents, rows, things, schedule.batch, seed), pace, lambda: review(training))
     return training
 
 
-def shown(seed: int, scenes: int, cells: int) -> Tensor:
+def where_things_are(seed: int, scenes: int, cells: int) -> Tensor:
     """Where things are in each scene's latent. -> [scenes, cells, cells] bool"""
     middles = (np.arange(cells) + 0.5) * SIZE / cells
     there = np.zeros((scenes, cells, cells), np.bool_)
@@ -119,15 +118,15 @@ def shown(seed: int, scenes: int, cells: int) -> Tensor:
 
 
 def noise_loss(network: nn.Module, latents: Tensor, rows: Tensor, things: Tensor, batch: int, seed: int) -> Loss:
-    """The squared error of the predicted noise (Ho et al. 2020, equation 14), weighed by sigma² + 1 up to VELOCITY.
+    """The squared error of the predicted noise (Ho et al. 2020, equation 14), weighed by min(sigma, CERTAIN)² + 1.
 
-    That makes it the error of the velocity (Salimans & Ho 2022, arXiv:2202.00512, appendix D). Without the weight an
+    Up to CERTAIN that is the error of the velocity (Salimans & Ho 2022, arXiv:2202.00512, appendix D). Without the weight an
     error too small for the loss to see is, times the sigma of the first steps, larger than the latents.
 
     latents: [N, 4, h, w] of unit deviation, rows: [N, captions, 77] of the compact token table, things: [N, h, w] bool,
     the cells that count THINGS times as much; the mean cell counts 1.
     """
-    mean = 1 + (THINGS - 1) * things.float().mean()
+    mean_count = 1 + (THINGS - 1) * things.float().mean()
     sigmas = NoiseLevels().sigmas
     count = batch // SHARDS
 
@@ -146,8 +145,8 @@ def noise_loss(network: nn.Module, latents: Tensor, rows: Tensor, things: Tensor
         device = place_of(network)
         with mixed_precision(device):
             eps = network(x.to(device), t.to(device), captions.to(device)).float().cpu()
-        weight = (sigma.clamp(max=VELOCITY).square() + 1).flatten()
-        counts = (1 + (THINGS - 1) * things[picked]) / mean
+        weight = (sigma.clamp(max=CERTAIN).square() + 1).flatten()
+        counts = (1 + (THINGS - 1) * things[picked]) / mean_count
         return (weight * ((eps - noise).square().mean(1) * counts).mean((1, 2))).mean()
 
     return loss

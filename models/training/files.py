@@ -38,12 +38,8 @@ def _facts(workshop: Workshop) -> dict[str, str]:
     drawn = to_tensor(pictures(recipe.seed, 0, len(latents), size=recipe.size))
     return {
         "title": f"Darkroom world {recipe.size}",
-        "description": "trained from scratch on drawn, captioned scenes by models/training",
+        "description": "trained on drawn, captioned scenes by models/training",
         "license": "Apache-2.0",
         "data_seed": str(recipe.seed),
-        "scenes": str(recipe.scenes),
-        "vae_samples": str(recipe.vae_schedule.iterations * recipe.vae_schedule.batch),
-        "unet_samples_half": str(recipe.half_schedule.iterations * recipe.half_schedule.batch),
-        "unet_samples": str(recipe.unet_schedule.iterations * recipe.unet_schedule.batch),
         "latent_rgb": json.dumps(fit_latent_rgb(latents, drawn).tolist()),
     }

@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -61,19 +61,17 @@ class Pace:
 class Training:
     """A network, its optimizer, its averaged weights and the number of steps taken; kept in one file."""
 
-    def __init__(self, network: nn.Module, schedule: Schedule, file: Path, careful: Sequence[str] = ()) -> None:
+    def __init__(self, network: nn.Module, schedule: Schedule, file: Path, careful: tuple[str, ...] = ()) -> None:
         """`careful`: beginnings of the names of layers that learn at CAREFUL times the rate."""
         self.network = network.to(DEVICE)
         self.schedule = schedule
         self.file = file
         self.step = 0
         self.seconds = 0.0
-        named = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
-        self._weights = list(named.values())
-        slow = {name for name in named if name.startswith(tuple(careful))}
+        named = [(name, weight) for name, weight in network.named_parameters() if weight.requires_grad]
+        self._weights = [weight for _, weight in named]
         groups = [
-            {"params": [weight for name, weight in named.items() if name not in slow], "share": 1.0},
-            {"params": [weight for name, weight in named.items() if name in slow], "share": CAREFUL},
+            {"params": [weight for name, weight in named if name.startswith(careful) == slow]} for slow in (False, True)
         ]
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
         self._threads = ThreadPoolExecutor(SHARDS, initializer=torch.set_num_threads, initargs=(1,))
@@ -116,8 +114,8 @@ class Training:
 
     def descend(self, loss: Loss) -> float:
         """Take one step; returns its loss."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["share"] * self.schedule.rate(self.step)
+        for group, share in zip(self.optimizer.param_groups, (1.0, CAREFUL), strict=True):
+            group["lr"] = share * self.schedule.rate(self.step)
         shards = list(self._threads.map(partial(self._gradients, loss), range(SHARDS)))
         for weight, *parts in zip(self._weights, *(gradients for _, gradients in shards), strict=True):
             weight.grad = torch.stack(parts).mean(0)

@@ -33,7 +33,7 @@ class Recipe:
 
 CPU = Recipe(
     size=128,
-    scenes=8192,
+    scenes=6144,
     vae=VaeConfig(ch=32, ch_mult=(1, 2, 3, 3), num_res_blocks=1),
     vae_schedule=Schedule(iterations=12_000, batch=2, learning_rate=6e-4),
     clip=ContrastiveConfig(
@@ -45,11 +45,11 @@ CPU = Recipe(
     unet=UNetConfig(
         model_channels=64, channel_mult=(1, 2, 3), num_res_blocks=1, transformer_depth=(0, 1, 1), context_dim=64
     ),
-    half_schedule=Schedule(iterations=1400, batch=64, learning_rate=1e-3, ema=0.997),
-    unet_schedule=Schedule(iterations=12_000, batch=32, learning_rate=5e-4, ema=0.999),
-    lcm_schedule=Schedule(iterations=500, batch=32, learning_rate=2e-4, warmup=20, ema=0.98),
-    realign_schedule=Schedule(iterations=200, batch=128, learning_rate=5e-4, warmup=20),
-    alarm_schedule=Schedule(iterations=500, batch=64, learning_rate=1e-3, warmup=20),
+    half_schedule=Schedule(iterations=1400, batch=64, learning_rate=3e-4, ema=0.997),
+    unet_schedule=Schedule(iterations=10_000, batch=32, learning_rate=3e-4, ema=0.998),
+    lcm_schedule=Schedule(iterations=220, batch=32, learning_rate=2e-4, warmup=20, ema=0.98),
+    realign_schedule=Schedule(iterations=150, batch=128, learning_rate=5e-4, warmup=20),
+    alarm_schedule=Schedule(iterations=250, batch=64, learning_rate=1e-3, warmup=20),
 )
 
 GPU = Recipe(
@@ -63,8 +63,8 @@ GPU = Recipe(
     unet=UNetConfig(
         model_channels=64, channel_mult=(1, 2, 2, 3), num_res_blocks=1, transformer_depth=(0, 1, 1, 1), context_dim=64
     ),
-    half_schedule=Schedule(iterations=15_000, batch=256, learning_rate=8e-4, ema=0.9995),
-    unet_schedule=Schedule(iterations=25_000, batch=256, learning_rate=6e-4, ema=0.9995),
+    half_schedule=Schedule(iterations=15_000, batch=256, learning_rate=3e-4, ema=0.9995),
+    unet_schedule=Schedule(iterations=25_000, batch=256, learning_rate=3e-4, ema=0.9995),
     lcm_schedule=Schedule(iterations=4000, batch=256, learning_rate=2e-4, warmup=100, ema=0.99),
     realign_schedule=Schedule(iterations=1000, batch=512, learning_rate=5e-4, warmup=50),
     alarm_schedule=Schedule(iterations=1000, batch=128, learning_rate=5e-4, warmup=50),

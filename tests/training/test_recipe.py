@@ -17,13 +17,13 @@ from models.config import ContrastiveConfig, VaeConfig, VisionConfig
 from models.denoiser import LATENT_SCALE
 from models.schedules import NoiseLevels
 from models.training.contrastive import TextsAndPictures, contrastive_loss
-from models.training.diffusion import THINGS, VELOCITY, TextToNoise, disturbed, noise_loss, shown
+from models.training.diffusion import CERTAIN, THINGS, TextToNoise, at_the_ends, disturbed, noise_loss, where_things_are
 from models.training.distill import consistency_loss
 from models.training.drawing import pictures
 from models.training.examples import examples
 from models.training.export import TEXT, TOKENS
 from models.training.files import write_files
-from models.training.loop import CAREFUL, Pace, Schedule, Training, stream
+from models.training.loop import CAREFUL, DEVICE, Pace, Schedule, Training, stream
 from models.training.recipe import CPU, GPU, RECIPES, Recipe
 from models.training.scenes import scene
 from models.training.vae import fold_scale, prepare, reconstruct, to_tensor, vae_loss
@@ -66,7 +66,7 @@ def unet_training(file: Path) -> tuple[Training, Step]:
     torch.manual_seed(0)
     network = TextToNoise(MINIATURE.unet, MINIATURE.clip.text)
     schedule = Schedule(iterations=4, batch=4, learning_rate=1e-3, ema=0.9)
-    return Training(network, schedule, file, careful=["unet.out."]), noise_loss(
+    return Training(network, schedule, file, careful=at_the_ends(network)), noise_loss(
         network, *data(), torch.zeros(8, 8, 8, dtype=torch.bool), 4, seed=1
     )
 
@@ -159,9 +159,11 @@ def test_examples_are_made_once(tmp_path: Path) -> None:
 def test_careful_layers_learn_slower(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
     before = [weight.detach().clone() for weight in network.parameters()]
-    training = Training(network, Schedule(1, 2, 0.1, warmup=1), tmp_path / "two.pt", careful=["1."])
-    training.descend(lambda step, shard: network(torch.ones(1, 2)).square().mean())
-    moved = [float((new.detach() - old).abs().max()) for new, old in zip(network.parameters(), before, strict=True)]
+    training = Training(network, Schedule(1, 2, 0.1, warmup=1), tmp_path / "two.pt", careful=("1.",))
+    training.descend(lambda step, shard: network(torch.ones(1, 2, device=DEVICE)).square().mean())
+    moved = [
+        float((new.detach().cpu() - old).abs().max()) for new, old in zip(network.parameters(), before, strict=True)
+    ]
     assert moved == pytest.approx([0.1, 0.1, 0.1 * CAREFUL, 0.1 * CAREFUL], rel=0.05)
 
 
@@ -182,8 +184,8 @@ def test_both_sizes_take_a_step(size: str, tmp_path: Path) -> None:
     assert training.descend(loss) > 0
 
 
-def test_where_things_are() -> None:
-    there = shown(1, 4, 16)
+def test_it_knows_where_things_are() -> None:
+    there = where_things_are(1, 4, 16)
     assert 0 < there.float().mean() < 0.5
     for index in range(4):
         assert all(there[index, int(thing.y / 8), int(thing.x / 8)] for thing in scene(1, index).things)
@@ -196,6 +198,8 @@ def test_a_newborn_u_net_passes_its_input(size: str) -> None:
     with torch.no_grad():
         eps = network(x, torch.tensor([0, 300, 700, 999]), data()[1][:4, 0].long())
     assert (eps - x).abs().max() < 0.05
+    names = list(network.state_dict())
+    assert all(any(name.startswith(stage) for name in names) for stage in at_the_ends(network))
 
 
 class Guess(nn.Module):
@@ -211,7 +215,7 @@ class Guess(nn.Module):
 
 
 def test_the_loss_is_that_of_the_velocity_where_the_picture_forms() -> None:
-    network, z = Guess(), torch.randn(1, 4, 8, 8).expand(4, -1, -1, -1)
+    network, z = Guess(), torch.randn(1, 4, 8, 8, generator=stream(5)).expand(4, -1, -1, -1)
     things = torch.zeros(4, 8, 8, dtype=torch.bool)
     things[:, :4] = True
     loss = noise_loss(network, z, data()[1], things, 8, seed=1)(0, 0)
@@ -222,10 +226,10 @@ def test_the_loss_is_that_of_the_velocity_where_the_picture_forms() -> None:
     noisy = network.x * (1 + network.sigma**2).sqrt()
     guessed = 0.3 * network.x
     error = velocity((noisy - z) / network.sigma, z) - velocity(guessed, noisy - network.sigma * guessed)
-    seen = (1 + network.sigma.clamp(max=VELOCITY) ** 2) / (1 + network.sigma**2)
+    weighed = (1 + network.sigma.clamp(max=CERTAIN) ** 2) / (1 + network.sigma**2)
     counts = torch.where(things[0], THINGS, 1.0)
-    assert (seen < 1).any() and (seen == 1).any()
-    assert loss.item() == pytest.approx((seen * error**2 * counts / counts.mean()).mean().item(), rel=1e-3)
+    assert (weighed < 1).any() and (weighed == 1).any()
+    assert loss.item() == pytest.approx((weighed * error**2 * counts / counts.mean()).mean().item(), rel=1e-3)
 
 
 def test_the_gpu_draws_larger() -> None:
@@ -244,7 +248,7 @@ def test_from_nothing_to_files_that_load(tmp_path: Path) -> None:
             load_part(weights, part, dtype=torch.float32, device=cpu)
     load_part(read_header(safety), "safety", dtype=torch.float32, device=cpu)
     with safe_open(world, "pt") as content:
-        assert content.metadata()["unet_samples"] == "8"
+        assert content.metadata()["data_seed"] == "1"
         assert content.get_tensor("alphas_cumprod").dtype == torch.float32
         assert content.get_tensor(TEXT + "text_model.embeddings.position_ids").dtype == torch.int64
         table = content.get_tensor(TEXT + TOKENS)
