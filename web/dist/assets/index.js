@@ -62,7 +62,7 @@ Error generating stack: `+e.message+`
         "Node name for S&R": "CheckpointLoaderSimple"
       },
       "widgets_values": [
-        "darkroom-shapes-64.safetensors"
+        "darkroom-world-128.safetensors"
       ]
     },
     {
@@ -94,8 +94,8 @@ Error generating stack: `+e.message+`
         "Node name for S&R": "EmptyLatentImage"
       },
       "widgets_values": [
-        64,
-        64,
+        128,
+        128,
         1
       ]
     },
@@ -134,7 +134,7 @@ Error generating stack: `+e.message+`
         "Node name for S&R": "CLIPTextEncode"
       },
       "widgets_values": [
-        "a red circle and a blue square on a white background"
+        "a red boat on the sea at sunset"
       ],
       "title": "Prompt"
     },
