@@ -134,7 +134,7 @@ Error generating stack: `+e.message+`
         "Node name for S&R": "CLIPTextEncode"
       },
       "widgets_values": [
-        "a red boat on the sea at sunset"
+        "a white cat to the left of a red flower in a meadow in spring"
       ],
       "title": "Prompt"
     },
