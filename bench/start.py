@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bench.pairs import Row
@@ -25,7 +25,7 @@ def table() -> Iterator[Row]:
     """One line."""
     from bench import fresh, peer
 
-    checkpoint = EMBEDDED / json.loads(WORKFLOW.read_text())["4"]["inputs"]["ckpt_name"]
+    checkpoint = EMBEDDED / _inputs("4")["ckpt_name"]
     peer.diffusers_folder(checkpoint)
     fresh.process_seconds("bench.start", "theirs", checkpoint)  # whose files are then in the system's cache
     yield from fresh.seconds(
@@ -49,10 +49,14 @@ def draw_theirs(checkpoint: Path) -> None:
     from bench import peer
 
     with tempfile.TemporaryDirectory() as base:
-        workflow = {node: content["inputs"] for node, content in json.loads(WORKFLOW.read_text()).items()}
-        side, steps, cfg = workflow["5"]["width"], workflow["3"]["steps"], workflow["3"]["cfg"]
-        prompts = workflow["6"]["text"], workflow["7"]["text"]
-        peer.draw(peer.diffusers_folder(checkpoint), prompts, side, steps, cfg, Path(base, "picture.png"))
+        sampling, prompts = _inputs("3"), (_inputs("6")["text"], _inputs("7")["text"])
+        folder, side = peer.diffusers_folder(checkpoint), _inputs("5")["width"]
+        peer.draw(folder, prompts, side, sampling["steps"], sampling["cfg"], Path(base, "picture.png"))
+
+
+def _inputs(node: str) -> dict[str, Any]:
+    """What the workflow gives to one of its nodes."""
+    return dict(json.loads(WORKFLOW.read_text())[node]["inputs"])
 
 
 if __name__ == "__main__":
