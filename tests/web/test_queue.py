@@ -20,6 +20,11 @@ EMPTY = """async () => {
 }"""
 ORDER = "() => [...document.querySelectorAll(\"[aria-label='Waiting'] .job\")].map(row => row.dataset.job)"
 
+WATCH = f"""() => {{
+    window.seen = []
+    new MutationObserver(() => window.seen.push(({ORDER})())).observe(document.body, {{ childList: true, subtree: true }})
+}}"""
+
 
 def post(server: str, route: str, body: object) -> Any:
     """Send JSON to the server."""
@@ -84,6 +89,28 @@ def queued(server: str) -> list[str]:
     """The waiting jobs in the server's order."""
     with urllib.request.urlopen(f"{server}api/queue") as answer:
         return [item[1] for item in json.load(answer)["queue_pending"]]
+
+
+def test_an_answer_from_before_a_move_does_not_undo_it(editor: Editor, paused: str) -> None:
+    page = editor.page
+    ids = [submit(paused, seed) for seed in range(3)]
+    page.keyboard.press("q")
+    page.wait_for_function(f"() => document.querySelectorAll({json.dumps(ROWS)}).length === 3")
+    late: list[tuple[Any, Any]] = []
+    page.route("**/api/queue", lambda route: late.append((route, route.fetch())), times=1)
+    ids.append(submit(paused, 3))  # which the list asks for
+    while not late:
+        page.wait_for_timeout(20)
+    page.locator(ROWS).last.focus()
+    page.keyboard.press("Alt+Home")
+    moved = [ids[2], *ids[:2], ids[3]]
+    while queued(paused) != moved:
+        page.wait_for_timeout(20)
+    page.evaluate(WATCH)
+    late[0][0].fulfill(response=late[0][1])
+    page.wait_for_function(f"() => document.querySelectorAll({json.dumps(ROWS)}).length === 4")
+    page.wait_for_timeout(100)
+    assert [order for order in page.evaluate("seen") if order[:3] != moved[:3]] == []
 
 
 def test_what_ran_is_found_by_its_prompt_and_says_what_it_cost(editor: Editor, server: str) -> None:

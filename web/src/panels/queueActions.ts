@@ -2,12 +2,12 @@
 import { api, type Job } from '../api/client'
 import { openValue } from '../app/files'
 import { t } from '../i18n'
-import { refreshJobs, useRun } from '../state/run'
+import { changeJobs, useRun } from '../state/run'
 import { say, tell } from '../state/view'
 
 function act(call: Promise<unknown>, words: string): void {
   say(words)
-  void call.catch((error: unknown) => tell(error instanceof Error ? error.message : '', 'error')).then(refreshJobs)
+  changeJobs(call).catch((error: unknown) => tell(error instanceof Error ? error.message : '', 'error'))
 }
 
 /** Puts a waiting job at a place, counted from 0. */

@@ -209,13 +209,33 @@ function scheduleRefresh(): void {
   if (!refreshing) refreshing = window.setTimeout(() => void refreshJobs(), 60)
 }
 
+let asked = 0
+let stale = 0 // the newest question whose answer would show what is over
+let changes = 0 // of ours that the server has not answered
+
+/** Takes the jobs as the server has them; answers that come late or do not know of our last change are dropped. */
 export async function refreshJobs(): Promise<void> {
   refreshing = 0
+  const mine = ++asked
   try {
     const [{ jobs, paused }, waiting] = await Promise.all([api.jobs(200), api.waiting()])
+    if (changes || mine <= stale) return
+    stale = mine
     useRun.setState({ jobs, paused, waiting })
   } catch {
     // the lost connection is shown already; the next status asks again
+  }
+}
+
+/** Waits for a change of the queue that is shown already, and then shows the queue as the server has it. */
+export async function changeJobs(call: Promise<unknown>): Promise<void> {
+  changes += 1
+  try {
+    await call
+  } finally {
+    changes -= 1
+    stale = asked
+    void refreshJobs()
   }
 }
 
