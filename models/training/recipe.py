@@ -19,6 +19,7 @@ class Recipe:
     scenes: int  # that all but the autoencoder learn from
     vae: VaeConfig
     vae_schedule: Schedule
+    decoder_schedule: Schedule  # of the decoder alone, after
     clip: ContrastiveConfig
     clip_schedule: Schedule
     detector_schedule: Schedule
@@ -36,6 +37,7 @@ CPU = Recipe(
     scenes=6144,
     vae=VaeConfig(ch=32, ch_mult=(1, 2, 3, 3), num_res_blocks=1),
     vae_schedule=Schedule(iterations=12_000, batch=2, learning_rate=6e-4),
+    decoder_schedule=Schedule(iterations=2000, batch=4, learning_rate=1.5e-4),
     clip=ContrastiveConfig(
         text=ClipConfig(width=64, layers=3, intermediate=256, vocab=ROWS),
         vision=VisionConfig(width=128, layers=3, intermediate=256, patch=8, grid=8, projection=64),
@@ -57,6 +59,7 @@ GPU = Recipe(
     scenes=100_000,
     vae=CPU.vae,
     vae_schedule=Schedule(iterations=20_000, batch=16, learning_rate=6e-4),
+    decoder_schedule=Schedule(iterations=4000, batch=16, learning_rate=1.5e-4),
     clip=CPU.clip,
     clip_schedule=Schedule(iterations=4000, batch=512, learning_rate=1e-3, warmup=200),
     detector_schedule=Schedule(iterations=4000, batch=128, learning_rate=1.5e-3, warmup=100),

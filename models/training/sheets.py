@@ -24,13 +24,17 @@ def save_sheet(path: Path, pictures: NDArray[np.uint8], columns: int, zoom: int 
 
 
 def save_curve(log: Path, path: Path, width: int = 640, height: int = 320) -> None:
-    """Plot the loss column of a training log, both axes logarithmic; nothing while it has fewer than two rows."""
+    """Plot the loss column of a training log, both axes logarithmic, that of a loss which is a logarithm itself (below 0)
+    as it is; nothing while it has fewer than two rows.
+    """
     if not log.exists():
         return
     with log.open(newline="") as file:
-        points = [(math.log(float(row["step"])), math.log(float(row["loss"]))) for row in csv.DictReader(file)]
-    if len(points) < 2:
+        rows = [(float(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
+    if len(rows) < 2:
         return
+    losses = [loss for _, loss in rows]
+    points = [(math.log(step), math.log(loss) if min(losses) > 0 else loss) for step, loss in rows]
     (x0, x1), (y0, y1) = ((min(axis), max(axis)) for axis in zip(*points, strict=True))
     image = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(image)
@@ -39,6 +43,6 @@ def save_curve(log: Path, path: Path, width: int = 640, height: int = 320) -> No
         for x, y in points
     ]
     pen.line(scaled, fill="black", width=2)
-    pen.text((40, height - 25), f"steps {math.exp(x0):.0f} to {math.exp(x1):.0f}", fill="black")
-    pen.text((40, 4), f"loss {math.exp(y1):.4f} down to {math.exp(y0):.4f}", fill="black")
+    pen.text((40, height - 25), f"steps {rows[0][0]:.0f} to {rows[-1][0]:.0f}", fill="black")
+    pen.text((40, 4), f"loss {max(losses):.4f} down to {min(losses):.4f}", fill="black")
     image.save(path)

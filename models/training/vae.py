@@ -1,7 +1,8 @@
-"""Training the autoencoder, and folding the latent scale into it."""
+"""Training the autoencoder, folding the latent scale into it, and finishing its decoder."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ QUIET = -6.0  # log variance of the first latents
 HOLD = (1.0, 0.02)  # weight of holding latents to colours, in the beginning and at last
 HOLD_STEPS = 1000  # over which it falls
 ON_THE_WAY = ("conv_in", "nin_shortcut", "downsample.conv", "upsample.conv", "conv1")  # to a normalization
+FINISHED_ON = 100_000  # the first scene that the decoder is finished on, behind those of the stages before
+JITTER = 0.01  # deviation of the noise on latents that it is finished with; their own is 1
 VIEW = 64  # pixels a side of a small view
 
 
@@ -33,16 +36,34 @@ def train_vae(vae: AutoencoderKL, schedule: Schedule, pace: Pace, seed: int, siz
     prepare(vae)
     training = Training(vae, schedule, folder / "vae.pt")
     training.resume()
+    review = _reviewer("vae", training, vae, seed, size)
+    training.run(vae_loss(vae, schedule.batch, seed, size), pace, review)
+    return training
+
+
+def finish_decoder(vae: AutoencoderKL, schedule: Schedule, pace: Pace, seed: int, size: int, folder: Path) -> Training:
+    """Train, or go on training, the decoder alone: latents stay what they are, and pictures come closer."""
+    vae.requires_grad_(False)
+    for part in (vae.post_quant_conv, vae.decoder):
+        part.requires_grad_(True)
+    training = Training(vae, schedule, folder / "decoder.pt")
+    training.resume()
+    review = _reviewer("decoder", training, vae, seed, size)
+    training.run(decoder_loss(vae, schedule.batch, seed, size), pace, review)
+    return training
+
+
+def _reviewer(name: str, training: Training, vae: AutoencoderKL, seed: int, size: int) -> Callable[[], None]:
     held_out = to_tensor(pictures(seed, 0, 32, Split.HELD_OUT, size))
 
     def review() -> None:
         rebuilt = torch.cat([reconstruct(vae, part) for part in held_out.split(8)])
-        print(f"vae {training.step}/{schedule.iterations}: {psnr(rebuilt, held_out):.2f} dB held out", flush=True)
+        mean = np.mean([psnr(one, other) for one, other in zip(rebuilt, held_out, strict=True)])
+        print(f"{name} {training.step}/{training.schedule.iterations}: {mean:.2f} dB held out", flush=True)
         pairs = torch.stack([held_out, rebuilt], 1)[:24].flatten(0, 1)
-        save_sheet(folder / "vae.png", to_pixels(pairs), columns=8, zoom=1)
+        save_sheet(training.file.with_suffix(".png"), to_pixels(pairs), columns=8, zoom=1)
 
-    training.run(vae_loss(vae, schedule.batch, seed, size), pace, review)
-    return training
+    return review
 
 
 @torch.no_grad()
@@ -86,6 +107,23 @@ def vae_loss(vae: AutoencoderKL, batch: int, seed: int, size: int = SIZE) -> Los
         value = F.mse_loss(y, x) + 0.3 * F.l1_loss(y, x) + 0.3 * coarse + KL_WEIGHT * divergence
         firmness = max(HOLD[0] * (1 - step / HOLD_STEPS), HOLD[1])
         return value + firmness * F.mse_loss(mean[:, :3], F.avg_pool2d(x, vae.config.factor))
+
+    return loss
+
+
+def decoder_loss(vae: AutoencoderKL, batch: int, seed: int, size: int = SIZE) -> Loss:
+    """The logarithm of each picture's squared error: its mean is, but for the unit, the mean PSNR of the pictures."""
+    count = batch // SHARDS
+
+    def loss(step: int, shard: int) -> Tensor:
+        first = FINISHED_ON + step * batch + shard * count
+        x = to_tensor(pictures(seed, first, count, size=size)).to(place_of(vae))
+        with mixed_precision(x.device):
+            with torch.no_grad():
+                z = vae.encode(x).float()[:, : vae.config.embed_dim]
+            noise = torch.randn(z.shape, generator=stream(seed, step, shard)).to(x.device)
+            y = vae.decode(z + JITTER / LATENT_SCALE * noise).float()
+        return (y - x).square().mean((1, 2, 3)).log().mean()
 
     return loss
 

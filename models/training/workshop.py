@@ -28,7 +28,7 @@ from models.training.observe import rebuilt, train_detector
 from models.training.prompts import Prompt, triples
 from models.training.recipe import Recipe
 from models.training.sheets import save_curve, save_sheet
-from models.training.vae import SCALED_ON, fold_scale, to_tensor, train_vae
+from models.training.vae import SCALED_ON, finish_decoder, fold_scale, to_tensor, train_vae
 from models.training.words import rows_of
 from models.vae import AutoencoderKL
 
@@ -51,12 +51,14 @@ class Workshop:
 
     @cached_property
     def vae(self) -> AutoencoderKL:
-        """The trained autoencoder with the latent scale folded in."""
+        """The trained autoencoder with the latent scale folded in, and its decoder finished for that."""
         recipe = self.recipe
 
         def train(vae: AutoencoderKL) -> None:
             self._end(train_vae(vae, recipe.vae_schedule, self.pace, recipe.seed, recipe.size, self.folder), "vae")
             fold_scale(vae, to_tensor(pictures(recipe.seed, 0, SCALED_ON, size=recipe.size)))
+            after = recipe.decoder_schedule, self.pace, recipe.seed, recipe.size, self.folder
+            self._end(finish_decoder(vae, *after), "decoder")
 
         return self._made("vae", lambda: AutoencoderKL(recipe.vae), train)
 

@@ -26,7 +26,7 @@ from models.training.files import write_files
 from models.training.loop import CAREFUL, DEVICE, Pace, Schedule, Training, stream
 from models.training.recipe import CPU, GPU, RECIPES, Recipe
 from models.training.scenes import scene
-from models.training.vae import fold_scale, prepare, reconstruct, to_tensor, vae_loss
+from models.training.vae import finish_decoder, fold_scale, prepare, psnr, reconstruct, to_tensor, vae_loss
 from models.training.words import END, START, UNKNOWN, row_of_token, rows_of
 from models.training.workshop import OutOfTime, Workshop
 from models.vae import AutoencoderKL
@@ -37,6 +37,7 @@ MINIATURE = Recipe(
     scenes=24,
     vae=VaeConfig(ch=16, ch_mult=(1, 1, 1, 1), num_res_blocks=1),
     vae_schedule=TWO,
+    decoder_schedule=TWO,
     clip=ContrastiveConfig(
         text=replace(CPU.clip.text, layers=1, intermediate=64),
         vision=VisionConfig(width=64, layers=1, intermediate=64, patch=16, grid=4, projection=32),
@@ -115,6 +116,21 @@ def test_a_resumed_training_is_bit_equal(prepared: Callable[[Path], tuple[Traini
 def equal(one: nn.Module, other: nn.Module) -> bool:
     weights = other.state_dict()
     return all(torch.equal(value, weights[name]) for name, value in one.state_dict().items())
+
+
+def test_the_decoder_is_finished_for_latents_that_stay(tmp_path: Path) -> None:
+    vae = vae_training(tmp_path / "vae.pt")[0].network
+    assert isinstance(vae, AutoencoderKL)
+    before = {name: value.clone() for name, value in vae.state_dict().items()}
+    schedule = Schedule(iterations=12, batch=4, learning_rate=3e-3, warmup=2)
+    x = to_tensor(pictures(1, 0, 4, size=64))
+    worse = psnr(reconstruct(vae, x), x)
+    assert finish_decoder(vae, schedule, Pace(), 1, 64, tmp_path).finished
+    changed = {name for name, value in vae.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {name for name in before if name.startswith(("decoder.", "post_quant_conv."))}
+    assert psnr(reconstruct(vae, x), x) > worse + 1
+    again = finish_decoder(vae, replace(schedule, iterations=14), Pace(), 1, 64, tmp_path)  # goes on where it ended
+    assert again.step == 14
 
 
 def test_a_budget_stops_a_training_that_can_go_on(tmp_path: Path) -> None:
@@ -258,4 +274,4 @@ def test_from_nothing_to_files_that_load(tmp_path: Path) -> None:
     assert torch.equal(both[TOKENS], table)  # one text encoder in both
     assert {"logit_scale", "text_projection.weight", "visual_projection.weight"} <= set(both)
     assert detector.exists()
-    assert (tmp_path / "work" / "whole-000002.png").exists() and (tmp_path / "work" / "vae.png").exists()
+    assert {"vae.png", "decoder.png", "whole-000002.png"} <= {file.name for file in (tmp_path / "work").iterdir()}
