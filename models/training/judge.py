@@ -18,7 +18,7 @@ from models.training.evaluate import Drawer, Sampling, paint, shares
 from models.training.prompts import singles, triples
 from models.training.scenes import Split
 from models.training.sheets import save_sheet
-from models.training.vae import psnr, reconstruct, to_tensor
+from models.training.vae import mean_psnr, psnr, reconstruct, to_tensor
 from models.training.words import tokens_of
 from models.unet import UNet
 from models.vae import AutoencoderKL
@@ -31,7 +31,8 @@ def judge(options: argparse.Namespace) -> None:
     drawer, detector = load(options.checkpoint), load_detector(options.detector)
     held_out = to_tensor(pictures(2026, 0, REBUILT, Split.HELD_OUT, options.size))
     rebuilt = torch.cat([reconstruct(drawer.vae, part) for part in held_out.split(8)])
-    print(f"VAE, {REBUILT} held-out scenes: {psnr(rebuilt, held_out):.2f} dB")
+    each, whole = mean_psnr(rebuilt, held_out), psnr(rebuilt, held_out)
+    print(f"VAE, {REBUILT} held-out scenes: {each:.2f} dB in the mean, {whole:.2f} dB of all errors together")
     alone, three = singles(options.each), triples(4 * options.each)
     prompts = alone + three
     tokens = torch.from_numpy(np.stack([tokens_of(prompt.text) for prompt in prompts]))

@@ -49,7 +49,7 @@ CPU = Recipe(
     ),
     half_schedule=Schedule(iterations=1400, batch=64, learning_rate=3e-4, ema=0.997),
     unet_schedule=Schedule(iterations=10_000, batch=32, learning_rate=3e-4, ema=0.998),
-    lcm_schedule=Schedule(iterations=220, batch=32, learning_rate=2e-4, warmup=20, ema=0.98),
+    lcm_schedule=Schedule(iterations=440, batch=32, learning_rate=2e-4, warmup=20, ema=0.98),
     realign_schedule=Schedule(iterations=150, batch=128, learning_rate=5e-4, warmup=20),
     alarm_schedule=Schedule(iterations=250, batch=64, learning_rate=1e-3, warmup=20),
 )
