@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models import comparison
 from models.denoiser import LATENT_SCALE
 from models.training.drawing import pictures
 from models.training.loop import SHARDS, Loss, Pace, Schedule, Training, mixed_precision, place_of, stream
@@ -170,7 +171,7 @@ def reconstruct(vae: AutoencoderKL, x: Tensor) -> Tensor:
 
 def psnr(rebuilt: Tensor, x: Tensor) -> float:
     """Peak signal to noise ratio of pictures in -1..1, in dB."""
-    return float(-10 * torch.log10(F.mse_loss(rebuilt, x) / 4))
+    return comparison.psnr(rebuilt / 2, x / 2)
 
 
 def mean_psnr(rebuilt: Tensor, x: Tensor) -> float:
