@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,10 +71,7 @@ def test_a_hundred_jobs_are_cancelled_moved_and_cleared(editor: Editor, paused: 
     page.locator(ROWS).nth(3).drag_to(page.locator(ROWS).first, target_position={"x": 20, "y": 3})
     page.wait_for_function(f"id => ({ORDER})()[0] === id", arg=ids[3])
     moved = [ids[3], *ids[:3], *ids[4:-1]]
-    end = time.monotonic() + 20
-    while queued(paused) != moved and time.monotonic() < end:  # the list is ahead of the server
-        page.wait_for_timeout(50)
-    assert queued(paused) == moved
+    editor.until(lambda: queued(paused) == moved)  # the list is ahead of the server
     page.keyboard.press("Alt+Shift+Q")
     page.wait_for_function(f"() => ({ORDER})().length === 0")
     page.evaluate(EMPTY)
@@ -99,13 +95,11 @@ def test_an_answer_from_before_a_move_does_not_undo_it(editor: Editor, paused: s
     late: list[tuple[Any, Any]] = []
     page.route("**/api/queue", lambda route: late.append((route, route.fetch())), times=1)
     ids.append(submit(paused, 3))  # which the list asks for
-    while not late:
-        page.wait_for_timeout(20)
+    editor.until(lambda: bool(late))
     page.locator(ROWS).last.focus()
     page.keyboard.press("Alt+Home")
     moved = [ids[2], *ids[:2], ids[3]]
-    while queued(paused) != moved:
-        page.wait_for_timeout(20)
+    editor.until(lambda: queued(paused) == moved)
     page.evaluate(WATCH)
     late[0][0].fulfill(response=late[0][1])
     page.wait_for_function(f"() => document.querySelectorAll({json.dumps(ROWS)}).length === 4")
