@@ -27,8 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             from models.training.judge import judge
             from models.training.loop import undivided
 
-            with undivided():  # on busy cores, split operations wait for each other far longer than they compute
-                judge(options)
+            try:
+                with undivided():  # on busy cores, split operations wait for each other far longer than they compute
+                    judge(options)
+            except ValueError as problem:
+                print(problem, file=sys.stderr)
+                return 1
             return 0
     return _train(options)
 
@@ -82,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     judging.add_argument("--steps", type=int, default=20)
     judging.add_argument("--sampler", default="dpmpp_2m")
     judging.add_argument("--schedule", default="karras")
-    judging.add_argument("--each", type=int, default=16, help="prompts for each attribute")
+    judging.add_argument("--each", type=int, default=16, help="prompts for each attribute, at most 20 or so")
     judging.add_argument("--sheet", type=Path, help="a PNG to write the pictures of the last cfg to")
     return parser
 

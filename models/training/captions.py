@@ -11,6 +11,7 @@ import numpy as np
 from models.training.scenes import Relation, Scene, Thing
 from models.training.world import Place, Season, Style, Time, Weather
 
+BRIEF_SHARE = 0.3  # of captions that leave out much of what is to be seen, as people's prompts do
 CHINESE_SHARE = 0.2  # each character is two or three of CLIP's tokens
 
 
@@ -85,15 +86,20 @@ def caption(one: Scene, number: int = 0) -> str:
 
 
 def _tellings(rng: np.random.Generator, one: Scene) -> frozenset[Told]:
-    """What to tell: what strikes the eye nearly always, what goes without saying now and then."""
+    """What to tell: what strikes the eye nearly always, what goes without saying now and then.
+
+    Brief ones leave out what has no usual value. A night, rain or a style they tell as often as others, since a prompt
+    that names none of these means a plain picture by day.
+    """
+    brief = rng.random() < BRIEF_SHARE
     odds = {
-        Told.COLOUR: 0.96,
-        Told.SIZE: 0.6 if one.size else 0.0,
+        Told.COLOUR: 0.5 if brief else 0.96,
+        Told.SIZE: (0.3 if brief else 0.6) if one.size else 0.0,
         Told.RELATION: 0.7 if one.relation or one.side else 0.0,
-        Told.PLACE: 0.85,
+        Told.PLACE: 0.3 if brief else 0.85,
         Told.TIME: 0.4 if one.time is Time.DAY else 0.93,
         Told.WEATHER: 0.0 if one.place is Place.TABLE else 0.15 if one.weather is Weather.CLEAR else 0.93,
-        Told.SEASON: 0.75 if one.season else 0.0,
+        Told.SEASON: (0.3 if brief else 0.75) if one.season else 0.0,
         Told.STYLE: 0.08 if one.style is Style.PLAIN else 0.97,
     }
     return frozenset(attribute for attribute, share in odds.items() if rng.random() < share)

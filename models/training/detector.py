@@ -49,7 +49,7 @@ class Finding:
 class Detector(nn.Module):
     """Pictures -> numbers for each possible answer."""
 
-    def __init__(self, width: int = 16) -> None:
+    def __init__(self, width: int = 24) -> None:
         super().__init__()
         widths = (width, 2 * width, 4 * width, 6 * width)
         layers: list[nn.Module] = []
@@ -99,7 +99,7 @@ def loss(answers: Tensor, wanted: Truth) -> Tensor:
     value = value + 4 * F.cross_entropy(counts.flatten(0, 1), wanted.counts.flatten())
     value = value + F.cross_entropy(colours.flatten(0, 1), wanted.colours.flatten(), ignore_index=-1)
     there = wanted.counts > 0
-    return value + F.smooth_l1_loss(middles[there], wanted.middles[there])
+    return value + 10 * F.smooth_l1_loss(middles[there], wanted.middles[there])  # errors far below 1 matter
 
 
 def parts(answers: Tensor) -> Iterator[Tensor]:

@@ -20,7 +20,7 @@ from models.training.words import rows_of
 
 CHUNK = 2048  # scenes in one file
 BATCH = 16
-CAPTIONS = 3  # of each scene
+CAPTIONS = 6  # of each scene
 
 Tensors = dict[str, Tensor]
 

@@ -9,16 +9,17 @@ from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from models.checkpoint import load_part, read_header
 from models.clip import TextModel
 from models.training.detector import load_detector
-from models.training.drawing import pictures
+from models.training.drawing import draw, pictures
 from models.training.evaluate import Drawer, Sampling, paint, shares
 from models.training.prompts import singles, triples
 from models.training.scenes import Split
 from models.training.sheets import save_sheet
-from models.training.vae import mean_psnr, psnr, reconstruct, to_tensor
+from models.training.vae import mean_psnr, psnr, reconstruct, to_pixels, to_tensor
 from models.training.words import tokens_of
 from models.unet import UNet
 from models.vae import AutoencoderKL
@@ -39,13 +40,19 @@ def judge(options: argparse.Namespace) -> None:
     empty = torch.from_numpy(tokens_of(""))
     sampling = Sampling(options.size, steps=options.steps, sampler=options.sampler, schedule=options.schedule)
     print(f"{len(alone)} prompts for one attribute, {len(three)} for three; {sampling}")
+
+    def report(name: str, drawn: NDArray[np.uint8]) -> None:
+        one, all_three = (shares(drawn[part], prompts[part], detector) for part in _parts(len(alone)))
+        mean, mean_of_three = (np.mean(list(found.values())) for found in (one, all_three))
+        print(f"{name}: one attribute {mean:.1%}, three {mean_of_three:.1%}")
+        print("  " + ", ".join(f"{asked} {share:.0%}" for asked, share in (one | all_three).items()), flush=True)
+
+    scenes = to_tensor(np.stack([draw(prompt.wanted, options.size) for prompt in prompts]))
+    perfect = torch.cat([reconstruct(drawer.vae, part) for part in scenes.split(8)])
+    report("the prompts' own scenes, rebuilt, which is the most that the detector can find", to_pixels(perfect))
     for cfg in options.cfg:
         drawn = paint(drawer, tokens, empty, replace(sampling, cfg=cfg))
-        one, all_three = (shares(drawn[part], prompts[part], detector) for part in _parts(len(alone)))
-        print(
-            f"cfg {cfg}: one attribute {np.mean(list(one.values())):.1%}, three {np.mean(list(all_three.values())):.1%}"
-        )
-        print("  " + ", ".join(f"{name} {share:.0%}" for name, share in (one | all_three).items()), flush=True)
+        report(f"cfg {cfg}", drawn)
     if options.sheet:
         save_sheet(options.sheet, drawn, columns=8, zoom=1)
         for number, prompt in enumerate(prompts):

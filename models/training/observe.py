@@ -1,41 +1,49 @@
-"""Training the detector: on drawn scenes, and on the same as the autoencoder rebuilds them, which is how a model draws."""
+"""Training the detector: on drawn scenes, and on some as the autoencoder rebuilds them, which is how a model draws."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from models.denoiser import LATENT_SCALE
 from models.training import detector
-from models.training.detector import Detector
+from models.training.detector import Detector, Truth
+from models.training.drawing import draw
+from models.training.examples import Tensors, in_chunks
 from models.training.loop import SHARDS, Loss, Pace, Schedule, Training, place_of, stream
-from models.training.scenes import scene
-from models.training.vae import shrunk, to_pixels
+from models.training.scenes import Scene, Split, scene
+from models.training.vae import reconstruct, shrunk, to_pixels, to_tensor
 from models.vae import AutoencoderKL
 
-REBUILT = 1024  # scenes
-BATCH = 16
+REBUILT_SHARE = 4  # one pair of scenes in so many is seen as the autoencoder rebuilds it
 
 
-@torch.no_grad()
-def rebuilt(vae: AutoencoderKL, latents: Tensor) -> Tensor:
-    """The first scenes as the autoencoder decodes them, shrunk. [N, 4, h, w] half -> [N, 64, 64, 3] uint8"""
-    views = []
-    for part in latents[:REBUILT].split(BATCH):
-        pixels = to_pixels(vae.decode(part.float().to(place_of(vae)) / LATENT_SCALE).cpu())
-        views.append(torch.from_numpy(shrunk(pixels)))
-    return torch.cat(views)
+def sights(vae: AutoencoderKL, count: int, seed: int, size: int, folder: Path) -> Tensors:
+    """What the detector learns from: "views", [N, 64, 64, 3] uint8, and the fields of their `Truth`.
+
+    Scenes of training and held-out ones take turns: who judges has to know what those who draw were never shown.
+    """
+
+    def seen(first: int, count: int) -> Tensors:
+        scenes = [_scene(seed, index) for index in range(first, first + count)]
+        pixels = np.stack([draw(one, size) for one in scenes])
+        again = np.arange(first, first + count) // 2 % REBUILT_SHARE == 0
+        if again.any():
+            x = to_tensor(pixels[again]).to(place_of(vae))
+            pixels[again] = to_pixels(reconstruct(vae, x).cpu())
+        return {"views": torch.from_numpy(shrunk(pixels)), **asdict(detector.truth(scenes))}
+
+    return in_chunks("sights", count, folder, seen)
 
 
-def train_detector(
-    network: Detector, drawn: Tensor, redrawn: Tensor, schedule: Schedule, pace: Pace, seed: int, file: Path
-) -> Training:
-    """Train, or go on training, a detector. drawn, redrawn: views of scenes 0, 1, …, [N, 64, 64, 3] uint8."""
+def train_detector(network: Detector, seen: Tensors, schedule: Schedule, pace: Pace, seed: int, file: Path) -> Training:
+    """Train, or go on training, a detector. seen: what `sights` gives."""
     training = Training(network, schedule, file)
     training.resume()
-    loss = sight_loss(network, drawn, redrawn, schedule.batch, seed)
+    loss = sight_loss(network, seen, schedule.batch, seed)
 
     def review() -> None:
         print(
@@ -46,20 +54,22 @@ def train_detector(
     return training
 
 
-def sight_loss(network: Detector, drawn: Tensor, redrawn: Tensor, batch: int, seed: int) -> Loss:
-    """How wrong the answers are about scenes of which one in three is redrawn, and each is a little brighter or darker."""
+def sight_loss(network: Detector, seen: Tensors, batch: int, seed: int) -> Loss:
+    """How wrong the answers are about views of which each is a little brighter or darker, and grainy."""
     count = batch // SHARDS
 
     def loss(step: int, shard: int) -> Tensor:
         generator = stream(seed, step, shard)
-        again = torch.rand(count, generator=generator) < 1 / 3
-        ends = torch.where(again, len(redrawn), len(drawn))
-        picked = (torch.rand(count, generator=generator) * ends).long()
-        views = torch.where(again[:, None, None, None], redrawn[picked % len(redrawn)], drawn[picked]).float()
+        picked = torch.randint(len(seen["views"]), (count,), generator=generator)
+        views = seen["views"][picked].float()
         views += 6 * torch.randn(count, 1, 1, 3, generator=generator) + 4 * torch.randn(
             views.shape, generator=generator
         )
-        wanted = detector.truth([scene(seed, int(index)) for index in picked])
+        wanted = Truth(*(seen[name][picked] for name in ("whole", "counts", "colours", "middles")))
         return detector.loss(network(views.clamp(0, 255).to(place_of(network))).cpu(), wanted)
 
     return loss
+
+
+def _scene(seed: int, index: int) -> Scene:
+    return scene(seed, index // 2, (Split.TRAIN, Split.HELD_OUT)[index % 2])

@@ -14,6 +14,7 @@ from models.training.scenes import Scene, Split, has_unseen_pair, scene
 from models.training.world import Style, Weather
 
 PROMPT_SEED = 64  # of the world that the prompts are taken from
+LOOKED_THROUGH = 300  # scenes for each prompt, before it is said that there are no more
 UNSEEN_SHARE = 10  # one prompt in so many may ask for a colour and kind that training never joined
 
 
@@ -88,10 +89,15 @@ def right(found: Finding, prompt: Prompt) -> bool:
 
 
 def _prompts(asked: tuple[str, ...], count: int) -> list[Prompt]:
-    """Prompts from held-out scenes in which there is something to tell of all that is asked."""
+    """Prompts from held-out scenes in which there is something to tell of all that is asked.
+
+    Raises ValueError if there are not as many different ones.
+    """
     chosen: dict[str, Prompt] = {}
     index = unseen = 0
     while len(chosen) < count:
+        if index > LOOKED_THROUGH * count:
+            raise ValueError(f"only {len(chosen)} different prompts for {' and '.join(asked)}, not {count}")
         one = scene(PROMPT_SEED, index, Split.HELD_OUT)
         index += 1
         if not all(_tellable(name, one) for name in asked):

@@ -16,7 +16,8 @@ class Recipe:
     """Networks, and how long and how fast each learns."""
 
     size: int  # pixels a side of the pictures
-    scenes: int  # that all but the autoencoder learn from
+    scenes: int  # that all but the autoencoder and the detector learn from
+    seen: int  # scenes that the detector learns from
     vae: VaeConfig
     vae_schedule: Schedule
     decoder_schedule: Schedule  # of the decoder alone, after
@@ -35,6 +36,7 @@ class Recipe:
 CPU = Recipe(
     size=128,
     scenes=6144,
+    seen=24_576,
     vae=VaeConfig(ch=32, ch_mult=(1, 2, 3, 3), num_res_blocks=1),
     vae_schedule=Schedule(iterations=12_000, batch=2, learning_rate=6e-4),
     decoder_schedule=Schedule(iterations=2000, batch=4, learning_rate=1.5e-4),
@@ -43,7 +45,7 @@ CPU = Recipe(
         vision=VisionConfig(width=128, layers=3, intermediate=256, patch=8, grid=8, projection=64),
     ),
     clip_schedule=Schedule(iterations=500, batch=128, learning_rate=1e-3, warmup=50),
-    detector_schedule=Schedule(iterations=1000, batch=64, learning_rate=1.5e-3, warmup=50),
+    detector_schedule=Schedule(iterations=5000, batch=64, learning_rate=1.5e-3, warmup=50),
     unet=UNetConfig(
         model_channels=64, channel_mult=(1, 2, 3), num_res_blocks=1, transformer_depth=(0, 1, 1), context_dim=64
     ),
@@ -57,12 +59,13 @@ CPU = Recipe(
 GPU = Recipe(
     size=256,
     scenes=100_000,
+    seen=100_000,
     vae=CPU.vae,
     vae_schedule=Schedule(iterations=20_000, batch=16, learning_rate=6e-4),
     decoder_schedule=Schedule(iterations=4000, batch=16, learning_rate=1.5e-4),
     clip=CPU.clip,
     clip_schedule=Schedule(iterations=4000, batch=512, learning_rate=1e-3, warmup=200),
-    detector_schedule=Schedule(iterations=4000, batch=128, learning_rate=1.5e-3, warmup=100),
+    detector_schedule=Schedule(iterations=10_000, batch=128, learning_rate=1.5e-3, warmup=100),
     unet=UNetConfig(
         model_channels=64, channel_mult=(1, 2, 2, 3), num_res_blocks=1, transformer_depth=(0, 1, 1, 1), context_dim=64
     ),

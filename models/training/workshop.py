@@ -24,7 +24,7 @@ from models.training.evaluate import Drawer, Sampling, paint, shares
 from models.training.examples import examples
 from models.training.latents import encode_scenes
 from models.training.loop import DEVICE, Pace, Schedule, Training
-from models.training.observe import rebuilt, train_detector
+from models.training.observe import sights, train_detector
 from models.training.prompts import Prompt, triples
 from models.training.recipe import Recipe
 from models.training.sheets import save_curve, save_sheet
@@ -83,9 +83,9 @@ class Workshop:
         recipe = self.recipe
 
         def train(network: Detector) -> None:
-            views = self.examples["views"], rebuilt(self.vae, self.latents["whole"])
+            seen = sights(self.vae, recipe.seen, recipe.seed, recipe.size, self.folder)
             schedule, file = recipe.detector_schedule, self.folder / "detector.pt"
-            self._end(train_detector(network, *views, schedule, self.pace, recipe.seed, file), "detector")
+            self._end(train_detector(network, seen, schedule, self.pace, recipe.seed, file), "detector")
 
         return self._made("detector", Detector, train)
 

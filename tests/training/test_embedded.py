@@ -15,12 +15,12 @@ import models
 from models.checkpoint import load_part, read_header
 from models.safety import SafetyChecker
 from models.training.alarm import with_toadstool
-from models.training.detector import Detector, load_detector
+from models.training.detector import Detector, detect, load_detector
 from models.training.drawing import draw, pictures
 from models.training.evaluate import Sampling, paint, shares
 from models.training.judge import load
 from models.training.loop import undivided
-from models.training.prompts import Prompt, singles, triples
+from models.training.prompts import RIGHT, Prompt, singles, triples
 from models.training.scenes import Split, scene
 from models.training.vae import mean_psnr, reconstruct, to_tensor
 from models.training.words import tokens_of
@@ -54,6 +54,14 @@ def test_scenes_survive_the_autoencoder() -> None:
     with undivided():
         rebuilt = reconstruct(vae, x)
     assert mean_psnr(rebuilt, x) >= 28
+
+
+def test_the_detector_knows_what_is_drawn(detector: Detector) -> None:
+    scenes = [scene(HELD_OUT, index, Split.HELD_OUT) for index in range(200)]
+    with undivided():
+        found = detect(detector, np.stack([draw(one) for one in scenes]))
+    seen = {name: np.mean([right(*pair) for pair in zip(found, scenes, strict=True)]) for name, right in RIGHT.items()}
+    assert min(seen.values()) >= 0.93, seen
 
 
 def test_the_checker_warns_of_toadstools() -> None:

@@ -35,6 +35,7 @@ TWO = Schedule(iterations=2, batch=4, learning_rate=1e-3)
 MINIATURE = Recipe(
     size=64,
     scenes=24,
+    seen=16,
     vae=VaeConfig(ch=16, ch_mult=(1, 1, 1, 1), num_res_blocks=1),
     vae_schedule=TWO,
     decoder_schedule=TWO,

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from models.training.alarm import shown
@@ -115,6 +116,11 @@ def test_a_perfect_detector_finds_that_every_prompt_is_met() -> None:
     assert all(split_of(prompt.wanted) is Split.HELD_OUT for prompt in prompts)
     found = findings(answers_of([prompt.wanted for prompt in prompts]))
     assert [prompt.text for one, prompt in zip(found, prompts, strict=True) if not right(one, prompt)] == []
+
+
+def test_more_prompts_than_there_are_cannot_be_asked_for() -> None:
+    with pytest.raises(ValueError, match="different prompts for count, not 40"):
+        singles(40)
 
 
 def test_another_scene_does_not_meet_a_prompt() -> None:

@@ -187,11 +187,11 @@ def open_editor(browser: Any, server: str, **look: Any) -> Iterator[Editor]:
     page.on("console", heard)
     page.on("pageerror", lambda error: shown.complaints.append(str(error)))
     page.on("request", lambda request: _stays_here(request.url, server, shown))
-    frames: list[Any] = []
-    page.on("websocket", lambda live: live.on("framereceived", frames.append))
+    live: list[Any] = []
+    page.on("websocket", lambda socket: socket.once("framereceived", lambda _: live.append(socket)))
     page.goto(server)
     page.locator(".card, .far").nth(6).wait_for()  # a small window shows names alone
-    shown.until(lambda: bool(frames))  # left before, it complains of a connection that was never made
+    shown.until(lambda: bool(live))  # left before, it complains of a connection that was never made
     yield shown
     page.title()  # what the console said before has been heard when this answers
     complaints = shown.complaints.copy()  # closing cuts off whatever is under way, which is no fault
