@@ -7,6 +7,9 @@ from typing import Any
 from tests.web.conftest import MODEL, Editor
 
 MOST_KEYS = 300
+THREE_FRAMES = (
+    "() => new Promise(go => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(go))))"
+)
 
 
 class Keys:
@@ -34,7 +37,7 @@ class Keys:
         self.page.keyboard.press("Enter")
         self.count += 1
         self.page.locator(".palette").wait_for(state="detached")
-        self.page.wait_for_timeout(60)  # two frames: the new card takes the focus
+        self.page.evaluate(THREE_FRAMES)  # in the second the new card takes the focus
 
 
 def test_from_nothing_to_a_picture(editor: Editor) -> None:

@@ -61,12 +61,12 @@ def test_a_hundred_jobs_are_cancelled_moved_and_cleared(editor: Editor, paused: 
     page.keyboard.press("End")
     page.keyboard.press("Alt+Home")  # the last one to the front: two keys
     page.wait_for_function(f"id => ({ORDER})()[0] === id", arg=ids[-1])
-    assert page.evaluate("document.activeElement.dataset.job") == ids[-1]
+    page.wait_for_function("id => document.activeElement.dataset.job === id", arg=ids[-1])
     page.keyboard.press("Alt+ArrowDown")
     page.wait_for_function(f"id => ({ORDER})()[1] === id", arg=ids[-1])
     page.keyboard.press("Delete")  # one of a hundred: one key
     page.wait_for_function(f"id => !({ORDER})().includes(id)", arg=ids[-1])
-    assert page.evaluate("document.activeElement.dataset.job") == ids[1]
+    page.wait_for_function("id => document.activeElement.dataset.job === id", arg=ids[1])
     page.wait_for_function(f"() => ({ORDER})().length === 99")
     page.locator(ROWS).nth(3).drag_to(page.locator(ROWS).first, target_position={"x": 20, "y": 3})
     page.wait_for_function(f"id => ({ORDER})()[0] === id", arg=ids[3])

@@ -18,10 +18,10 @@ STEPS = '[aria-label="steps, 3"]'
 
 def test_the_first_screen_fits(editor: Editor) -> None:
     page = editor.page
+    editor.shows(7, 9)
     page.wait_for_timeout(300)
     canvas = page.locator("#canvas").bounding_box()
     boxes = [card.bounding_box() for card in page.locator(".card").all()]
-    editor.shows(7, 9)
     for box in boxes:
         assert box["x"] >= canvas["x"] and box["x"] + box["width"] <= canvas["x"] + canvas["width"]
         assert box["y"] >= canvas["y"] and box["y"] + box["height"] <= canvas["y"] + canvas["height"]
@@ -42,6 +42,9 @@ MIDDLE_OF_LINK = """id => {
     const at = path.getPointAtLength(path.getTotalLength() / 2).matrixTransform(path.getScreenCTM())
     return [at.x, at.y]
 }"""
+
+
+WAY_OF_LINK = "document.querySelector('.react-flow__edge[data-id=\"4\"] .react-flow__edge-path').getAttribute('d')"
 
 
 STARTS = """which => [...document.querySelectorAll(which)].flatMap(path =>
@@ -137,18 +140,15 @@ def test_a_link_gets_a_point_that_moves_and_goes(editor: Editor) -> None:
     page.keyboard.up("Alt")
     dot = page.locator(".link-dot")
     dot.wait_for()
-    before = page.locator('.react-flow__edge[data-id="4"] .react-flow__edge-path').get_attribute("d")
+    before = page.evaluate(WAY_OF_LINK)
     box = dot.bounding_box()
     page.mouse.move(box["x"] + 8, box["y"] + 8)
     page.mouse.down()
     page.mouse.move(box["x"] + 40, box["y"] + 90, steps=4)
     page.mouse.up()
-    assert page.locator('.react-flow__edge[data-id="4"] .react-flow__edge-path').get_attribute("d") != before
+    page.wait_for_function(f"was => {WAY_OF_LINK} != was", arg=before)
     page.keyboard.press("Control+z")
-    page.wait_for_function(
-        "was => document.querySelector('.react-flow__edge[data-id=\"4\"] .react-flow__edge-path').getAttribute('d') == was",
-        arg=before,
-    )
+    page.wait_for_function(f"was => {WAY_OF_LINK} == was", arg=before)
     page.keyboard.press("Delete")
     dot.wait_for(state="detached")
     editor.shows(7, 9)
