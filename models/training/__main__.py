@@ -24,13 +24,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_scenes(options.folder, options.captions, options.count, options.seed, options.size)
             return 0
         case "evaluate":
-            from models.training.judge import judge
+            from models.checkpoint import CheckpointError
+            from models.training.judge import CannotJudge, judge
             from models.training.loop import undivided
 
             try:
                 with undivided():  # on busy cores, split operations wait for each other far longer than they compute
                     judge(options)
-            except ValueError as problem:
+            except (CannotJudge, CheckpointError, OSError) as problem:
                 print(problem, file=sys.stderr)
                 return 1
             return 0
@@ -76,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     scenes.add_argument("--folder", type=Path, required=True)
     scenes.add_argument("--captions", type=Path)
     scenes.add_argument("--count", type=int, default=1000)
-    scenes.add_argument("--seed", type=int, default=64)
+    scenes.add_argument(
+        "--seed", type=int, default=66, help="of the scenes; those of 64 and 65 are what prompts are from"
+    )
     scenes.add_argument("--size", type=int, default=128)
     judging = commands.add_parser("evaluate", help="how often a checkpoint draws what it is asked for")
     judging.add_argument("checkpoint", type=Path)
@@ -86,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     judging.add_argument("--steps", type=int, default=20)
     judging.add_argument("--sampler", default="dpmpp_2m")
     judging.add_argument("--schedule", default="karras")
-    judging.add_argument("--each", type=int, default=16, help="prompts for each attribute, at most 20 or so")
+    judging.add_argument("--each", type=int, default=16, help="prompts for each attribute and set of three")
     judging.add_argument("--sheet", type=Path, help="a PNG to write the pictures of the last cfg to")
     return parser
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -110,9 +111,12 @@ def parts(answers: Tensor) -> Iterator[Tensor]:
 
 
 def load_detector(file: Path) -> Detector:
-    """The detector of a file."""
+    """The detector of a file. Raises ValueError on a file of something else, FileNotFoundError without one."""
     detector = Detector()
-    detector.load_state_dict({name: value.float() for name, value in load_file(file).items()}, strict=False)
+    try:
+        detector.load_state_dict({name: value.float() for name, value in load_file(file).items()})
+    except (SafetensorError, RuntimeError) as problem:
+        raise ValueError(f"{file} is no detector of the drawn world") from problem
     return detector.eval().requires_grad_(False)
 
 

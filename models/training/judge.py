@@ -13,33 +13,49 @@ from numpy.typing import NDArray
 
 from models.checkpoint import load_part, read_header
 from models.clip import TextModel
+from models.samplers import SAMPLERS
+from models.schedules import SCHEDULES
 from models.training.detector import load_detector
 from models.training.drawing import draw, pictures
 from models.training.evaluate import Drawer, Sampling, paint, shares
 from models.training.prompts import singles, triples
 from models.training.scenes import Split
 from models.training.sheets import save_sheet
-from models.training.vae import mean_psnr, psnr, reconstruct, to_pixels, to_tensor
+from models.training.vae import VIEW, mean_psnr, psnr, reconstruct, to_pixels, to_tensor
 from models.training.words import tokens_of
 from models.unet import UNet
 from models.vae import AutoencoderKL
 
 REBUILT = 64  # held-out scenes that the autoencoder is judged on
+REBUILT_SEED = 2027  # that they are from; those of the training's own world are looked at while it learns
+SIZES = tuple(VIEW << doublings for doublings in range(4))  # that the detector can look at, in pixels
+
+
+class CannotJudge(Exception):
+    """What was asked for cannot be judged; the text says why."""
 
 
 def judge(options: argparse.Namespace) -> None:
-    """Print one table a cfg; write the last one's pictures to a sheet, and their prompts, if one is asked for."""
-    drawer, detector = load(options.checkpoint), load_detector(options.detector)
-    held_out = to_tensor(pictures(2026, 0, REBUILT, Split.HELD_OUT, options.size))
+    """Print one table a cfg; write the last one's pictures to a sheet, and their prompts, if one is asked for.
+
+    Raises CannotJudge, CheckpointError, and OSError on files that are not there.
+    """
+    _check(options)
+    try:
+        alone, three = singles(options.each), triples(options.each)
+        detector = load_detector(options.detector)
+    except ValueError as problem:
+        raise CannotJudge(str(problem)) from problem
+    drawer = load(options.checkpoint)
+    held_out = to_tensor(pictures(REBUILT_SEED, 0, REBUILT, Split.HELD_OUT, options.size))
     rebuilt = torch.cat([reconstruct(drawer.vae, part) for part in held_out.split(8)])
     each, whole = mean_psnr(rebuilt, held_out), psnr(rebuilt, held_out)
     print(f"VAE, {REBUILT} held-out scenes: {each:.2f} dB in the mean, {whole:.2f} dB of all errors together")
-    alone, three = singles(options.each), triples(4 * options.each)
     prompts = alone + three
     tokens = torch.from_numpy(np.stack([tokens_of(prompt.text) for prompt in prompts]))
     empty = torch.from_numpy(tokens_of(""))
     sampling = Sampling(options.size, steps=options.steps, sampler=options.sampler, schedule=options.schedule)
-    print(f"{len(alone)} prompts for one attribute, {len(three)} for three; {sampling}")
+    print(f"{len(alone)} prompts judged by one attribute, {len(three)} by three; {sampling}")
 
     def report(name: str, drawn: NDArray[np.uint8]) -> None:
         one, all_three = (shares(drawn[part], prompts[part], detector) for part in _parts(len(alone)))
@@ -49,7 +65,7 @@ def judge(options: argparse.Namespace) -> None:
 
     scenes = to_tensor(np.stack([draw(prompt.wanted, options.size) for prompt in prompts]))
     perfect = torch.cat([reconstruct(drawer.vae, part) for part in scenes.split(8)])
-    report("the prompts' own scenes, rebuilt, which is the most that the detector can find", to_pixels(perfect))
+    report("what the detector finds in the prompts' own scenes, rebuilt", to_pixels(perfect))
     for cfg in options.cfg:
         drawn = paint(drawer, tokens, empty, replace(sampling, cfg=cfg))
         report(f"cfg {cfg}", drawn)
@@ -57,6 +73,19 @@ def judge(options: argparse.Namespace) -> None:
         save_sheet(options.sheet, drawn, columns=8, zoom=1)
         for number, prompt in enumerate(prompts):
             print(f"{number // 8 + 1}.{number % 8 + 1} {prompt.text}")
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name in ("steps", "each"):
+        if (value := getattr(options, name)) < 1:
+            raise CannotJudge(f"--{name}: {value}, expected at least 1")
+    if options.size not in SIZES:
+        raise CannotJudge(f"--size: {options.size}, expected one of {', '.join(map(str, SIZES))}")
+    for name, known in (("sampler", SAMPLERS), ("schedule", SCHEDULES)):
+        if (value := getattr(options, name)) not in known:
+            raise CannotJudge(f"--{name}: {value}, expected one of {', '.join(known)}")
+    if options.sheet and not options.sheet.parent.is_dir():
+        raise CannotJudge(f"--sheet: there is no folder {options.sheet.parent}")
 
 
 def _parts(middle: int) -> tuple[slice, slice]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +65,7 @@ def sight_loss(network: Detector, seen: Tensors, batch: int, seed: int) -> Loss:
         views += 6 * torch.randn(count, 1, 1, 3, generator=generator) + 4 * torch.randn(
             views.shape, generator=generator
         )
-        wanted = Truth(*(seen[name][picked] for name in ("whole", "counts", "colours", "middles")))
+        wanted = Truth(**{field.name: seen[field.name][picked] for field in fields(Truth)})
         return detector.loss(network(views.clamp(0, 255).to(place_of(network))).cpu(), wanted)
 
     return loss

@@ -1,4 +1,4 @@
-"""The fixed prompts that a checkpoint is judged by: true of scenes that training never showed."""
+"""The fixed prompts that a checkpoint is judged by: each names a combination that training never showed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from models.training.detector import Finding
 from models.training.scenes import Scene, Split, has_unseen_pair, scene
 from models.training.world import Style, Weather
 
-PROMPT_SEED = 64  # of the world that the prompts are taken from
-LOOKED_THROUGH = 300  # scenes for each prompt, before it is said that there are no more
+WATCHED, JUDGED = 64, 65  # seeds of the worlds that prompts are taken from: looked at during training, and after it
+NAMED = frozenset({Told.COLOUR, Told.PLACE, Told.TIME})  # beside things and their number, what the split goes by
+PATIENCE = 1000  # scenes without a new prompt, before it is said that there are no more
 UNSEEN_SHARE = 10  # one prompt in so many may ask for a colour and kind that training never joined
 
 
@@ -72,15 +73,14 @@ THREE = (
 )
 
 
-def singles(each: int) -> list[Prompt]:
-    """`each` prompts for every attribute alone; an object is always named, since without one there is no picture."""
-    return [prompt for name in SINGLE for prompt in _prompts((name,), each)]
+def singles(each: int, seed: int = JUDGED) -> list[Prompt]:
+    """`each` prompts of which one attribute is judged, for every attribute. Raises ValueError if there are not as many."""
+    return [prompt for name in SINGLE for prompt in _prompts((name,), each, seed)]
 
 
-def triples(count: int) -> list[Prompt]:
-    """`count` prompts for three attributes each."""
-    share = -(-count // len(THREE))
-    return [prompt for asked in THREE for prompt in _prompts(asked, share)][:count]
+def triples(each: int, seed: int = JUDGED) -> list[Prompt]:
+    """`each` prompts of which three attributes are judged, for every set of `THREE`. Raises ValueError like `singles`."""
+    return [prompt for asked in THREE for prompt in _prompts(asked, each, seed)]
 
 
 def right(found: Finding, prompt: Prompt) -> bool:
@@ -88,27 +88,30 @@ def right(found: Finding, prompt: Prompt) -> bool:
     return all(RIGHT[name](found, prompt.wanted) for name in prompt.asked)
 
 
-def _prompts(asked: tuple[str, ...], count: int) -> list[Prompt]:
+def _prompts(asked: tuple[str, ...], count: int, seed: int) -> list[Prompt]:
     """Prompts from held-out scenes in which there is something to tell of all that is asked.
 
-    Raises ValueError if there are not as many different ones.
+    Things, colours, number, place and time are told whatever is asked: without one of them the rest is no held-out
+    combination, and the text may be a caption of training.
     """
+    told = NAMED | {telling for name in asked if (telling := TELLING[name])}
     chosen: dict[str, Prompt] = {}
-    index = unseen = 0
+    index = unseen = fruitless = 0
     while len(chosen) < count:
-        if index > LOOKED_THROUGH * count:
-            raise ValueError(f"only {len(chosen)} different prompts for {' and '.join(asked)}, not {count}")
-        one = scene(PROMPT_SEED, index, Split.HELD_OUT)
+        if fruitless > PATIENCE:
+            raise ValueError(f"there are {len(chosen)} different prompts for {' and '.join(asked)}, not {count}")
+        one = scene(seed, index, Split.HELD_OUT)
         index += 1
+        fruitless += 1
         if not all(_tellable(name, one) for name in asked):
             continue
-        if has_unseen_pair(one):
-            if unseen >= count / UNSEEN_SHARE:
-                continue
-            unseen += 1
-        told = frozenset(telling for name in asked if (telling := TELLING[name]))
-        text = english(one, told, np.random.default_rng([PROMPT_SEED, index]))
-        chosen.setdefault(text, Prompt(text, one, asked))
+        if has_unseen_pair(one) and unseen >= count / UNSEEN_SHARE:
+            continue
+        text = english(one, told, np.random.default_rng([seed, index]))
+        if text not in chosen:
+            chosen[text] = Prompt(text, one, asked)
+            unseen += has_unseen_pair(one)
+            fruitless = 0
     return list(chosen.values())
 
 

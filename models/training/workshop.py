@@ -25,7 +25,7 @@ from models.training.examples import examples
 from models.training.latents import encode_scenes
 from models.training.loop import DEVICE, Pace, Schedule, Training
 from models.training.observe import sights, train_detector
-from models.training.prompts import Prompt, triples
+from models.training.prompts import WATCHED, Prompt, triples
 from models.training.recipe import Recipe
 from models.training.sheets import save_curve, save_sheet
 from models.training.vae import SCALED_ON, finish_decoder, fold_scale, to_tensor, train_vae
@@ -47,7 +47,7 @@ class Workshop:
     recipe: Recipe
     pace: Pace
     folder: Path
-    prompts: int = 48  # that are drawn and judged whenever a U-Net is saved
+    prompts: int = 8  # of each kind that are drawn and judged whenever a U-Net is saved
 
     @cached_property
     def vae(self) -> AutoencoderKL:
@@ -222,4 +222,4 @@ class Workshop:
 
     @cached_property
     def _prompts(self) -> list[Prompt]:
-        return triples(self.prompts)
+        return triples(self.prompts, WATCHED)

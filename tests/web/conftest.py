@@ -28,6 +28,9 @@ SOURCE = Path(__file__).resolve().parents[2]
 MODEL = "darkroom-world-128.safetensors"
 START_SECONDS = 60.0
 WAIT_SECONDS = 20
+THREE_FRAMES = (
+    "() => new Promise(go => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(go))))"
+)
 BAD, GOOD = 1, 2
 """Seeds of a picture that the server's safety checker flags, and of one that it lets pass."""
 FLAGS = [

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.web.conftest import MODEL, Editor
+from tests.web.conftest import MODEL, THREE_FRAMES, Editor
 
 MOST_KEYS = 300
-THREE_FRAMES = (
-    "() => new Promise(go => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(go))))"
-)
 
 
 class Keys:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.web.conftest import Editor
+from tests.web.conftest import THREE_FRAMES, Editor
 
 WORKFLOW = Path(__file__).resolve().parents[2] / "workflows" / "text_to_image.json"
 ROWS = "[aria-label='Waiting'] .job"
@@ -100,10 +100,11 @@ def test_an_answer_from_before_a_move_does_not_undo_it(editor: Editor, paused: s
     page.keyboard.press("Alt+Home")
     moved = [ids[2], *ids[:2], ids[3]]
     editor.until(lambda: queued(paused) == moved)
-    page.evaluate(WATCH)
-    late[0][0].fulfill(response=late[0][1])
     page.wait_for_function(f"() => document.querySelectorAll({json.dumps(ROWS)}).length === 4")
-    page.wait_for_timeout(100)
+    page.evaluate(WATCH)
+    with page.expect_event("requestfinished", lambda request: request.url.endswith("/api/queue")):
+        late[0][0].fulfill(response=late[0][1])
+    page.evaluate(THREE_FRAMES)
     assert [order for order in page.evaluate("seen") if order[:3] != moved[:3]] == []
 
 

@@ -212,6 +212,7 @@ function scheduleRefresh(): void {
 let asked = 0
 let stale = 0 // the newest question whose answer would show what is over
 let changes = 0 // of ours that the server has not answered
+let unsettled = 0 // the first question since the connection came back, until an answer from then on is taken
 
 /** Takes the jobs as the server has them; answers that come late or do not know of our last change are dropped. */
 export async function refreshJobs(): Promise<void> {
@@ -223,8 +224,9 @@ export async function refreshJobs(): Promise<void> {
     stale = mine
     useRun.setState({ jobs, paused, waiting })
   } catch {
-    // the lost connection is shown already; the next status asks again
+    return // the lost connection is shown already; the next status asks again
   }
+  if (unsettled && mine >= unsettled) await settle()
 }
 
 /** Waits for a change of the queue that is shown already, and then shows the queue as the server has it. */
@@ -240,8 +242,8 @@ export async function changeJobs(call: Promise<unknown>): Promise<void> {
 }
 
 /** After a reload or a lost connection: what runs and what has run, from the server, not guessed. */
-async function catchUp(): Promise<void> {
-  await refreshJobs()
+async function settle(): Promise<void> {
+  unsettled = 0
   const { jobs, current } = useRun.getState()
   const running = jobs.find((job) => job.status === 'in_progress' && owners.has(job.id))
   if (current && current.prompt !== running?.id) useRun.setState((state) => ended(state, current.prompt, current.doc))
@@ -259,6 +261,8 @@ async function catchUp(): Promise<void> {
 export function startLive(): () => void {
   return connectSocket(clientId, hear, (open) => {
     useRun.setState({ connected: open })
-    if (open) void catchUp()
+    if (!open) return
+    unsettled = asked + 1
+    void refreshJobs()
   })
 }
