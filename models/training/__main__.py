@@ -15,7 +15,7 @@ STAGES = ("vae", "examples", "clip", "latents", "detector", "half", "unet", "lcm
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command. Returns 0, or 3 when the time was up before training was done (call again to go on)."""
+    """Run a command. Returns 0, 1 where it could not begin, or 3 when the time was up (call again to go on)."""
     options = _parser().parse_args(argv)
     match options.command:
         case "scenes":
@@ -42,18 +42,21 @@ def _train(options: argparse.Namespace) -> int:
     from models.training.files import write_files
     from models.training.loop import Pace
     from models.training.recipe import RECIPES
-    from models.training.workshop import OutOfTime, Workshop
+    from models.training.workshop import OtherRecipe, OutOfTime, Workshop
 
     recipe = RECIPES[options.size]
     changed = {name: value for name in ("seed", "scenes") if (value := getattr(options, name)) is not None}
     pace = Pace(save_every=options.save_every, budget=options.minutes * 60)
-    workshop = Workshop(replace(recipe, **changed), pace, options.folder or ROOT / "training" / options.size)
     try:
+        workshop = Workshop(replace(recipe, **changed), pace, options.folder or ROOT / "training" / options.size)
         if options.until:
             getattr(workshop, options.until)
         else:
             for file in write_files(workshop, options.into):
                 print(file, file.stat().st_size, "bytes")
+    except OtherRecipe as problem:
+        print(problem, file=sys.stderr)
+        return 1
     except OutOfTime as reached:
         print(reached)
         return 3

@@ -27,7 +27,7 @@ QUIET = -6.0  # log variance of the first latents
 HOLD = (1.0, 0.02)  # weight of holding latents to colours, in the beginning and at last
 HOLD_STEPS = 1000  # over which it falls
 ON_THE_WAY = ("conv_in", "nin_shortcut", "downsample.conv", "upsample.conv", "conv1")  # to a normalization
-FINISHED_ON = 100_000  # the first scene that the decoder is finished on, behind those of the stages before
+FINISHED_ON = 1_000_000  # the first scene that the decoder is finished on, behind those of the stages before
 JITTER = 0.01  # deviation of the noise on latents that it is finished with; their own is 1
 VIEW = 64  # pixels a side of a small view
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,25 +16,32 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models.training.alarm import Alarm, calibrate, train_alarm
+from models.training.captions import caption
 from models.training.contrastive import TextsAndPictures, train_clip
 from models.training.detector import Detector
 from models.training.diffusion import TextToNoise, train_unet
 from models.training.distill import distill
 from models.training.drawing import pictures
 from models.training.evaluate import Drawer, Sampling, paint, shares
-from models.training.examples import examples
+from models.training.examples import CAPTIONS, examples
 from models.training.latents import encode_scenes
 from models.training.loop import DEVICE, Pace, Schedule, Training
 from models.training.observe import sights, train_detector
 from models.training.prompts import WATCHED, Prompt, triples
 from models.training.recipe import Recipe
+from models.training.scenes import scene
 from models.training.sheets import save_curve, save_sheet
 from models.training.vae import SCALED_ON, finish_decoder, fold_scale, to_tensor, train_vae
 from models.training.words import rows_of
 from models.vae import AutoencoderKL
 
 N = TypeVar("N", bound=nn.Module)
+TASTED = 20  # scenes by which a world is known again
 CALIBRATED_ON = 2000  # training scenes that the threshold of the safety checker is set by
+
+
+class OtherRecipe(Exception):
+    """The folder holds what another recipe, or another world, has made; it would be taken for this one's."""
 
 
 class OutOfTime(Exception):
@@ -48,6 +56,15 @@ class Workshop:
     pace: Pace
     folder: Path
     prompts: int = 8  # of each kind that are drawn and judged whenever a U-Net is saved
+
+    def __post_init__(self) -> None:
+        """Raises OtherRecipe."""
+        mark, mine = self.folder / "recipe.txt", f"{_world(self.recipe)}\n{self.recipe}\n"
+        if not mark.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            mark.write_text(mine)
+        elif mark.read_text() != mine:
+            raise OtherRecipe(f"{self.folder} was begun with another recipe or world ({mark}); give another --folder")
 
     @cached_property
     def vae(self) -> AutoencoderKL:
@@ -223,3 +240,12 @@ class Workshop:
     @cached_property
     def _prompts(self) -> list[Prompt]:
         return triples(self.prompts, WATCHED)
+
+
+def _world(recipe: Recipe) -> str:
+    """A digest of a few scenes as they are drawn and told."""
+    digest = hashlib.sha256(pictures(recipe.seed, 0, TASTED, size=recipe.size).tobytes())
+    for index in range(TASTED):
+        for number in range(CAPTIONS):
+            digest.update(caption(scene(recipe.seed, index), number).encode())
+    return digest.hexdigest()

@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+import models
 from models.checkpoint import load_part, read_header
 from models.config import ContrastiveConfig, VaeConfig, VisionConfig
 from models.denoiser import LATENT_SCALE
 from models.schedules import NoiseLevels
+from models.training import captions
+from models.training.__main__ import main
 from models.training.contrastive import TextsAndPictures, contrastive_loss
+from models.training.detector import Truth, truth
 from models.training.diffusion import CERTAIN, THINGS, TextToNoise, at_the_ends, disturbed, noise_loss, where_things_are
 from models.training.distill import consistency_loss
-from models.training.drawing import pictures
+from models.training.drawing import draw, pictures
 from models.training.examples import examples
 from models.training.export import TEXT, TOKENS
 from models.training.files import write_files
 from models.training.loop import CAREFUL, DEVICE, Pace, Schedule, Training, stream
+from models.training.observe import sights
 from models.training.recipe import CPU, GPU, RECIPES, Recipe
-from models.training.scenes import scene
+from models.training.scenes import Split, scene
+from models.training.sheets import save_curve
 from models.training.vae import finish_decoder, fold_scale, prepare, psnr, reconstruct, to_tensor, vae_loss
 from models.training.words import END, START, UNKNOWN, row_of_token, rows_of
-from models.training.workshop import OutOfTime, Workshop
+from models.training.workshop import OtherRecipe, OutOfTime, Workshop
 from models.vae import AutoencoderKL
 
+WORLD = str(Path(models.__file__).parent / "embedded" / "checkpoints" / "darkroom-world-128.safetensors")
 TWO = Schedule(iterations=2, batch=4, learning_rate=1e-3)
 MINIATURE = Recipe(
     size=64,
@@ -130,14 +140,26 @@ def test_the_decoder_is_finished_for_latents_that_stay(tmp_path: Path) -> None:
     changed = {name for name, value in vae.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {name for name in before if name.startswith(("decoder.", "post_quant_conv."))}
     assert psnr(reconstruct(vae, x), x) > worse + 1
-    again = finish_decoder(vae, replace(schedule, iterations=14), Pace(), 1, 64, tmp_path)  # goes on where it ended
-    assert again.step == 14
+    again = finish_decoder(vae, replace(schedule, iterations=14), Pace(budget=0), 1, 64, tmp_path)
+    assert again.step == 12, "it goes on where it ended"
 
 
 def test_a_budget_stops_a_training_that_can_go_on(tmp_path: Path) -> None:
     with pytest.raises(OutOfTime, match="vae: 0 of 2 steps"):
         _ = Workshop(MINIATURE, Pace(budget=0), tmp_path).vae
     assert vae_training(tmp_path / "vae.pt")[0].resume()
+
+
+def test_a_folder_of_another_recipe_or_world_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Workshop(CPU, Pace(), tmp_path)
+    Workshop(CPU, Pace(), tmp_path)
+    assert main(["--folder", str(tmp_path), "--seed", "3", "--minutes", "0"]) == 1
+    assert "give another --folder" in capsys.readouterr().err
+    monkeypatch.setattr(captions, "BRIEF_SHARE", 0.9)
+    with pytest.raises(OtherRecipe):
+        Workshop(CPU, Pace(), tmp_path)
 
 
 def test_folding_the_scale_leaves_reconstructions_alone() -> None:
@@ -173,6 +195,63 @@ def test_examples_are_made_once(tmp_path: Path) -> None:
     assert made["views"].shape == (4, 64, 64, 3)
 
 
+def test_the_detector_is_shown_both_sides_of_the_split_with_true_answers(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    seen = sights(AutoencoderKL(MINIATURE.vae), 16, 1, 64, tmp_path)
+    scenes = [scene(1, index // 2, (Split.TRAIN, Split.HELD_OUT)[index % 2]) for index in range(16)]
+    wanted = truth(scenes)
+    assert all(torch.equal(seen[field.name], getattr(wanted, field.name)) for field in fields(Truth))
+    drawn = torch.from_numpy(np.stack([draw(one, 64) for one in scenes]))
+    as_drawn = (seen["views"] == drawn).flatten(1).all(1)
+    assert as_drawn.tolist() == [index // 2 % 4 != 0 for index in range(16)]  # the others an autoencoder rebuilt
+
+
+def test_a_loss_that_is_a_logarithm_has_a_curve(tmp_path: Path) -> None:
+    for name, losses in (("plain", (2.0, 1.0, 0.5)), ("logarithm", (1.0, 0.0, -1.0))):
+        rows = "".join(f"{10 * i + 10},1,1,{loss}\n" for i, loss in enumerate(losses))
+        (tmp_path / f"{name}.csv").write_text("step,seconds,rate,loss\n" + rows)
+        save_curve(tmp_path / f"{name}.csv", tmp_path / f"{name}.png")
+        plot = np.asarray(Image.open(tmp_path / f"{name}.png").convert("L"))[22:280]
+        assert (plot < 128).any(0).sum() > 500, "a line from one side to the other"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--each", "0"], "--each: 0, expected at least 1"),
+        (["--steps", "0"], "--steps: 0, expected at least 1"),
+        (["--size", "96"], "--size: 96, expected one of 64, 128"),
+        (["--sampler", "fast"], "--sampler: fast, expected one of euler"),
+        (["--schedule", "slow"], "--schedule: slow, expected one of"),
+        (["--sheet", "nowhere/sheet.png"], "--sheet: there is no folder nowhere"),
+        (["--detector", WORLD], "is no detector of the drawn world"),
+        (["--detector", "gone.safetensors"], "gone.safetensors"),
+    ],
+)
+def test_what_cannot_be_judged_is_said(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["evaluate", WORLD, *options]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_checkpoint_is_not_judged(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "odd.safetensors").write_bytes(b"odd")
+    for name in ("odd", "gone"):
+        assert main(["evaluate", str(tmp_path / f"{name}.safetensors")]) == 1
+        assert f"{name}.safetensors" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_judged(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    few = ["--each", "1", "--steps", "1", "--cfg", "1", "--size", "64", "--sheet", str(sheet)]
+    assert main(["evaluate", WORLD, *few]) == 0
+    said = capsys.readouterr().out
+    assert "8 prompts judged by one attribute, 6 by three" in said
+    assert "cfg 1.0: one attribute" in said and "\n2.6 " in said
+    assert Image.open(sheet).size == (8 * 66, 2 * 66)
+
+
 def test_careful_layers_learn_slower(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
     before = [weight.detach().clone() for weight in network.parameters()]
@@ -198,7 +277,10 @@ def test_both_sizes_take_a_step(size: str, tmp_path: Path) -> None:
     things = torch.zeros(4, cell, cell, dtype=torch.bool)
     loss = noise_loss(network, torch.randn(4, 4, cell, cell), data()[1], things, 2, seed=1)
     training = Training(network, replace(recipe.unet_schedule, batch=2), tmp_path / "unet.pt")
-    assert training.descend(loss) > 0
+    before = {name: weight.detach().cpu().clone() for name, weight in network.named_parameters()}
+    assert math.isfinite(training.descend(loss))
+    still = [name for name, weight in network.named_parameters() if torch.equal(weight.detach().cpu(), before[name])]
+    assert len(still) < len(before) / 2 and all(weight.isfinite().all() for weight in network.parameters()), still
 
 
 def test_it_knows_where_things_are() -> None:
