@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -96,7 +97,8 @@ def _prompts(asked: tuple[str, ...], count: int, seed: int) -> list[Prompt]:
     """
     told = NAMED | {telling for name in asked if (telling := TELLING[name])}
     chosen: dict[str, Prompt] = {}
-    index = unseen = fruitless = 0
+    index = zlib.crc32("".join(asked).encode()) % 2**20  # scenes of its own for each set of attributes
+    unseen = fruitless = 0
     while len(chosen) < count:
         if fruitless > PATIENCE:
             raise ValueError(f"there are {len(chosen)} different prompts for {' and '.join(asked)}, not {count}")
