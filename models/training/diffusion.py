@@ -24,7 +24,7 @@ NO_CAPTION = 0.1  # share of captions dropped, which is what guidance needs
 STRANGE_WORD = 0.15  # share of captions given one word that means nothing, as people's prompts have
 ANCHOR = 3.0  # the constant beside what is passed by all blocks, which holds the norm of a group
 CERTAIN = 5.0  # the sigma up to which the loss is the velocity's; above, what cannot be known would drown the rest
-THINGS = 4.0  # how many times as much a latent cell counts where a thing is, which is what captions tell of
+THINGS = 8.0  # how many times as much a latent cell counts where a thing is, which is what captions tell of
 
 
 class TextToNoise(nn.Module):
