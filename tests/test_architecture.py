@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,17 @@ def test_imports_form_no_cycle_even_inside_functions() -> None:
 def test_sqlite_is_spoken_in_one_file_only() -> None:
     speakers = [_name(path) for path in SOURCES if "sqlite3.connect(" in path.read_text("utf-8")]
     assert len(speakers) <= 1, speakers
+
+
+def test_the_list_of_files_says_what_they_say() -> None:
+    folder, wrong = ROOT, []
+    for line in (ROOT / "ARCHITECTURE.md").read_text("utf-8").split("## Files")[1].split("\n## ")[0].splitlines():
+        if heading := re.match(r"\*\*`([\w/]+)/`\*\*", line):
+            folder = ROOT / heading[1]
+        elif row := re.match(r"\| `(\w+\.py)` \| (.*) \|$", line):
+            said = ast.get_docstring(ast.parse((folder / row[1]).read_text("utf-8"))) or ""
+            wrong += [row[1]] if said.splitlines()[:1] != [row[2]] else []
+    assert wrong == []
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

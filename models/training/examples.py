@@ -14,7 +14,7 @@ from torch import Tensor
 from models.training.captions import caption
 from models.training.drawing import pictures
 from models.training.loop import SHARDS, undivided
-from models.training.scenes import scene
+from models.training.scenes import Scene, scene
 from models.training.vae import shrunk
 from models.training.words import rows_of
 
@@ -55,8 +55,10 @@ def _file(name: str, first: int, count: int, folder: Path, make: Callable[[int, 
 
 def _examples(first: int, count: int, seed: int) -> Tensors:
     views = shrunk(pictures(seed, first, count))
-    captions = [
-        np.stack([rows_of(caption(scene(seed, index), number)) for number in range(CAPTIONS)])
-        for index in range(first, first + count)
-    ]
-    return {"views": torch.from_numpy(views), "rows": torch.from_numpy(np.stack(captions).astype(np.int16))}
+    rows = [[rows_of(text) for text in captions(scene(seed, index))] for index in range(first, first + count)]
+    return {"views": torch.from_numpy(views), "rows": torch.from_numpy(np.array(rows, np.int16))}
+
+
+def captions(one: Scene) -> list[str]:
+    """All that a training scene is told by."""
+    return [caption(one, number) for number in range(CAPTIONS)]

@@ -48,7 +48,7 @@ def judge(options: argparse.Namespace) -> None:
         raise CannotJudge(str(problem)) from problem
     drawer = load(options.checkpoint)
     held_out = to_tensor(pictures(REBUILT_SEED, 0, REBUILT, Split.HELD_OUT, options.size))
-    rebuilt = torch.cat([reconstruct(drawer.vae, part) for part in held_out.split(8)])
+    rebuilt = reconstruct(drawer.vae, held_out)
     each, whole = mean_psnr(rebuilt, held_out), psnr(rebuilt, held_out)
     print(f"VAE, {REBUILT} held-out scenes: {each:.2f} dB in the mean, {whole:.2f} dB of all errors together")
     prompts = alone + three
@@ -58,14 +58,13 @@ def judge(options: argparse.Namespace) -> None:
     print(f"{len(alone)} prompts judged by one attribute, {len(three)} by three; {sampling}")
 
     def report(name: str, drawn: NDArray[np.uint8]) -> None:
-        one, all_three = (shares(drawn[part], prompts[part], detector) for part in _parts(len(alone)))
+        one, all_three = shares(drawn[: len(alone)], alone, detector), shares(drawn[len(alone) :], three, detector)
         mean, mean_of_three = (np.mean(list(found.values())) for found in (one, all_three))
         print(f"{name}: one attribute {mean:.1%}, three {mean_of_three:.1%}")
         print("  " + ", ".join(f"{asked} {share:.0%}" for asked, share in (one | all_three).items()), flush=True)
 
     scenes = to_tensor(np.stack([draw(prompt.wanted, options.size) for prompt in prompts]))
-    perfect = torch.cat([reconstruct(drawer.vae, part) for part in scenes.split(8)])
-    report("what the detector finds in the prompts' own scenes, rebuilt", to_pixels(perfect))
+    report("what the detector finds in the prompts' own scenes, rebuilt", to_pixels(reconstruct(drawer.vae, scenes)))
     for cfg in options.cfg:
         drawn = paint(drawer, tokens, empty, replace(sampling, cfg=cfg))
         report(f"cfg {cfg}", drawn)
@@ -86,10 +85,6 @@ def _check(options: argparse.Namespace) -> None:
             raise CannotJudge(f"--{name}: {value}, expected one of {', '.join(known)}")
     if options.sheet and not options.sheet.parent.is_dir():
         raise CannotJudge(f"--sheet: there is no folder {options.sheet.parent}")
-
-
-def _parts(middle: int) -> tuple[slice, slice]:
-    return slice(0, middle), slice(middle, None)
 
 
 def load(file: Path) -> Drawer:

@@ -32,8 +32,7 @@ def sights(vae: AutoencoderKL, count: int, seed: int, size: int, folder: Path) -
         pixels = np.stack([draw(one, size) for one in scenes])
         again = np.arange(first, first + count) // 2 % REBUILT_SHARE == 0
         if again.any():
-            x = to_tensor(pixels[again]).to(place_of(vae))
-            pixels[again] = to_pixels(reconstruct(vae, x).cpu())
+            pixels[again] = to_pixels(reconstruct(vae, to_tensor(pixels[again])))
         return {"views": torch.from_numpy(shrunk(pixels)), **asdict(detector.truth(scenes))}
 
     return in_chunks("sights", count, folder, seen)

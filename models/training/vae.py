@@ -29,6 +29,7 @@ HOLD_STEPS = 1000  # over which it falls
 ON_THE_WAY = ("conv_in", "nin_shortcut", "downsample.conv", "upsample.conv", "conv1")  # to a normalization
 FINISHED_ON = 1_000_000  # the first scene that the decoder is finished on, behind those of the stages before
 JITTER = 0.01  # deviation of the noise on latents that it is finished with; their own is 1
+AT_ONCE = 8  # pictures that are rebuilt together
 VIEW = 64  # pixels a side of a small view
 
 
@@ -58,7 +59,7 @@ def _reviewer(name: str, training: Training, vae: AutoencoderKL, seed: int, size
     held_out = to_tensor(pictures(seed, 0, 32, Split.HELD_OUT, size))
 
     def review() -> None:
-        rebuilt = torch.cat([reconstruct(vae, part) for part in held_out.split(8)])
+        rebuilt = reconstruct(vae, held_out)
         print(
             f"{name} {training.step}/{training.schedule.iterations}: {mean_psnr(rebuilt, held_out):.2f} dB held out",
             flush=True,
@@ -165,8 +166,9 @@ def fold_scale(vae: AutoencoderKL, x: Tensor) -> float:
 
 @torch.no_grad()
 def reconstruct(vae: AutoencoderKL, x: Tensor) -> Tensor:
-    """Decode the mean encoding. [B, 3, H, W] in -1..1, both."""
-    return vae.decode(vae.encode(x.to(place_of(vae)))[:, : vae.config.embed_dim]).clamp(-1, 1).cpu()
+    """Decode the mean encoding, a few at a time. [B, 3, H, W] in -1..1, both."""
+    means = (vae.encode(part.to(place_of(vae)))[:, : vae.config.embed_dim] for part in x.split(AT_ONCE))
+    return torch.cat([vae.decode(mean).clamp(-1, 1).cpu() for mean in means])
 
 
 def psnr(rebuilt: Tensor, x: Tensor) -> float:

@@ -16,14 +16,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models.training.alarm import Alarm, calibrate, train_alarm
-from models.training.captions import caption
 from models.training.contrastive import TextsAndPictures, train_clip
 from models.training.detector import Detector
 from models.training.diffusion import TextToNoise, train_unet
 from models.training.distill import distill
 from models.training.drawing import pictures
 from models.training.evaluate import Drawer, Sampling, paint, shares
-from models.training.examples import CAPTIONS, examples
+from models.training.examples import captions, examples
 from models.training.latents import encode_scenes
 from models.training.loop import DEVICE, Pace, Schedule, Training
 from models.training.observe import sights, train_detector
@@ -246,6 +245,5 @@ def _world(recipe: Recipe) -> str:
     """A digest of a few scenes as they are drawn and told."""
     digest = hashlib.sha256(pictures(recipe.seed, 0, TASTED, size=recipe.size).tobytes())
     for index in range(TASTED):
-        for number in range(CAPTIONS):
-            digest.update(caption(scene(recipe.seed, index), number).encode())
+        digest.update("".join(captions(scene(recipe.seed, index))).encode())
     return digest.hexdigest()
