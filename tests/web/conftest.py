@@ -50,6 +50,25 @@ class Editor:
 
     page: Any
     complaints: list[str] = field(default_factory=list)
+    connected: bool = False
+
+    def open(self, go: Callable[[], Any]) -> None:
+        """Go to the editor, until the default workflow is shown and the server has sent its first message.
+
+        A page that is left or cut off before, complains of a connection that was never made.
+        """
+        self.connected = False
+        go()
+        self.page.locator(".card, .far").nth(6).wait_for()  # a small window shows names alone
+        self.until(lambda: self.connected)
+
+    def hear(self, socket: Any) -> None:
+        """Watch a connection of the page for the server's first message."""
+
+        def live(_: Any) -> None:
+            self.connected = True
+
+        socket.once("framereceived", live)
 
     def shows(self, nodes: int, links: int) -> None:
         """Wait until so many nodes and links are drawn."""
@@ -190,11 +209,8 @@ def open_editor(browser: Any, server: str, **look: Any) -> Iterator[Editor]:
     page.on("console", heard)
     page.on("pageerror", lambda error: shown.complaints.append(str(error)))
     page.on("request", lambda request: _stays_here(request.url, server, shown))
-    live: list[Any] = []
-    page.on("websocket", lambda socket: socket.once("framereceived", lambda _: live.append(socket)))
-    page.goto(server)
-    page.locator(".card, .far").nth(6).wait_for()  # a small window shows names alone
-    shown.until(lambda: bool(live))  # left before, it complains of a connection that was never made
+    page.on("websocket", shown.hear)
+    shown.open(lambda: page.goto(server))
     yield shown
     page.title()  # what the console said before has been heard when this answers
     complaints = shown.complaints.copy()  # closing cuts off whatever is under way, which is no fault

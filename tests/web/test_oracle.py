@@ -70,8 +70,7 @@ def official(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def ours(editor: Editor) -> Iterator[Editor]:
     """Our editor with the node types of our fixtures."""
     editor.page.route("**/object_info", lambda route: route.fulfill(json=TYPES))
-    editor.page.reload()
-    editor.page.locator(".card").nth(6).wait_for()
+    editor.open(editor.page.reload)
     yield editor
     editor.complaints[:] = [each for each in editor.complaints if "404" not in each]  # cat.png is not there
 

@@ -140,8 +140,7 @@ def test_a_lost_connection_is_said_and_caught_up_with(editor: Editor, server: st
             socket.close()
 
     page.route_web_socket("**/ws*", between)
-    page.reload()
-    page.locator(".card").nth(6).wait_for()
+    editor.open(page.reload)
     reachable = False
     held[-1].close()
     page.locator(".lost").wait_for()

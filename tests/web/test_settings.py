@@ -15,8 +15,7 @@ def test_a_command_gets_other_keys_and_keeps_them(editor: Editor) -> None:
     page.keyboard.press("F9")
     page.get_by_role("button", name="Show the queue: F9").wait_for()
     page.keyboard.press("Escape")
-    page.reload()
-    page.locator(".card").nth(6).wait_for()
+    editor.open(page.reload)
     page.keyboard.press("q")
     assert page.locator("#tab-queue").get_attribute("aria-selected") == "false"
     page.keyboard.press("F9")

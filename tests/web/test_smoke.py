@@ -99,7 +99,7 @@ def test_nothing_is_lost_by_a_reload(editor: Editor) -> None:
     page.locator('[data-id="6"] .card-head').click()
     page.keyboard.press("Control+d")
     editor.shows(8, 10)
-    page.reload()
+    editor.open(page.reload)
     page.locator(".card").nth(7).wait_for()
     assert page.input_value(SEED) == "4711"
 
@@ -225,8 +225,7 @@ def test_what_the_server_would_refuse_is_shown_before_anything_runs(editor: Edit
         route.fulfill(json=types)
 
     page.route("**/object_info", offer)
-    page.reload()
-    page.locator(".card").nth(6).wait_for()
+    editor.open(page.reload)
     page.get_by_role("combobox", name="ckpt_name, 4").click()
     page.get_by_role("combobox").last.fill("gone")
     page.keyboard.press("Enter")

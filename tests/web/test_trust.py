@@ -233,8 +233,7 @@ def test_a_definition_that_grew_in_the_middle_shifts_nothing_silently(editor: Ed
         route.fulfill(json=types)
 
     page.route("**/object_info", grown)
-    page.reload()
-    page.locator(".card").nth(6).wait_for()
+    editor.open(page.reload)
     editor.drop("named.json", json.dumps(with_names).encode(), "application/json")
     page.locator(".tab.active", has_text="named").wait_for()
     assert page.input_value('[aria-label="steps, 3"]') == "20"
