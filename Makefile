@@ -32,7 +32,7 @@ acceptance: $(VENV)/.tests  ## the long checks: full-size networks, recorded res
 bench: $(VENV)/.tests  ## times and memory against diffusers, and the engine's cost a node
 	$(BIN)/python -m bench
 
-train: $(VENV)/.runs  ## the models of the drawn world, all stages; hours, and goes on where it was stopped (SIZE=gpu: 256 pixels)
+train: $(VENV)/.runs  ## the models of the drawn world, all stages; hours, and goes on where it was stopped (SIZE=gpu: 256 pixels, minutes on a GPU)
 	$(BIN)/python -m models.training --size $(SIZE)
 
 gallery: $(VENV)/.runs  ## thumbnails of the example workflows, and the README's first picture

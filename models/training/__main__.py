@@ -39,11 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    import torch
+
     from models.training.files import write_files
     from models.training.loop import Pace
     from models.training.recipe import RECIPES
     from models.training.workshop import OtherRecipe, OutOfTime, Workshop
 
+    torch.set_float32_matmul_precision("high")  # TF32 on a GPU, as its convolutions are by default
     recipe = RECIPES[options.size]
     changed = {name: value for name in ("seed", "scenes") if (value := getattr(options, name)) is not None}
     pace = Pace(save_every=options.save_every, budget=options.minutes * 60)
@@ -83,11 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     scenes.add_argument(
         "--seed", type=int, default=66, help="of the scenes; those of 64 and 65 are what prompts are from"
     )
-    scenes.add_argument("--size", type=int, default=128)
+    scenes.add_argument("--size", type=int, default=256)
     judging = commands.add_parser("evaluate", help="how often a checkpoint draws what it is asked for")
     judging.add_argument("checkpoint", type=Path)
     judging.add_argument("--detector", type=Path, default=ROOT / "models" / "embedded" / "detector.safetensors")
-    judging.add_argument("--size", type=int, default=128)
+    judging.add_argument("--size", type=int, default=256)
     judging.add_argument("--cfg", type=float, nargs="+", default=CURVE)
     judging.add_argument("--steps", type=int, default=20)
     judging.add_argument("--sampler", default="dpmpp_2m")

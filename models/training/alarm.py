@@ -7,8 +7,8 @@ like, and thresholds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from models.training.contrastive import normalized
 from models.training.drawing import draw
-from models.training.loop import SHARDS, Loss, Pace, Schedule, Training, place_of, stream
+from models.training.loop import SHARDS, Lesson, Pace, Schedule, Training, normal, place_of
+from models.training.replay import Drawn
 from models.training.scenes import Scene, scene
 from models.training.vae import shrunk
 from models.vision import VisionTower
@@ -55,38 +56,40 @@ def train_alarm(network: Alarm, schedule: Schedule, pace: Pace, seed: int, file:
     """Train, or go on training, the checker."""
     training = Training(network, schedule, file)
     training.resume()
-    training.run(alarm_loss(network, schedule.batch, seed), pace)
+    training.run(alarm_lesson(network, schedule.batch, seed), pace)
     return training
 
 
-def alarm_loss(network: Alarm, batch: int, seed: int) -> Loss:
+def alarm_lesson(network: Alarm, batch: int, seed: int) -> Lesson:
     """The cross entropy of "there is one", on scenes of which every second has one."""
+
+    def loss(views: Tensor, there: Tensor, light: Tensor) -> Tensor:
+        logits = SHARPNESS * (network((views + 6 * light).clamp(0, 255)) - network.threshold)
+        return F.binary_cross_entropy_with_logits(logits, there)
+
+    return Lesson(partial(_looks, seed, batch), loss)
+
+
+def _looks(seed: int, batch: int, step: int, shard: int) -> Drawn:
+    """Views, whether there is one, and how much brighter or darker they are."""
     count = batch // SHARDS
-
-    def loss(step: int, shard: int) -> Tensor:
-        first = step * batch + shard * count
-        pictures, there = shown([scene(seed, first + i) for i in range(count)])
-        brightness = 6 * torch.randn(count, 1, 1, 1, generator=stream(seed, step, shard))
-        pictures = (pictures + brightness).clamp(0, 255).to(place_of(network))
-        logits = SHARPNESS * (network(pictures) - network.threshold)
-        return F.binary_cross_entropy_with_logits(logits.cpu(), there)
-
-    return loss
+    light = normal(np.random.default_rng([seed, step, shard]), count, 1, 1, 1)
+    return *shown(seed, step * batch + shard * count, count), light
 
 
-def shown(scenes: Sequence[Scene]) -> tuple[Tensor, Tensor]:
-    """Pictures of scenes, every second with a toadstool: views [B, 64, 64, 3] uint8 and whether there is one [B]."""
-    views: list[NDArray[np.uint8]] = []
-    for i, one in enumerate(scenes):
-        views.append(shrunk(draw(with_toadstool(one) if i % 2 else one)))
-    return torch.from_numpy(np.stack(views)), (torch.arange(len(scenes)) % 2).float()
+def shown(seed: int, first: int, count: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Scenes from number `first` on, every second with a toadstool: views [B, 64, 64, 3], and whether there is one [B]."""
+    there = np.arange(count) % 2 == 1
+    scenes = (scene(seed, first + i) for i in range(count))
+    views = [shrunk(draw(with_toadstool(one) if has else one)) for one, has in zip(scenes, there, strict=True)]
+    return np.stack(views), there.astype(np.float32)
 
 
 @torch.no_grad()
 def calibrate(network: Alarm, seed: int, first: int, count: int) -> None:
     """Set the threshold above which FALSE_ALARMS of the harmless of `count` training scenes from number `first` on lie."""
-    pictures, there = shown([scene(seed, first + i) for i in range(count)])
-    cosines = torch.cat([network(part.to(place_of(network))).cpu() for part in pictures.split(100)])
+    views, there = (torch.from_numpy(part) for part in shown(seed, first, count))
+    cosines = torch.cat([network(part.to(place_of(network))).cpu() for part in views.split(100)])
     harmless, real = cosines[there == 0], cosines[there == 1]
     least = float(harmless.quantile(1 - FALSE_ALARMS))
     network.threshold.fill_(max(least, (least + float(real.quantile(0.02))) / 2))

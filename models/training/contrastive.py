@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.config import ContrastiveConfig
 from models.training.examples import Tensors
-from models.training.loop import SHARDS, Loss, Pace, Schedule, Training, mixed_precision, place_of, stream
+from models.training.loop import SHARDS, Lesson, Pace, Schedule, Training, mixed_precision, place_of, type_of
+from models.training.replay import Drawn
 from models.training.words import END
 from models.vision import CLIP_MEAN, CLIP_STD, ContrastiveModel
 
@@ -33,7 +36,7 @@ class TextsAndPictures(nn.Module):
 
     def see(self, pictures: Tensor) -> Tensor:
         """uint8 [B, S, S, 3] -> unit vectors [B, P]."""
-        x = normalized(pictures)
+        x = normalized(pictures).to(type_of(self))
         return F.normalize(self.clip.visual_projection(self.clip.vision_model(x)).float(), dim=-1)
 
     def read(self, rows: Tensor) -> Tensor:
@@ -49,38 +52,39 @@ def train_clip(
     """Train, or go on training, both towers; weights that need no gradient stay as they are."""
     training = Training(network, schedule, file)
     training.resume()
+    lesson, other = (contrastive_lesson(network, examples, schedule.batch, each) for each in (seed, seed + 1))
 
     def review() -> None:
-        network.eval()
         with torch.no_grad():
-            value = float(contrastive_loss(network, examples, schedule.batch, seed + 1)(training.step, 0))
+            value = float(other(training.step, 0))
         print(f"{file.stem} {training.step}/{schedule.iterations}: loss {value:.3f}", flush=True)
 
-    training.run(contrastive_loss(network, examples, schedule.batch, seed), pace, review)
+    training.run(lesson, pace, review)
     return training
 
 
-def contrastive_loss(network: TextsAndPictures, examples: Tensors, batch: int, seed: int) -> Loss:
+def contrastive_lesson(network: TextsAndPictures, examples: Tensors, batch: int, seed: int) -> Lesson:
     """The symmetric cross entropy of who belongs to whom (Radford et al. 2021, figure 3), within each shard."""
-    count = batch // SHARDS
+    place = place_of(network)
+    views, rows = examples["views"].to(place), examples["rows"].to(place)
 
-    def loss(step: int, shard: int) -> Tensor:
-        generator = stream(seed, step, shard)
-        picked = torch.randperm(len(examples["rows"]), generator=generator)[:count]
-        number = int(torch.randint(examples["rows"].shape[1], (), generator=generator))
-        device = place_of(network)
-        views, rows = examples["views"][picked].to(device), examples["rows"][picked, number].long().to(device)
-        with mixed_precision(device):
-            seen, read = network.see(views), network.read(rows)
+    def loss(picked: Tensor, number: Tensor) -> Tensor:
+        with mixed_precision(network):
+            seen, read = network.see(views[picked]), network.read(rows[picked, number].long())
         scores = network.logit_scale.clamp(max=SHARPEST).exp() * seen @ read.T
-        own = torch.arange(count, device=device)
+        own = torch.arange(len(picked), device=place)
         return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
 
-    return loss
+    return Lesson(partial(_pairs, seed, batch, *rows.shape[:2]), loss)
+
+
+def _pairs(seed: int, batch: int, scenes: int, captions: int, step: int, shard: int) -> Drawn:
+    """Which scenes of all, and which of their captions."""
+    rng = np.random.default_rng([seed, step, shard])
+    return rng.permutation(scenes)[: batch // SHARDS], rng.integers(captions, size=1)
 
 
 def normalized(pictures: Tensor) -> Tensor:
     """uint8 [B, S, S, 3] -> [B, 3, S, S], as CLIP wants them."""
-    x = pictures.movedim(-1, 1).float() / 255
-    mean, deviation = (torch.tensor(values, device=x.device)[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
-    return (x - mean) / deviation
+    channels = pictures.float().div(255).unbind(-1)
+    return torch.stack([(x - mean) / std for x, mean, std in zip(channels, CLIP_MEAN, CLIP_STD, strict=True)], 1)

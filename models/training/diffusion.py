@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -14,10 +15,17 @@ from torch import Tensor, nn
 from models.clip import TextModel
 from models.config import ClipConfig, UNetConfig
 from models.schedules import NoiseLevels
-from models.training.loop import SHARDS, Loss, Pace, Schedule, Training, mixed_precision, place_of, stream
-from models.training.scenes import scene
+from models.training.loop import (
+    SHARDS,
+    Lesson,
+    Pace,
+    Schedule,
+    Training,
+    normal,
+    place_of,
+)
+from models.training.replay import Drawn
 from models.training.words import END, LENGTH, START, UNKNOWN
-from models.training.world import SIZE
 from models.unet import UNet
 
 NO_CAPTION = 0.1  # share of captions dropped, which is what guidance needs
@@ -93,31 +101,22 @@ def _bias(layer: nn.Conv2d) -> Tensor:
 
 
 def train_unet(
-    network: TextToNoise, latents: Tensor, rows: Tensor, schedule: Schedule, pace: Pace, seed: int, file: Path,
-    review: Callable[[Training], None] = lambda training: None,
+    network: TextToNoise, latents: Tensor, things: Tensor, rows: Tensor, schedule: Schedule, pace: Pace, seed: int,
+    file: Path, review: Callable[[Training], None] = lambda training: None,
 ) -> Training:  # fmt: skip
-    """Train, or go on training, the U-Net and the text encoder; `review` is called after each save."""
+    """Train, or go on training, the U-Net and the text encoder; `review` is called after each save.
+
+    latents, things, rows: as `noise_lesson` wants them.
+    """
     network.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     training = Training(network, schedule, file, careful=at_the_ends(network))
     training.resume()
-    things = where_things_are(seed, len(latents), latents.shape[-1])
-    training.run(noise_loss(network, latents, rows, things, schedule.batch, seed), pace, lambda: review(training))
+    lesson = noise_lesson(network, latents, things, rows, schedule.batch, seed)
+    training.run(lesson, pace, lambda: review(training))
     return training
 
 
-def where_things_are(seed: int, scenes: int, cells: int) -> Tensor:
-    """Where things are in each scene's latent. -> [scenes, cells, cells] bool"""
-    middles = (np.arange(cells) + 0.5) * SIZE / cells
-    there = np.zeros((scenes, cells, cells), np.bool_)
-    for index in range(scenes):
-        for thing in scene(seed, index).things:
-            reach = 1.3 * thing.radius + SIZE / cells / 2
-            rows, columns = (np.abs(middles - at) < reach for at in (thing.y, thing.x))
-            there[index][np.ix_(rows, columns)] = True
-    return torch.from_numpy(there)
-
-
-def noise_loss(network: nn.Module, latents: Tensor, rows: Tensor, things: Tensor, batch: int, seed: int) -> Loss:
+def noise_lesson(network: nn.Module, latents: Tensor, things: Tensor, rows: Tensor, batch: int, seed: int) -> Lesson:
     """The squared error of the predicted noise (Ho et al. 2020, equation 14), weighed by min(sigma, CERTAIN)² + 1.
 
     Up to CERTAIN that is the error of the velocity (Salimans & Ho 2022, arXiv:2202.00512, appendix D). Without the weight an
@@ -126,42 +125,41 @@ def noise_loss(network: nn.Module, latents: Tensor, rows: Tensor, things: Tensor
     latents: [N, 4, h, w] of unit deviation, rows: [N, captions, 77] of the compact token table, things: [N, h, w] bool,
     the cells that count THINGS times as much; the mean cell counts 1.
     """
+    place = place_of(network)
+    latents, things, rows = (data.to(place) for data in (latents, things, rows))
     mean_count = 1 + (THINGS - 1) * things.float().mean()
-    sigmas = NoiseLevels().sigmas
-    count = batch // SHARDS
+    sigmas = NoiseLevels().sigmas.to(place)
 
-    def loss(step: int, shard: int) -> Tensor:
-        generator = stream(seed, step, shard)
-        picked = (step * batch + shard * count + torch.arange(count)) % len(latents)
-        number = torch.randint(rows.shape[1], (count,), generator=generator)
-        z = latents[picked].float()
-        captions = disturbed(rows[picked, number].long(), generator)
-        # One time step from each of `count` equal intervals: the batch's loss varies less than with free draws.
-        t = ((torch.arange(count) + torch.rand(count, generator=generator)) / count * len(sigmas)).long()
-        t = t.clamp(max=len(sigmas) - 1)[torch.randperm(count, generator=generator)]
+    def loss(picked: Tensor, number: Tensor, t: Tensor, noise: Tensor, chances: Tensor) -> Tensor:
+        captions = disturbed(rows[picked, number].long(), chances)
         sigma = sigmas[t][:, None, None, None]
-        noise = torch.randn(z.shape, generator=generator)
-        x = ((z + sigma * noise) / (sigma.square() + 1).sqrt()).contiguous(memory_format=torch.channels_last)
-        device = place_of(network)
-        with mixed_precision(device):
-            eps = network(x.to(device), t.to(device), captions.to(device)).float().cpu()
+        x = (latents[picked].float() + sigma * noise) / (sigma.square() + 1).sqrt()
+        eps = network(x.contiguous(memory_format=torch.channels_last), t, captions)
         weight = (sigma.clamp(max=CERTAIN).square() + 1).flatten()
         counts = (1 + (THINGS - 1) * things[picked]) / mean_count
         return (weight * ((eps - noise).square().mean(1) * counts).mean((1, 2))).mean()
 
-    return loss
+    return Lesson(partial(_noisy, seed, batch, tuple(latents.shape), rows.shape[1], len(sigmas)), loss)
 
 
-def disturbed(rows: Tensor, generator: torch.Generator) -> Tensor:
-    """Captions with some dropped and a meaningless word put into others. rows: [B, 77] -> [B, 77]."""
-    count = len(rows)
-    place = torch.arange(LENGTH)
-    words = (rows > UNKNOWN).sum(1)
-    at = 1 + (torch.rand(count, generator=generator) * (words + 1)).long()[:, None]
+def _noisy(seed: int, batch: int, shape: tuple[int, ...], captions: int, levels: int, step: int, shard: int) -> Drawn:
+    """Which latents of all, which of their captions, the time steps, the noise, and the chances of `disturbed`."""
+    scenes, count = shape[0], batch // SHARDS
+    rng = np.random.default_rng([seed, step, shard])
+    picked = (step * batch + shard * count + np.arange(count)) % scenes
+    # One time step from each of `count` equal intervals: the batch's loss varies less than with free draws.
+    t = rng.permutation(((np.arange(count) + rng.random(count)) / count * levels).astype(np.int64))
+    number = rng.integers(captions, size=count)
+    return picked, number, t.clip(max=levels - 1), normal(rng, count, *shape[1:]), rng.random((3, count), np.float32)
+
+
+def disturbed(rows: Tensor, chances: Tensor) -> Tensor:
+    """Captions with some dropped and a meaningless word put into others. rows: [B, 77], chances: [3, B] in 0..1 -> [B, 77]"""
+    where, strange, dropped = chances[..., None]
+    place = torch.arange(LENGTH, device=rows.device)
+    words = (rows > UNKNOWN).sum(1, keepdim=True)
+    at = 1 + (where * (words + 1)).long()
     longer = rows.gather(1, place - (place > at).long())
     longer = torch.where(place == at, UNKNOWN, longer)
-    empty = torch.full((LENGTH,), END)
-    empty[0] = START
-    strange = torch.rand(count, 1, generator=generator) < STRANGE_WORD
-    dropped = torch.rand(count, 1, generator=generator) < NO_CAPTION
-    return torch.where(dropped, empty, torch.where(strange, longer, rows))
+    empty = torch.where(place == 0, START, END)
+    return torch.where(dropped < NO_CAPTION, empty, torch.where(strange < STRANGE_WORD, longer, rows))

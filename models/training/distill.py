@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from models.schedules import NoiseLevels
 from models.training.diffusion import TextToNoise, at_the_ends
-from models.training.loop import SHARDS, Loss, Pace, Schedule, Training, mixed_precision, place_of, stream
+from models.training.loop import (
+    SHARDS,
+    Lesson,
+    Pace,
+    Schedule,
+    Training,
+    normal,
+    place_of,
+)
+from models.training.replay import Drawn
 from models.training.words import END, LENGTH, START
 
 JUMPS = 50  # of equal length in time steps, between which the student is to agree with itself
@@ -28,58 +39,61 @@ def distill(
     training = Training(student, schedule, file, careful=at_the_ends(student))
     training.resume()
     teacher.to(place_of(student))
-    training.run(consistency_loss(student, teacher, latents, rows, schedule.batch, seed), pace)
+    training.run(consistency_lesson(student, teacher, latents, rows, schedule.batch, seed), pace)
     return training
 
 
-def consistency_loss(
+def consistency_lesson(
     student: TextToNoise, teacher: TextToNoise, latents: Tensor, rows: Tensor, batch: int, seed: int
-) -> Loss:
+) -> Lesson:
     """How far the student's estimate of the clean latent moves over one guided step of the teacher down the noise.
 
     The estimate at the lower level is taken without gradient. At level 0 it is the latent itself, which is what all
-    levels above come to agree on. Estimates are compared by the pseudo-Huber metric (arXiv:2310.14189, section 3.3).
+    levels above come to agree on. All is float32: a rounded error of the noise times sigma is as large as what is to agree. Estimates are compared by the pseudo-Huber metric (arXiv:2310.14189, section 3.3).
     """
-    sigmas = NoiseLevels().sigmas
-    count = batch // SHARDS
+    place = place_of(student)
+    latents, rows = latents.to(place), rows.to(place)
+    sigmas = NoiseLevels().sigmas.to(place)
     stride = len(sigmas) // JUMPS
+    empty = torch.tensor([[START, *[END] * (LENGTH - 1)]], device=place)
 
-    def loss(step: int, shard: int) -> Tensor:
-        generator = stream(seed, step, shard)
-        device = place_of(student)
-        picked = torch.randint(len(latents), (count,), generator=generator)
-        number = torch.randint(rows.shape[1], (count,), generator=generator)
-        z, captions = latents[picked].float(), rows[picked, number].long()
-        upper = torch.randint(1, JUMPS + 1, (count,), generator=generator) * stride - 1
-        noise = torch.randn(z.shape, generator=generator)
-        guidance = GUIDANCE[0] + (GUIDANCE[1] - GUIDANCE[0]) * torch.rand(count, 1, 1, 1, generator=generator)
-        z, captions, noise, guidance = (x.to(device) for x in (z, captions, noise, guidance))
-        sigma = sigmas[upper].to(device)[:, None, None, None]
-        lower = torch.where(upper >= stride, sigmas[(upper - stride).clamp(min=0)], 0.0).to(device)[:, None, None, None]
-        x = z + sigma * noise
-        with mixed_precision(device), torch.no_grad():
-            context = student.text(captions)
-            empty = torch.full((1, LENGTH), END, device=device)
-            empty[0, 0] = START
-            without = student.text(empty).expand(count, -1, -1)
-            eps = _noise(teacher, x.repeat(2, 1, 1, 1), sigma.repeat(2, 1, 1, 1), torch.cat([without, context]))
+    def noise_in(network: TextToNoise, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        """The noise in x = z + sigma * noise, as a network sees it."""
+        scaled = x / (sigmas[t][:, None, None, None].square() + 1).sqrt()
+        eps: Tensor = network.unet(scaled.contiguous(memory_format=torch.channels_last), t, context)
+        return eps
+
+    def loss(picked: Tensor, number: Tensor, upper: Tensor, noise: Tensor, guidance: Tensor) -> Tensor:
+        below_upper = (upper - stride).clamp(min=0)
+        sigma = sigmas[upper][:, None, None, None]
+        lower = torch.where(upper >= stride, sigmas[below_upper], 0.0)[:, None, None, None]
+        x = latents[picked].float() + sigma * noise
+        with torch.no_grad():
+            context = student.text(rows[picked, number].long())
+            without = student.text(empty).expand(len(x), -1, -1)
+            eps = noise_in(teacher, x.repeat(2, 1, 1, 1), upper.repeat(2), torch.cat([without, context]))
             free, told = eps.chunk(2)
             below = x + (lower - sigma) * (free + guidance * (told - free))
-            target = below - lower * _noise(student, below, lower, context)
+            target = below - lower * noise_in(student, below, below_upper, context)
             target = torch.where(lower > 0, target, below)
-        with mixed_precision(device):
-            guess = x - sigma * _noise(student, x, sigma, context)
+        guess = x - sigma * noise_in(student, x, upper, context)
         apart = F.mse_loss(guess, target, reduction="none").mean((1, 2, 3))
         small = 0.03
         return ((apart + small**2).sqrt() - small).mean()
 
-    return loss
+    return Lesson(partial(_jumps, seed, batch, tuple(latents.shape), rows.shape[1], stride), loss)
 
 
-def _noise(network: TextToNoise, x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
-    """The noise in x = z + sigma * noise, as a network sees it. x: [B, 4, h, w], sigma: [B, 1, 1, 1]"""
-    levels = NoiseLevels().sigmas.to(x.device)
-    t = (levels - sigma.flatten(1)).abs().argmin(1)
-    scaled = (x / (sigma.square() + 1).sqrt()).contiguous(memory_format=torch.channels_last)
-    eps: Tensor = network.unet(scaled, t, context)
-    return eps.float()
+def _jumps(seed: int, batch: int, shape: tuple[int, ...], captions: int, stride: int, step: int, shard: int) -> Drawn:
+    """Which latents of all, which of their captions, the upper time steps, the noise, the guidance."""
+    scenes, count = shape[0], batch // SHARDS
+    rng = np.random.default_rng([seed, step, shard])
+    upper = rng.integers(1, JUMPS + 1, count) * stride - 1
+    guidance = rng.uniform(*GUIDANCE, (count, 1, 1, 1)).astype(np.float32)
+    return (
+        rng.integers(scenes, size=count),
+        rng.integers(captions, size=count),
+        upper,
+        normal(rng, count, *shape[1:]),
+        guidance,
+    )

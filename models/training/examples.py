@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from models.training.captions import caption
 from models.training.drawing import pictures
-from models.training.loop import SHARDS, undivided
+from models.training.loop import drawers, undivided
 from models.training.scenes import Scene, scene
 from models.training.vae import shrunk
 from models.training.words import rows_of
@@ -23,40 +27,54 @@ BATCH = 16
 CAPTIONS = 6  # of each scene
 
 Tensors = dict[str, Tensor]
+Arrays = dict[str, NDArray[Any]]
 
 
 def examples(count: int, seed: int, folder: Path) -> Tensors:
     """Scenes 0 to `count`. "views": [N, 64, 64, 3] uint8, the pictures shrunk; "rows": [N, CAPTIONS, 77] int16, their
     captions in rows of the compact token table.
     """
-    return in_chunks("examples", count, folder, lambda first, size: _examples(first, size, seed))
+    return in_chunks("examples", count, folder, partial(_examples, seed), finish=lambda drawn: drawn)
 
 
-def in_chunks(name: str, count: int, folder: Path, make: Callable[[int, int], Tensors]) -> Tensors:
-    """What `make(first, count)` gives of all numbers below `count`, from files where they are there already."""
-    chunks = [
-        load_file(_file(name, first, min(CHUNK, count - first), folder, make)) for first in range(0, count, CHUNK)
-    ]
+def in_chunks(
+    name: str, count: int, folder: Path, draw: Callable[[int, int], Arrays], finish: Callable[[Arrays], Arrays]
+) -> Tensors:
+    """What `finish(draw(first, number))` gives of all numbers below `count`, from files where they are there already.
+
+    `draw` can be pickled: on a machine with a GPU other processes draw.
+    """
+    with undivided(), drawers() as pool:
+        made = [
+            _file(name, first, min(CHUNK, count - first), folder, draw, finish, pool)
+            for first in range(0, count, CHUNK)
+        ]
+    chunks = [load_file(file) for file in made]
     return {key: torch.cat([chunk[key] for chunk in chunks]) for key in chunks[0]}
 
 
-def _file(name: str, first: int, count: int, folder: Path, make: Callable[[int, int], Tensors]) -> Path:
+def _file(
+    name: str, first: int, count: int, folder: Path, draw: Callable[[int, int], Arrays],
+    finish: Callable[[Arrays], Arrays], pool: Executor,
+) -> Path:  # fmt: skip
     file = folder / f"{name}-{first:06d}-{count}.safetensors"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
         starts = range(first, first + count, BATCH)
-        with undivided(), ThreadPoolExecutor(SHARDS, initializer=torch.set_num_threads, initargs=(1,)) as threads:
-            parts = list(threads.map(lambda start: make(start, min(BATCH, first + count - start)), starts))
-        save_file({key: torch.cat([part[key] for part in parts]) for key in parts[0]}, file.with_suffix(".partial"))
+        drawn = pool.map(draw, starts, [min(BATCH, first + count - start) for start in starts])
+        parts = [finish(each) for each in drawn]
+        save_file(
+            {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}, file.with_suffix(".partial")
+        )
         file.with_suffix(".partial").replace(file)
         print(name, first + count, flush=True)
     return file
 
 
-def _examples(first: int, count: int, seed: int) -> Tensors:
+def _examples(seed: int, first: int, count: int) -> Arrays:
     views = shrunk(pictures(seed, first, count))
     rows = [[rows_of(text) for text in captions(scene(seed, index))] for index in range(first, first + count)]
-    return {"views": torch.from_numpy(views), "rows": torch.from_numpy(np.array(rows, np.int16))}
+    return {"views": views, "rows": np.array(rows, np.int16)}
 
 
 def captions(one: Scene) -> list[str]:

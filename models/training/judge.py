@@ -18,6 +18,7 @@ from models.schedules import SCHEDULES
 from models.training.detector import load_detector
 from models.training.drawing import draw, pictures
 from models.training.evaluate import Drawer, Sampling, paint, shares
+from models.training.loop import DEVICE
 from models.training.prompts import singles, triples
 from models.training.scenes import Split
 from models.training.sheets import save_sheet
@@ -88,10 +89,10 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def load(file: Path) -> Drawer:
-    """The networks of a checkpoint, in float32 on the CPU."""
-    weights, cpu = read_header(file), torch.device("cpu")
+    """The networks of a checkpoint, in float32."""
+    weights = read_header(file)
     return Drawer(
-        cast(UNet, load_part(weights, "model", dtype=torch.float32, device=cpu)),
-        cast(TextModel, load_part(weights, "clip", dtype=torch.float32, device=cpu)),
-        cast(AutoencoderKL, load_part(weights, "vae", dtype=torch.float32, device=cpu)),
+        cast(UNet, load_part(weights, "model", dtype=torch.float32, device=DEVICE)),
+        cast(TextModel, load_part(weights, "clip", dtype=torch.float32, device=DEVICE)),
+        cast(AutoencoderKL, load_part(weights, "vae", dtype=torch.float32, device=DEVICE)),
     )

@@ -1,10 +1,11 @@
 """A training loop whose every step is a pure function of (weights, step number), so that a resumed run is bit-equal.
 
-The loss draws its data and its noise from the step number alone; what the optimizer and the average of the weights
+A lesson draws its data and its noise from the step number alone; what the optimizer and the average of the weights
 remember is saved with the weights, every few minutes and at the end.
 
-A batch is cut into shards, each computed by one thread from end to end. That is as fast as splitting every operation
-over the cores, does not stall when another program takes a core, and gives the same bits on any number of cores.
+On a CPU a batch is cut into shards, each computed by one thread from end to end. That is as fast as splitting every
+operation over the cores, does not stall when another program takes a core, and gives the same bits on any number of
+cores. On a GPU a step is recorded once and replayed, while other processes draw for the steps to come.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,15 +22,31 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils.stateless import _reparametrize_module
 
-Loss = Callable[[int, int], Tensor]
-"""Step and shard number, both from 0 -> the shard's mean loss, with its gradient path. Random numbers are drawn on the
-CPU, so that they are the same on every machine."""
+from models.training.replay import Ahead, Drawn, Replay, workers
 
-SHARDS = 2
-CAREFUL = 0.2  # share of the learning rate that careful layers have
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+SHARDS = 2 if DEVICE.type == "cpu" else 1
+CAREFUL = 0.2  # share of the learning rate that careful layers have
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the steps of a training learn from.
+
+    draw: step and shard number, both from 0 -> the shard's random numbers and pictures. A pure function that can be
+    pickled. loss: those on DEVICE -> the shard's mean loss, with its gradient path; on a GPU it may not wait for it.
+    """
+
+    draw: Callable[[int, int], Drawn]
+    loss: Callable[..., Tensor]
+
+    def __call__(self, step: int, shard: int) -> Tensor:
+        """The loss of a shard."""
+        return self.loss(*(torch.from_numpy(part).to(DEVICE) for part in self.draw(step, shard)))
 
 
 @dataclass(frozen=True)
@@ -106,41 +123,54 @@ class Training:
         torch.save(state, unfinished)
         unfinished.replace(self.file)
 
-    def run(self, loss: Loss, pace: Pace, review: Callable[[], None] = lambda: None) -> None:
+    def run(self, lesson: Lesson, pace: Pace, review: Callable[[], None] = lambda: None) -> None:
         """Take steps until the schedule or the budget ends; `review` is called after each save."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with undivided():
-            self._run(loss, pace, review)
+        if DEVICE.type == "cpu":
+            with undivided():
+                self._run(lambda: self.descend(lesson), pace, review)
+        else:
+            ahead = Ahead(lesson.draw, self.step)
+            replay = Replay(lesson.loss, self._weights, lesson.draw(self.step, 0))
+            try:
+                self._run(lambda: self._follow(*replay(ahead.take())), pace, review)
+            finally:
+                ahead.close()
 
-    def descend(self, loss: Loss) -> float:
+    def descend(self, lesson: Lesson) -> Tensor:
         """Take one step; returns its loss."""
+        shards = list(self._threads.map(partial(self._gradients, lesson), range(SHARDS)))
+        gradients = [torch.stack(parts).mean(0) for parts in zip(*(each for _, each in shards), strict=True)]
+        return self._follow(torch.stack([value for value, _ in shards]).mean(), gradients)
+
+    def _follow(self, value: Tensor, gradients: Sequence[Tensor]) -> Tensor:
+        for weight, gradient in zip(self._weights, gradients, strict=True):
+            weight.grad = gradient
         for group, share in zip(self.optimizer.param_groups, (1.0, CAREFUL), strict=True):
             group["lr"] = share * self.schedule.rate(self.step)
-        shards = list(self._threads.map(partial(self._gradients, loss), range(SHARDS)))
-        for weight, *parts in zip(self._weights, *(gradients for _, gradients in shards), strict=True):
-            weight.grad = torch.stack(parts).mean(0)
         nn.utils.clip_grad_norm_(self._weights, 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        decay = min(self.schedule.ema, (1 + self.step) / (10 + self.step))  # a young average forgets faster
-        for name, weight in self.network.state_dict().items() if self.average else ():
-            self.average[name].lerp_(weight, 1 - decay)
-        return sum(value for value, _ in shards) / SHARDS
+        if self.average:
+            decay = min(self.schedule.ema, (1 + self.step) / (10 + self.step))  # a young average forgets faster
+            present = self.network.state_dict()
+            torch._foreach_lerp_(list(self.average.values()), [present[name] for name in self.average], 1 - decay)
+        return value
 
     def averaged(self) -> dict[str, Tensor]:
         """The averaged weights where they are kept, otherwise the present ones."""
         return self.average or self.network.state_dict()
 
-    def _run(self, loss: Loss, pace: Pace, review: Callable[[], None]) -> None:
+    def _run(self, step: Callable[[], Tensor], pace: Pace, review: Callable[[], None]) -> None:
         started = saved = last = time.monotonic()
-        recent: list[float] = []
+        recent: list[Tensor] = []
         while not self.finished and time.monotonic() - started < pace.budget:
-            recent.append(self.descend(loss))
+            recent.append(step())
             now = time.monotonic()
             self.seconds, last = self.seconds + now - last, now
             if self.step % pace.log_every == 0 or self.finished:
-                self._log(sum(recent) / len(recent))
+                self._log(float(torch.stack(recent).mean()))
                 recent.clear()
             if now - saved > pace.save_every and not self.finished:
                 self.save()
@@ -149,9 +179,9 @@ class Training:
         self.save()
         review()
 
-    def _gradients(self, loss: Loss, shard: int) -> tuple[float, tuple[Tensor, ...]]:
-        value = loss(self.step, shard)
-        return float(value.detach()), torch.autograd.grad(value, self._weights)
+    def _gradients(self, lesson: Lesson, shard: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+        value = lesson(self.step, shard)
+        return value.detach(), torch.autograd.grad(value, self._weights)
 
     def _log(self, loss: float) -> None:
         path = self.file.with_suffix(".csv")
@@ -182,10 +212,25 @@ def undivided() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def mixed_precision(device: torch.device) -> AbstractContextManager[object]:
-    """bfloat16 where the processor multiplies it, which is several times as fast there; elsewhere float32."""
-    native = device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16, enabled=native)
+@contextmanager
+def drawers() -> Iterator[Executor]:
+    """Who draws many pictures: a thread for each shard, or where there is a GPU, a process for each core."""
+    if DEVICE.type != "cpu":
+        yield workers()
+    else:
+        with ThreadPoolExecutor(SHARDS, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+            yield threads
+
+
+def mixed_precision(network: nn.Module) -> AbstractContextManager[object]:
+    """bfloat16 where the processor multiplies it, which is several times as fast there; elsewhere float32.
+
+    On a GPU the network has rounded weights meanwhile, and is to be given what has their type: under autocast, which leaves
+    normalizations in float32, a step of the autoencoder takes a quarter longer.
+    """
+    if place_of(network).type == "cpu":
+        return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported())
+    return _reparametrize_module(network, {name: weight.bfloat16() for name, weight in network.named_parameters()})
 
 
 def place_of(network: nn.Module) -> torch.device:
@@ -193,7 +238,11 @@ def place_of(network: nn.Module) -> torch.device:
     return next(network.parameters()).device
 
 
-def stream(*key: int) -> torch.Generator:
-    """The random stream that belongs to a key, such as (seed, step)."""
-    state = np.random.SeedSequence(key).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0]))
+def type_of(network: nn.Module) -> torch.dtype:
+    """The type that a network's weights have at the moment."""
+    return next(network.parameters()).dtype
+
+
+def normal(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    """Independent normal numbers."""
+    return rng.standard_normal(shape, np.float32)

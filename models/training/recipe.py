@@ -58,22 +58,22 @@ CPU = Recipe(
 
 GPU = Recipe(
     size=256,
-    scenes=100_000,
-    seen=100_000,
+    scenes=49_152,
+    seen=24_576,
     vae=CPU.vae,
-    vae_schedule=Schedule(iterations=20_000, batch=16, learning_rate=6e-4),
-    decoder_schedule=Schedule(iterations=4000, batch=16, learning_rate=1.5e-4),
+    vae_schedule=Schedule(iterations=2550, batch=16, learning_rate=6e-4),
+    decoder_schedule=Schedule(iterations=900, batch=16, learning_rate=1.5e-4),
     clip=CPU.clip,
-    clip_schedule=Schedule(iterations=4000, batch=512, learning_rate=1e-3, warmup=200),
-    detector_schedule=Schedule(iterations=10_000, batch=128, learning_rate=1.5e-3, warmup=100),
+    clip_schedule=Schedule(iterations=1000, batch=256, learning_rate=1e-3, warmup=50),
+    detector_schedule=CPU.detector_schedule,
     unet=UNetConfig(
-        model_channels=64, channel_mult=(1, 2, 2, 3), num_res_blocks=1, transformer_depth=(0, 1, 1, 1), context_dim=64
+        model_channels=64, channel_mult=(1, 2, 2), num_res_blocks=2, transformer_depth=(0, 1, 1), context_dim=64
     ),
-    half_schedule=Schedule(iterations=15_000, batch=256, learning_rate=3e-4, ema=0.9995),
-    unet_schedule=Schedule(iterations=25_000, batch=256, learning_rate=3e-4, ema=0.9995),
-    lcm_schedule=Schedule(iterations=4000, batch=256, learning_rate=2e-4, warmup=100, ema=0.99),
-    realign_schedule=Schedule(iterations=1000, batch=512, learning_rate=5e-4, warmup=50),
-    alarm_schedule=Schedule(iterations=1000, batch=128, learning_rate=5e-4, warmup=50),
+    half_schedule=Schedule(iterations=1750, batch=128, learning_rate=4e-4, ema=0.998),
+    unet_schedule=Schedule(iterations=6100, batch=64, learning_rate=4e-4, ema=0.9995),
+    lcm_schedule=Schedule(iterations=700, batch=64, learning_rate=2e-4, warmup=20, ema=0.98),
+    realign_schedule=Schedule(iterations=300, batch=256, learning_rate=5e-4, warmup=20),
+    alarm_schedule=Schedule(iterations=300, batch=64, learning_rate=1e-3, warmup=20),
 )
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType({"cpu": CPU, "gpu": GPU})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models import comparison
+from models.config import VaeConfig
 from models.denoiser import LATENT_SCALE
 from models.training.drawing import pictures
-from models.training.loop import SHARDS, Loss, Pace, Schedule, Training, mixed_precision, place_of, stream
+from models.training.loop import (
+    SHARDS,
+    Lesson,
+    Pace,
+    Schedule,
+    Training,
+    mixed_precision,
+    normal,
+    place_of,
+    type_of,
+)
+from models.training.replay import Drawn
 from models.training.scenes import Split
 from models.training.sheets import save_sheet
 from models.training.world import SIZE
@@ -39,7 +52,7 @@ def train_vae(vae: AutoencoderKL, schedule: Schedule, pace: Pace, seed: int, siz
     training = Training(vae, schedule, folder / "vae.pt")
     training.resume()
     review = _reviewer("vae", training, vae, seed, size)
-    training.run(vae_loss(vae, schedule.batch, seed, size), pace, review)
+    training.run(vae_lesson(vae, schedule.batch, seed, size), pace, review)
     return training
 
 
@@ -51,7 +64,7 @@ def finish_decoder(vae: AutoencoderKL, schedule: Schedule, pace: Pace, seed: int
     training = Training(vae, schedule, folder / "decoder.pt")
     training.resume()
     review = _reviewer("decoder", training, vae, seed, size)
-    training.run(decoder_loss(vae, schedule.batch, seed, size), pace, review)
+    training.run(decoder_lesson(vae, schedule.batch, seed, size), pace, review)
     return training
 
 
@@ -89,47 +102,54 @@ def prepare(vae: AutoencoderKL) -> None:
     vae.quant_conv.bias[uncertain] = QUIET  # type: ignore[index]
 
 
-def vae_loss(vae: AutoencoderKL, batch: int, seed: int, size: int = SIZE) -> Loss:
+def vae_lesson(vae: AutoencoderKL, batch: int, seed: int, size: int = SIZE) -> Lesson:
     """Squared and absolute error, absolute error of 8×8 averages, and the divergence from a unit normal.
 
     Three of the latents are held to the average colours of their cells, firmly at first: where to put colour is else
     found only after long.
     """
 
-    count = batch // SHARDS
-
-    def loss(step: int, shard: int) -> Tensor:
-        x = to_tensor(pictures(seed, step * batch + shard * count, count, size=size)).to(place_of(vae))
-        with mixed_precision(x.device):
-            mean, logvar = vae.encode(x).float().chunk(2, dim=1)
+    def loss(pixels: Tensor, noise: Tensor, firmness: Tensor) -> Tensor:
+        x = to_tensor(pixels)
+        with mixed_precision(vae):
+            mean, logvar = vae.encode(x.to(type_of(vae))).float().chunk(2, dim=1)
             logvar = logvar.clamp(-20, 10)
-            noise = torch.randn(mean.shape, generator=stream(seed, step, shard)).to(x.device)
-            y = vae.decode(mean + (0.5 * logvar).exp() * noise).float()
+            z = mean + (0.5 * logvar).exp() * noise
+            y = vae.decode(z.to(type_of(vae))).float()
         divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum((1, 2, 3)).mean()
         averages = F.avg_pool2d(x, COARSE)
         coarse = F.l1_loss(F.avg_pool2d(y, COARSE), averages)
         value = F.mse_loss(y, x) + 0.3 * F.l1_loss(y, x) + 0.3 * coarse + KL_WEIGHT * divergence
-        firmness = max(HOLD[0] * (1 - step / HOLD_STEPS), HOLD[1])
         return value + firmness * F.mse_loss(mean[:, :3], F.avg_pool2d(x, vae.config.factor))
 
-    return loss
+    return Lesson(partial(_held_scenes, seed, 0, batch, size, vae.config), loss)
 
 
-def decoder_loss(vae: AutoencoderKL, batch: int, seed: int, size: int = SIZE) -> Loss:
+def decoder_lesson(vae: AutoencoderKL, batch: int, seed: int, size: int = SIZE) -> Lesson:
     """The logarithm of each picture's squared error: its mean is, but for the unit, the mean PSNR of the pictures."""
-    count = batch // SHARDS
 
-    def loss(step: int, shard: int) -> Tensor:
-        first = FINISHED_ON + step * batch + shard * count
-        x = to_tensor(pictures(seed, first, count, size=size)).to(place_of(vae))
-        with mixed_precision(x.device):
+    def loss(pixels: Tensor, noise: Tensor) -> Tensor:
+        x = to_tensor(pixels)
+        with mixed_precision(vae):
             with torch.no_grad():
-                z = vae.encode(x).float()[:, : vae.config.embed_dim]
-            noise = torch.randn(z.shape, generator=stream(seed, step, shard)).to(x.device)
-            y = vae.decode(z + JITTER / LATENT_SCALE * noise).float()
+                z = vae.encode(x.to(type_of(vae))).float()[:, : vae.config.embed_dim]
+            y = vae.decode((z + JITTER / LATENT_SCALE * noise).to(type_of(vae))).float()
         return (y - x).square().mean((1, 2, 3)).log().mean()
 
-    return loss
+    return Lesson(partial(_scenes, seed, FINISHED_ON, batch, size, vae.config), loss)
+
+
+def _scenes(seed: int, first: int, batch: int, size: int, config: VaeConfig, step: int, shard: int) -> Drawn:
+    """A shard's pictures, and noise for their latents."""
+    count, cells = batch // SHARDS, size // config.factor
+    drawn = pictures(seed, first + step * batch + shard * count, count, size=size)
+    return drawn, normal(np.random.default_rng([seed, step, shard]), count, config.embed_dim, cells, cells)
+
+
+def _held_scenes(seed: int, first: int, batch: int, size: int, config: VaeConfig, step: int, shard: int) -> Drawn:
+    """The same, and how firmly latents are held to colours."""
+    firmness = max(HOLD[0] * (1 - step / HOLD_STEPS), HOLD[1])
+    return *_scenes(seed, first, batch, size, config, step, shard), np.array(firmness, np.float32)
 
 
 def shrunk(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -181,9 +201,9 @@ def mean_psnr(rebuilt: Tensor, x: Tensor) -> float:
     return float(np.mean([psnr(one, other) for one, other in zip(rebuilt, x, strict=True)]))
 
 
-def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+def to_tensor(pixels: NDArray[np.uint8] | Tensor) -> Tensor:
     """[B, H, W, 3] 0..255 -> [B, 3, H, W] in -1..1."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().contiguous() / 127.5 - 1
+    return torch.as_tensor(pixels).permute(0, 3, 1, 2).float().contiguous() / 127.5 - 1
 
 
 def to_pixels(x: Tensor) -> NDArray[np.uint8]:

@@ -91,7 +91,7 @@ class Workshop:
     @cached_property
     def clip(self) -> TextsAndPictures:
         """Text encoder and vision tower, trained together."""
-        return self._clip("clip", lambda: TextsAndPictures(self.recipe.clip), self.recipe.clip_schedule)
+        return self._clip("clip", lambda network: None, self.recipe.clip_schedule)
 
     @cached_property
     def detector(self) -> Detector:
@@ -109,10 +109,8 @@ class Workshop:
     def half(self) -> TextToNoise:
         """The U-Net and the text encoder after learning from pictures of half the size."""
 
-        def begin() -> TextToNoise:
-            network = self._text_to_noise()
+        def begin(network: TextToNoise) -> None:
             network.text.text_model.load_state_dict(self.clip.clip.text_model.state_dict())
-            return network
 
         return self._unet("half", begin, self.recipe.half_schedule)
 
@@ -120,10 +118,8 @@ class Workshop:
     def unet(self) -> TextToNoise:
         """The U-Net and the text encoder."""
 
-        def begin() -> TextToNoise:
-            network = self._text_to_noise()
+        def begin(network: TextToNoise) -> None:
             network.load_state_dict(self.half.state_dict())
-            return network
 
         return self._unet("whole", begin, self.recipe.unet_schedule)
 
@@ -147,12 +143,10 @@ class Workshop:
     def realigned(self) -> TextsAndPictures:
         """The vision tower, brought back to the text encoder that the U-Net went on training."""
 
-        def begin() -> TextsAndPictures:
-            network = TextsAndPictures(self.recipe.clip)
+        def begin(network: TextsAndPictures) -> None:
             network.load_state_dict(self.clip.state_dict())
             network.clip.text_model.load_state_dict(self.unet.text.text_model.state_dict())
             network.clip.text_model.requires_grad_(False)
-            return network
 
         return self._clip("realigned", begin, self.recipe.realign_schedule)
 
@@ -161,53 +155,57 @@ class Workshop:
         """The safety checker, with its threshold."""
         recipe = self.recipe
 
-        def begin() -> Alarm:
-            towers = TextsAndPictures(recipe.clip)
-            towers.load_state_dict(self.clip.state_dict())
-            return Alarm(towers.clip.vision_model, towers.clip.visual_projection)
+        def build() -> Alarm:
+            towers = TextsAndPictures(recipe.clip).clip
+            return Alarm(towers.vision_model, towers.visual_projection)
 
         def train(network: Alarm) -> None:
+            towers = self.clip.clip
+            network.vision_model.load_state_dict(towers.vision_model.state_dict())
+            network.visual_projection.load_state_dict(towers.visual_projection.state_dict())
             schedule = recipe.alarm_schedule
             self._end(train_alarm(network, schedule, self.pace, recipe.seed, self.folder / "alarm.pt"), "alarm")
             calibrate(network, recipe.seed, schedule.iterations * schedule.batch, min(CALIBRATED_ON, recipe.scenes))
 
-        return self._made("alarm", begin, train)
+        return self._made("alarm", build, train)
 
     def _text_to_noise(self) -> TextToNoise:
         return TextToNoise(self.recipe.unet, self.recipe.clip.text)
 
-    def _clip(self, name: str, begin: Callable[[], TextsAndPictures], schedule: Schedule) -> TextsAndPictures:
+    def _clip(self, name: str, begin: Callable[[TextsAndPictures], None], schedule: Schedule) -> TextsAndPictures:
         def train(network: TextsAndPictures) -> None:
+            begin(network)
             file = self.folder / f"{name}.pt"
             self._end(train_clip(network, self.examples, schedule, self.pace, self.recipe.seed, file), name)
 
-        return self._made(name, begin, train)
+        return self._made(name, lambda: TextsAndPictures(self.recipe.clip), train)
 
-    def _unet(self, name: str, begin: Callable[[], TextToNoise], schedule: Schedule) -> TextToNoise:
+    def _unet(self, name: str, begin: Callable[[TextToNoise], None], schedule: Schedule) -> TextToNoise:
         size = self.recipe.size // 2 if name == "half" else self.recipe.size
 
         def train(network: TextToNoise) -> None:
+            begin(network)
             training = train_unet(
-                network, self.latents[name], self.examples["rows"], schedule, self.pace, self.recipe.seed,
-                self.folder / f"{name}.pt", review=lambda training: self._review(name, training, size),
+                network, self.latents[name], self.latents[f"{name} things"], self.examples["rows"], schedule, self.pace,
+                self.recipe.seed, self.folder / f"{name}.pt", lambda training: self._review(name, training, size),
             )  # fmt: skip
             self._end(training, name)
             network.load_state_dict(training.averaged())
 
-        return self._made(name, begin, train)
+        return self._made(name, self._text_to_noise, train)
 
-    def _made(self, name: str, begin: Callable[[], N], train: Callable[[N], None]) -> N:
-        """The network with the weights of its file, which is made by training if it is not there."""
+    def _made(self, name: str, build: Callable[[], N], train: Callable[[N], None]) -> N:
+        """What `build` gives, with the weights of its file, which is made by training if it is not there."""
         file = self.folder / f"{name}.safetensors"
         if not file.exists():
             torch.manual_seed(self.recipe.seed)
-            network = begin()
+            network = build()
             train(network)
             weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
             save_file(weights, file.with_suffix(".partial"))
             file.with_suffix(".partial").replace(file)
         else:
-            network = begin()
+            network = build()
             network.load_state_dict(load_file(file))
         return network.to(DEVICE).eval().requires_grad_(False)
 

@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.usefixtures("one_thread")]
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
-EMBEDDED = ROOT / "models" / "embedded" / "checkpoints" / "darkroom-world-128.safetensors"
+EMBEDDED = ROOT / "models" / "embedded" / "checkpoints" / "darkroom-world-256.safetensors"
 WARM_UP, EVERY = 50, 5
 MIB = 2**20
 

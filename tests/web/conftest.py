@@ -25,7 +25,7 @@ from tests.tiny_checker import write_tiny_checker
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
 SOURCE = Path(__file__).resolve().parents[2]
-MODEL = "darkroom-world-128.safetensors"
+MODEL = "darkroom-world-256.safetensors"
 START_SECONDS = 60.0
 WAIT_SECONDS = 20
 THREE_FRAMES = (

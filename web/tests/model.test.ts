@@ -27,9 +27,9 @@ test('types fit by name, star and comma list', () => {
 
 test('problems are found at their inputs', () => {
   expect(validate(start(), defs)).toEqual([])
-  const broken = setValue(setValue(start(), '4', 'ckpt_name', 'darkroom_world_128.safetensors'), '3', 'steps', 0)
+  const broken = setValue(setValue(start(), '4', 'ckpt_name', 'darkroom_world_256.safetensors'), '3', 'steps', 0)
   expect(validate(broken, defs)).toEqual([
-    { node: '4', input: 'ckpt_name', code: 'not_in_list', params: { input: 'ckpt_name', value: 'darkroom_world_128.safetensors', near: 'darkroom-world-128.safetensors' } },
+    { node: '4', input: 'ckpt_name', code: 'not_in_list', params: { input: 'ckpt_name', value: 'darkroom_world_256.safetensors', near: 'darkroom-world-256.safetensors' } },
     { node: '3', input: 'steps', code: 'too_small', params: { input: 'steps', limit: '1' } },
   ])
   expect(validate(setMode(broken, ['3', '4'], 2), defs)).toEqual([])

@@ -74,7 +74,7 @@ test('a primitive takes over the field that it is linked to, and gives its value
   const combo = bindPrimitives(connect(added.doc, { from: added.id, fromSlot: 0, to: '3', input: 'sampler_name' }, defs.get('KSampler'), 'COMBO'), defs)
   expect(defIn(combo, combo.nodes.get(added.id) as Node, defs)?.inputs[0]?.control).toBe('combo')
   const words = bindPrimitives(connect(added.doc, { from: added.id, fromSlot: 0, to: '6', input: 'text' }, defs.get('CLIPTextEncode'), 'STRING'), defs)
-  expect(words.nodes.get(added.id)?.values).toEqual({ value: 'a white cat to the left of a red flower in a meadow in spring' })
+  expect(words.nodes.get(added.id)?.values).toEqual({ value: 'three black cats in a meadow at dusk' })
 })
 
 test('notes keep their words', () => {

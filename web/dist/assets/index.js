@@ -62,7 +62,7 @@ Error generating stack: `+e.message+`
         "Node name for S&R": "CheckpointLoaderSimple"
       },
       "widgets_values": [
-        "darkroom-world-128.safetensors"
+        "darkroom-world-256.safetensors"
       ]
     },
     {
@@ -94,8 +94,8 @@ Error generating stack: `+e.message+`
         "Node name for S&R": "EmptyLatentImage"
       },
       "widgets_values": [
-        128,
-        128,
+        256,
+        256,
         1
       ]
     },
@@ -134,7 +134,7 @@ Error generating stack: `+e.message+`
         "Node name for S&R": "CLIPTextEncode"
       },
       "widgets_values": [
-        "a white cat to the left of a red flower in a meadow in spring"
+        "three black cats in a meadow at dusk"
       ],
       "title": "Prompt"
     },
