@@ -49,7 +49,8 @@ def consistency_lesson(
     """How far the student's estimate of the clean latent moves over one guided step of the teacher down the noise.
 
     The estimate at the lower level is taken without gradient. At level 0 it is the latent itself, which is what all
-    levels above come to agree on. All is float32: a rounded error of the noise times sigma is as large as what is to agree. Estimates are compared by the pseudo-Huber metric (arXiv:2310.14189, section 3.3).
+    levels above come to agree on. Estimates are compared by the pseudo-Huber metric (arXiv:2310.14189, section 3.3). All is
+    float32 (on a GPU with TF32): what bfloat16 rounds of the noise, times sigma, is as large as what is to agree.
     """
     place = place_of(student)
     latents, rows = latents.to(place), rows.to(place)

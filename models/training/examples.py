@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from torch import Tensor
 
 from models.training.captions import caption
 from models.training.drawing import pictures
-from models.training.loop import drawers, undivided
+from models.training.loop import DEVICE, SHARDS, undivided
+from models.training.replay import workers
 from models.training.scenes import Scene, scene
 from models.training.vae import shrunk
 from models.training.words import rows_of
@@ -44,31 +45,39 @@ def in_chunks(
 
     `draw` can be pickled: on a machine with a GPU other processes draw.
     """
-    with undivided(), drawers() as pool:
-        made = [
-            _file(name, first, min(CHUNK, count - first), folder, draw, finish, pool)
-            for first in range(0, count, CHUNK)
-        ]
-    chunks = [load_file(file) for file in made]
+    chunks = [
+        load_file(_file(name, first, min(CHUNK, count - first), folder, draw, finish))
+        for first in range(0, count, CHUNK)
+    ]
     return {key: torch.cat([chunk[key] for chunk in chunks]) for key in chunks[0]}
 
 
 def _file(
     name: str, first: int, count: int, folder: Path, draw: Callable[[int, int], Arrays],
-    finish: Callable[[Arrays], Arrays], pool: Executor,
+    finish: Callable[[Arrays], Arrays],
 ) -> Path:  # fmt: skip
     file = folder / f"{name}-{first:06d}-{count}.safetensors"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
         starts = range(first, first + count, BATCH)
-        drawn = pool.map(draw, starts, [min(BATCH, first + count - start) for start in starts])
-        parts = [finish(each) for each in drawn]
+        parts = list(_parts(draw, finish, starts, [min(BATCH, first + count - start) for start in starts]))
         save_file(
             {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}, file.with_suffix(".partial")
         )
         file.with_suffix(".partial").replace(file)
         print(name, first + count, flush=True)
     return file
+
+
+def _parts(
+    draw: Callable[[int, int], Arrays], finish: Callable[[Arrays], Arrays], starts: Sequence[int], counts: Sequence[int]
+) -> Iterator[Arrays]:
+    """On a CPU a thread for each shard does both; with a GPU, the workers draw and this process finishes."""
+    if DEVICE.type == "cpu":
+        with undivided(), ThreadPoolExecutor(SHARDS, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+            yield from threads.map(lambda start, count: finish(draw(start, count)), starts, counts)
+    else:
+        yield from map(finish, workers().map(draw, starts, counts))
 
 
 def _examples(seed: int, first: int, count: int) -> Arrays:

@@ -1,4 +1,4 @@
-"""A training loop whose every step is a pure function of (weights, step number), so that a resumed run is bit-equal.
+"""A training loop whose every step is a pure function of (weights, step number): on a CPU a resumed run is bit-equal.
 
 A lesson draws its data and its noise from the step number alone; what the optimizer and the average of the weights
 remember is saved with the weights, every few minutes and at the end.
@@ -14,7 +14,7 @@ import csv
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.stateless import _reparametrize_module
 
-from models.training.replay import Ahead, Drawn, Replay, workers
+from models.training.replay import Ahead, Drawn, Replay
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SHARDS = 2 if DEVICE.type == "cpu" else 1
@@ -126,7 +126,7 @@ class Training:
     def run(self, lesson: Lesson, pace: Pace, review: Callable[[], None] = lambda: None) -> None:
         """Take steps until the schedule or the budget ends; `review` is called after each save."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        if DEVICE.type == "cpu":
+        if DEVICE.type == "cpu" or self.finished:
             with undivided():
                 self._run(lambda: self.descend(lesson), pace, review)
         else:
@@ -210,16 +210,6 @@ def undivided() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def drawers() -> Iterator[Executor]:
-    """Who draws many pictures: a thread for each shard, or where there is a GPU, a process for each core."""
-    if DEVICE.type != "cpu":
-        yield workers()
-    else:
-        with ThreadPoolExecutor(SHARDS, initializer=torch.set_num_threads, initargs=(1,)) as threads:
-            yield threads
 
 
 def mixed_precision(network: nn.Module) -> AbstractContextManager[object]:

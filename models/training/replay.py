@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from functools import cache
+from threading import Thread
 from typing import Any
 
 import torch
@@ -24,7 +25,19 @@ WARM_UP = 3  # steps before the recording, in which libraries choose what they u
 @cache
 def workers() -> Executor:
     """A process for each core, as long as this one lives."""
-    return ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"))
+    cores = len(os.sched_getaffinity(0))
+    return ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), _watch_parent)
+
+
+def _watch_parent() -> None:
+    """End with the process that this one works for, also when that was killed."""
+
+    def watch() -> None:
+        if parent := multiprocessing.parent_process():
+            parent.join()
+            os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 class Ahead:

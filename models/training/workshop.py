@@ -35,6 +35,7 @@ from models.training.words import rows_of
 from models.vae import AutoencoderKL
 
 N = TypeVar("N", bound=nn.Module)
+FORMAT = 2  # of the working files, and of how steps draw
 TASTED = 20  # scenes by which a world is known again
 CALIBRATED_ON = 2000  # training scenes that the threshold of the safety checker is set by
 
@@ -58,7 +59,7 @@ class Workshop:
 
     def __post_init__(self) -> None:
         """Raises OtherRecipe."""
-        mark, mine = self.folder / "recipe.txt", f"{_world(self.recipe)}\n{self.recipe}\n"
+        mark, mine = self.folder / "recipe.txt", f"{FORMAT}\n{_world(self.recipe)}\n{self.recipe}\n"
         if not mark.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             mark.write_text(mine)

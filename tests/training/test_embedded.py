@@ -83,7 +83,7 @@ def verdicts(count: int) -> Mapping[bool, float]:
 
     def flagged(index: int, there: bool) -> bool:
         one = scene(HELD_OUT, index, Split.HELD_OUT)
-        drawn = draw(with_toadstool(one) if there else one)
+        drawn = draw(with_toadstool(one) if there else one, SIDE)
         return checker.check(torch.from_numpy(drawn / np.float32(255))).flagged
 
     with torch.inference_mode(), undivided():

@@ -31,10 +31,10 @@ from models.training.examples import examples
 from models.training.export import TEXT, TOKENS
 from models.training.files import write_files
 from models.training.latents import where_things_are
-from models.training.loop import CAREFUL, Lesson, Pace, Schedule, Training
+from models.training.loop import CAREFUL, DEVICE, Lesson, Pace, Schedule, Training
 from models.training.observe import sights
 from models.training.recipe import CPU, GPU, RECIPES, Recipe
-from models.training.replay import Ahead
+from models.training.replay import Ahead, workers
 from models.training.scenes import Split, scene
 from models.training.sheets import save_curve
 from models.training.vae import finish_decoder, fold_scale, prepare, psnr, reconstruct, to_tensor, vae_lesson
@@ -79,10 +79,9 @@ def unet_training(file: Path) -> tuple[Training, Lesson]:
     torch.manual_seed(0)
     network = TextToNoise(MINIATURE.unet, MINIATURE.clip.text)
     schedule = Schedule(iterations=4, batch=4, learning_rate=1e-3, ema=0.9)
+    training = Training(network, schedule, file, careful=at_the_ends(network))
     latents, rows = data()
-    nowhere = torch.zeros(8, 8, 8, dtype=torch.bool)
-    lesson = noise_lesson(network, latents, nowhere, rows, 4, seed=1)
-    return Training(network, schedule, file, careful=at_the_ends(network)), lesson
+    return training, noise_lesson(network, latents, torch.zeros(8, 8, 8, dtype=torch.bool), rows, 4, seed=1)
 
 
 def clip_training(file: Path) -> tuple[Training, Lesson]:
@@ -98,7 +97,7 @@ def clip_training(file: Path) -> tuple[Training, Lesson]:
 
 def lcm_training(file: Path) -> tuple[Training, Lesson]:
     torch.manual_seed(0)
-    teacher, student = (TextToNoise(MINIATURE.unet, MINIATURE.clip.text) for _ in range(2))
+    teacher, student = (TextToNoise(MINIATURE.unet, MINIATURE.clip.text).to(DEVICE) for _ in range(2))
     student.load_state_dict(teacher.state_dict())
     student.text.requires_grad_(False)
     schedule = Schedule(iterations=4, batch=4, learning_rate=1e-3, ema=0.9)
@@ -132,9 +131,14 @@ def test_a_resumed_training_is_bit_equal(prepared: Callable[[Path], tuple[Traini
 def test_what_steps_need_is_drawn_ahead_by_other_processes(tmp_path: Path) -> None:
     _, lesson = unet_training(tmp_path / "unet.pt")
     ahead = Ahead(lesson.draw, first=3)
-    for step in (3, 4):
-        assert all(np.array_equal(*pair) for pair in zip(ahead.take(), lesson.draw(step, 0), strict=True))
-    ahead.close()
+    try:
+        taken = [ahead.take() for _ in range(2)]
+    finally:
+        ahead.close()
+        workers().shutdown(cancel_futures=True)
+        workers.cache_clear()
+    for step, drawn in zip((3, 4), taken, strict=True):
+        assert all(np.array_equal(*pair) for pair in zip(drawn, lesson.draw(step, 0), strict=True))
 
 
 def equal(one: nn.Module, other: nn.Module) -> bool:
@@ -322,12 +326,15 @@ class Guess(nn.Module):
         self.weight = nn.Parameter(torch.ones(1))
 
     def forward(self, x: Tensor, t: Tensor, rows: Tensor) -> Tensor:
-        self.x, self.sigma = x, NoiseLevels().sigmas[t][:, None, None, None]
+        self.x, self.sigma = x.cpu(), NoiseLevels().sigmas[t.cpu()][:, None, None, None]
         return 0.3 * self.weight * x
 
 
 def test_the_loss_is_that_of_the_velocity_where_the_picture_forms() -> None:
-    network, z = Guess(), torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(5)).expand(4, -1, -1, -1)
+    network, z = (
+        Guess().to(DEVICE),
+        torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(5)).expand(4, -1, -1, -1),
+    )
     things = torch.zeros(4, 8, 8, dtype=torch.bool)
     things[:, :4] = True
     loss = noise_lesson(network, z, things, data()[1], 8, seed=1)(0, 0)
