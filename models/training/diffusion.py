@@ -15,15 +15,7 @@ from torch import Tensor, nn
 from models.clip import TextModel
 from models.config import ClipConfig, UNetConfig
 from models.schedules import NoiseLevels
-from models.training.loop import (
-    SHARDS,
-    Lesson,
-    Pace,
-    Schedule,
-    Training,
-    normal,
-    place_of,
-)
+from models.training.loop import SHARDS, Lesson, Pace, Schedule, Training, normal, place_of
 from models.training.replay import Drawn
 from models.training.words import END, LENGTH, START, UNKNOWN
 from models.unet import UNet

@@ -13,15 +13,7 @@ from torch.nn import functional as F
 
 from models.schedules import NoiseLevels
 from models.training.diffusion import TextToNoise, at_the_ends
-from models.training.loop import (
-    SHARDS,
-    Lesson,
-    Pace,
-    Schedule,
-    Training,
-    normal,
-    place_of,
-)
+from models.training.loop import SHARDS, Lesson, Pace, Schedule, Training, normal, place_of
 from models.training.replay import Drawn
 from models.training.words import END, LENGTH, START
 

@@ -6,16 +6,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-
 from models.denoiser import LATENT_SCALE
 from models.preview import fit_latent_rgb
 from models.training.alarm import checker_weights
 from models.training.diffusion import TextToNoise
 from models.training.drawing import pictures
 from models.training.export import export, export_checkpoint, spread
-from models.training.loop import place_of
-from models.training.vae import AT_ONCE, to_tensor
+from models.training.vae import mean_encodings, to_tensor
 from models.training.workshop import Workshop
 
 FITTED_ON = 128  # scenes that the colours of previews are fitted on
@@ -39,10 +36,7 @@ def write_files(workshop: Workshop, into: Path) -> Iterator[Path]:
 def _facts(workshop: Workshop) -> dict[str, str]:
     recipe = workshop.recipe
     drawn = to_tensor(pictures(recipe.seed, 0, FITTED_ON, size=recipe.size))
-    vae = workshop.vae
-    with torch.no_grad():
-        means = [vae.encode(part.to(place_of(vae)))[:, : recipe.vae.embed_dim].cpu() for part in drawn.split(AT_ONCE)]
-    latents = LATENT_SCALE * torch.cat(means)
+    latents = LATENT_SCALE * mean_encodings(workshop.vae, drawn).cpu()
     return {
         "title": f"Darkroom world {recipe.size}",
         "description": "trained on drawn, captioned scenes by models/training",

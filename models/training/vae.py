@@ -16,17 +16,7 @@ from models import comparison
 from models.config import VaeConfig
 from models.denoiser import LATENT_SCALE
 from models.training.drawing import pictures
-from models.training.loop import (
-    SHARDS,
-    Lesson,
-    Pace,
-    Schedule,
-    Training,
-    mixed_precision,
-    normal,
-    place_of,
-    type_of,
-)
+from models.training.loop import SHARDS, Lesson, Pace, Schedule, Training, mixed_precision, normal, place_of, type_of
 from models.training.replay import Drawn
 from models.training.scenes import Split
 from models.training.sheets import save_sheet
@@ -174,8 +164,7 @@ def fold_scale(vae: AutoencoderKL, x: Tensor) -> float:
     Decoding an encoding gives what it gave before: the factor goes into the last layer of the encoder and comes
     out of the first of the decoder.
     """
-    mean = torch.cat([vae.encode(part.to(place_of(vae))) for part in x.split(16)])[:, : vae.config.embed_dim]
-    factor = 1 / LATENT_SCALE / float(mean.std())
+    factor = 1 / LATENT_SCALE / float(mean_encodings(vae, x).std())
     rows = slice(0, vae.config.embed_dim)
     vae.quant_conv.weight[rows] *= factor
     vae.quant_conv.bias[rows] *= factor  # type: ignore[index]
@@ -185,10 +174,17 @@ def fold_scale(vae: AutoencoderKL, x: Tensor) -> float:
 
 
 @torch.no_grad()
+def mean_encodings(vae: AutoencoderKL, x: Tensor) -> Tensor:
+    """Encode without noise, a few at a time. [B, 3, H, W] in -1..1 -> [B, 4, H / 8, W / 8], on the autoencoder's device"""
+    parts = x.split(AT_ONCE)
+    return torch.cat([vae.encode(part.to(place_of(vae)))[:, : vae.config.embed_dim] for part in parts])
+
+
+@torch.no_grad()
 def reconstruct(vae: AutoencoderKL, x: Tensor) -> Tensor:
-    """Decode the mean encoding, a few at a time. [B, 3, H, W] in -1..1, both."""
-    means = (vae.encode(part.to(place_of(vae)))[:, : vae.config.embed_dim] for part in x.split(AT_ONCE))
-    return torch.cat([vae.decode(mean).clamp(-1, 1).cpu() for mean in means])
+    """Decode the mean encodings, a few at a time. [B, 3, H, W] in -1..1, both."""
+    parts = mean_encodings(vae, x).split(AT_ONCE)
+    return torch.cat([vae.decode(part).clamp(-1, 1).cpu() for part in parts])
 
 
 def psnr(rebuilt: Tensor, x: Tensor) -> float:
