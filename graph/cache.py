@@ -25,11 +25,18 @@ class Cache:
         self._sizeof = sizeof
         self._entries: OrderedDict[Fingerprint, tuple[Outputs, int]] = OrderedDict()
         self._used = 0
+        self._warned: set[Fingerprint] = set()
         self._lock = threading.Lock()
 
     @property
     def used_bytes(self) -> int:
         return self._used
+
+    @property
+    def warned(self) -> frozenset[Fingerprint]:
+        """The results at hand that came with warnings: few, and mostly none."""
+        with self._lock:
+            return frozenset(self._warned)
 
     def get(self, name: Fingerprint) -> Outputs | None:
         """The outputs, which count as used now."""
@@ -48,6 +55,8 @@ class Cache:
             if size > self._budget:
                 return
             self._entries[name] = outputs, size
+            if outputs.warnings:
+                self._warned.add(name)
             self._used += size
             while self._used > self._budget:
                 self._drop(next(iter(self._entries)))
@@ -56,8 +65,10 @@ class Cache:
         """Forget everything."""
         with self._lock:
             self._entries.clear()
+            self._warned.clear()
             self._used = 0
 
     def _drop(self, name: Fingerprint) -> None:
         if (entry := self._entries.pop(name, None)) is not None:
             self._used -= entry[1]
+            self._warned.discard(name)

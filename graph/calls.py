@@ -13,7 +13,7 @@ from graph.build import BoundNode
 from graph.context import Context
 from graph.errors import InputError, Interrupted, NodeError, brief
 from graph.events import NodeRetried
-from graph.result import Result
+from graph.result import Outputs, Result
 from graph.thrift import Thrift
 
 S = TypeVar("S")
@@ -48,21 +48,30 @@ def call(
         try:
             context.check()
             with scope():
-                return node.spec.run(context if thrift is Thrift.NONE else replace(context, thrift=thrift), inputs)
+                result = node.spec.run(context if thrift is Thrift.NONE else replace(context, thrift=thrift), inputs)
+            return _warned(context, result) if context.warnings else result
         except Interrupted:
             return Interrupted()
         except (Exception, SystemExit) as error:  # noqa: BLE001
             if relief is None or thrift is max(Thrift) or not relief.is_out_of_memory(error):
                 failure = _failure(node, inputs, error, thrift)
+                context.run.tell_warnings(node.id, context.warnings)
                 inputs.clear()
                 _forget_frames(error)
                 return failure
             message = _words(error)
             _forget_frames(error)
         thrift = Thrift(thrift + 1)
+        context.warnings.clear()
         relief.free()
         _logger.warning("node %s (%s): %s; trying again: %s", node.id, node.spec.type, message, thrift.words)
         context.run.tell(NodeRetried(context.run.id, node.id, thrift, message))
+
+
+def _warned(context: Context[S], result: Result) -> Result:
+    """Tell what the node warned of, and keep it with the result."""
+    context.run.tell_warnings(context.node_id, context.warnings)
+    return replace(result, warnings=tuple(context.warnings)) if isinstance(result, Outputs) else result
 
 
 def _failure(node: BoundNode, inputs: Mapping[str, object], error: BaseException, thrift: Thrift) -> NodeError:

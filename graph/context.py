@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from graph.document import Document, NodeId
 from graph.errors import Interrupted
-from graph.events import Event, Progress
+from graph.events import Event, NodeWarned, Progress
+from graph.result import NodeWarning
 from graph.thrift import Thrift
 
 S = TypeVar("S")
@@ -70,6 +71,11 @@ class Run:
         except Exception:
             _logger.exception("the event sink of run %s failed on %s", self.id, type(event).__name__)
 
+    def tell_warnings(self, node_id: NodeId, warnings: Iterable[NodeWarning]) -> None:
+        """Tell what the result of a node leaves out."""
+        for warning in warnings:
+            self.tell(NodeWarned(self.id, node_id, warning))
+
 
 @dataclass(frozen=True)  # with slots, a generic alias of it could not be called on Python 3.11
 class Context(Generic[S]):
@@ -79,10 +85,20 @@ class Context(Generic[S]):
     run: Run
     services: S
     thrift: Thrift = Thrift.NONE
+    warnings: list[NodeWarning] = field(default_factory=list)
 
     def check(self) -> None:
         """Raise Interrupted if the run was asked to stop; cheap enough to call for every block of a network."""
         self.run.cancel.check()
+
+    def warn(self, message: str, input_name: str = "") -> None:
+        """Say what the result leaves out, or how it differs from what was asked; said once however often it is called.
+
+        `message` is a sentence for the user; `input_name` is the input that it is about.
+        """
+        warning = NodeWarning(message, input_name)
+        if warning not in self.warnings:
+            self.warnings.append(warning)
 
     def progress(self, done: float, total: float, preview: Callable[[], object] | None = None) -> None:
         """Report `done` of `total` steps, then `check`. `preview` is called only if somebody looks."""

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from graph.document import NodeId
 from graph.errors import NodeError
-from graph.result import Ui
+from graph.result import NodeWarning, Ui
 from graph.thrift import Thrift
 
 
@@ -61,6 +61,15 @@ class NodeRetried:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeWarned:
+    """The node left something out, now or when the result that is at hand was made."""
+
+    run_id: str
+    node_id: NodeId
+    warning: NodeWarning
+
+
+@dataclass(frozen=True, slots=True)
 class NodeFinished:
     """`cached`: it did not run, its result was at hand; told only of targets and of nodes with an equal twin.
 
@@ -103,6 +112,7 @@ Event: TypeAlias = (
     | NodeStarted
     | Progress
     | NodeRetried
+    | NodeWarned
     | NodeFinished
     | RunFailed
     | RunInterrupted

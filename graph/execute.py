@@ -22,7 +22,7 @@ from graph.events import NodeFinished, NodesCached, NodeStarted, RunFailed, RunF
 from graph.files import Folders
 from graph.fingerprint import Fingerprint, fingerprints
 from graph.plan import Frontier
-from graph.result import Outputs, Pending, Result
+from graph.result import NodeWarning, Outputs, Pending, Result
 from graph.spec import Registry
 
 S = TypeVar("S")
@@ -210,12 +210,22 @@ class Executor(Generic[S]):
         cached = live.frontier.plan(self._known)
         run.tell(RunStarted(run.id, live.graph.order))
         run.tell(NodesCached(run.id, cached))
+        for problem in live.graph.warnings:
+            run.tell_warnings(problem.node_id, [NodeWarning(problem.message, problem.input_name)])
+        self._tell_old_warnings(live, cached)
         at_hand = live.frontier.results()
         for target in targets:
             if target in at_hand and at_hand[target].ui:
                 run.tell(NodeFinished(run.id, target, at_hand[target].ui, cached=True))
         if live.frontier.done:
             self._conclude(live)
+
+    def _tell_old_warnings(self, live: _Live, cached: Sequence[NodeId]) -> None:
+        """What the results at hand left out holds for this run too, also where nobody reads them any more."""
+        if warned := self._cache.warned:
+            for node_id in cached:
+                if (name := live.names[node_id]) in warned and (outputs := self._cache.get(name)) is not None:
+                    live.run.tell_warnings(node_id, outputs.warnings)
 
     def _step(self, live: _Live, node: BoundNode) -> None:
         name = live.names[node.id]
@@ -252,10 +262,12 @@ class Executor(Generic[S]):
         if not cached:
             self._cache.put(live.names[node.id], outputs)
         if cached:
+            run.tell_warnings(node.id, outputs.warnings)
             run.tell(NodeFinished(run.id, node.id, outputs.ui, cached=True))
         else:
             _tell_finished(live, node, outputs)
         for twin in twins:
+            run.tell_warnings(twin, outputs.warnings)
             run.tell(NodeFinished(run.id, twin, outputs.ui, cached=True))
         if live.frontier.done:
             self._conclude(live)

@@ -16,11 +16,23 @@ Ui: TypeAlias = Mapping[str, Sequence[object]]
 
 
 @dataclass(frozen=True, slots=True)
+class NodeWarning:
+    """What a node left out or did otherwise than asked, in a sentence; `input_name`: the input that it is about."""
+
+    message: str
+    input_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Outputs:
-    """A node's values, one for each declared output, and what to show for it."""
+    """A node's values, one for each declared output, what to show for it, and what it warned of.
+
+    The warnings belong to the result: a later run that finds it at hand is told them again.
+    """
 
     values: tuple[object, ...] = ()
     ui: Ui = field(default_factory=dict)
+    warnings: tuple[NodeWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +22,6 @@ from models.text import encode_text
 from models.types import Clip, Cond, Conditioning
 from models.weights import CheckpointError
 from nodes.services import Context
-
-_log = logging.getLogger(__name__)
 
 
 def _embedding_files(node_id: str, inputs: Mapping[str, object], folders: Folders) -> list[list[str]]:
@@ -171,7 +168,7 @@ def _embedding(ctx: Context, name: str, width: int) -> list[Tensor]:
     """The vectors of an embedding file; none, and a warning, when there is no such file."""
     path = _find_embedding(ctx.services.folders, name)
     if path is None:
-        _log.warning("embedding:%s is not among the files of models/embeddings; the prompt goes on without it", name)
+        ctx.warn(f"embedding:{name} is not among the files of models/embeddings; the prompt goes on without it", "text")
         return []
     try:
         return list(torch.unbind(load_embedding(path, width)))

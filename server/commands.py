@@ -17,6 +17,7 @@ from graph.build import Graph, Rule, build
 from graph.context import Cancel, Run
 from graph.document import DocNode, Document, Link, parse
 from graph.errors import GraphError, GraphErrors, Interrupted, NodeError, suggestion
+from graph.events import Event, NodeWarned
 from graph.execute import Executor, Results
 from graph.files import Folders
 from graph.object_info import object_info
@@ -81,9 +82,14 @@ def run(
             return report.end(REFUSED)
         titles = {node_id: str(node.meta.get("title", node.class_type)) for node_id, node in document.nodes.items()}
         console = Console(sys.stderr, titles)
+
+        def show(event: Event) -> None:
+            console(event)
+            report.event(event, document)
+
         with open_executor() as executor, stopping_on_ctrl_c(cancel):
             started = time.monotonic()
-            results = executor.execute(Run(uuid.uuid4().hex, document, console, cancel), graph)
+            results = executor.execute(Run(uuid.uuid4().hex, document, show, cancel), graph)
     except GraphErrors as error:
         report.errors(error.problems)
         return report.end(REFUSED)
@@ -160,14 +166,25 @@ class _Report:
     def __init__(self, folders: Folders, as_json: bool) -> None:
         self._folders = folders
         self._as_json = as_json
-        self._json: dict[str, object] = {"files": [], "errors": [], "warnings": []}
+        self._json: dict[str, object] = {"files": [], "errors": []}
+        self._warnings: list[GraphError] = []
 
     def problems(self, graph: Graph) -> None:
         """Errors and warnings of the workflow itself."""
         self.errors(graph.errors)
-        self._json["warnings"] = [_as_json(problem) for problem in graph.warnings]
+        self._warnings.extend(graph.warnings)
         for problem in graph.warnings:
             print(f"warning: {problem}", file=sys.stderr)
+
+    def event(self, event: Event, document: Document) -> None:
+        """Show and keep what a node warned of."""
+        if isinstance(event, NodeWarned):
+            node_type = document.nodes[event.node_id].class_type if event.node_id in document.nodes else ""
+            warning = event.warning
+            told = GraphError("node_warning", warning.message, event.node_id, node_type, warning.input_name)
+            if str(told) not in map(str, self._warnings):  # the run tells those of the workflow itself too
+                self._warnings.append(told)
+                print(f"warning: {told}", file=sys.stderr)
 
     def errors(self, problems: Sequence[GraphError]) -> None:
         """Why the workflow cannot run."""
@@ -202,7 +219,8 @@ class _Report:
         """Print the JSON object, if that is wanted; gives the exit status back."""
         if self._as_json:
             names = {DONE: "success", FAILED: "failed", REFUSED: "refused", INTERRUPTED: "interrupted"}
-            print(json.dumps({"status": names[status], **self._json}))
+            warnings = [_as_json(problem) for problem in self._warnings]
+            print(json.dumps({"status": names[status], **self._json, "warnings": warnings}))
         return status
 
 

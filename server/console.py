@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from graph.document import NodeId
-from graph.events import Event, NodeFinished, NodeRetried, NodesCached, Progress, RunFailed, RunInterrupted
+from graph.events import Event, NodeFinished, NodeRetried, NodesCached, NodeWarned, Progress, RunFailed, RunInterrupted
 
 QUIET = 1.0  # seconds between plain lines about one node
 
@@ -36,7 +36,7 @@ class Console:
             case NodeRetried(node_id=node_id, thrift=thrift):
                 self._close()
                 self._stream.write(f"{self._title(node_id)}: out of memory, trying again {thrift.words}\n")
-            case NodeFinished() | RunFailed() | RunInterrupted():
+            case NodeFinished() | NodeWarned() | RunFailed() | RunInterrupted():
                 self._close()
             case _:
                 pass

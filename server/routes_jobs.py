@@ -20,7 +20,7 @@ from server.routes_run import announce
 from server.store import Store
 from server.submission import priority_of
 from server.threads import in_thread
-from server.transcript import Transcript
+from server.transcript import WARNING, Transcript
 from server.worker import PAUSED
 
 _MOST = 1000
@@ -144,10 +144,18 @@ def _record(row: Mapping[str, Any], live: Transcript | None) -> str:
         "nodes": told["nodes"] or "{}",
         "execution_status": f'{{"messages": {told["messages"] or "[]"}}}',
         "execution_meta": told["meta"] or "{}",
+        "warnings": dumps(_warnings(told["messages"] or "[]")),
         "targets": row["targets"],
         "workflow": f'{{"prompt": {row["prompt"]}, "extra_data": {row["extra"]}}}',
     }
     return summary[:-1] + "".join(f', "{name}": {text}' for name, text in parts.items()) + "}"
+
+
+def _warnings(messages: str) -> list[object]:
+    """What nodes left out, from all that was told."""
+    if f'"{WARNING}"' not in messages:
+        return []
+    return [data for type_, data in json.loads(messages) if type_ == WARNING]
 
 
 def _summary(row: Mapping[str, Any], live: Transcript | None) -> dict[str, object]:

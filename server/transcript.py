@@ -17,6 +17,7 @@ from graph.events import (
     NodeRetried,
     NodesCached,
     NodeStarted,
+    NodeWarned,
     Progress,
     RunFailed,
     RunFinished,
@@ -28,6 +29,9 @@ from server.job import Outcome, State
 from server.redact import Redactor
 
 Data: TypeAlias = Mapping[str, object]
+
+WARNING = "execution_warning"
+"""The type of the message that says what a node left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,11 @@ class Transcript:
                 data = {"prompt_id": self.id, "node_id": node_id, "node_type": self.types.get(node_id)}
                 data |= {"thrift": thrift.name.lower(), "how": thrift.words, "exception_message": self.redact(message)}
                 yield self._noted("execution_retried", data | {"timestamp": int(when * 1000)})
+            case NodeWarned(node_id=node_id, warning=warning):
+                data = {"prompt_id": self.id, "node_id": node_id, "display_node": node_id}
+                data |= {"node_type": self.types.get(node_id), "input_name": warning.input_name}
+                data |= {"message": self.redact(warning.message), "timestamp": int(when * 1000)}
+                yield self._noted(WARNING, data)
             case NodeFinished():
                 yield from self._finished(event)
             case RunFailed(error=error):

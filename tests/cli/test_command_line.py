@@ -60,6 +60,16 @@ def test_run_draws_a_picture_and_prints_its_path(base: Path, call: Call) -> None
     assert made_by["3"]["inputs"]["model"] == ["4", 0]
 
 
+def test_what_a_run_leaves_out_is_said_in_words_and_in_the_json(base: Path, call: Call) -> None:
+    unknown = ["--set", "6.text=a cat, embedding:nobody", *TINY]
+    status, out, err = call("run", WORKFLOW, "--base-directory", base, "--cpu", "--json", *unknown)
+    assert status == 0
+    [warning] = json.loads(out)["warnings"]
+    assert (warning["node_id"], warning["node_type"], warning["input_name"]) == ("6", "CLIPTextEncode", "text")
+    assert "embedding:nobody" in warning["message"]
+    assert err.count("warning: node 6 (CLIPTextEncode), input 'text': embedding:nobody") == 1
+
+
 def test_the_same_seed_gives_the_same_picture_and_another_seed_another(base: Path, call: Call) -> None:
     pixels = []
     for seed in ("1", "1", "2"):

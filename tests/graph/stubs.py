@@ -14,7 +14,16 @@ from graph.cache import Cache
 from graph.context import Cancel, Context, Run
 from graph.document import DocNode, Document, Link
 from graph.errors import InputError
-from graph.events import Event, NodeFinished, NodesCached, NodeStarted, RunFailed, RunFinished, RunInterrupted
+from graph.events import (
+    Event,
+    NodeFinished,
+    NodesCached,
+    NodeStarted,
+    NodeWarned,
+    RunFailed,
+    RunFinished,
+    RunInterrupted,
+)
 from graph.execute import Executor, Results
 from graph.files import FileRef, Folders
 from graph.result import Outputs
@@ -159,6 +168,23 @@ def watch(ctx: Ctx, *, a: Num) -> Num:
     return a
 
 
+@node("Warn", category="stub")
+def warn(ctx: Ctx, *, a: Num) -> Num:
+    """Leaves something out, says so twice, and fails with a broken desk."""
+    for _ in range(2):
+        ctx.warn(f"of {a.value} only half is used", "a")
+    if ctx.services.broken:
+        raise RuntimeError("out of paper")
+    return a
+
+
+@node("WarnOnIo", category="stub", lane="io")
+def warn_on_io(ctx: Ctx, *, a: Num) -> Num:
+    """Leaves something out, on the io lane."""
+    ctx.warn("the file has more")
+    return a
+
+
 @node("Widgets", category="stub", terminal=True)
 def widgets(
     ctx: Ctx,
@@ -177,7 +203,23 @@ def widgets(
 
 
 REGISTRY = Registry(
-    [number, add, split, show, write_file, read_file, fail, fail_on_io, blame, count, door, watch, widgets]
+    [
+        number,
+        add,
+        split,
+        show,
+        write_file,
+        read_file,
+        fail,
+        fail_on_io,
+        blame,
+        count,
+        door,
+        watch,
+        warn,
+        warn_on_io,
+        widgets,
+    ]
 )
 
 
@@ -218,6 +260,12 @@ class Trace:
     def cached(self) -> list[str]:
         """The nodes that were announced as needing no run."""
         return [node_id for event in self.events if isinstance(event, NodesCached) for node_id in event.nodes]
+
+    @property
+    def warned(self) -> list[tuple[str, str, str]]:
+        """What nodes left out: the node, the input, and the sentence."""
+        told = [event for event in self.events if isinstance(event, NodeWarned)]
+        return [(event.node_id, event.warning.input_name, event.warning.message) for event in told]
 
     @property
     def shown(self) -> dict[str, object]:

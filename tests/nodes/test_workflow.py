@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 
 from graph.document import parse
 from graph.errors import Interrupted, NodeError
-from graph.events import Event, NodeFinished, Progress, RunFailed, RunFinished, RunInterrupted
+from graph.events import Event, NodeFinished, NodeWarned, Progress, RunFailed, RunFinished, RunInterrupted
 from models.checkpoint import load_part
 from tests.engine import Engine, open_engine
 from tests.nodes.conftest import CHECKPOINT
@@ -221,11 +220,11 @@ def test_a_picture_is_changed_and_a_replaced_picture_is_noticed(engine: Engine) 
     assert shown(after) != shown(before)
 
 
-def test_an_embedding_that_arrives_is_noticed(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_embedding_that_arrives_is_noticed(engine: Engine) -> None:
     prompt = "a embedding:mine circle"
-    with caplog.at_level(logging.WARNING):
-        engine.run(workflow(n6_text=prompt))
-    assert "embedding:mine" in caplog.text
+    engine.run(workflow(n6_text=prompt))
+    [warned] = [event for event in engine.events if isinstance(event, NodeWarned)]
+    assert warned.node_id == "6" and "embedding:mine" in warned.warning.message
     torch.save({"*": torch.ones(2, WIDTH)}, engine.folders.roots("embeddings")[0] / "mine.pt")
     engine.run(workflow(n6_text=prompt))
     assert engine.ran == ["3", "6", "8", "9"]

@@ -77,6 +77,12 @@ def specs(folders: Folders) -> list[NodeSpec]:
             raise InputError("value", f"cannot use {folders.output_dir}/secret")
         raise OSError(2, "No such file", str(Path(__file__).resolve()))
 
+    @node("Warn", category="stub")
+    def warn(ctx: Context[Any], *, value: int) -> int:
+        """Leaves something out, with a path in its words."""
+        ctx.warn(f"half of {folders.output_dir}/secret is not used", "value")
+        return value
+
     @node("Hungry", category="stub")
     def hungry(ctx: Context[Any], *, value: int) -> int:
         """Runs out of memory until it is called thriftily enough."""
@@ -106,7 +112,7 @@ def specs(folders: Folders) -> list[NodeSpec]:
         """Takes a part."""
         return Outputs()
 
-    return [value, load, add, steps, fail, hungry, die, save, sink]
+    return [value, load, add, steps, fail, warn, hungry, die, save, sink]
 
 
 def factory(folders: Folders, wait: Callable[[], object] | None = None) -> Callable[[], Engine]:

@@ -101,6 +101,23 @@ async def test_clients_are_told_when_a_node_runs_again_for_want_of_memory(tmp_pa
 
 
 @in_loop
+async def test_clients_history_and_jobs_are_told_what_a_node_left_out(tmp_path: Path) -> None:
+    document = chain() | {"w": {"class_type": "Warn", "inputs": {"value": ["s", 0]}}}
+    document["o"]["inputs"]["value"] = ["w", 0]
+    async with serving(deps_of(tmp_path)) as client, client.listen("me") as ear:
+        for _ in range(2):  # the second time its result is at hand
+            ear.heard.clear()
+            prompt_id = await client.queue(document, client_id="me")
+            await ear.until_done(prompt_id)
+            [told] = [data for type_, data in ear.heard if type_ == "execution_warning"]
+            assert (told["node_id"], told["node_type"], told["input_name"]) == ("w", "Warn", "value")
+            assert told["message"].startswith("half of") and str(tmp_path) not in json.dumps(told)
+            entry = (await client.get(f"/history/{prompt_id}"))[prompt_id]
+            assert ["execution_warning", told] in entry["status"]["messages"]
+            assert (await client.get(f"/api/jobs/{prompt_id}"))["warnings"] == [told]
+
+
+@in_loop
 async def test_progress_state_comes_ten_times_a_second_at_most_and_last(tmp_path: Path) -> None:
     async with (
         serving(deps_of(tmp_path)) as client,
