@@ -121,6 +121,7 @@ class Hub:
     def open(self, transcript: Transcript, client_id: str | None) -> Feed:
         """Begin to tell a run."""
         self._recent()
+        self._lives.pop(transcript.id, None)  # a job that is run again
         live = Live(transcript, client_id, self._expecting.pop(transcript.id, set()))
         self._lives[transcript.id] = live
         self._listen(live)

@@ -114,6 +114,7 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "POST /history": Operation(body=_REMOVAL),
         "GET /jobs": Operation(_JOBS, _PAGE),
         "GET /jobs/{id}": Operation(_JOB),
+        "POST /jobs/{id}/retry": Operation(_QUEUED),
         "POST /jobs/{id}/priority": Operation(body=_object({"priority": WHOLE}, ["priority"])),
         "POST /jobs/{id}/move": Operation(body=_object({"place": DIGITS}, ["place"])),
         "GET /view": Operation(

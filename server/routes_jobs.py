@@ -12,12 +12,12 @@ from aiohttp import web
 from graph.patient_json import dumps
 from server.answers import one, send_json
 from server.body import read_object, seconds, whole
-from server.deps import HUB, READER, STORE, THREADS, WORKER
+from server.deps import DEPS, HUB, NUMBERS, READER, STORE, THREADS, WORKER
 from server.job import State
 from server.reader import Reader, Search
 from server.refused import Refused, bad_request, not_found
-from server.routes_run import announce
-from server.store import Store
+from server.routes_run import announce, queue_full
+from server.store import NotEnded, QueueFull, Store
 from server.submission import priority_of
 from server.threads import in_thread
 from server.transcript import WARNING, Transcript
@@ -33,6 +33,7 @@ def routes() -> list[web.RouteDef]:
         web.get("/jobs", get_jobs),
         web.get("/jobs/{id}", get_job),
         web.post("/jobs/{id}/cancel", post_cancel),
+        web.post("/jobs/{id}/retry", post_retry),
         web.post("/jobs/{id}/priority", post_priority),
         web.post("/jobs/{id}/move", post_move),
         web.post("/queue/pause", post_pause),
@@ -86,6 +87,23 @@ async def post_cancel(request: web.Request) -> web.Response:
     elif not request.app[WORKER].interrupt(id_):
         raise not_found("that job neither waits nor runs")
     return web.Response()
+
+
+async def post_retry(request: web.Request) -> web.Response:
+    """Run a job again that failed or was cancelled: it keeps its id, and goes to the end of the queue."""
+    app, id_ = request.app, request.match_info["id"]
+    number, bound = app[NUMBERS].take(), app[DEPS].limits.waiting
+    try:
+        known = await app[STORE](Store.retry, id_, number, bound)
+    except NotEnded:
+        raise Refused(409, "not_ended", "only a job that failed or was cancelled can be run again") from None
+    except QueueFull:
+        raise queue_full(bound) from None
+    if not known:
+        raise not_found("there is no such job")
+    await announce(app)
+    app[WORKER].wake()
+    return web.json_response({"prompt_id": id_, "number": number, "node_errors": {}})
 
 
 async def post_priority(request: web.Request) -> web.Response:

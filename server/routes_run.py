@@ -53,8 +53,7 @@ async def post_prompt(request: web.Request) -> web.StreamResponse:
     try:
         accepted = await request.app[STORE](Store.accept, job, deps.limits.waiting)
     except QueueFull:
-        text = f"{deps.limits.waiting} jobs wait already; try again when some have run"
-        raise Refused(429, "queue_full", text) from None
+        raise queue_full(deps.limits.waiting) from None
     except IdTaken:
         raise Refused(409, "prompt_id_taken", "that prompt_id belongs to another workflow") from None
     if not accepted.repeated:
@@ -151,6 +150,11 @@ async def post_history(request: web.Request) -> web.Response:
     if "delete" in wanted:
         await request.app[STORE](Store.forget, ids_of(wanted["delete"]))
     return web.Response()
+
+
+def queue_full(bound: int) -> Refused:
+    """The answer when `bound` jobs wait."""
+    return Refused(429, "queue_full", f"{bound} jobs wait already; try again when some have run")
 
 
 async def announce(app: web.Application) -> None:

@@ -26,6 +26,10 @@ class IdTaken(Exception):
     """The id belongs to another prompt."""
 
 
+class NotEnded(Exception):
+    """The job waits, runs, or has done what it was to do: there is nothing to try again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """`number` as stored; `repeated` if the same job had been accepted before."""
@@ -156,6 +160,27 @@ class Store:
                 f"UPDATE jobs SET state = '{State.PENDING}', started = NULL WHERE state = '{State.RUNNING}'"
             ).rowcount
         return again, len(failed)
+
+    def retry(self, id_: str, number: int, bound: int) -> bool:
+        """Put a job that failed or was cancelled back into the queue, as `number`; whether there is one of that id.
+
+        It keeps its id, and what it left in the history gives way to what it does now. Raises NotEnded, or QueueFull.
+        """
+        with self._db.transaction(durable=True):
+            found = self._db.execute("SELECT state FROM jobs WHERE id = ?", (id_,)).fetchone()
+            if found is None:
+                return False
+            if found[0] not in (State.FAILED, State.CANCELLED):
+                raise NotEnded(id_)
+            if self._waiting() >= bound:
+                raise QueueFull
+            self._db.execute(
+                f"UPDATE jobs SET state = '{State.PENDING}', number = ?, rank = ?, attempts = 0, started = NULL,"
+                " finished = NULL, error = NULL, outputs = NULL, messages = NULL, meta = NULL, nodes = NULL"
+                " WHERE id = ?",
+                (number, float(number), id_),
+            )
+        return True
 
     def cancel_pending(self, ids: Sequence[str] | None) -> int:
         """Take jobs out of the queue, all if `ids` is None; running ones stay. Returns how many."""

@@ -157,6 +157,43 @@ async def test_jobs_are_records(tmp_path: Path) -> None:
 
 
 @in_loop
+async def test_a_failed_job_runs_again_under_its_id(tmp_path: Path) -> None:
+    """What it fails for goes away meanwhile: the picture folder is a file at first."""
+    async with serving(deps_of(tmp_path)) as client:
+        (tmp_path / "output").rmdir()
+        (tmp_path / "output").write_text("in the way")
+        assert (await client.run(chain(), prompt_id="again", priority=3))["status"]["status_str"] == "error"
+        (tmp_path / "output").unlink()
+        (tmp_path / "output").mkdir()
+        await client.post("/api/queue/pause")
+        waiting = await client.queue(chain(seed=1), priority=3)
+        status, answer = await client.post("/api/jobs/again/retry")
+        assert (status, answer) == (200, {"prompt_id": "again", "number": 2, "node_errors": {}})
+        assert [item[1] for item in (await client.get("/queue"))["queue_pending"]] == [waiting, "again"]
+        job = await client.get("/api/jobs/again")
+        assert job["status"] == "pending" and job["execution_error"] is None and job["execution_end_time"] is None
+        assert (await client.post("/api/jobs/again/retry"))[0] == 409  # it waits
+        await client.post("/api/queue/resume")
+        assert (await client.entry("again"))["status"]["completed"]
+        assert (await client.post("/api/jobs/again/retry"))[0] == 409  # it has done what it was to do
+        assert (await client.post("/api/jobs/nope/retry"))[0] == 404
+
+
+@in_loop
+async def test_a_cancelled_job_runs_again_if_the_queue_has_room(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path, limits=Limits(waiting=1))) as client:
+        await client.post("/api/queue/pause")
+        cancelled = await client.queue(chain())
+        await client.post(f"/api/jobs/{cancelled}/cancel")
+        other = await client.queue(chain(seed=1))
+        assert (await client.post(f"/api/jobs/{cancelled}/retry"))[0] == 429
+        await client.post(f"/api/jobs/{other}/cancel")
+        assert (await client.post(f"/api/jobs/{cancelled}/retry"))[0] == 200
+        await client.post("/api/queue/resume")
+        assert (await client.entry(cancelled))["status"]["completed"]
+
+
+@in_loop
 async def test_outputs_of_a_running_job_appear_one_by_one(tmp_path: Path) -> None:
     first = {"class_type": "Save", "inputs": {"value": ["v", 0], "prefix": "first"}}
     prompt = chain(steps=10_000, seconds=0.01) | {"p": first}
