@@ -14,7 +14,9 @@ from graph.identity import FileIdentity
 from graph.result import Ui
 
 WEIGHTS = frozenset({".safetensors", ".ckpt", ".pt", ".pth", ".bin"})
-IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+IMAGES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"})
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
+"""All that Pillow may open, wherever a picture comes in: it knows dozens more, some of which run programs."""
 ANYTHING: frozenset[str] = frozenset()
 
 ALIASES: Mapping[str, str] = MappingProxyType({"clip": "text_encoders", "unet": "diffusion_models"})

@@ -25,6 +25,7 @@ from server import (
 from server.answers import json_answer, one, send_json
 from server.backend import Backend, EngineUnavailable
 from server.deps import (
+    ALONE,
     DEPS,
     HUB,
     LARGE_BODIES,
@@ -111,7 +112,9 @@ def _redactor(deps: Deps) -> Redactor:
 
 async def _with_threads(app: web.Application) -> AsyncIterator[None]:
     app[THREADS] = ThreadPoolExecutor(4, thread_name_prefix="server")
+    app[ALONE] = ThreadPoolExecutor(1, thread_name_prefix="large")
     yield
+    app[ALONE].shutdown(cancel_futures=True)
     app[THREADS].shutdown(cancel_futures=True)
 
 

@@ -76,6 +76,8 @@ METRICS = web.AppKey("metrics", Metrics)
 RECENT = web.AppKey("recent", Recent)
 REDACT = web.AppKey("redact", Redactor)
 THREADS = web.AppKey("threads", ThreadPoolExecutor)
+ALONE = web.AppKey("alone", ThreadPoolExecutor)
+"""One thread, for what takes so much memory that two at once would be too much: large pictures."""
 LARGE_BODIES = web.AppKey("large_bodies", asyncio.Lock)
 NUMBERS = web.AppKey("numbers", Numbers)
 WEBHOOKS = web.AppKey("webhooks", Webhooks)

@@ -11,11 +11,13 @@ from typing import BinaryIO
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
+from graph.files import PICTURE_FORMATS
 from server.refused import Refused
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-"""What may be opened at all: PIL knows dozens more, some of which run programs."""
+LARGE = 2**23
+"""Pixels of a picture that is worked on alone, so that several of them at once take no more memory than one."""
 
+_PREVIEW_PIXELS = 2**24  # of a preview at most; of more, every second, third … is left
 _PREVIEW = re.compile(r"(webp|jpeg)(?:;([0-9]{1,3}))?")
 
 
@@ -23,7 +25,7 @@ def open_picture(source: Path | BinaryIO, most_pixels: int) -> Image.Image:
     """A picture whose header is read and whose size is harmless; not decoded yet. Raises Refused."""
     try:
         with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
-            picture = Image.open(source, formats=FORMATS)
+            picture = Image.open(source, formats=PICTURE_FORMATS)
     except Image.DecompressionBombError:
         raise Refused(413, "picture_too_large", "the picture has too many pixels") from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError):
@@ -34,12 +36,18 @@ def open_picture(source: Path | BinaryIO, most_pixels: int) -> Image.Image:
     return picture
 
 
+def pixels_of(path: Path, most_pixels: int) -> int:
+    """How many pixels a picture has, by its header. Raises Refused."""
+    with open_picture(path, most_pixels) as picture:
+        return picture.width * picture.height
+
+
 def as_preview(path: Path, wanted: str, most_pixels: int) -> tuple[bytes, str]:
     """The picture as `webp;90` or `jpeg`, and its content type. Raises Refused."""
     found = _PREVIEW.fullmatch(wanted)
     kind, quality = (found[1], int(found[2] or 90)) if found else ("webp", 90)
     with open_picture(path, most_pixels) as picture:
-        small = _decoded(picture)
+        small = _decoded(picture, _PREVIEW_PIXELS)
         if kind == "jpeg" or small.mode not in ("RGB", "RGBA"):
             small = small.convert("RGB" if kind == "jpeg" else "RGBA")
         return _encoded(small, kind.upper(), quality=max(1, min(quality, 100))), f"image/{kind}"
@@ -48,11 +56,13 @@ def as_preview(path: Path, wanted: str, most_pixels: int) -> tuple[bytes, str]:
 def channel(path: Path, name: str, most_pixels: int) -> bytes:
     """Only the colours (`rgb`), or the transparency (`a`) as an RGBA picture that is otherwise black. PNG."""
     with open_picture(path, most_pixels) as picture:
-        rgba = _decoded(picture).convert("RGBA")
+        whole = _decoded(picture)
     if name == "rgb":
-        return _encoded(rgba.convert("RGB"), "PNG")
-    alone = Image.new("RGBA", rgba.size)
-    alone.putalpha(rgba.getchannel("A"))
+        return _encoded(whole.convert("RGB"), "PNG")
+    alpha = whole.convert("RGBA").getchannel("A") if whole.has_transparency_data else Image.new("L", whole.size, 255)
+    del whole
+    alone = Image.new("RGBA", alpha.size)
+    alone.putalpha(alpha)
     return _encoded(alone, "PNG")
 
 
@@ -70,11 +80,16 @@ def masked(original: Path, mask: BinaryIO, most_pixels: int) -> bytes:
         return _encoded(rgba, "PNG", info)
 
 
-def _decoded(picture: Image.Image) -> Image.Image:
+def _decoded(picture: Image.Image, most_pixels: int | None = None) -> Image.Image:
     """Its pixels, the right way up: what is sent on carries no EXIF data that would say so."""
     try:
+        if most_pixels and picture.width * picture.height > most_pixels:
+            smaller = (most_pixels / (picture.width * picture.height)) ** 0.5
+            sides = [max(1, int(side * smaller)) for side in picture.size]
+            picture.thumbnail((sides[0], sides[1]), Image.Resampling.BOX)
         picture.load()
-        return ImageOps.exif_transpose(picture)
+        ImageOps.exif_transpose(picture, in_place=True)
+        return picture
     except (OSError, ValueError, SyntaxError, EOFError):
         raise Refused(400, "not_a_picture", "the picture is damaged") from None
 

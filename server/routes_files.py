@@ -6,6 +6,7 @@ import io
 import json
 import struct
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
@@ -15,8 +16,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from graph.errors import ValueRefused
 from graph.files import IMAGES
-from server.deps import DEPS, THREADS
-from server.pictures import as_preview, channel, masked, open_picture
+from server.deps import ALONE, DEPS, THREADS
+from server.pictures import LARGE, as_preview, channel, masked, open_picture, pixels_of
 from server.places import annotated, below, directory
 from server.refused import Refused, bad_request, not_found
 from server.threads import in_thread
@@ -30,7 +31,9 @@ _SHOWN: Mapping[str, str] = MappingProxyType(
         ".png": "image/png",
         ".jpg": "image/jpeg",
         ".jpeg": "image/jpeg",
+        ".jfif": "image/jpeg",
         ".webp": "image/webp",
+        ".avif": "image/avif",
         ".gif": "image/gif",
         ".bmp": "image/bmp",
         ".tif": "image/tiff",
@@ -65,15 +68,21 @@ async def get_view(request: web.Request) -> web.StreamResponse:
     headers = {"Content-Disposition": disposition}
     most = request.app[DEPS].limits.pixels
     if wanted := request.query.get("preview"):
-        body, kind = await in_thread(request.app[THREADS], as_preview, path, wanted, most)
+        body, kind = await in_thread(await _pool(request.app, path), as_preview, path, wanted, most)
         return web.Response(body=body, content_type=kind, headers=headers)
     if (name := request.query.get("channel")) in ("rgb", "a"):
-        body = await in_thread(request.app[THREADS], channel, path, name, most)
+        body = await in_thread(await _pool(request.app, path), channel, path, name, most)
         return web.Response(body=body, content_type="image/png", headers=headers)
     kind = _SHOWN.get(path.suffix.lower(), "application/octet-stream")
     if kind == "application/octet-stream":
         headers["Content-Disposition"] = f"attachment; {disposition}"
     return web.FileResponse(path, headers={**headers, "Content-Type": kind})
+
+
+async def _pool(app: web.Application, path: Path) -> ThreadPoolExecutor:
+    """Where a picture is decoded: large ones one after the other. Raises Refused for what is none."""
+    pixels = await in_thread(app[THREADS], pixels_of, path, app[DEPS].limits.pixels)
+    return app[ALONE] if pixels > LARGE else app[THREADS]
 
 
 async def get_view_metadata(request: web.Request) -> web.Response:
@@ -109,7 +118,7 @@ async def post_upload_mask(request: web.Request) -> web.Response:
     app = request.app
     original = await in_thread(app[THREADS], _wanted, _reference(form.fields.get("original_ref", "")), app)
     most = app[DEPS].limits.pixels
-    content = await in_thread(app[THREADS], masked, original, io.BytesIO(form.content), most)
+    content = await in_thread(app[ALONE], masked, original, io.BytesIO(form.content), most)
     root, subfolder = directory(app[DEPS].folders, form.kind), form.fields.get("subfolder", "")
     overwrite = form.fields.get("overwrite", "").lower() in ("true", "1")
     stored = await in_thread(app[THREADS], place, root, subfolder, form.filename, content, overwrite)

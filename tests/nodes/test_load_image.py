@@ -46,11 +46,11 @@ def inputs(place: Workplace) -> Path:
     return place.folders.input_dir
 
 
-@pytest.mark.parametrize("ext", ["png", "jpg", "webp", "bmp", "gif", "tiff"])
+@pytest.mark.parametrize("ext", ["png", "jpg", "jfif", "webp", "avif", "bmp", "gif", "tiff"])
 def test_a_picture_is_pixels_in_0_to_1_and_no_mask(place: Workplace, inputs: Path, ext: str) -> None:
     picture = plain()
     picture.paste((0, 0, 255), (0, 0, 8, HEIGHT))
-    picture.save(inputs / f"a.{ext}", lossless=True)
+    picture.save(inputs / f"a.{ext}", {"jfif": "JPEG"}.get(ext), lossless=True)
     pixels, mask = load(place, f"a.{ext}")
     assert pixels.shape == (1, HEIGHT, WIDTH, 3)
     torch.testing.assert_close(pixels[0, 5, 15], of((255, 0, 0)), atol=0.03, rtol=0)
@@ -164,13 +164,27 @@ def test_32_bit_grey_is_divided_by_255_as_in_comfyui(place: Workplace, inputs: P
     assert (pixels[0, 0, :5, 0] * 255).tolist() == pytest.approx([0, 0, 1, 40, 255])
 
 
-def test_16_bit_grey_clips_as_in_comfyui(place: Workplace, inputs: Path) -> None:
-    """Pillow opens it as I;16 and clips at 255; users' workflows were made with that."""
+@pytest.mark.parametrize("name", ["grey.png", "grey.tiff", "big-endian.tiff"])
+def test_16_bit_grey_is_0_to_1_by_its_own_range(place: Workplace, inputs: Path, name: str) -> None:
     values = np.array([[0, 100, 255, 256, 65535] * 4] * HEIGHT, dtype=np.uint16)
-    PIL.Image.fromarray(values).save(inputs / "grey.png")
-    pixels, mask = load(place, "grey.png")
-    assert pixels[0, 0, :5, 0].tolist() == pytest.approx([0, 100 / 255, 1, 1, 1])
+    PIL.Image.fromarray(values.astype(">u2") if name.startswith("big") else values).save(inputs / name)
+    assert PIL.Image.open(inputs / name).mode.startswith("I;16")
+    pixels, mask = load(place, name)
+    assert pixels[0, 0, :5].tolist() == [pytest.approx([v / 65535] * 3) for v in (0, 100, 255, 256, 65535)]
     assert mask.shape == NOT_TRANSPARENT
+
+
+def test_one_deep_grey_named_transparent(place: Workplace, inputs: Path) -> None:
+    values = np.array([[0, 300, 301] * 5] * HEIGHT, dtype=np.uint16)
+    PIL.Image.fromarray(values).save(inputs / "key.png", transparency=300)
+    assert load(place, "key.png")[1][0, 0, :3].tolist() == [0, 1, 0]
+
+
+def test_floating_point_grey_is_0_to_1_as_it_stands(place: Workplace, inputs: Path) -> None:
+    values = np.array([[0, 0.25, 1, 2, -1, np.nan, np.inf] * 3] * HEIGHT, dtype=np.float32)
+    PIL.Image.fromarray(values).save(inputs / "float.tiff")
+    assert PIL.Image.open(inputs / "float.tiff").mode == "F"
+    assert load(place, "float.tiff")[0][0, 0, :7, 0].tolist() == [0, 0.25, 1, 1, 0, 0, 1]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "CMYK", "YCbCr"])
@@ -259,12 +273,41 @@ def test_a_file_that_went_away_blames_the_input(place: Workplace, inputs: Path) 
         load_image(place.ctx(), image=gone)
 
 
-def test_a_picture_too_large_for_memory_blames_the_input(
+def test_a_picture_too_large_for_memory_blames_the_input(place: Workplace, inputs: Path) -> None:
+    PIL.Image.new("1", (10_000, 10_000)).save(inputs / "bomb.png")
+    assert "1 x 10000 x 10000 pixels" in str(refusal(place, "bomb.png"))
+
+
+def test_frames_are_counted_before_any_is_decoded(
     place: Workplace, inputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain().save(inputs / "bomb.png")
-    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 10)
-    assert "bomb" in str(refusal(place, "bomb.png"))
+    frames = [PIL.Image.new("P", (1000, 1000), i % 2) for i in range(70)]
+    frames[0].save(inputs / "bomb.gif", save_all=True, append_images=frames[1:])
+    assert (inputs / "bomb.gif").stat().st_size < 200_000
+    monkeypatch.setattr(PIL.Image.Image, "load", lambda self: pytest.fail("decoded"))
+    assert "70 x 1000 x 1000 pixels" in str(refusal(place, "bomb.gif"))
+
+
+def test_pages_of_another_size_are_not_decoded(place: Workplace, inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain().save(inputs / "a.tiff", save_all=True, append_images=[PIL.Image.new("1", (8000, 8000))])
+    decoded = []
+    load_one = PIL.Image.Image.load
+
+    def load_and_note(picture: PIL.Image.Image) -> object:
+        decoded.append(picture.size)
+        return load_one(picture)
+
+    monkeypatch.setattr(PIL.Image.Image, "load", load_and_note)
+    load(place, "a.tiff")
+    assert set(decoded) == {(WIDTH, HEIGHT)}
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PPM", "ICO", "TGA", "PCX"])
+def test_only_formats_that_are_meant_are_opened_whatever_a_file_is_called(
+    place: Workplace, inputs: Path, kind: str
+) -> None:
+    plain().save(inputs / "a.png", kind)
+    refusal(place, "a.png")
 
 
 def _gif(path: Path) -> None:
