@@ -28,15 +28,16 @@ class Noise:
         """The noise that sampling starts from: one draw for the whole batch. [B, 4, h, w] float32 on the CPU."""
         if self.blank:
             return torch.zeros(shape)
-        return torch.randn(shape, generator=self._generator())
+        return torch.randn(shape, generator=_generator(self.seed))
 
     def stream(self) -> NoiseStream:
-        """The noise that samplers add between steps, from a second generator of the same seed.
+        """The noise that samplers add between steps, from a generator of its own, seeded with the next seed.
 
-        So the first draw repeats the initial noise; the pictures that people share by seed have this in them.
+        The same seed would draw the initial noise once more, and what is added to noise it equals comes out too strong.
         """
-        generator = self._generator()
+        generator = _generator((self.seed + 1) % 2**64)
         return lambda x: torch.randn(x.shape, generator=generator).to(x)
 
-    def _generator(self) -> torch.Generator:
-        return torch.Generator("cpu").manual_seed(self.seed)
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator("cpu").manual_seed(seed)

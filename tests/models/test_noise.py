@@ -40,17 +40,18 @@ def test_it_is_what_torch_s_own_generator_draws_first() -> None:
     assert torch.equal(Noise(2**53 + 1).initial((2, 4, 9, 17)), expected)
 
 
-def test_the_first_draw_between_steps_repeats_the_start() -> None:
-    noise, stream = Noise(7), Noise(7).stream()
-    x = torch.zeros(2, 4, 8, 8)
-    first, second = stream(x), stream(x)
-    assert torch.equal(first, noise.initial((2, 4, 8, 8)))
-    assert not torch.equal(second, first)
+@pytest.mark.parametrize(("seed", "following"), [(7, 8), (2**53, 2**53 + 1), (2**64 - 1, 0)])
+def test_the_noise_between_steps_is_that_of_the_next_seed(seed: int, following: int) -> None:
+    """Drawn from the same seed it would begin with the initial noise once more; ComfyUI's rule since December 2025."""
+    stream = Noise(seed).stream()
+    first, second = stream(torch.zeros(PICTURE)), stream(torch.zeros(PICTURE))
+    assert torch.equal(first, Noise(following).initial(PICTURE))
+    assert not torch.equal(first, Noise(seed).initial(PICTURE)) and not torch.equal(second, first)
 
 
 def test_draws_follow_one_after_another_like_one_long_draw() -> None:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
+        torch.manual_seed(8)
         expected = [torch.randn(PICTURE) for _ in range(3)]
     stream = Noise(7).stream()
     assert all(torch.equal(stream(torch.zeros(PICTURE)), draw) for draw in expected)
@@ -62,14 +63,14 @@ def test_streams_of_one_seed_do_not_share_their_place() -> None:
     draws = [one(x), one(x)]
     other = noise.stream()
     assert torch.equal(other(x), draws[0]) and torch.equal(other(x), draws[1])
-    assert torch.equal(noise.initial(PICTURE), draws[0])
+    assert torch.equal(noise.initial(PICTURE), Noise(7).initial(PICTURE))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
 def test_noise_comes_in_the_latent_s_precision_but_is_drawn_in_float32(dtype: torch.dtype) -> None:
     drawn = Noise(5).stream()(torch.zeros(PICTURE, dtype=dtype))
     assert drawn.dtype == dtype
-    assert torch.equal(drawn, Noise(5).initial(PICTURE).to(dtype))
+    assert torch.equal(drawn, Noise(6).initial(PICTURE).to(dtype))
 
 
 def test_the_process_wide_generator_is_neither_read_nor_moved() -> None:
