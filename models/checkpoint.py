@@ -44,6 +44,14 @@ Part = Literal["model", "clip", "vae", "safety", "clip_model", "open_clip", "inc
 NOT_WEIGHTS = ("position_ids", "num_batches_tracked")
 """How the names of tensors end that files have besides weights."""
 
+_HARMLESS = re.compile(
+    r"(alphas|betas|sqrt_|log_one_minus_|posterior_|lvlb_|denoiser\.)[\w.]*$"  # the noise levels, which are made here
+    r"|model_ema\.|(first_stage_model\.)?(loss|model_ema|discriminator)\.|logvar$|scale_factor$|(v_pred|ztsnr)$"
+    r"|(cond_stage_model\.(transformer\.)?)?(logit_scale|text_projection(\.weight)?)$"  # what compares texts with pictures
+    r"|.*(" + "|".join(NOT_WEIGHTS) + ")$"
+)
+"""The names of tensors that no network here needs, and that change nothing by being left out."""
+
 
 class _Layout(NamedTuple):
     """How one component lies in a file: `prefix` stands where the network's own names begin with `own`."""
@@ -51,6 +59,7 @@ class _Layout(NamedTuple):
     title: str
     root: str  # a name that tells this component from all others
     build: Callable[[Shapes], nn.Module]
+    children: tuple[str, ...] = ("",)  # how the network's own names begin, after `own`
     own: str = ""
     prefixes: tuple[str, ...] = ("",)  # most specific first; "" is a file that holds this component alone
     own_name: Callable[[str], str] = str  # from a file's name without its prefix, where files differ in more than that
@@ -63,6 +72,7 @@ _LAYOUTS: Mapping[Part, _Layout] = MappingProxyType(
             prefixes=("model.diffusion_model.", "diffusion_model.", ""),
             root="input_blocks.0.0.weight",
             build=lambda shapes: UNet(unet_config(shapes)),
+            children=("input_blocks.", "middle_block.", "output_blocks.", "out.", "time_embed."),
         ),
         "clip": _Layout(
             title="text encoder",
@@ -75,12 +85,14 @@ _LAYOUTS: Mapping[Part, _Layout] = MappingProxyType(
             ),
             root="embeddings.token_embedding.weight",
             build=lambda shapes: TextModel(clip_config(shapes)),
+            children=("embeddings.", "encoder.", "final_layer_norm."),
         ),
         "vae": _Layout(
             title="VAE",
             prefixes=("first_stage_model.", ""),
             root="decoder.up.0.block.0.norm1.weight",
             build=lambda shapes: AutoencoderKL(vae_config(shapes)),
+            children=("encoder.", "decoder.", "quant_conv.", "post_quant_conv."),
         ),
         "safety": _Layout(
             title="safety checker",
@@ -144,12 +156,20 @@ class Weights:
         """Which of the components the file holds."""
         return frozenset(self.prefixes)
 
+    def unused(self) -> list[str]:
+        """The names of tensors that none of the components uses, and that are not known to be harmless."""
+        starts = tuple(prefix + child for part, prefix in self.prefixes.items() for child in _LAYOUTS[part].children)
+        return [name for name in self.tensors if not name.startswith(starts) and not _HARMLESS.match(name)]
+
     def shapes(self, part: Part) -> dict[str, tuple[int, ...]]:
-        """The shapes of a component's weights by the network's own names."""
+        """The shapes of a component's weights by the network's own names. Raises CheckpointError if it is not there."""
         return {own: self.tensors[name].shape for own, name in self.names(part).items()}
 
     def names(self, part: Part) -> dict[str, str]:
-        """A component's weights: the network's own name -> the file's."""
+        """A component's weights: the network's own name -> the file's. Raises CheckpointError if it is not there."""
+        if part not in self.prefixes:
+            titles = dict.fromkeys(f"a {held.title}" for other, held in _LAYOUTS.items() if other in self.prefixes)
+            raise CheckpointError(f"{self.path.name} holds no {_LAYOUTS[part].title}, only {' and '.join(titles)}")
         layout, prefix = _LAYOUTS[part], self.prefixes[part]
         return {
             layout.own_name(layout.own + name.removeprefix(prefix)): name
@@ -211,11 +231,6 @@ def load_part(
     Reads this part's bytes only, except from .ckpt files older than torch 1.6. Raises CheckpointError.
     """
     layout = _LAYOUTS[part]
-    name = weights.path.name
-    if part not in weights.prefixes:
-        titles = dict.fromkeys(f"a {held.title}" for other, held in _LAYOUTS.items() if other in weights.prefixes)
-        held = " and ".join(titles)
-        raise CheckpointError(f"{name} holds no {layout.title}, only {held}")
     if ema and part != "model":
         raise ValueError("only the U-Net has averaged weights")
 
@@ -223,7 +238,7 @@ def load_part(
     if ema:
         sources = {own: "model_ema.diffusion_model" + own.replace(".", "") for own in sources}
         if not any(source in weights.tensors for source in sources.values()):
-            raise CheckpointError(f"{name} holds no averaged (EMA) weights")
+            raise CheckpointError(f"{weights.path.name} holds no averaged (EMA) weights")
     wanted = {own: tuple(tensor.shape) for own, tensor in module.state_dict().items()}
     _check(weights, layout, wanted, sources)
 
@@ -283,8 +298,8 @@ def _without_later(weights: Weights, module: nn.Module, sources: dict[str, str],
 
 def _build(weights: Weights, part: Part, layout: _Layout) -> tuple[nn.Module, dict[str, str]]:
     """The network without weights (on the meta device), and the file's name for each of its tensors."""
-    prefix, file = weights.prefixes[part], weights.path.name
     found = weights.names(part)
+    prefix, file = weights.prefixes[part], weights.path.name
     orphans = [key.removesuffix("bias") + "weight" for key in found.values() if key.endswith(".bias")]
     _raise_if_missing(file, layout, [key for key in orphans if key not in weights.tensors])
     shapes = {own: weights.tensors[key].shape for own, key in found.items()}

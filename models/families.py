@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from models.config import Shapes
 
@@ -52,6 +52,19 @@ def foreign_family(names: Iterable[str], shapes: Shapes) -> str | None:
 def unlike_family(names: Iterable[str]) -> str | None:
     """The kind of a file that holds nothing of Stable Diffusion v1, such as "a LoRA", or None: cannot tell."""
     return _match(_UNLIKE_SD, names)
+
+
+def unread_unet(shapes: Shapes) -> str | None:
+    """What a U-Net reads besides latents, where it does, such as "an inpainting model (9 input channels)"."""
+    channels = shapes["input_blocks.0.0.weight"][1]
+    kind = {9: "an inpainting model", 8: "an instruct-pix2pix model"}.get(channels, "a model of another kind")
+    return None if channels == 4 else f"{kind} ({channels} input channels, expected 4)"
+
+
+def predicts_velocity(names: Collection[str], metadata: Mapping[str, str]) -> bool:
+    """Whether the writer of a checkpoint says that its U-Net predicts v (Salimans and Ho 2022, arXiv:2202.00512)."""
+    said = metadata.get("modelspec.prediction_type", "").lower()
+    return "v_pred" in names or said.startswith("v") or metadata.get("ss_v_parameterization") == "True"
 
 
 def _match(signs: tuple[tuple[str, str], ...], names: Iterable[str]) -> str | None:

@@ -9,9 +9,11 @@ from graph.errors import InputError
 from graph.files import FileRef
 from graph.sockets import File
 from graph.spec import Tip, node
+from models.checkpoint import CheckpointError
+from models.families import predicts_velocity, unread_unet
 from models.types import Clip, Model, Vae
 from nodes.services import Context
-from nodes.weights import header, opened
+from nodes.weights import header, opened, tell_unused
 
 
 class Checkpoint(NamedTuple):
@@ -26,17 +28,25 @@ class Checkpoint(NamedTuple):
 def checkpoint_loader_simple(
     ctx: Context, *, ckpt_name: Annotated[FileRef, File("checkpoints", tooltip="A file of models/checkpoints.")]
 ) -> Checkpoint:
-    """Open a Stable Diffusion checkpoint: its U-Net, its text encoder and its autoencoder."""
+    """Open a Stable Diffusion checkpoint: its U-Net, its text encoder and its autoencoder.
+
+    A file may lack one of the last two; only a node that uses what is not there fails.
+    """
     weights = header(ckpt_name, "ckpt_name")
     if weights.parts() == {"safety"}:
         raise InputError("ckpt_name", f"{ckpt_name.name} is a safety checker; its place is models/safety_checker")
-    missing = {"model", "clip", "vae"} - weights.parts()
-    if missing:
-        raise InputError(
-            "ckpt_name", f"{ckpt_name.name} is not a whole checkpoint: it lacks {', '.join(sorted(missing))}"
-        )
+    try:
+        other = unread_unet(weights.shapes("model"))
+    except CheckpointError as error:
+        raise InputError("ckpt_name", f"{error}; a checkpoint has a U-Net at least") from error
+    if other:
+        raise InputError("ckpt_name", f"{ckpt_name.name} is {other}, a kind that is not supported yet")
+    if predicts_velocity(weights.tensors, weights.metadata):
+        ctx.warn("says that it predicts v, but is used as if it predicted noise; pictures will be wrong", "ckpt_name")
+    tell_unused(ctx, weights, "ckpt_name")
+    here = [part for part in ("clip", "model", "vae") if part in weights.parts()]
     identity = ctx.services.folders.identity(ckpt_name.path)
-    Thread(target=weights.read_ahead, args=("clip", "model", "vae"), name="read-ahead", daemon=True).start()
+    Thread(target=weights.read_ahead, args=here, name="read-ahead", daemon=True).start()
     return Checkpoint(Model(weights, identity), Clip(weights, identity), Vae(weights, identity))
 
 

@@ -72,7 +72,10 @@ def _changed(lora: FileRef, *handles: ModelHandle[nn.Module]) -> tuple[TensorFil
     """A LoRA file, and which of the networks it changes. Raises InputError if none, or if the file cannot be used."""
     try:
         file = read_table(lora.path)
-        changed = [bool(changed_weights(file, handle.weights.shapes(handle.part))) for handle in handles]
+        changed = [
+            handle.part in handle.weights.parts() and bool(changed_weights(file, handle.weights.shapes(handle.part)))
+            for handle in handles
+        ]
     except CheckpointError as error:
         raise InputError("lora_name", str(error)) from error
     if not any(changed):

@@ -24,4 +24,13 @@ def opened(ctx: Context, file: FileRef, blamed: str, part: Part, lacking: str) -
     weights = header(file, blamed)
     if part not in weights.parts():
         raise InputError(blamed, f"{file.name} {lacking}")
+    tell_unused(ctx, weights, blamed)
     return weights, ctx.services.folders.identity(file.path)
+
+
+def tell_unused(ctx: Context, weights: Weights, blamed: str) -> None:
+    """Warn of tensors that nothing here reads."""
+    if unused := weights.unused():
+        tensors = "1 tensor" if len(unused) == 1 else f"{len(unused)} tensors"
+        shown = ", ".join(name[:80] for name in unused[:3]) + (", …" if len(unused) > 3 else "")
+        ctx.warn(f"{tensors} of {weights.path.name} are not used: {shown}", blamed)

@@ -14,6 +14,7 @@ from graph.context import Context as GraphContext
 from graph.document import Document, parse
 from graph.events import Event
 from graph.files import FileRef, Folders
+from graph.result import NodeWarning
 from models.residency import Precision, Residency
 from nodes.services import Context, Services
 from tests.tiny_checkpoint import write_tiny_checkpoint
@@ -28,6 +29,7 @@ class Workplace:
     base: Path
     services: Services
     events: list[Event] = field(default_factory=list)
+    warnings: list[NodeWarning] = field(default_factory=list)  # of all nodes that were called
 
     @property
     def folders(self) -> Folders:
@@ -47,7 +49,7 @@ class Workplace:
         """What a node of `document` is called with."""
         document = parse(document) if isinstance(document, str) else document
         run = Run("run", document, emit or self.events.append, cancel or Cancel(), extra or {})
-        return GraphContext("1", run, self.services)
+        return GraphContext("1", run, self.services, warnings=self.warnings)
 
     def file(self, folder: str, name: str) -> FileRef:
         """What a node gets for a file that was chosen by its name."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from graph.errors import InputError
 from models.types import Clip, Latent, Model, Vae
@@ -82,16 +85,84 @@ def test_an_autoencoder_of_its_own_file_is_that_of_the_checkpoint_it_came_from(p
         assert caught.value.input_name == "vae_name"
 
 
-@pytest.mark.parametrize("part", ["model.diffusion_model.", "cond_stage_model.", "first_stage_model."])
-def test_a_file_without_one_of_the_three_says_which(place: Workplace, part: str) -> None:
+def changed_file(place: Workplace, change: Callable[[dict[str, Tensor]], object], **metadata: str) -> Checkpoint:
+    """What the loader gives for the tiny checkpoint after `change`."""
     tensors = load_file(checkpoints(place) / CHECKPOINT)
-    save_file(
-        {name: t for name, t in tensors.items() if not name.startswith(part)}, checkpoints(place) / "part.safetensors"
+    change(tensors)
+    save_file(tensors, checkpoints(place) / "other.safetensors", metadata=metadata)
+    return load(place, "other.safetensors")
+
+
+def without(start: str) -> Callable[[dict[str, Tensor]], object]:
+    return lambda tensors: [tensors.pop(name) for name in list(tensors) if name.startswith(start)]
+
+
+def test_only_who_asks_for_a_part_that_is_not_there_is_told(place: Workplace) -> None:
+    loaded, whole = changed_file(place, without("first_stage_model.")), load(place)
+    latent = Latent(torch.zeros(1, 4, 2, 2))
+    with pytest.raises(InputError, match=r"other\.safetensors holds no VAE, only a U-Net and a text enc") as caught:
+        vae_decode(place.ctx(), samples=latent, vae=loaded.vae)
+    assert caught.value.input_name == "vae"
+    loaded = changed_file(place, without("cond_stage_model."))
+    assert torch.equal(
+        vae_decode(place.ctx(), samples=latent, vae=loaded.vae).pixels,
+        vae_decode(place.ctx(), samples=latent, vae=whole.vae).pixels,
     )
-    word = {"model.diffusion_model.": "model", "cond_stage_model.": "clip", "first_stage_model.": "vae"}[part]
-    with pytest.raises(InputError, match=rf"part\.safetensors.*lacks {word}$") as caught:
-        load(place, "part.safetensors")
+    with pytest.raises(InputError, match=r"holds no text encoder, only a U-Net and a VAE") as caught:
+        clip_text_encode(place.ctx(), text="a", clip=loaded.clip)
+    assert caught.value.input_name == "clip"
+    assert place.warnings == []
+
+
+def test_a_file_without_a_unet_is_no_checkpoint(place: Workplace) -> None:
+    with pytest.raises(InputError, match=r"other\.safetensors holds no U-Net, only a text encoder and a VAE") as caught:
+        changed_file(place, without("model.diffusion_model."))
     assert caught.value.input_name == "ckpt_name"
+
+
+@pytest.mark.parametrize(
+    ("channels", "said"),
+    [(9, "an inpainting model (9 input channels"), (8, "an instruct-pix2pix model"), (5, "5 input")],
+)
+def test_a_unet_that_reads_more_than_latents_is_refused_by_its_name(place: Workplace, channels: int, said: str) -> None:
+    name = "model.diffusion_model.input_blocks.0.0.weight"
+
+    def widen(tensors: dict[str, Tensor]) -> None:
+        tensors[name] = torch.cat([tensors[name], tensors[name][:, :1].repeat(1, channels - 4, 1, 1)], 1)
+
+    with pytest.raises(InputError, match=re.escape(said)) as caught:
+        changed_file(place, widen)
+    assert caught.value.input_name == "ckpt_name"
+
+
+@pytest.mark.parametrize(
+    ("marker", "metadata", "told"),
+    [
+        ({"v_pred": torch.zeros(0)}, {}, True),
+        ({}, {"modelspec.prediction_type": "v"}, True),
+        ({}, {"modelspec.prediction_type": "epsilon"}, False),
+    ],
+)
+def test_a_note_that_a_model_predicts_v_is_told(
+    place: Workplace, marker: dict[str, Tensor], metadata: dict[str, str], told: bool
+) -> None:
+    changed_file(place, lambda tensors: tensors.update(marker), **metadata)
+    assert [("predicts v" in w.message, w.input_name) for w in place.warnings] == [(True, "ckpt_name")] * told
+
+
+def test_tensors_that_nothing_reads_are_told_with_their_number(place: Workplace) -> None:
+    strange = {f"bundle_emb.{i}.string_to_param.*": torch.zeros(1, 8) for i in range(5)}
+    harmless = {
+        "model_ema.decay": torch.zeros(()),
+        "cond_stage_model.logit_scale": torch.zeros(()),
+        "betas": torch.ones(3),
+    }
+    changed_file(place, lambda tensors: tensors.update(harmless))
+    assert place.warnings == []
+    changed_file(place, lambda tensors: tensors.update(strange | harmless))
+    [warning] = place.warnings
+    assert warning.message.startswith("5 tensors of other.safetensors are not used: bundle_emb.0")
+    assert warning.message.endswith(", …") and warning.input_name == "ckpt_name"
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x02garbage", b"PK\x03\x04"])
