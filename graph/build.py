@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from graph.axes import Swept, faults
 from graph.document import DocNode, Document, Link, NodeId
 from graph.errors import GraphError, Severity, ValueRefused, brief, listing
 from graph.files import Folders
 from graph.order import reachable, reverse, sort_sources_first
 from graph.sockets import accepts
 from graph.spec import InputSpec, NodeSpec, Registry
+from graph.sweep import Alternatives, Sweep
 
 Input: TypeAlias = object
-"""What `BoundNode.inputs` holds: a Link, a FileRef, or a plain value."""
+"""What `BoundNode.inputs` holds: a Link, a FileRef, a plain value, or Alternatives of the last two."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +37,7 @@ class Graph:
     """What can run: `nodes` are those that the runnable `targets` rest on, `order` the same with sources first.
 
     `problems` covers the whole document: an error keeps at least one wanted target from running (those are
-    `blocked`), a warning stops nothing.
+    `blocked`), a warning stops nothing. `swept`: some input has several values, or a node gathers; see `multiply`.
     """
 
     nodes: Mapping[NodeId, BoundNode]
@@ -43,6 +45,7 @@ class Graph:
     targets: tuple[NodeId, ...]
     blocked: tuple[NodeId, ...] = ()
     problems: tuple[GraphError, ...] = ()
+    swept: bool = False
 
     @property
     def errors(self) -> tuple[GraphError, ...]:
@@ -94,8 +97,9 @@ def build(
         targets=runnable,
         blocked=tuple(target for target in wanted if target in stuck),
         problems=tuple(problem if problem.node_id in relevant else _harmless(problem) for problem in problems),
+        swept=binder.swept,
     )
-    return enforce(graph, rules)
+    return enforce(graph, (_sweep_fits, *rules) if binder.swept else rules)
 
 
 def enforce(graph: Graph, rules: Sequence[Rule]) -> Graph:
@@ -118,7 +122,27 @@ def enforce(graph: Graph, rules: Sequence[Rule]) -> Graph:
         targets=runnable,
         blocked=(*graph.blocked, *(target for target in graph.targets if target in stuck)),
         problems=(*graph.problems, *found),
+        swept=graph.swept,
     )
+
+
+def parts(
+    order: Iterable[NodeId], nodes: Mapping[NodeId, BoundNode]
+) -> tuple[Mapping[NodeId, Sequence[NodeId]], Swept, set[NodeId]]:
+    """What the axes of a sweep follow from: who reads whom (sources first), the swept inputs, the gathering nodes."""
+    sources = {node_id: [link.node for link in nodes[node_id].links()] for node_id in order}
+    swept: dict[NodeId, dict[str, Alternatives]] = {}
+    for node_id in sources:
+        for name, value in nodes[node_id].inputs.items():
+            if type(value) is Alternatives:
+                swept.setdefault(node_id, {})[name] = value
+    return sources, swept, {node_id for node_id in sources if nodes[node_id].spec.gathers}
+
+
+def _sweep_fits(graph: Graph) -> Iterator[GraphError]:
+    """A rule: axes that go together, and not too many cells."""
+    for node_id, name, message in faults(*parts(graph.order, graph.nodes)):
+        yield GraphError("invalid_sweep", message, node_id, graph.nodes[node_id].spec.type, name)
 
 
 class _Binder:
@@ -132,6 +156,7 @@ class _Binder:
         self._registry = registry
         self._folders = folders
         self._hints: dict[str, str] = {}
+        self.swept = False
 
     def bind(self, node_id: NodeId, node: DocNode) -> None:
         spec = self._registry.find(node.class_type)
@@ -139,6 +164,8 @@ class _Binder:
             self._unknown_type(node_id, node)
             return
         sources = self.sources[node_id] = []
+        if spec.gathers:
+            self.swept = True
         inputs: dict[str, Input] = {}
         given = node.inputs
         for declared in spec.inputs:
@@ -164,7 +191,26 @@ class _Binder:
         if not inputs.keys() >= given.keys():
             self._extra(node_id, node, spec)
 
+    def _alternatives(self, declared: InputSpec, sweep: Sweep) -> Alternatives:
+        """Every value of a sweep, each converted like a single one."""
+        self.swept = True
+        if sweep.fault:
+            raise ValueRefused("invalid_sweep", "several values", sweep.fault)
+        values = []
+        for place, value in enumerate(sweep.values, 1):
+            try:
+                if isinstance(value, Link | list):
+                    raise ValueRefused("invalid_sweep", "a value", "is a link, expected a value")
+                values.append(self._literal(declared, value))
+            except ValueRefused as refused:
+                message = refused.message or f"got {brief(value)}, expected {refused.expected}"
+                message = f"value {place} of {len(sweep.values)}: {message}"
+                raise ValueRefused(refused.code, refused.expected, message) from None
+        return Alternatives(tuple(values), sweep.axis)
+
     def _literal(self, declared: InputSpec, value: object) -> Input:
+        if type(value) is Sweep:
+            return self._alternatives(declared, value)
         if declared.widget is not None and not isinstance(value, list):
             if value is None and declared.optional and declared.default is None:
                 return None

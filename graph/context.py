@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
+from graph.cells import Cells
 from graph.document import Document, NodeId
-from graph.errors import Interrupted
+from graph.errors import Interrupted, NodeError
 from graph.events import Event, NodeWarned, Progress
 from graph.result import NodeWarning
 from graph.thrift import Thrift
 
 S = TypeVar("S")
+E = TypeVar("E")
 _logger = logging.getLogger(__name__)
 
 
@@ -55,7 +57,8 @@ class Run:
     """One execution of a document.
 
     `emit` is called from the loop's thread and from those of the io lane. What it raises is logged and goes no
-    further: whoever watches a run cannot break it. `extra` is what clients send along (`extra_pnginfo`).
+    further: whoever watches a run cannot break it. `extra` is what clients send along (`extra_pnginfo`). `cells` are those
+    of a sweep.
     """
 
     id: str
@@ -63,6 +66,15 @@ class Run:
     emit: Callable[[Event], None] = _ignore
     cancel: Cancel = field(default_factory=Cancel)
     extra: Mapping[str, object] = field(default_factory=dict)
+    cells: Cells | None = None
+
+    def over(self, cells: Cells | None) -> Run:
+        """The same run of a swept graph: whoever watches is told of the nodes that were written."""
+        return self if cells is None else replace(self, emit=cells.telling(self.emit), cells=cells)
+
+    def as_written(self, ending: E) -> E | NodeError:
+        """How the run ended; a failure blames the node that was written."""
+        return self.cells.error(ending) if self.cells is not None and isinstance(ending, NodeError) else ending
 
     def tell(self, event: Event) -> None:
         """Hand `event` to the sink."""
@@ -86,6 +98,20 @@ class Context(Generic[S]):
     services: S
     thrift: Thrift = Thrift.NONE
     warnings: list[NodeWarning] = field(default_factory=list)
+
+    @property
+    def document(self) -> Document:
+        """The workflow as it was submitted; in a swept graph with the values of this node's cell, and without sweeps."""
+        return self.run.document if self.run.cells is None else self.run.cells.document(self.node_id, self.run.document)
+
+    @property
+    def kept(self) -> Mapping[str, object]:
+        """What the client sent along to be kept in files, `extra_pnginfo`; in a swept graph as this node's cell has it."""
+        extra = self.run.extra.get("extra_pnginfo")
+        if not isinstance(extra, Mapping):
+            return {}
+        cells = self.run.cells
+        return extra if cells is None else cells.extra(self.node_id, self.run.document, extra)
 
     def check(self) -> None:
         """Raise Interrupted if the run was asked to stop; cheap enough to call for every block of a network."""

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from graph.errors import GraphError, GraphErrors, brief
 from graph.patient_json import TooLarge, loads
+from graph.sweep import Sweep, is_sweep, read_sweep
 
 NodeId: TypeAlias = str
 
@@ -29,7 +30,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class DocNode:
-    """A node as written. In `inputs` a tuple is a list value; a bare list is a link that was written badly."""
+    """A node as written. In `inputs` a tuple is a list value, a Sweep several values; a bare list is a bad link."""
 
     class_type: str
     inputs: Mapping[str, object] = field(default_factory=dict)
@@ -123,6 +124,8 @@ def _input(value: object) -> object:
             return Link(str(node), slot)
         case {"__value__": wrapped}:
             return _frozen(wrapped)
+        case dict() if is_sweep(value):
+            return read_sweep(value, lambda one: one if isinstance(one, dict) and is_sweep(one) else _input(one))
         case _:
             return value
 
@@ -203,6 +206,8 @@ def _written_input(value: object) -> object:
             return [node, slot]
         case tuple():
             return {"__value__": value}
+        case Sweep(raw=raw):
+            return raw
         case _:
             return value
 

@@ -1,34 +1,41 @@
 """What a run tells its sink, in order: RunStarted, NodesCached, nodes, and exactly one of the three last.
 
-A run that is stopped before its turn tells only RunInterrupted.
+A run that is stopped before its turn tells only RunInterrupted. In a swept graph every event names the node that was
+written, with the `cell` it is about: a node is started and finished once for each of its copies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from graph.document import NodeId
 from graph.errors import NodeError
 from graph.result import NodeWarning, Ui
+from graph.sweep import Axis, Cell
 from graph.thrift import Thrift
 
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """`nodes`: all that the targets rest on, sources first."""
+    """`nodes`: all that the targets rest on, sources first. `axes` of its sweep; `copies` of the nodes that vary."""
 
     run_id: str
     nodes: tuple[NodeId, ...]
+    axes: tuple[Axis, ...] = ()
+    copies: Mapping[NodeId, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class NodesCached:
-    """`nodes` need not run: their results are at hand, or nobody needs them any more."""
+    """`nodes` need not run: their results are at hand, or nobody needs them any more. Of nodes that have to run for some
+    cells only, `cells` has the others.
+    """
 
     run_id: str
     nodes: tuple[NodeId, ...]
+    cells: Mapping[NodeId, tuple[Cell, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,7 @@ class NodeStarted:
 
     run_id: str
     node_id: NodeId
+    cell: Cell | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,7 @@ class Progress:
     done: float
     total: float
     preview: Callable[[], object] | None = None
+    cell: Cell | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,7 @@ class NodeRetried:
     node_id: NodeId
     thrift: Thrift
     message: str
+    cell: Cell | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,7 @@ class NodeFinished:
     ui: Ui
     seconds: float = 0.0
     cached: bool = False
+    cell: Cell | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from graph.errors import GraphErrors, Interrupted, NodeError
 from graph.events import NodeFinished, NodesCached, NodeStarted, RunFailed, RunFinished, RunInterrupted, RunStarted
 from graph.files import Folders
 from graph.fingerprint import Fingerprint, fingerprints
+from graph.multiply import multiply
 from graph.plan import Frontier
 from graph.result import NodeWarning, Outputs, Pending, Result
 from graph.spec import Registry
@@ -118,6 +119,8 @@ class Executor(Generic[S]):
         graph = enforce(graph or build(run.document, self._registry, self._folders), self._rules)
         if not graph.targets:
             raise GraphErrors(graph.errors)
+        graph, cells = multiply(graph)
+        run = run.over(cells)
         names = fingerprints(graph, self._folders, self._salt)
         live = _Live(run, graph, names, Frontier(graph, names))
         live.results.set_running_or_notify_cancel()
@@ -297,7 +300,7 @@ class Executor(Generic[S]):
     def _stop(self, live: _Live, ending: Ending, node_id: NodeId = "") -> None:
         """Start nothing more of this run; it ends when what is under way has come back."""
         if live.ending is None:
-            live.ending, live.stopped_at = ending, node_id or next(iter(list(live.started)), "")
+            live.ending, live.stopped_at = live.run.as_written(ending), node_id or next(iter(list(live.started)), "")
             for future in list(live.parked):
                 future.cancel()
         if not live.parked and not live.results.done():

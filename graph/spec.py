@@ -38,6 +38,15 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
+class Each:
+    """Marks an input `Gathered[T]`: what is linked to it is gathered from all cells of a sweep, each passed through
+    `node` first, whose input of the same name this is. `node` gets the inputs it declares from the gathering node.
+    """
+
+    node: NodeSpec
+
+
+@dataclass(frozen=True, slots=True)
 class Extra:
     """Options that only the editor reads (`display`, `advanced`, …), passed through as they are."""
 
@@ -83,7 +92,7 @@ class NodeSpec:
     `run(ctx, inputs)` gives a Result. `freshness(node id, inputs, folders)` adds to what names the node's results: any
     JSON value; links are still links there.
     `terminal` nodes write files: they are what a workflow is run for. `hidden` is only shown in `/object_info`;
-    the data comes through the context.
+    the data comes through the context. `gathers` has the node that each cell passes through, by input: see Each.
     """
 
     type: str
@@ -100,6 +109,7 @@ class NodeSpec:
     hidden: Mapping[str, str] = field(default_factory=dict)
     deprecated: bool = False
     experimental: bool = False
+    gathers: Mapping[str, NodeSpec] = field(default_factory=dict)
 
     def __call__(self, *args: Any, **inputs: Any) -> Any:
         return self.function(*args, **inputs)
@@ -131,6 +141,7 @@ def node(
 
     def declare(function: Callable[..., object]) -> NodeSpec:
         hints = get_type_hints(function, include_extras=True)
+        gathers = {name: each.node for name in hints for each in _unwrap(hints[name])[1] if isinstance(each, Each)}
         outputs, pack = _outputs(function, hints)
         return NodeSpec(
             type=type,
@@ -147,6 +158,7 @@ def node(
             hidden=hidden,
             deprecated=deprecated,
             experimental=experimental,
+            gathers=gathers,
         )
 
     return declare
@@ -203,6 +215,8 @@ def _input(name: str, hint: Any, default: object, function: Callable[..., object
     bare, marks = _unwrap(hint)
     kinds = get_args(bare) if get_origin(bare) in (Union, UnionType) else (bare,)
     wanted = [kind for kind in kinds if kind is not NoneType]
+    if each := next((mark.node for mark in marks if isinstance(mark, Each)), None):
+        return next(declared for declared in each.inputs if declared.name == name)
     widgets = (mark for mark in marks if isinstance(mark, Int | Float | Text | Toggle | Choice | File))
     widget: Widget | None = next(widgets, None)
     if widget is None and len(wanted) == 1:

@@ -148,8 +148,6 @@ def _save(ctx: Context, images: Image, prefix: str, root: Path, kind: str, compr
 
 def _embedded(ctx: Context) -> Iterator[tuple[str, str]]:
     """The workflow of this run, and what its client sent along to be kept with the files."""
-    yield "prompt", write(ctx.run.document)
-    extra = ctx.run.extra.get("extra_pnginfo")
-    if isinstance(extra, Mapping):
-        for name, value in extra.items():
-            yield str(name), json.dumps(value)
+    yield "prompt", write(ctx.document)
+    for name, value in ctx.kept.items():
+        yield str(name), json.dumps(value)

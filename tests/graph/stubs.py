@@ -28,7 +28,8 @@ from graph.execute import Executor, Results
 from graph.files import FileRef, Folders
 from graph.result import Outputs
 from graph.sockets import Choice, File, Float, Int, Text, Toggle
-from graph.spec import Registry, node
+from graph.spec import Each, Registry, node
+from graph.sweep import Gathered
 
 TIMEOUT = 30.0
 """Seconds after which a test gives up; none waits this long unless it fails."""
@@ -202,6 +203,20 @@ def widgets(
     return Outputs(ui={"given": [whole, real, text, on, mode, file.name, spare]})
 
 
+@node("Digits", category="stub")
+def digits(ctx: Ctx, *, a: Num, base: Annotated[int | None, Int(2, 16)] = 10) -> Num:
+    """How long a number is when it is written."""
+    return Num(len(f"{a.value:b}") if base == 2 else len(str(a.value)))
+
+
+@node("Sheet", category="stub", terminal=True)
+def sheet(
+    ctx: Ctx, *, a: Annotated[Gathered[Num], Each(digits)], base: Annotated[int | None, Int(2, 16)] = 10
+) -> Outputs:
+    """All cells of a sweep, as they were gathered."""
+    return Outputs(ui={"axes": a.axes, "places": a.places, "values": [value.value for value in a.values]})
+
+
 REGISTRY = Registry(
     [
         number,
@@ -219,6 +234,8 @@ REGISTRY = Registry(
         warn,
         warn_on_io,
         widgets,
+        digits,
+        sheet,
     ]
 )
 
