@@ -182,6 +182,8 @@ class _Binder:
                     inputs[name] = self._literal(declared, value)
             except ValueRefused as refused:
                 received = given.get(name)
+                if isinstance(received, Sweep):
+                    received = received.raw
                 message = refused.message or f"got {brief(received)}, expected {refused.expected}"
                 self.problems.append(
                     GraphError(refused.code, message, node_id, node.class_type, name, received, refused.expected)

@@ -34,6 +34,7 @@ _TITLES: Mapping[str, str] = MappingProxyType(
         "dependency_cycle": "The node depends on itself",
         "missing_node_type": "The node type does not exist",
         "duplicate_key": "A key is given more than once",
+        "invalid_sweep": "The several values of an input cannot be taken",
         "invalid_path": "The path is refused",
         "file_unreadable": "A file cannot be read",
         "invalid_prompt": "The node is no node",

@@ -65,7 +65,26 @@ _QUEUE = _object(
     ["queue_running", "queue_pending"],
 )
 _REMOVAL = _object({"clear": TRUTH, "delete": NAMES})
-_JOB = _object({"id": TEXT, "status": {"type": "string", "enum": [str(state) for state in State]}}, ["id", "status"])
+_AXIS = _object(
+    {
+        "name": TEXT,
+        "inputs": {"type": "array", "items": _object({"node": TEXT, "input": TEXT}, ["node", "input"])},
+        "labels": NAMES,
+    },
+    ["name", "inputs", "labels"],
+)
+_SWEEP: Schema = MappingProxyType(
+    {
+        "type": ["object", "null"],
+        "properties": {"axes": {"type": "array", "items": _AXIS}},
+        "description": "The axes of a swept job, slowest first. A file in `outputs` then has a `cell`: its place on each "
+        "axis, null on those that do not matter to it.",
+    }
+)
+_JOB = _object(
+    {"id": TEXT, "status": {"type": "string", "enum": [str(state) for state in State]}, "sweep": _SWEEP},
+    ["id", "status"],
+)
 _JOBS = _object(
     {"jobs": {"type": "array", "items": _JOB}, "pagination": OBJECT, "paused": TRUTH}, ["jobs", "pagination", "paused"]
 )
@@ -85,7 +104,12 @@ _PAGE: Mapping[str, Schema] = MappingProxyType(
 )
 _PROMPT = _object(
     {
-        "prompt": OBJECT,
+        "prompt": {
+            "type": "object",
+            "description": 'Nodes by id. In the place of any literal may stand several values: {"__sweep__": [2, 4], '
+            '"axis": "cfg"} or {"__seeds__": {"from": 1, "count": 8}}. What has the same axis is taken in step, '
+            "different axes multiply.",
+        },
         "client_id": TEXT,
         "prompt_id": TEXT,
         "extra_data": OBJECT,

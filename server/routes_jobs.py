@@ -163,6 +163,7 @@ def _record(row: Mapping[str, Any], live: Transcript | None) -> str:
         "execution_status": f'{{"messages": {told["messages"] or "[]"}}}',
         "execution_meta": told["meta"] or "{}",
         "warnings": dumps(_warnings(told["messages"] or "[]")),
+        "sweep": dumps(_sweep(told["messages"] or "[]")),
         "targets": row["targets"],
         "workflow": f'{{"prompt": {row["prompt"]}, "extra_data": {row["extra"]}}}',
     }
@@ -174,6 +175,13 @@ def _warnings(messages: str) -> list[object]:
     if f'"{WARNING}"' not in messages:
         return []
     return [data for type_, data in json.loads(messages) if type_ == WARNING]
+
+
+def _sweep(messages: str) -> object:
+    """The axes of a swept job, from what was told when it began; null for others."""
+    if '"sweep"' not in messages:
+        return None
+    return next((data.get("sweep") for type_, data in json.loads(messages) if type_ == "execution_start"), None)
 
 
 def _summary(row: Mapping[str, Any], live: Transcript | None) -> dict[str, object]:

@@ -25,6 +25,8 @@ from graph.events import (
     RunStarted,
 )
 from graph.patient_json import dumps
+from graph.sweep import Cell
+from server.copies import Copies
 from server.job import Outcome, State
 from server.redact import Redactor
 
@@ -79,28 +81,33 @@ class Transcript:
     closing: Message | None = None
     state: State = State.RUNNING
     error: Data | None = None
+    copies: Copies = field(default_factory=Copies)
     _fragments: dict[NodeId, str] = field(default_factory=dict)
 
     def apply(self, event: Event, when: float) -> Iterator[Message | NodeId]:
         """The messages for `event`, told at `when`; a node id stands where that node's progress_state belongs."""
         match event:
             case RunStarted():
-                yield self._noted("execution_start", {"prompt_id": self.id, "timestamp": int(when * 1000)})
+                self.copies.begin(event)
+                sweep = {"sweep": swept} if (swept := self.copies.sweep()) else {}
+                yield self._noted("execution_start", {"prompt_id": self.id, "timestamp": int(when * 1000), **sweep})
             case NodesCached(nodes=cached):
                 self.cached = cached
+                self.copies.at_hand(event)
                 data = {"nodes": list(cached), "prompt_id": self.id, "timestamp": int(when * 1000)}
                 yield self._noted("execution_cached", data)
-            case NodeStarted(node_id=node_id):
-                self._move(node_id, NodeProgress())
+            case NodeStarted(node_id=node_id, cell=cell):
+                self._advance(node_id, cell)
                 yield node_id
-                yield Message("executing", {"node": node_id, "display_node": node_id, "prompt_id": self.id})
-            case Progress(node_id=node_id, done=done, total=total):
-                self._move(node_id, NodeProgress(done, total))
+                data = {"node": node_id, "display_node": node_id, "prompt_id": self.id}
+                yield Message("executing", data | _place(cell))
+            case Progress(node_id=node_id, done=done, total=total, cell=cell):
+                self._advance(node_id, cell, done, total)
                 yield node_id
                 data = {"value": done, "max": total, "prompt_id": self.id, "node": node_id}
-                yield Message("progress", data, lasting=False)
-            case NodeRetried(node_id=node_id, thrift=thrift, message=message):
-                self._move(node_id, NodeProgress())
+                yield Message("progress", data | _place(cell), lasting=False)
+            case NodeRetried(node_id=node_id, thrift=thrift, message=message, cell=cell):
+                self._advance(node_id, cell)
                 yield node_id
                 data = {"prompt_id": self.id, "node_id": node_id, "node_type": self.types.get(node_id)}
                 data |= {"thrift": thrift.name.lower(), "how": thrift.words, "exception_message": self.redact(message)}
@@ -149,18 +156,21 @@ class Transcript:
 
     def snapshot(self) -> Transcript:
         """The same as it is now, for other threads to read."""
-        nodes, outputs, messages = dict(self.nodes), dict(self.outputs), list(self.messages)
-        return replace(self, nodes=nodes, outputs=outputs, messages=messages, executed=list(self.executed))
+        nodes, outputs, messages = dict(self.nodes), self.copies.outputs(self.outputs), list(self.messages)
+        return replace(
+            self, nodes=nodes, outputs=outputs, messages=messages, executed=list(self.executed), copies=Copies()
+        )
 
     def outcome(self) -> Outcome:
         """What the history keeps."""
+        outputs = self.copies.outputs(self.outputs)
         meta = {
             node_id: {"node_id": node_id, "display_node": node_id, "parent_node": None, "real_node_id": node_id}
-            for node_id in self.outputs
+            for node_id in outputs
         }
         return Outcome(
             state=self.state,
-            outputs=dumps(self.outputs),
+            outputs=dumps(outputs),
             messages=dumps(self.messages),
             meta=dumps(meta),
             nodes=dumps(self.timings()),
@@ -175,16 +185,34 @@ class Transcript:
         return timings
 
     def _finished(self, event: NodeFinished) -> Iterator[Message | NodeId]:
-        node_id = event.node_id
+        node_id, cell = event.node_id, event.cell
         if event.ui:
-            shown = self.outputs[node_id] = plain(event.ui)
-            data = {"node": node_id, "display_node": node_id, "output": shown, "prompt_id": self.id}
-            yield Message("executed", data)
-        if not event.cached:
-            self.executed.append(node_id)
+            shown: Any = plain(event.ui)
+            if cell is None:
+                self.outputs[node_id] = shown
+            else:
+                shown = self.copies.show(node_id, cell, shown)
+            data: dict[str, object] = {"node": node_id, "display_node": node_id, "output": shown}
+            yield Message("executed", data | {"prompt_id": self.id} | ({"merge": True} if cell else {}) | _place(cell))
         before = self.nodes.get(node_id, NodeProgress())
-        self._move(node_id, NodeProgress(before.max, before.max, "finished", event.seconds, event.cached))
+        if not event.cached and (cell is None or not before.seconds):
+            self.executed.append(node_id)
+        if cell is None:
+            self._move(node_id, NodeProgress(before.max, before.max, "finished", event.seconds, event.cached))
+        else:
+            state = "finished" if self.copies.ended(node_id, cell) else "running"
+            seconds, cached = (before.seconds or 0.0) + event.seconds, event.cached and not before.seconds
+            self._move(node_id, NodeProgress(*self.copies.progress(node_id), state, seconds, cached))
         yield node_id
+
+    def _advance(self, node_id: NodeId, cell: Cell | None, done: float = 0.0, total: float = 1.0) -> None:
+        """A node is at work. One that stands more than once counts its copies."""
+        if cell is None:
+            self._move(node_id, NodeProgress(done, total))
+            return
+        seconds = self.nodes[node_id].seconds if node_id in self.nodes else None
+        value, most = self.copies.progress(node_id, min(done / total, 1.0) if total > 0 else 0.0)
+        self._move(node_id, NodeProgress(value, most, seconds=seconds))
 
     def _stop(self, node_id: NodeId) -> None:
         before = self.nodes.get(node_id, NodeProgress())
@@ -217,6 +245,11 @@ class Transcript:
     def _noted(self, type_: str, data: Data) -> Message:
         self.messages.append((type_, data))
         return Message(type_, data)
+
+
+def _place(cell: Cell | None) -> dict[str, object]:
+    """Which cell of a sweep a message is about: its place on each axis, null on those that do not matter to it."""
+    return {} if cell is None else {"cell": list(cell.at)}
 
 
 def plain(value: object) -> object:
