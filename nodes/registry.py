@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from graph.spec import Registry, collect
 from nodes import (
+    batches,
     compare,
+    compositing,
     conditioning,
     custom_sampling,
+    effects,
     image,
     latent,
     loaders,
     lora,
+    masks,
+    primitives,
     quality,
     safety,
     sampling,
     scaling,
+    strings,
+    transforms,
     watermark,
 )
 
@@ -35,5 +42,12 @@ def builtin() -> Registry:
             quality,
             compare,
             watermark,
+            masks,
+            compositing,
+            transforms,
+            effects,
+            batches,
+            strings,
+            primitives,
         )
     )

@@ -54,6 +54,46 @@ def image_scale_by(
     return scaled_image(image, PICTURE_METHODS[upscale_method], width, height, "disabled")
 
 
+@node("ImageScaleToTotalPixels", category="image/upscaling")
+def image_scale_to_total_pixels(
+    ctx: Context,
+    *,
+    image: Annotated[Image, Tip("The pictures.")],
+    upscale_method: Annotated[
+        str, Choice(PICTURE_METHODS, typed=True, tooltip="How new pixels are made from old ones.")
+    ],
+    megapixels: Annotated[
+        float, Float(0.01, 16.0, step=0.01, tooltip="How many pixels in all; 1 is 1024 times 1024.")
+    ] = 1.0,
+) -> Annotated[Image, Tip("The pictures in their new size.")]:
+    """Bring pictures to a number of pixels, in their own shape."""
+    height, width = image.pixels.shape[1:3]
+    scale = (int(megapixels * 1024 * 1024) / (width * height)) ** 0.5
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return scaled_image(image, PICTURE_METHODS[upscale_method], *size, "disabled")
+
+
+@node("ImageScaleToMaxDimension", category="image/upscaling")
+def image_scale_to_max_dimension(
+    ctx: Context,
+    *,
+    image: Annotated[Image, Tip("The pictures.")],
+    upscale_method: Annotated[
+        str,
+        Choice(
+            ("area", "lanczos", "bilinear", "nearest-exact", "bicubic"),
+            tooltip="How new pixels are made from old ones.",
+        ),
+    ],
+    largest_size: Annotated[int, Int(0, 16384, step=1, tooltip="Pixels of the longer side.")] = 512,
+) -> Annotated[Image, Tip("The pictures in their new size.")]:
+    """Bring the longer side of pictures to a length, in their own shape."""
+    height, width = image.pixels.shape[1:3]
+    longest = max(height, width)
+    size = max(1, round(width * largest_size / longest)), max(1, round(height * largest_size / longest))
+    return scaled_image(image, PICTURE_METHODS[upscale_method], *size, "disabled")
+
+
 @node("LatentUpscale", category="latent", title="Upscale Latent")
 def latent_upscale(
     ctx: Context,

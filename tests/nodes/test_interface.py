@@ -62,13 +62,14 @@ def test_an_input_has_the_type_default_and_range_that_clients_know(
         assert given == entry["type"]
         return
     socket, options = given
-    assert {name: options.get(name) for name in OPTIONS} == {name: entry.get(name) for name in OPTIONS}
+    told = {name: options.get(name) for name in OPTIONS} | {"multiline": options.get("multiline", False)}
+    assert told == {name: entry.get(name) for name in OPTIONS} | {"multiline": entry.get("multiline", False)}
     if entry["type"] != "COMBO":
         assert socket == entry["type"]
     elif "values" in entry:
         assert socket == "COMBO" if entry["combo_form"] == "typed" else isinstance(socket, list)
         offered = options["options"] if socket == "COMBO" else socket
-        known = [name for name in entry["values"] if name in offered]
+        known = [name for name in dict.fromkeys(entry["values"]) if name in offered]
         assert known and offered[: len(known)] == known, "a part of the known names, in their order; then our own"
     elif entry["combo_form"] == "typed":
         assert socket == "COMBO" and isinstance(options["options"], list)
