@@ -99,10 +99,10 @@ def serve(options: argparse.Namespace, folders: Folders) -> int:
 
     logs = LogTail()
     try:
-        set_up_logs(logs, options.verbose, options.log_json, options.log_file)
         tls = (options.tls_keyfile, options.tls_certfile) if options.tls_certfile else None
         listen = launch.Listen(tuple(options.listen.split(",")), options.port, tls)
-        token = launch.choose_token(listen, options.token_file)
+        token = launch.choose_token(listen, options.token_file, folders.base / "token")
+        set_up_logs(logs, options.verbose, options.log_json, options.log_file, token)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -245,7 +245,15 @@ def _names(root: Path, recursive: bool) -> Iterator[str]:
         except OSError:  # missing, or not ours to read: it offers nothing
             continue
         for entry in entries:
-            if entry.is_file():
+            if _leads_to(entry.is_file):
                 yield prefix + entry.name
-            elif recursive and entry.is_dir():
+            elif recursive and _leads_to(entry.is_dir):
                 pending.append((entry.path, f"{prefix}{entry.name}/", above | {real}))
+
+
+def _leads_to(test: Callable[[], bool]) -> bool:
+    """What `test` says; a link that leads in a circle, or to what may not be looked at, leads to nothing."""
+    try:
+        return test()
+    except OSError:
+        return False

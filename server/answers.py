@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 from aiohttp import web
 
@@ -10,7 +10,9 @@ PIECE = 2**18
 """Characters that are sent at once."""
 
 
-async def send_json(request: web.Request, texts: AsyncIterator[str], status: int = 200) -> web.StreamResponse:
+async def send_json(
+    request: web.Request, texts: AsyncIterator[str], status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.StreamResponse:
     """Answer with what `texts` make together. Breaks the connection off if they fail half-way."""
     response: web.StreamResponse | None = None
     waiting: list[str] = []
@@ -23,9 +25,10 @@ async def send_json(request: web.Request, texts: AsyncIterator[str], status: int
                 if length < PIECE:
                     continue
                 if request.method == "HEAD":
-                    return json_answer("", status)
+                    return json_answer("", status, headers)
                 if response is None:
-                    response = web.StreamResponse(status=status, headers={"Content-Type": "application/json"})
+                    more = {"Content-Type": "application/json", **(headers or {})}
+                    response = web.StreamResponse(status=status, headers=more)
                     await response.prepare(request)
                 await response.write("".join(waiting).encode())
                 waiting.clear()
@@ -35,15 +38,15 @@ async def send_json(request: web.Request, texts: AsyncIterator[str], status: int
             raise
         raise ConnectionError("an answer broke off") from error
     if response is None:
-        return json_answer("".join(waiting), status)
+        return json_answer("".join(waiting), status, headers)
     await response.write("".join(waiting).encode())
     await response.write_eof()
     return response
 
 
-def json_answer(text: str, status: int = 200) -> web.Response:
+def json_answer(text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """Answer with a short text that is JSON."""
-    return web.Response(text=text, status=status, content_type="application/json")
+    return web.Response(text=text, status=status, content_type="application/json", headers=headers)
 
 
 async def one(text: str) -> AsyncIterator[str]:

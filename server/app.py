@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,37 +22,42 @@ from server import (
     routes_run,
     routes_userdata,
 )
-from server.answers import json_answer, one, send_json
-from server.backend import Backend, EngineUnavailable
+from server.backend import Backend
 from server.deps import (
     ALONE,
     DEPS,
+    GUESSES,
     HUB,
     LARGE_BODIES,
     METRICS,
     NUMBERS,
+    PATIENCE,
     READER,
     RECENT,
     REDACT,
+    SEARCHES,
     STORE,
     THREADS,
     WEBHOOKS,
     WORKER,
     Deps,
 )
-from server.desk import Desk, StoreUnavailable
+from server.desk import Desk
 from server.digests import StoredDigests
+from server.faults import Handler, answer_faults
+from server.guesses import Guesses
 from server.hub import Hub
 from server.job import Numbers
 from server.lock import Lock
 from server.metrics import Metrics
 from server.openapi import describe_routes
+from server.patience import Patience
 from server.reader import Reader
 from server.recent import Recent
 from server.redact import Redactor
 from server.refused import Refused
 from server.routes_docs import DOCUMENT
-from server.security import COOKIE
+from server.security import COOKIE, OTHERS_PAGES, PAGES
 from server.store import Store
 from server.webhooks import Webhooks
 from server.worker import PAUSED, Worker
@@ -62,19 +67,19 @@ SOURCE = Path(__file__).resolve().parent.parent
 
 _logger = logging.getLogger(__name__)
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 def create_app(deps: Deps) -> web.Application:
     """The server over `deps`; it opens nothing before it starts. Start `deps.backend` once the port is open.
 
     Starting raises Held where another server has the database, Newer for a database of a later version.
     """
-    app = web.Application(middlewares=[_answer_refusals, _guard], client_max_size=deps.limits.upload)
+    app = web.Application(middlewares=[answer_faults, _guard], client_max_size=deps.limits.upload)
     app[DEPS] = deps
     app[METRICS] = Metrics()
     app[LARGE_BODIES] = asyncio.Lock()
     app[RECENT] = Recent()
+    app[GUESSES] = Guesses()
+    app[PATIENCE] = Patience(deps.limits.patience)
     app[REDACT] = _redactor(deps)
     app.cleanup_ctx.extend([_with_threads, _with_store, _with_hub, _with_webhooks, _with_worker])
     app.on_response_prepare.append(_add_headers)
@@ -85,6 +90,7 @@ def create_app(deps: Deps) -> web.Application:
             app.router.add_route(route.method, path, route.handler)
             if route.method == "GET" and route.path != "/ws":
                 app.router.add_route("HEAD", path, route.handler)
+    _refuse_reading(app, _routes())
     _serve_front_end(app, deps.front_end)
     return app
 
@@ -101,6 +107,25 @@ def _routes() -> Iterable[web.RouteDef]:
         routes_docs,
     ):
         yield from module.routes()
+
+
+def _refuse_reading(app: web.Application, routes: Iterable[web.RouteDef]) -> None:
+    """GET on a path that only takes something is 405; the editor's files, which lie below `/`, would make it 404."""
+    methods: dict[str, set[str]] = {}
+    for route in routes:
+        methods.setdefault(route.path, set()).add(route.method)
+    for path, allowed in methods.items():
+        if "GET" not in allowed:
+            for place in (path, f"/api{path}"):
+                for method in ("GET", "HEAD"):
+                    app.router.add_route(method, place, _only(frozenset(allowed)))
+
+
+def _only(allowed: frozenset[str]) -> Handler:
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        raise web.HTTPMethodNotAllowed(request.method, allowed)
+
+    return refuse
 
 
 def _redactor(deps: Deps) -> Redactor:
@@ -124,6 +149,7 @@ async def _with_store(app: web.Application) -> AsyncIterator[None]:
     with Lock(app[DEPS].database):
         app[STORE] = Desk(Store, app[DEPS].database)
         app[READER] = Desk(Reader, app[DEPS].database)
+        app[SEARCHES] = Desk(Reader, app[DEPS].database)
         again, failed = await app[STORE](Store.recover)
         if again or failed:
             _logger.warning("after a crash: %d jobs run again, %d have failed", again, failed)
@@ -132,6 +158,7 @@ async def _with_store(app: web.Application) -> AsyncIterator[None]:
         app[DEPS].folders.identity.keep_in(digests)
         yield
         digests.close()
+        app[SEARCHES].close()
         app[READER].close()
         app[STORE].close()
 
@@ -195,26 +222,19 @@ async def _close(backend: Backend) -> None:
 
 
 @web.middleware
-async def _answer_refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns what handlers raise into answers; nothing unforeseen reaches a client in its own words."""
-    try:
-        return await handler(request)
-    except web.HTTPException:
-        raise
-    except Refused as refused:
-        return await send_json(request, one(refused.text), refused.status)
-    except (StoreUnavailable, EngineUnavailable) as error:
-        return json_answer(Refused(503, "unavailable", str(error)).text, 503)
-    except ConnectionError:
-        raise
-    except Exception:
-        _logger.exception("%s %s failed", request.method, request.path)
-        return json_answer(Refused(500, "internal", "the server failed; its log says why").text, 500)
-
-
-@web.middleware
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    request.app[DEPS].guard.check(request)
+    app, guard = request.app, request.app[DEPS].guard
+    app[PATIENCE].heard(request.protocol)
+    guard.check(request)
+    app[GUESSES].look(request.remote)
+    match guard.admits(request):
+        case None:
+            raise Refused(401, "token_required", "this server wants a token, as `Authorization: Bearer …` or cookie")
+        case False:
+            app[GUESSES].wrong(request.remote)
+            raise Refused(401, "token_required", "that is not the token")
+        case True if guard.token is not None:
+            app[GUESSES].right(request.remote)
     if request.method == "OPTIONS":
         return web.Response()
     return await handler(request)
@@ -223,6 +243,12 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     for name, value in request.app[DEPS].guard.headers(request).items():
         response.headers.setdefault(name, value)
+    deps = request.app[DEPS]
+    if response.content_type == "text/html":
+        response.headers.setdefault("Content-Security-Policy", OTHERS_PAGES if deps.foreign else PAGES)
+    is_file_of_the_editor = isinstance(request.match_info.route.resource, web.StaticResource)
+    if deps.guard.token is not None and not is_file_of_the_editor:
+        response.headers["Cache-Control"] = "no-store"
     if request.path.startswith("/assets/"):  # the editor's files keep their names from one version to the next
         response.headers.setdefault("Cache-Control", "no-cache")
 

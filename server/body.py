@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from aiohttp import web
 
 from graph.patient_json import Pairs, TooLarge, loads
-from server.deps import THREADS
+from server.deps import DEPS, THREADS
 from server.refused import Refused, bad_request
 from server.threads import in_thread
 
@@ -18,21 +19,46 @@ CONTROL_BYTES = 2**20
 """Enough for every body but workflows, uploads and user data."""
 _MOMENT_BYTES = 2**14
 """What is read on the spot; longer bodies would keep the event loop."""
+_SLOWEST = 2**10
+"""Bytes a second that a body has to bring on average."""
+
+
+async def pieces(request: web.Request) -> AsyncIterator[bytes]:
+    """The body as it comes in. Raises Refused if a client does not go on, or goes on too slowly to be served."""
+    loop, patience = asyncio.get_running_loop(), request.app[DEPS].limits.patience
+    begun, size = loop.time(), 0
+    while True:
+        until = min(loop.time() + patience, begun + patience + size / _SLOWEST)
+        try:
+            async with asyncio.timeout_at(until):
+                piece = await request.content.readany()
+        except TimeoutError:
+            raise Refused(
+                408, "body_too_slow", "the body did not come in time", headers={"Connection": "close"}
+            ) from None
+        if not piece:
+            return
+        size += len(piece)
+        yield piece
 
 
 async def read_body(request: web.Request, limit: int) -> bytes:
     """The whole body. Raises Refused if it is longer than `limit` bytes, before reading what is announced too long."""
-    too_long = Refused(413, "body_too_large", f"Maximum request body size {limit} exceeded.")
     if (request.content_length or 0) > limit:
-        raise too_long
+        raise too_long(limit)
     parts: list[bytes] = []
     size = 0
-    async for part in request.content.iter_any():
+    async for part in pieces(request):
         size += len(part)
         if size > limit:
-            raise too_long
+            raise too_long(limit)
         parts.append(part)
     return b"".join(parts)
+
+
+def too_long(limit: int) -> Refused:
+    """A body of more than `limit` bytes."""
+    return Refused(413, "body_too_large", f"Maximum request body size {limit} exceeded.")
 
 
 async def read_object(request: web.Request) -> Mapping[str, object]:

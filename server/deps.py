@@ -13,10 +13,12 @@ from aiohttp import web
 from graph.files import Folders
 from server.backend import Backend
 from server.desk import Desk
+from server.guesses import Guesses
 from server.hub import Hub
 from server.job import Numbers
 from server.logs import LogTail
 from server.metrics import Metrics
+from server.patience import Patience
 from server.reader import Reader
 from server.recent import Recent
 from server.redact import Redactor
@@ -38,6 +40,7 @@ class Limits:
     pixels: int = 120_000_000  # of one picture
     history: int = 10_000  # jobs kept; 0 keeps all
     history_days: float = 0.0  # days they are kept; 0 keeps them for ever
+    patience: float = 20.0  # seconds that a request may stand still, or take to begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class Deps:
 DEPS = web.AppKey("deps", Deps)
 STORE: web.AppKey[Desk[Store]] = web.AppKey("store")
 READER: web.AppKey[Desk[Reader]] = web.AppKey("reader")
+SEARCHES: web.AppKey[Desk[Reader]] = web.AppKey("searches")
+"""A reader of its own: one that looks for words in ten thousand jobs keeps nobody else waiting."""
 HUB = web.AppKey("hub", Hub)
 WORKER = web.AppKey("worker", Worker)
 METRICS = web.AppKey("metrics", Metrics)
@@ -79,5 +84,7 @@ THREADS = web.AppKey("threads", ThreadPoolExecutor)
 ALONE = web.AppKey("alone", ThreadPoolExecutor)
 """One thread, for what takes so much memory that two at once would be too much: large pictures."""
 LARGE_BODIES = web.AppKey("large_bodies", asyncio.Lock)
+GUESSES = web.AppKey("guesses", Guesses)
+PATIENCE = web.AppKey("patience", Patience)
 NUMBERS = web.AppKey("numbers", Numbers)
 WEBHOOKS = web.AppKey("webhooks", Webhooks)

@@ -19,9 +19,10 @@ from aiohttp import web
 from server.app import create_app
 from server.backend import EngineUnavailable
 from server.database import Newer
-from server.deps import Deps
+from server.deps import PATIENCE, Deps
 from server.desk import StoreUnavailable
 from server.lock import Held
+from server.patience import KEEP_ALIVE_SECONDS
 from server.security import is_loopback
 
 SHUTDOWN_SECONDS = 2.0
@@ -42,10 +43,11 @@ class Listen:
         return not all(is_loopback(address) for address in self.addresses)
 
 
-def choose_token(listen: Listen, file: Path | None) -> str | None:
-    """The token clients need: from a file or DARKROOM_TOKEN, else made and shown once where one is needed.
+def choose_token(listen: Listen, file: Path | None, made_in: Path) -> str | None:
+    """The token clients need: from a file or DARKROOM_TOKEN, else made where one is needed.
 
-    Raises ValueError for one that is too short or odd, OSError if the file cannot be read.
+    A made one is shown on a terminal; what goes elsewhere may be kept as a log, so it is told there that the file
+    `made_in`, which only this user may read, has the token. Raises ValueError for one that is too short or odd, OSError if the file cannot be read.
     """
     given = file.read_text("utf-8") if file else os.environ.get("DARKROOM_TOKEN")
     if given is not None:
@@ -56,7 +58,13 @@ def choose_token(listen: Listen, file: Path | None) -> str | None:
     if not listen.needs_token:
         return None
     token = secrets.token_urlsafe(24)
-    print(f"Clients from other machines need this token: {token}", flush=True)
+    if sys.stdout.isatty():
+        print(f"Clients from other machines need this token: {token}", flush=True)
+    else:
+        made_in.unlink(missing_ok=True)
+        made_in.touch(mode=0o600, exist_ok=False)
+        made_in.write_text(f"{token}\n", "utf-8")
+        print(f"Clients from other machines need the token in {made_in}", flush=True)
     return token
 
 
@@ -75,7 +83,9 @@ async def _serve(deps: Deps, listen: Listen) -> int:
     stop = asyncio.Event()
     _favour_short_answers()
     _on_signals(stop)
-    runner = web.AppRunner(create_app(deps), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    runner = web.AppRunner(
+        create_app(deps), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, keepalive_timeout=KEEP_ALIVE_SECONDS
+    )
     await runner.setup()
     try:
         context = _tls(listen.tls)
@@ -85,8 +95,10 @@ async def _serve(deps: Deps, listen: Listen) -> int:
         for host, port, *_ in runner.addresses:
             print(f"Darkroom listens on {scheme}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
         settling = asyncio.create_task(_settle(deps))
+        watching = asyncio.create_task(runner.app[PATIENCE].watch(runner.server)) if runner.server else settling
         await stop.wait()
         settling.cancel()
+        watching.cancel()
         print("stopping", file=sys.stderr, flush=True)
     finally:
         await runner.cleanup()

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 TAIL = 300
 """Lines that `/internal/logs` shows."""
@@ -22,7 +23,6 @@ class LogTail(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.lines: deque[tuple[float, str]] = deque(maxlen=TAIL)
-        self.setFormatter(logging.Formatter("%(message)s"))
 
     def entries(self, redact: Callable[[str], str]) -> Iterator[tuple[str, str]]:
         """Time and text of each line, without the machine's paths."""
@@ -34,7 +34,7 @@ class LogTail(logging.Handler):
         return (f"{when} - {text}" for when, text in self.entries(redact))
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append((record.created, record.getMessage()))
+        self.lines.append((record.created, self.format(record).partition("\n")[0]))
 
 
 class JsonLines(logging.Formatter):
@@ -53,16 +53,38 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def set_up_logs(tail: LogTail, level: str = "INFO", as_json: bool = False, file: Path | None = None) -> None:
-    """Send the log to standard error and, if given, to `file`."""
+class Discreet(logging.Formatter):
+    """What another formatter writes, but for a secret; for all that is written, whoever wrote it."""
+
+    def __init__(self, inner: logging.Formatter, secret: str | None) -> None:
+        super().__init__()
+        self._inner = inner
+        self._forms = () if secret is None else (secret, json.dumps(secret)[1:-1], quote(secret, safe=""))
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = self._inner.format(record)
+        for form in self._forms:
+            text = text.replace(form, "…")
+        return text
+
+
+def set_up_logs(
+    tail: LogTail,
+    level: str = "INFO",
+    as_json: bool = False,
+    file: Path | None = None,
+    secret: str | None = None,
+) -> None:
+    """Send the log to standard error and, if given, to `file`. `secret` never stands in it."""
     plain = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if file is not None:
         handlers.append(logging.FileHandler(file, encoding="utf-8"))
     root = logging.getLogger()
     for handler in handlers:
-        handler.setFormatter(JsonLines() if as_json else plain)
+        handler.setFormatter(Discreet(JsonLines() if as_json else plain, secret))
         root.addHandler(handler)
+    tail.setFormatter(Discreet(logging.Formatter("%(message)s"), secret))
     root.addHandler(tail)
     root.setLevel(level)
     logging.getLogger("aiohttp.access").setLevel("WARNING")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from types import MappingProxyType
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
@@ -18,10 +19,13 @@ LARGE = 2**23
 """Pixels of a picture that is worked on alone, so that several of them at once take no more memory than one."""
 
 _PREVIEW_PIXELS = 2**24  # of a preview at most; of more, every second, third … is left
+_WIDEST: Mapping[str, int] = MappingProxyType({"WEBP": 16_383, "JPEG": 65_500})
+"""Pixels of a side that a format can hold."""
+
 _PREVIEW = re.compile(r"(webp|jpeg)(?:;([0-9]{1,3}))?")
 
 
-def open_picture(source: Path | BinaryIO, most_pixels: int) -> Image.Image:
+def open_picture(source: Path, most_pixels: int) -> Image.Image:
     """A picture whose header is read and whose size is harmless; not decoded yet. Raises Refused."""
     try:
         with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
@@ -48,6 +52,7 @@ def as_preview(path: Path, wanted: str, most_pixels: int) -> tuple[bytes, str]:
     kind, quality = (found[1], int(found[2] or 90)) if found else ("webp", 90)
     with open_picture(path, most_pixels) as picture:
         small = _decoded(picture, _PREVIEW_PIXELS)
+        small.thumbnail((_WIDEST[kind.upper()],) * 2)  # leaves all but strips as they are
         if kind == "jpeg" or small.mode not in ("RGB", "RGBA"):
             small = small.convert("RGB" if kind == "jpeg" else "RGBA")
         return _encoded(small, kind.upper(), quality=max(1, min(quality, 100))), f"image/{kind}"
@@ -66,7 +71,7 @@ def channel(path: Path, name: str, most_pixels: int) -> bytes:
     return _encoded(alone, "PNG")
 
 
-def masked(original: Path, mask: BinaryIO, most_pixels: int) -> bytes:
+def masked(original: Path, mask: Path, most_pixels: int) -> bytes:
     """The original picture with the transparency of `mask`, as PNG with the original's texts. Raises Refused."""
     with open_picture(original, most_pixels) as picture, open_picture(mask, most_pixels) as drawn:
         info = PngInfo()
@@ -96,8 +101,11 @@ def _decoded(picture: Image.Image, most_pixels: int | None = None) -> Image.Imag
 
 def _encoded(picture: Image.Image, kind: str, info: PngInfo | None = None, quality: int = 90) -> bytes:
     buffer = io.BytesIO()
-    if kind == "PNG":
-        picture.save(buffer, format=kind, pnginfo=info, compress_level=1)
-    else:
-        picture.save(buffer, format=kind, quality=quality)
+    try:
+        if kind == "PNG":
+            picture.save(buffer, format=kind, pnginfo=info, compress_level=1)
+        else:
+            picture.save(buffer, format=kind, quality=quality)
+    except (OSError, ValueError):
+        raise Refused(400, "not_a_picture", f"the picture cannot be written as {kind}") from None
     return buffer.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -40,12 +41,17 @@ def below(root: Path, name: str, status: int = 400) -> Path:
     if len(name.encode()) > _LONGEST_NAME or any(len(part.encode()) > _LONGEST for part in name.split("/")):
         raise Refused(status, "invalid_path", "the name is too long")
     path = root / name
-    real, roots = path.resolve(), [root.resolve()]
+    real, roots = _real(path), [_real(root)]
     if not real.is_relative_to(roots[0]):
         roots += _operators_links(root, name)
     if not any(real.is_relative_to(allowed) for allowed in roots):
         raise Refused(status, "invalid_path", "the name leads outside of its folder")
     return path
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; Path.is_file raises for names that no file can have."""
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def annotated(name: str, kind: str) -> tuple[str, str]:
@@ -61,5 +67,10 @@ def _operators_links(root: Path, name: str) -> list[Path]:
     for part in name.split("/"):
         path = path / part
         if path.is_symlink():
-            return [path.resolve()]
+            return [_real(path)]
     return []
+
+
+def _real(path: Path) -> Path:
+    """Where a path leads; Path.resolve raises for links that lead in a circle."""
+    return Path(os.path.realpath(path))

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from graph.patient_json import dumps
 
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
 
 class Refused(Exception):
-    """Ends a request with `status` and `text`, which is JSON; `message` is for people, `type` for programs."""
+    """Ends a request with `status`, `headers` and `text`, which is JSON; `message` is for people, `type` for programs."""
 
-    def __init__(self, status: int, type_: str, message: str, body: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        type_: str,
+        message: str,
+        body: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] = _NOTHING,
+    ) -> None:
         super().__init__(status, type_, message)
         self.status = status
+        self.headers = headers
         self.text = dumps(body or {"error": {"type": type_, "message": message, "details": "", "extra_info": {}}})
 
 

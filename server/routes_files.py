@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import struct
 from collections.abc import Mapping
@@ -11,20 +10,19 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
 
-from aiohttp import BodyPartReader, web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp import web
 
 from graph.errors import ValueRefused
 from graph.files import IMAGES
 from server.deps import ALONE, DEPS, THREADS
+from server.forms import Form, receive
 from server.pictures import LARGE, as_preview, channel, masked, open_picture, pixels_of
-from server.places import annotated, below, directory
+from server.places import annotated, below, directory, is_file
 from server.refused import Refused, bad_request, not_found
 from server.threads import in_thread
-from server.uploads import Stored, place
+from server.uploads import place
 
 _HEADER_BYTES = 16 * 2**20
-_FIELD_BYTES = 64 * 2**10
 
 _SHOWN: Mapping[str, str] = MappingProxyType(
     {
@@ -103,76 +101,40 @@ async def get_view_metadata(request: web.Request) -> web.Response:
 
 async def post_upload_image(request: web.Request) -> web.Response:
     """Store the picture of field `image`; `type`, `subfolder` and `overwrite` say where and how."""
-    form = await _form(request)
     app = request.app
-    root, subfolder = directory(app[DEPS].folders, form.kind), form.fields.get("subfolder", "")
-    await in_thread(app[THREADS], _inspect, form.content, app[DEPS].limits.pixels)
-    overwrite = form.fields.get("overwrite", "").lower() in ("true", "1")
-    stored = await in_thread(app[THREADS], place, root, subfolder, form.filename, form.content, overwrite)
-    return _answer(stored, form.kind)
+    async with receive(request, "image", app[DEPS].limits.upload, app[DEPS].folders.temp_dir) as form:
+        _check_name(form)
+        await in_thread(app[THREADS], _inspect, form.path, app[DEPS].limits.pixels)
+        content = await in_thread(app[THREADS], form.path.read_bytes)
+        return await _store(app, form, content)
 
 
 async def post_upload_mask(request: web.Request) -> web.Response:
     """Store the picture `original_ref` with the transparency of the picture in field `image`."""
-    form = await _form(request)
     app = request.app
-    original = await in_thread(app[THREADS], _wanted, _reference(form.fields.get("original_ref", "")), app)
-    most = app[DEPS].limits.pixels
-    content = await in_thread(app[ALONE], masked, original, io.BytesIO(form.content), most)
-    root, subfolder = directory(app[DEPS].folders, form.kind), form.fields.get("subfolder", "")
-    overwrite = form.fields.get("overwrite", "").lower() in ("true", "1")
-    stored = await in_thread(app[THREADS], place, root, subfolder, form.filename, content, overwrite)
-    return _answer(stored, form.kind)
+    async with receive(request, "image", app[DEPS].limits.upload, app[DEPS].folders.temp_dir) as form:
+        _check_name(form)
+        original = await in_thread(app[THREADS], _wanted, _reference(form.fields.get("original_ref", "")), app)
+        content = await in_thread(app[ALONE], masked, original, form.path, app[DEPS].limits.pixels)
+        return await _store(app, form, content)
 
 
-class _Form:
-    """The fields of an upload."""
-
-    def __init__(self) -> None:
-        self.fields: dict[str, str] = {}
-        self.filename = ""
-        self.content = b""
-
-    @property
-    def kind(self) -> str:
-        return self.fields.get("type", "input")
-
-
-async def _form(request: web.Request) -> _Form:
-    """Read an upload, bounded. Raises Refused."""
-    if not request.content_type.startswith("multipart/"):
-        raise Refused(415, "multipart_expected", "expected multipart/form-data with a field `image`")
-    form, limit = _Form(), request.app[DEPS].limits.upload
-    if (request.content_length or 0) > limit + _FIELD_BYTES * 16:
-        raise Refused(413, "body_too_large", f"Maximum request body size {limit} exceeded.")
-    try:
-        async for part in await request.multipart():
-            if not isinstance(part, BodyPartReader):
-                raise bad_request("nested multipart bodies are not read")
-            if part.name == "image" and part.filename is not None:
-                form.filename, form.content = part.filename, await _content(part, limit)
-            elif part.name is not None and len(form.fields) < 16:
-                form.fields[part.name] = (await _content(part, _FIELD_BYTES)).decode()
-    except (ValueError, AssertionError, RuntimeError, LookupError, HttpProcessingError):
-        raise bad_request("the multipart body is damaged") from None
+def _check_name(form: Form) -> None:
     if not form.filename:
         raise bad_request("expected a file, with a name, in the field `image`")
     if Path(form.filename).suffix.lower() not in IMAGES:
         raise Refused(415, "type_refused", f"only pictures are taken here: {', '.join(sorted(IMAGES))}")
-    return form
 
 
-async def _content(part: BodyPartReader, limit: int) -> bytes:
-    content = bytearray()
-    while chunk := await part.read_chunk(2**16):
-        content += chunk
-        if len(content) > limit:
-            raise Refused(413, "body_too_large", f"Maximum request body size {limit} exceeded.")
-    return bytes(content)
+async def _store(app: web.Application, form: Form, content: bytes) -> web.Response:
+    kind, subfolder = form.fields.get("type", "input"), form.fields.get("subfolder", "")
+    root, overwrite = directory(app[DEPS].folders, kind), form.fields.get("overwrite", "").lower() in ("true", "1")
+    stored = await in_thread(app[THREADS], place, root, subfolder, form.filename, content, overwrite)
+    return web.json_response({"name": stored.name, "subfolder": stored.subfolder, "type": kind})
 
 
-def _inspect(content: bytes, most_pixels: int) -> None:
-    open_picture(io.BytesIO(content), most_pixels).close()
+def _inspect(path: Path, most_pixels: int) -> None:
+    open_picture(path, most_pixels).close()
 
 
 def _wanted(query: Mapping[str, str], app: web.Application) -> Path:
@@ -187,7 +149,7 @@ def _wanted(query: Mapping[str, str], app: web.Application) -> Path:
         below(root, subfolder, status=403)
         name = f"{subfolder}/{name}"
     path = below(root, name)
-    if not path.is_file():
+    if not is_file(path):
         raise not_found("no such file")
     return path
 
@@ -218,7 +180,3 @@ def _metadata(path: Path) -> object:
 
 def _plain(name: str) -> str:
     return name.replace("\\", "").replace('"', "'")
-
-
-def _answer(stored: Stored, kind: str) -> web.Response:
-    return web.json_response({"name": stored.name, "subfolder": stored.subfolder, "type": kind})

@@ -12,7 +12,7 @@ from aiohttp import web
 from graph.patient_json import dumps
 from server.answers import one, send_json
 from server.body import read_object, seconds, whole
-from server.deps import DEPS, HUB, NUMBERS, READER, STORE, THREADS, WORKER
+from server.deps import DEPS, HUB, NUMBERS, READER, SEARCHES, STORE, THREADS, WORKER
 from server.job import State
 from server.reader import Reader, Search
 from server.refused import Refused, bad_request, not_found
@@ -56,7 +56,7 @@ async def get_jobs(request: web.Request) -> web.StreamResponse:
         limit=min(whole(request, "limit", 100, low=1) or 1, _MOST),
         offset=whole(request, "offset", 0) or 0,
     )
-    rows, total = await request.app[READER](Reader.search, search)
+    rows, total = await request.app[SEARCHES if search.words else READER](Reader.search, search)
     page = {
         "offset": search.offset,
         "limit": search.limit,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from aiohttp import web
 
 from server.body import read_body, read_object, read_value
 from server.deps import DEPS, THREADS
-from server.places import below
+from server.listing import Entry, entries
+from server.places import below, is_file
 from server.refused import Refused, bad_request, not_found
 from server.threads import in_thread
 
@@ -84,12 +85,13 @@ async def get_files(request: web.Request) -> web.Response:
     name = query["dir"].strip("/")
     place = root if name in ("", ".") else below(root, name, status=403)
     recurse, full = query.get("recurse", "").lower() == "true", query.get("full_info", "").lower() == "true"
-    entries = await in_thread(request.app[THREADS], lambda: list(_entries(place, recurse)))
-    if not entries and not place.is_dir():
+    found = await in_thread(request.app[THREADS], entries, place, recurse)
+    if found is None:
         return web.Response(status=404, text="Directory not found")
+    files = [entry for entry in found if not entry.is_directory and not entry.is_link]
     if full:
-        return web.json_response(entries)
-    names = [str(entry["path"]) for entry in entries]
+        return web.json_response([_told(entry) for entry in files])
+    names = [entry.name for entry in files]
     if query.get("split", "").lower() == "true":
         return web.json_response([[name, *name.split("/")] for name in names])
     return web.json_response(names)
@@ -99,27 +101,26 @@ async def get_tree(request: web.Request) -> web.Response:
     """Files and directories directly in `path`."""
     root, name = _home(request), request.query.get("path", "").strip("/")
     place = below(root, name, status=403) if name else root
-    if not place.is_dir():
+    found = await in_thread(request.app[THREADS], entries, place)
+    if found is None:
         raise not_found("Directory not found")
-
-    def listing() -> list[dict[str, object]]:
-        return [
+    return web.json_response(
+        [
             {
                 "name": entry.name,
                 "path": f"{name}/{entry.name}" if name else entry.name,
-                "type": "directory" if entry.is_dir() else "file",
-                **({} if entry.is_dir() else {"size": entry.stat().st_size, "modified": entry.stat().st_mtime}),
+                "type": "directory" if entry.is_directory else "file",
+                **({} if entry.is_directory else {"size": entry.size, "modified": entry.modified}),
             }
-            for entry in sorted(place.iterdir())
+            for entry in found
         ]
-
-    return web.json_response(await in_thread(request.app[THREADS], listing))
+    )
 
 
 async def get_style(request: web.Request) -> web.StreamResponse:
     """The user's style sheet for the front end; empty if there is none."""
     path = _home(request) / _STYLE
-    if not path.is_file():
+    if not is_file(path):
         return web.Response(content_type="text/css")
     return web.FileResponse(path, headers={"Content-Type": "text/css"})
 
@@ -129,7 +130,7 @@ async def get_file(request: web.Request) -> web.StreamResponse:
     if request.match_info["file"] == _STYLE:
         return await get_style(request)
     path = below(_home(request), request.match_info["file"], status=403)
-    if not path.is_file():
+    if not is_file(path):
         raise not_found("no such file")
     is_json = path.suffix == ".json"
     headers = {"Content-Type": "application/json" if is_json else "application/octet-stream"}
@@ -165,7 +166,7 @@ async def move_file(request: web.Request) -> web.Response:
     """Give a file another name; `overwrite=false` keeps one that is there."""
     root, name = _home(request), request.match_info["target"]
     source, target = below(root, request.match_info["file"], status=403), below(root, name, status=403)
-    if not source.is_file():
+    if not is_file(source):
         raise not_found("no such file")
     if request.query.get("overwrite", "").lower() == "false" and target.exists():
         return web.Response(status=409, text="File already exists")
@@ -189,20 +190,15 @@ def _full(request: web.Request) -> bool:
     return request.query.get("full_info", "").lower() == "true"
 
 
-def _entries(place: Path, recurse: bool) -> Iterator[dict[str, object]]:
-    if not place.is_dir():
-        return
-    paths = place.rglob("*") if recurse else place.glob("*")
-    for path in sorted(paths):
-        if path.is_file() and not path.is_symlink():
-            yield _described(path, place)
-
-
 def _described(path: Path, root: Path) -> dict[str, object]:
     stat = path.stat()
-    modified, created = int(stat.st_mtime * 1000), int(stat.st_ctime * 1000)
     name = path.relative_to(root).as_posix()
-    return {"path": name, "size": stat.st_size, "modified": modified, "created": created}
+    return _told(Entry(name, False, False, stat.st_size, stat.st_mtime, stat.st_ctime))
+
+
+def _told(entry: Entry) -> dict[str, object]:
+    modified, created = int(entry.modified * 1000), int(entry.changed * 1000)
+    return {"path": entry.name, "size": entry.size, "modified": modified, "created": created}
 
 
 def _settings(home: Path) -> dict[str, object]:
@@ -219,7 +215,7 @@ def _change_settings(home: Path, changes: dict[str, object]) -> None:
 
 
 def _write(path: Path, content: bytes, overwrite: bool) -> None:
-    """Whole or not at all. Raises FileExistsError, or Refused where the system refuses."""
+    """Whole or not at all. Raises FileExistsError if it may not overwrite, OSError where the system refuses."""
     part = path.parent / f".{uuid.uuid4().hex}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -228,9 +224,6 @@ def _write(path: Path, content: bytes, overwrite: bool) -> None:
             part.replace(path)
         else:
             os.link(part, path)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise Refused(507, "not_stored", f"the file cannot be stored: {error.strerror or 'unknown error'}") from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)

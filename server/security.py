@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -15,6 +16,19 @@ from server.refused import Refused
 
 COOKIE = "darkroom_token"
 
+PAGES = (
+    "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; connect-src 'self' ws: wss:; "
+    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
+)
+"""What our own pages may do (Content Security Policy Level 3): they load and ask nothing but this server."""
+OTHERS_PAGES = "object-src 'none'; base-uri 'self'; frame-ancestors 'self'"
+"""What another program's editor may do, which brings scripts of its own making."""
+
+_NAME = re.compile(
+    r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?", re.IGNORECASE
+)
+"""A host name (RFC 1123, with the underscores that home networks have)."""
+_HOST = re.compile(rf"(?P<name>\[[0-9a-f:.]+\]|{_NAME.pattern})(?::(?P<port>[0-9]{{1,5}}))?", re.IGNORECASE)
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK = "loopback"
 
@@ -33,14 +47,18 @@ class Guard:
     cors: str | None = None
 
     def check(self, request: web.Request) -> None:
-        """Raise Refused unless the request may go on."""
+        """Raise Refused unless the request comes from where it may; `admits` looks at its token."""
         host = _split(request.headers.get("Host", ""))
         if host is None or not self._is_ours(host[0]):
             raise Refused(403, "host_refused", "this server does not go by that name; see --allowed-host")
         self._check_origin(request, host)
-        asks_first = request.method == "OPTIONS"  # browsers ask without credentials, and learn nothing
-        if self.token is not None and not asks_first and not self._holds_token(request, self.token):
-            raise Refused(401, "token_required", "this server wants a token, as `Authorization: Bearer …` or cookie")
+
+    def admits(self, request: web.Request) -> bool | None:
+        """Whether the request holds the right token; None if it holds none at all. Without a token all are admitted."""
+        if self.token is None or request.method == "OPTIONS":  # browsers ask without credentials, and learn nothing
+            return True
+        given = [text for text in _tokens(request) if text is not None]
+        return any(_equal(text, self.token) for text in given) if given else None
 
     def headers(self, request: web.Request) -> dict[str, str]:
         """What every answer carries."""
@@ -78,15 +96,6 @@ class Guard:
                 403, "origin_refused", "pages of that origin may not use this server; see --enable-cors-header"
             )
 
-    def _holds_token(self, request: web.Request, token: str) -> bool:
-        scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
-        given = (
-            bearer.strip() if scheme.lower() == "bearer" else None,
-            request.cookies.get(COOKIE),
-            request.query.get("token"),
-        )
-        return any(text is not None and _equal(text, token) for text in given)
-
 
 def is_loopback(address: str) -> bool:
     """Whether listening there keeps other machines out."""
@@ -100,18 +109,21 @@ def allowed(names: Iterable[str]) -> frozenset[str]:
 
 def _split(netloc: str) -> tuple[str, int | None] | None:
     """Name and port of `host[:port]`; all names of this very machine are one."""
-    try:
-        parts = urlsplit(f"//{netloc}")
-        name, port = parts.hostname, parts.port
-    except ValueError:
+    found = _HOST.fullmatch(netloc)
+    if found is None or (port := int(found["port"] or 0)) > 65535:
         return None
-    if not name or parts.username is not None or parts.path:
-        return None
-    name = name.rstrip(".")
+    name = found["name"].lower().strip("[]").rstrip(".")
     is_local = name == "localhost" or name.endswith(".localhost")
     with contextlib.suppress(ValueError):
         is_local = is_local or ip_address(name).is_loopback
-    return (_LOOPBACK if is_local else name), port
+    return (_LOOPBACK if is_local else name), port or None
+
+
+def _tokens(request: web.Request) -> Iterator[str | None]:
+    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+    yield bearer.strip() if scheme.lower() == "bearer" else None
+    yield request.cookies.get(COOKIE)
+    yield request.query.get("token")
 
 
 def _is_address(name: str) -> bool:

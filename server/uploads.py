@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from server.places import below
-from server.refused import Refused, bad_request
+from server.refused import bad_request
 
 _NUMBERED = 10_000
 
@@ -22,7 +23,7 @@ class Stored:
 
 
 def place(root: Path, subfolder: str, filename: str, content: bytes, overwrite: bool) -> Stored:
-    """Write `content` below `root`; a name that other bytes have gets a number. Raises Refused."""
+    """Write `content` below `root`; a name that other bytes have gets a number. Raises Refused, OSError."""
     if "/" in filename:
         raise bad_request("the file name holds a slash; use subfolder")
     name = f"{subfolder}/{filename}" if subfolder else filename
@@ -35,10 +36,9 @@ def place(root: Path, subfolder: str, filename: str, content: bytes, overwrite: 
             os.replace(part, target)  # noqa: PTH105  replaces a link, never writes through it
         else:
             target = _free_name(part, target, content)
-    except OSError as error:
-        raise Refused(507, "not_stored", f"the file cannot be stored: {error.strerror or 'unknown error'}") from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     return Stored(target.name, subfolder)
 
 

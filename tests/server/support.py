@@ -29,6 +29,7 @@ class Client:
     url: str
     session: aiohttp.ClientSession
     app: web.Application
+    runner: web.AppRunner
 
     async def get(self, path: str, **named: Any) -> Json:
         async with self.session.get(self.url + path, **named) as answer:
@@ -117,7 +118,7 @@ async def serving(deps: Deps) -> AsyncIterator[Client]:
         deps.backend.start()
         host, port = runner.addresses[0][:2]
         async with aiohttp.ClientSession() as session:
-            yield Client(f"http://{host}:{port}", session, runner.app)
+            yield Client(f"http://{host}:{port}", session, runner.app, runner)
     finally:
         await runner.cleanup()
 

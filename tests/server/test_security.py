@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import struct
 import zlib
@@ -17,8 +18,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from yarl import URL
 
-from server.deps import Limits
+from server.deps import GUESSES, Limits
+from server.guesses import ADDRESSES, FREE
 from server.launch import Listen, choose_token
+from server.logs import LogTail, set_up_logs
 from server.places import below
 from server.redact import Redactor
 from server.refused import Refused
@@ -63,6 +66,8 @@ HOSTS = [
     *(("192.168.1.7:{port}", 200), ("gpu.lan", 200), ("GPU.LAN.", 200)),
     *(("evil.example:{port}", 403), ("localhost.evil.example", 403), ("127.0.0.1.evil.example", 403)),
     *(("", 403), ("a b", 403), ("user@localhost", 403), ("localhost/x", 403), ("localhost:99999", 403)),
+    *(("localhost?x", 403), ("localhost#x", 403), ("localhost:", 403), ("localhost:+80", 403), ("a..localhost", 403)),
+    *(("-x.localhost", 403), ("%6cocalhost", 403), ("[::1", 403), ("gpu.lan,evil.example", 403), ("gpu.lan\\.x", 403)),
 ]
 
 ORIGINS = [
@@ -145,18 +150,108 @@ async def test_tokens(tmp_path: Path) -> None:
             assert answer.status == 200
 
 
+@in_loop
+async def test_who_guesses_tokens_has_to_wait(tmp_path: Path) -> None:
+    now = [0.0]
+    async with serving(deps_of(tmp_path, guard=Guard(token="open-sesame"))) as client:
+        guesses = client.app[GUESSES]
+        guesses._clock = lambda: now[0]
+        wrong, right = {"Authorization": "Bearer guess"}, {"Authorization": "Bearer open-sesame"}
+
+        async def ask(headers: dict[str, str]) -> tuple[int, str | None]:
+            async with client.session.get(f"{client.url}/queue", headers=headers) as answer:
+                return answer.status, answer.headers.get("Retry-After")
+
+        for _ in range(20):
+            assert (await ask({}))[0] == 401  # no guess
+        for _ in range(FREE + 1):
+            assert await ask(wrong) == (401, None)
+        assert await ask(wrong) == (429, "1") == await ask(right)
+        now[0] += 1.5
+        assert (await ask(wrong))[0] == 401 and await ask(wrong) == (429, "2")
+        now[0] += 100
+        assert (await ask(right))[0] == 200
+        for _ in range(3 * FREE):
+            assert (await ask(wrong))[0] == 401 and (await ask(right))[0] == 200
+        for number in range(ADDRESSES + 10):
+            guesses.wrong(f"10.1.{number // 256}.{number % 256}")
+        assert len(guesses._tries) == ADDRESSES
+        for _ in range(FREE + 1):
+            guesses.wrong("2001:db8::1%eth0")
+        with pytest.raises(Refused):
+            guesses.look("2001:db8::ffff")
+
+
+@in_loop
+async def test_pages_may_not_load_from_elsewhere_and_answers_are_not_kept(tmp_path: Path) -> None:
+    front = tmp_path / "front"
+    front.mkdir()
+    (front / "index.html").write_text("<!doctype html>")
+    (front / "a.js").write_text("1")
+    header = "Content-Security-Policy"
+    async with serving(deps_of(tmp_path / "a", front_end=front)) as client:
+        for path in ("/", "/index.html", "/docs"):
+            async with client.session.get(client.url + path) as answer:
+                assert "default-src 'self'" in answer.headers[header] and answer.status == 200
+        async with client.session.get(f"{client.url}/queue") as answer:
+            assert header not in answer.headers and "Cache-Control" not in answer.headers
+    async with serving(deps_of(tmp_path / "b", front_end=front, foreign=True, guard=Guard(token="secret12"))) as client:
+        for path, kept in (
+            ("/", False),
+            ("/queue", False),
+            ("/api/object_info", False),
+            ("/a.js", True),
+            ("/api/jobs", False),
+        ):
+            async with client.session.get(client.url + path, headers={"Authorization": "Bearer secret12"}) as answer:
+                assert (answer.headers.get("Cache-Control") != "no-store") == kept, path
+        async with client.session.get(f"{client.url}/", headers={"Authorization": "Bearer secret12"}) as answer:
+            assert "default-src" not in answer.headers[header] and "frame-ancestors" in answer.headers[header]
+
+
+def test_a_token_never_stands_in_a_log(tmp_path: Path) -> None:
+    tail, file, root = LogTail(), tmp_path / "log", logging.getLogger()
+    before, level = list(root.handlers), root.level
+    secret = 'open"sesame'
+    for as_json in (False, True):
+        set_up_logs(tail, as_json=as_json, file=file, secret=secret)
+        try:
+            raise ValueError(f"GET /?token={secret}")
+        except ValueError:
+            logging.getLogger("x").exception("bad request: %s", "/?token=open%22sesame", extra={"path": secret})
+        for handler in [handler for handler in root.handlers if handler not in before]:
+            root.removeHandler(handler)
+            handler.close()
+    root.setLevel(level)
+    assert "sesame" not in file.read_text() and file.read_text().count("token=…") == 4
+    assert [text for _, text in tail.lines] == ["bad request: /?token=…"] * 2
+
+
+def test_a_made_token_is_told_only_on_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("DARKROOM_TOKEN", raising=False)
+    everywhere, kept = Listen(("0.0.0.0",)), tmp_path / "token"
+    token = choose_token(everywhere, None, kept)
+    assert token is not None and token not in capsys.readouterr().out
+    assert kept.read_text().strip() == token and kept.stat().st_mode & 0o777 == 0o600
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    token = choose_token(everywhere, None, kept)
+    assert token is not None and token in capsys.readouterr().out
+
+
 def test_a_token_is_needed_where_others_can_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DARKROOM_TOKEN", raising=False)
     assert [is_loopback(name) for name in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::", "192.168.1.2")] == [
         *(True, True, True, False, False, False)
     ]
-    assert choose_token(Listen(), None) is None
-    made = choose_token(Listen(("0.0.0.0",)), None)
+    assert choose_token(Listen(), None, tmp_path / "made") is None
+    made = choose_token(Listen(("0.0.0.0",)), None, tmp_path / "made")
     assert made is not None and len(made) >= 32
     (tmp_path / "token").write_text("from-file\n")
-    assert choose_token(Listen(), tmp_path / "token") == "from-file"
+    assert choose_token(Listen(), tmp_path / "token", tmp_path / "made") == "from-file"
     monkeypatch.setenv("DARKROOM_TOKEN", "from-env")
-    assert choose_token(Listen(), None) == "from-env"
+    assert choose_token(Listen(), None, tmp_path / "made") == "from-env"
 
 
 @pytest.mark.parametrize("name", EVIL_NAMES)
