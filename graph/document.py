@@ -130,6 +130,11 @@ def _input(value: object) -> object:
             return value
 
 
+def literal(value: object) -> object:
+    """A value as documents hold it: a list is a tuple, so that it is no link."""
+    return _frozen(value) if isinstance(value, list) else value
+
+
 def _frozen(value: object) -> object:
     match value:
         case list():
