@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "submit":
         from server.client import submit
 
-        return submit(options.server, options.workflow, options.wait)
+        return submit(options.server, options.workflow, options.wait, options.sweeps)
     from server import commands
 
     try:
@@ -82,7 +82,9 @@ def main(arguments: list[str] | None = None) -> int:
         registry,
         folders,
         rules,
-        lambda: commands.read_workflow(options.workflow, options.changes, options.seed, registry),
+        lambda: commands.read_workflow(
+            options.workflow, options.changes, options.seed, options.sweeps, registry, folders
+        ),
         as_json=options.json,
     )
 

@@ -96,8 +96,12 @@ def read_sweep(raw: Mapping[str, object], frozen: Callable[[object], object]) ->
 def label(value: object) -> str:
     """A value as one writes it beside a row: files by their names, everything else as it was typed."""
     match value:
-        case str() | bool() | int() | float() | None:
-            return value if isinstance(value, str) else brief(value)
+        case str():
+            return value
+        case float() if value.is_integer():
+            return brief(int(value))
+        case bool() | int() | float() | None:
+            return brief(value)
         case _ if isinstance(name := getattr(value, "name", None), str):
             return PurePath(name).stem
         case _:

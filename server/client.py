@@ -9,9 +9,12 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
+
+from server.sweep_options import read_option
 
 DONE, FAILED, REFUSED = 0, 1, 2  # exit statuses
 POLL_SECONDS = 0.2
@@ -21,8 +24,11 @@ class Unreachable(Exception):
     """The server does not answer, or not as it should; the message says how."""
 
 
-def submit(server: str, workflow: str, wait: bool) -> int:
-    """Queue a workflow file (`-`: standard input); with `wait` print what it made. Returns the exit status."""
+def submit(server: str, workflow: str, wait: bool, sweeps: Sequence[str] = ()) -> int:
+    """Queue a workflow file (`-`: standard input); with `wait` print what it made. Returns the exit status.
+
+    sweeps: see `sweep_options`; what inputs there are is asked of the server.
+    """
     try:
         text = sys.stdin.read() if workflow == "-" else Path(workflow).read_text("utf-8")
         prompt = json.loads(text)
@@ -30,6 +36,7 @@ def submit(server: str, workflow: str, wait: bool) -> int:
         print(f"{workflow}: {error}", file=sys.stderr)
         return REFUSED
     try:
+        prompt = _swept(server, prompt, sweeps)
         status, answer = _call(server, "/prompt", {"prompt": prompt, "prompt_id": str(uuid.uuid4())})
         _tell_problems(answer)
         if status != 200:
@@ -39,9 +46,32 @@ def submit(server: str, workflow: str, wait: bool) -> int:
             print(prompt_id)
             return DONE
         return _wait(server, prompt_id)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return REFUSED
     except Unreachable as error:
         print(error, file=sys.stderr)
         return FAILED
+
+
+def _swept(server: str, prompt: Any, sweeps: Sequence[str]) -> Any:
+    """The workflow with several values where `--sweep` says so. Raises ValueError, Unreachable."""
+    if not sweeps:
+        return prompt
+    nodes = prompt if isinstance(prompt, dict) else {}
+    for typed in sweeps:
+        option = read_option(typed, nodes)
+        node = nodes[option.node]
+        if not isinstance(node, dict) or not isinstance(inputs := node.get("inputs", {}), dict):
+            raise ValueError(f"--sweep {typed}: node {option.node!r} is none")
+        raw = option.on(str(node.get("class_type")), lambda type_: _described(server, type_))
+        nodes = {**nodes, option.node: {**node, "inputs": {**inputs, option.input: raw}}}
+    return nodes
+
+
+def _described(server: str, class_type: str) -> Any:
+    status, answer = _call(server, f"/object_info/{quote(class_type, safe='')}")
+    return answer.get(class_type) if status == 200 else None
 
 
 def _wait(server: str, prompt_id: str) -> int:

@@ -15,15 +15,19 @@ from typing import Any
 
 from graph.build import Graph, Rule, build
 from graph.context import Cancel, Run
-from graph.document import DocNode, Document, Link, parse
+from graph.document import DocNode, Document, Link, NodeId, parse
 from graph.errors import GraphError, GraphErrors, Interrupted, NodeError, suggestion
-from graph.events import Event, NodeWarned
+from graph.events import Event, NodeFinished, NodeWarned, RunStarted
 from graph.execute import Executor, Results
 from graph.files import Folders
-from graph.object_info import object_info
+from graph.object_info import describe, object_info
+from graph.result import Ui
 from graph.sockets import Float, Int, Toggle
 from graph.spec import NodeSpec, Registry
+from graph.sweep import read_sweep
 from server.console import Console
+from server.copies import Copies
+from server.sweep_options import read_option
 
 SEEDS = ("seed", "noise_seed")
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130  # exit statuses
@@ -39,10 +43,17 @@ def nodes(registry: Registry, folders: Folders, *, as_json: bool) -> int:
     return DONE
 
 
-def read_workflow(name: str, changes: Iterable[str], seed: str | None, registry: Registry) -> Document:
+def read_workflow(
+    name: str,
+    changes: Iterable[str],
+    seed: str | None,
+    sweeps: Iterable[str],
+    registry: Registry,
+    folders: Folders,
+) -> Document:
     """The workflow in a file (`-`: standard input), changed as the command line says.
 
-    changes: `NODE.INPUT=VALUE` each. seed: for every literal `seed` and `noise_seed`.
+    changes: `NODE.INPUT=VALUE` each. seed: for every literal `seed` and `noise_seed`. sweeps: see `sweep_options`.
     Raises GraphErrors, ValueError for a change that names nothing, OSError.
     """
     content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
@@ -56,6 +67,13 @@ def read_workflow(name: str, changes: Iterable[str], seed: str | None, registry:
             literals = (name for name in SEEDS if name in node.inputs and not isinstance(node.inputs[name], Link))
             inputs = {name: _typed(seed, spec, name) for name in literals}
             edited[node_id] = replace(node, inputs={**node.inputs, **inputs})
+    for typed in sweeps:
+        option = read_option(typed, edited)
+        node = edited[option.node]
+        raw = option.on(
+            node.class_type, lambda type_: describe(registry[type_], folders) if type_ in registry else None
+        )
+        edited[option.node] = replace(node, inputs={**node.inputs, option.input: read_sweep(raw, lambda one: one)})
     return replace(document, nodes=edited)
 
 
@@ -98,9 +116,11 @@ def run(
         return report.end(REFUSED)
     except NodeError as error:
         report.failure(error)
+        report.cells()
         return report.end(FAILED)
     except Interrupted:
         print("interrupted", file=sys.stderr)
+        report.cells()
         return report.end(INTERRUPTED)
     report.results(results, time.monotonic() - started)
     return report.end(DONE)
@@ -168,6 +188,8 @@ class _Report:
         self._as_json = as_json
         self._json: dict[str, object] = {"files": [], "errors": []}
         self._warnings: list[GraphError] = []
+        self._copies = Copies()
+        self._once: dict[NodeId, Ui] = {}
 
     def problems(self, graph: Graph) -> None:
         """Errors and warnings of the workflow itself."""
@@ -177,7 +199,14 @@ class _Report:
             print(f"warning: {problem}", file=sys.stderr)
 
     def event(self, event: Event, document: Document) -> None:
-        """Show and keep what a node warned of."""
+        """Show and keep what a node warned of, and keep what the cells of a sweep show."""
+        if isinstance(event, RunStarted):
+            self._copies.begin(event)
+        elif isinstance(event, NodeFinished) and event.ui:
+            if event.cell is None:
+                self._once[event.node_id] = event.ui
+            else:
+                self._copies.show(event.node_id, event.cell, event.ui)
         if isinstance(event, NodeWarned):
             node_type = document.nodes[event.node_id].class_type if event.node_id in document.nodes else ""
             warning = event.warning
@@ -208,9 +237,21 @@ class _Report:
 
     def results(self, results: Results, seconds: float) -> None:
         """The files that were written, and everything else there is to show."""
-        self._json["outputs"] = {node_id: outputs.ui for node_id, outputs in results.items()}
         self._json["seconds"] = round(seconds, 3)
-        files = [str(path) for outputs in results.values() for path in self._folders.shown_files(outputs.ui)]
+        if self._copies.copies:
+            self.cells()
+        else:
+            self._shown({node_id: outputs.ui for node_id, outputs in results.items()})
+
+    def cells(self) -> None:
+        """What the cells of a sweep have shown so far; nothing of any other run."""
+        if self._copies.copies:
+            self._json["sweep"] = self._copies.sweep()
+            self._shown(self._copies.outputs(self._once))
+
+    def _shown(self, outputs: Mapping[NodeId, Ui]) -> None:
+        self._json["outputs"] = outputs
+        files = [str(path) for ui in outputs.values() for path in self._folders.shown_files(ui)]
         self._json["files"] = files
         if not self._as_json:
             print("\n".join(files))

@@ -26,11 +26,12 @@ class Console:
     def __call__(self, event: Event) -> None:
         """Show one event."""
         match event:
-            case Progress(node_id=node_id, done=done, total=total):
+            case Progress(node_id=node_id, done=done, total=total, cell=cell):
+                title = self._title(node_id) + (f" ({cell.words})" if cell and cell.words else "")
                 if self._stream.isatty():
-                    self._draw(node_id, done, total)
+                    self._draw(title, done, total)
                 else:
-                    self._write(node_id, done, total)
+                    self._write(title, done, total)
             case NodesCached(nodes=nodes) if nodes:
                 self._stream.write(f"{len(nodes)} nodes are at hand from before\n")
             case NodeRetried(node_id=node_id, thrift=thrift):
@@ -41,16 +42,16 @@ class Console:
             case _:
                 pass
 
-    def _draw(self, node_id: NodeId, done: float, total: float) -> None:
-        bar = self._bar or tqdm(total=total, desc=self._title(node_id), file=self._stream, unit="step")
+    def _draw(self, title: str, done: float, total: float) -> None:
+        bar = self._bar or tqdm(total=total, desc=title, file=self._stream, unit="step")
         bar.update(done - bar.n)
         self._bar = bar
 
-    def _write(self, node_id: NodeId, done: float, total: float) -> None:
+    def _write(self, title: str, done: float, total: float) -> None:
         now = time.monotonic()
         if done >= total or now - self._told >= QUIET:
             self._told = now
-            self._stream.write(f"{self._title(node_id)}: step {done:g} of {total:g}\n")
+            self._stream.write(f"{title}: step {done:g} of {total:g}\n")
             self._stream.flush()
 
     def _close(self) -> None:

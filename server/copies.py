@@ -80,7 +80,7 @@ class Copies:
 
 
 def _listed(entries: object) -> list[object]:
-    return entries if isinstance(entries, list) else [entries]
+    return list(entries) if isinstance(entries, list | tuple) else [entries]
 
 
 def _marked(entry: object, cell: Cell) -> object:

@@ -177,11 +177,26 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
         help="give an input another value",
     )
     run.add_argument("--seed", metavar="N", help="give every seed and noise_seed this value")
+    _add_sweep_option(run)
     run.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+
+
+def _add_sweep_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--sweep",
+        dest="sweeps",
+        action="append",
+        default=[],
+        metavar="NODE.INPUT=VALUES",
+        help="give an input several values and run every combination in one graph: 3.cfg=2,4,6; ranges 3.cfg=2..8:0.5 "
+        'and 3.seed=1..8; all that fits 4.ckpt_name=*; texts with commas as JSON 6.text=["a cat, red", "a dog"]. '
+        "What is on one axis is taken in step: 5.width@size=256,512",
+    )
 
 
 def _add_submit_options(submit: argparse.ArgumentParser) -> None:
     submit.add_argument("workflow", metavar="WORKFLOW.json", help="the workflow; - reads it from standard input")
+    _add_sweep_option(submit)
     submit.add_argument("--server", default="http://127.0.0.1:8188", metavar="URL", help="default: %(default)s")
     submit.add_argument("--wait", action="store_true", help="wait until it has run")
 

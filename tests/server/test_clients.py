@@ -95,6 +95,20 @@ def test_our_own_submit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "--server" in capsys.readouterr().err
 
 
+def test_our_own_submit_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "workflow.json"
+    file.write_text(json.dumps(chain(value=100)))
+    with in_background(tmp_path / "base") as client:
+        assert submit(client.url, str(file), wait=True, sweeps=["v.value=100,200", "s.seed=1..3"]) == 0
+        printed = capsys.readouterr().out.splitlines()
+        assert [line.split("out_")[1].split("_")[0] for line in printed] == ["102", "103", "104", "202", "203", "204"]
+        assert submit(client.url, str(file), wait=True, sweeps=["v.value=nonsense"]) == 2
+        assert "node v (Value): value: value 1 of 1: got 'nonsense'" in capsys.readouterr().err
+        assert submit(client.url, str(file), wait=True, sweeps=["v.valeu=1,2"]) == 2
+        assert "Value has no input 'valeu' (did you mean 'value'?)" in capsys.readouterr().err
+        assert submit(client.url, str(file), wait=True, sweeps=["s.kind=*", "x.y=1"]) == 2
+
+
 @in_loop
 async def test_webhooks_are_retried_and_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     got: asyncio.Queue[Any] = asyncio.Queue()
