@@ -99,9 +99,11 @@ def only_our_own_reading(editor: Editor) -> None:
 
 def test_compared_pictures_lie_on_each_other_to_the_pixel(editor: Editor, server: str) -> None:
     page = editor.page
-    for seed in (11, 12):
-        submit(server, seed)
-    page.locator(".thumb").nth(1).wait_for()
+    for job in [submit(server, seed) for seed in (11, 12)]:
+        page.evaluate(DONE, job)
+    first, second = made_by(page, 2)
+    page.locator(f'.thumb[title="{second}"]').wait_for()
+    page.locator(f'.thumb[title="{first}"]').click()  # earlier pictures of other sizes may be there as well
     page.get_by_role("button", name="Compare", exact=True).click()
     boxes = "() => [...document.querySelectorAll('.compare-frame img')].map(each => JSON.stringify(each.getBoundingClientRect()))"
     page.wait_for_function(f"() => {{ const all = ({boxes})(); return all.length === 2 && all[0] === all[1] }}")
@@ -122,6 +124,15 @@ def test_compared_pictures_lie_on_each_other_to_the_pixel(editor: Editor, server
     assert picture_of(page) == only_a, "B is what A was"
     page.keyboard.press("Escape")
     page.locator(".compare").wait_for(state="detached")
+
+
+def made_by(page: Any, count: int) -> list[str]:
+    """The names of the newest pictures, the oldest of them first."""
+    names = page.evaluate(
+        "n => fetch(`api/jobs?limit=${n}`).then(answer => answer.json()).then(page => page.jobs.map(job => job.preview_output.filename))",
+        count,
+    )
+    return list(reversed(names))
 
 
 def picture_of(page: Any) -> str:

@@ -8,7 +8,7 @@ import { INPUT_NODE, known, OUTPUT_NODE } from '../src/model/library'
 import { proxyFields } from '../src/model/proxies'
 import { nextSeeds, seedsOf } from '../src/model/seed'
 import { addEnd, dropUnused, makeSubgraph, moveEnd, removeEnd, renameEnd, unpackSubgraph } from '../src/model/subgraphEdit'
-import { nodeAt, openSubgraph, putSubgraph } from '../src/model/subgraphs'
+import { isEnd, nodeAt, openSubgraph, putSubgraph } from '../src/model/subgraphs'
 import { validate } from '../src/model/validate'
 import { definitions, exampleText, fixture, object } from './helpers'
 
@@ -196,4 +196,25 @@ test('sockets of a subgraph change places, and everything stays linked as it was
   expect(named(swapped, 'outputs')).toEqual([...named(two, 'outputs')].reverse())
   expect(shape(swapped)).toEqual(shape(two))
   expect(swapped.nodes.get(id)?.raw.outputs).toHaveLength(2)
+})
+
+test('an end keeps its list of links as the file has it until its links change', () => {
+  for (const stale of ['[5,5]', '[99]', '[]']) {
+    const doc = readUi(object(fixture('subgraph.json').replace(/"linkIds": ?\[[^\]]*\]/, `"linkIds": ${stale}`)), defs)
+    const [id] = subgraphsOf(doc.file).keys()
+    const inner = inside(doc, id as string)
+    expect(text(putSubgraph(doc, id as string, inner, defs))).toBe(text(doc))
+    const moved = { ...inner, nodes: new Map([...inner.nodes].map(([name, node]) => [name, isEnd(name) ? { ...node, pos: [node.pos[0] + 0.1, node.pos[1]] as const } : node])) }
+    expect(text(putSubgraph(doc, id as string, moved, defs))).toContain(`"linkIds":${stale}`)
+  }
+})
+
+test('a second edit inside keeps the sockets that the first one made', () => {
+  const { doc, id, type } = packed()
+  const end = addEnd(inside(doc, type), INPUT_NODE, 'seed', 'INT', newId)
+  const joined = connect(end.doc, { from: INPUT_NODE, fromSlot: end.slot, to: '3', input: 'seed' }, defs.get('KSampler'), 'INT')
+  const once = putSubgraph(doc, type, joined, defs)
+  const twice = putSubgraph(once, type, setValue(inside(once, type), '3', 'steps', 7), defs)
+  expect(known(defs, twice.file).get(type)?.inputs.map((input) => input.name)).toContain('seed')
+  expect(api(again(setValue(twice, id, 'seed', 99)))[`${id}:3`]?.inputs).toMatchObject({ seed: 99, steps: 7 })
 })

@@ -191,7 +191,6 @@ export const api = {
   move: (id: string, place: number): Promise<Json> => post(`jobs/${encodeURIComponent(id)}/move`, { place }),
   clearQueue: (): Promise<Json> => post('queue', { clear: true }),
   clearHistory: (): Promise<Json> => post('history', { clear: true }),
-  forget: (id: string): Promise<Json> => post('history', { delete: [id] }),
   pause: (on: boolean): Promise<Json> => post(on ? 'queue/pause' : 'queue/resume', {}),
 
   async upload(file: File): Promise<string> {

@@ -11,7 +11,7 @@ import { removeReroutes, reroutesOf } from '../model/reroutes'
 import { holds, isEnd } from '../model/subgraphs'
 import { moveNodes, removeGroup, removeLinks, removeNodes, setFlag, setMode } from '../model/edit'
 import { add, frameAround } from '../graph/actions'
-import { focusNode, middle, sizeOf } from '../graph/camera'
+import { focusNode, pointed, sizeOf } from '../graph/camera'
 import { dotOf, frameOf, isDot, isFrame } from '../graph/toFlow'
 import { definitions } from '../state/definitions'
 import { activeDoc, activeTab, commit, shownOf } from '../state/documents'
@@ -77,7 +77,7 @@ export function groupSelected(): void {
   )
 }
 
-export function addNote(place: Point = middle()): void {
+export function addNote(place: Point = pointed()): void {
   add(BUILTIN.get('Note') as NodeDef, place, null)
 }
 
@@ -97,7 +97,7 @@ export function copySelected(): string {
 export function pasteText(text: string, incoming: boolean): boolean {
   const file = readNodes(text)
   if (!file) return false
-  paste(file, incoming)
+  paste(file, incoming, pointed())
   return true
 }
 
@@ -126,14 +126,11 @@ export function duplicate(): void {
   if (file) paste(file, true, null, t('do.duplicate'))
 }
 
-/** Leaves copies where the nodes are: Alt+drag moves the originals away from them. */
-export function duplicateInPlace(ids: ReadonlySet<string>): void {
+/** Puts copies of nodes at a place, with the links that come into them: what Alt+drag lets go of. */
+export function duplicateAt(ids: ReadonlySet<string>, at: Point): void {
   const doc = activeDoc()
   const file = doc ? readNodes(copyNodes(doc, ids, definitions())) : null
-  if (!doc || !file) return
-  const corner = [...ids].map((id) => doc.nodes.get(id)?.pos).filter((pos): pos is Point => pos !== undefined)
-  const at: Point = [Math.min(...corner.map((pos) => pos[0])), Math.min(...corner.map((pos) => pos[1]))]
-  commit(t('do.duplicate'), (now) => pasteNodes(now, file, definitions(), at, true).doc)
+  if (file) paste(file, true, at, t('do.duplicate'))
 }
 
 export function arrangeNodes(): void {

@@ -2,7 +2,7 @@
 import { api, Refused } from '../api/client'
 import exampleText from '../examples/text_to_image.json?raw'
 import { add } from '../graph/actions'
-import { middle } from '../graph/camera'
+import { freePlace, middle } from '../graph/camera'
 import { standardSize } from '../graph/size'
 import { t } from '../i18n'
 import { isApi, toApi } from '../io/api'
@@ -14,6 +14,7 @@ import type { Document, Point } from '../model/document'
 import { TITLE_HEIGHT } from '../model/document'
 import { rename } from '../model/edit'
 import { arrange } from '../model/layout'
+import { withCamera } from '../state/cameras'
 import { serverDefinitions } from '../state/server'
 import { activeTab, changeTab, openTab, type Tab } from '../state/documents'
 import { say, setView, tell } from '../state/view'
@@ -80,7 +81,7 @@ export async function takeDrop(file: File, at: Point): Promise<void> {
 export async function addPicture(file: File, at: Point | null): Promise<void> {
   const def = serverDefinitions().get('LoadImage')
   if (!def) return
-  const place = at ?? middle()
+  const place = at ?? freePlace(standardSize(def))
   const id = add(def, place, null)
   const input = def.inputs.find((each) => each.upload)
   if (id && input) await giveFile(id, input.name, file)
@@ -97,7 +98,7 @@ export function chooseFile(): void {
   chooser.click()
 }
 
-export const textOf = (tab: Tab): string => writeLike(tab.source, writeUi(tab.history.present, serverDefinitions()), tab.indent)
+export const textOf = (tab: Tab): string => writeLike(tab.source, withCamera(tab.id, writeUi(tab.history.present, serverDefinitions())), tab.indent)
 
 function download(text: string, name: string): void {
   const url = URL.createObjectURL(new Blob([text], { type: 'application/json' }))

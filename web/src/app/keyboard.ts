@@ -1,12 +1,11 @@
 /** Keys to commands. Bare letters work only outside text fields, and not while an input method is open. */
-import { focusNode, goTo, neighbour } from '../graph/camera'
+import { focusNode, goTo, neighbour, pointed } from '../graph/camera'
 import { activeDoc } from '../state/documents'
 import { useSettings } from '../state/settings'
-import { selected, setView, useView } from '../state/view'
+import { select, selected, setView, useView } from '../state/view'
 import { COMMANDS, keysFor } from './commands'
 import { copySelected, nudge, pasteText, removeSelected } from './edits'
 import { openText, takeDrop } from './files'
-import { middle } from '../graph/camera'
 
 /** A key press as commands name it: Mod+Shift+Z. */
 export function pressed(event: KeyboardEvent): string {
@@ -48,7 +47,10 @@ function escape(event: KeyboardEvent, typing: boolean): void {
   if (typing && card) {
     event.preventDefault()
     card.focus({ preventScroll: true })
-  } else if (document.activeElement?.closest('[data-node]')) document.getElementById('canvas')?.focus()
+  } else if (!typing) {
+    if (document.activeElement?.closest('[data-node]')) document.getElementById('canvas')?.focus()
+    if (!view.dragging && document.querySelector('dialog[open]') === null) select([])
+  }
 }
 
 function walk(event: KeyboardEvent, keys: string): void {
@@ -89,7 +91,7 @@ function onPaste(event: ClipboardEvent): void {
   const files = [...(event.clipboardData?.files ?? [])]
   const text = event.clipboardData?.getData('text/plain') ?? ''
   if (text && pasteText(text, false)) event.preventDefault()
-  else if (files.length) files.forEach((file) => void takeDrop(file, middle()))
+  else if (files.length) files.forEach((file) => void takeDrop(file, pointed()))
   else if (/^\s*\{/.test(text)) openText(text, 'clipboard')
 }
 

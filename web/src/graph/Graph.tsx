@@ -7,7 +7,7 @@ import { useDoc, useDocuments, usePrefix } from '../state/documents'
 import { useSettings } from '../state/settings'
 import { select, selected as selection, setView, useView } from '../state/view'
 import { addDotAt, cut } from './actions'
-import { setCamera } from './camera'
+import { setCamera, setPointer } from './camera'
 import { FarLinks } from './FarLinks'
 import { GraphLink } from './GraphLink'
 import { FromFar, GraphNode } from './GraphNode'
@@ -16,6 +16,7 @@ import { PathBar } from './PathBar'
 import { PendingLink } from './PendingLink'
 import { RerouteDot } from './RerouteDot'
 import { isDot, isFrame, toEdges, toFlow, type Drawn, type LinkEdge } from './toFlow'
+import { useCameras } from './useCameras'
 import { useDragging } from './useDragging'
 import { useLinking } from './useLinking'
 import { useLongPress } from './useLongPress'
@@ -47,6 +48,7 @@ export function Graph() {
   const flow = useReactFlow<Drawn, LinkEdge>()
   const dragging = useDragging(setDrawn)
   const linkings = useLinking()
+  const looking = useCameras(flow)
   const was = useRef('')
 
   useEffect(() => setCamera(flow), [flow])
@@ -62,10 +64,6 @@ export function Graph() {
   const asOne = far && edges.length > MANY
 
   useEffect(() => select([]), [place])
-  useEffect(() => {
-    const timer = setTimeout(() => void flow.fitView({ padding: 0.03, maxZoom: window.innerWidth > 2000 ? 1.4 : 1 }), 60)
-    return () => clearTimeout(timer)
-  }, [place, flow])
 
   const placeAt = useCallback((event: { clientX: number; clientY: number }) => {
     const at = flow.screenToFlowPosition({ x: event.clientX, y: event.clientY })
@@ -84,6 +82,10 @@ export function Graph() {
     event.preventDefault()
     setView({ menu: { at: [event.clientX, event.clientY], kind: 'link', id: edge.id, place: placeAt(event) } })
   }, [placeAt])
+
+  const onNodeClick = useCallback((event: ReactMouseEvent, node: Drawn) => {
+    if (!event.shiftKey && !event.ctrlKey && !event.metaKey && selection().size > 1) select([node.id])
+  }, [])
 
   const openAdd = useCallback(
     (event: ReactMouseEvent) => {
@@ -120,6 +122,8 @@ export function Graph() {
       aria-label={t('canvas.label')}
       onDoubleClick={openAdd}
       {...useLongPress()}
+      onPointerMove={(event) => setPointer({ x: event.clientX, y: event.clientY })}
+      onPointerLeave={(event) => event.relatedTarget instanceof Element && event.relatedTarget.closest('.side, .topbar') && setPointer(null)}
       onDragOver={(event) => {
         event.preventDefault()
         if (!useView.getState().dropping) setView({ dropping: true })
@@ -135,6 +139,8 @@ export function Graph() {
           edgeTypes={EDGE_TYPES}
           {...dragging}
           {...linkings}
+          {...looking}
+          onNodeClick={onNodeClick}
           onEdgeClick={onEdgeClick}
           onEdgeDoubleClick={onEdgeDoubleClick}
           onEdgeContextMenu={onEdgeMenu}

@@ -18,6 +18,18 @@ const calm = (): number => (matchMedia('(prefers-reduced-motion: reduce)').match
 export const fit = (ids?: Iterable<string>): void => void camera?.fitView({ padding: ids ? 0.2 : 0.03, maxZoom: innerWidth > 2000 ? 1.4 : 1, duration: calm(), ...(ids ? { nodes: [...ids].map((id) => ({ id })) } : {}) })
 export const zoom = (by: 'in' | 'out' | 'reset'): void => void (by === 'in' ? camera?.zoomIn({ duration: calm() }) : by === 'out' ? camera?.zoomOut({ duration: calm() }) : camera?.zoomTo(1, { duration: calm() }))
 
+let pointer: { readonly x: number; readonly y: number } | null = null
+/** Where the pointer was last seen on the graph; null once it went to a panel. */
+export const setPointer = (next: typeof pointer): void => {
+  pointer = next
+}
+
+/** The place under the pointer; the middle of what is seen where it is not on the graph. */
+export function pointed(): Point {
+  const at = pointer ? camera?.screenToFlowPosition(pointer) : undefined
+  return at ? [at.x, at.y] : middle()
+}
+
 /** The middle of what is seen, in the graph's own coordinates. */
 export function middle(): Point {
   const box = document.getElementById('canvas')?.getBoundingClientRect()

@@ -19,6 +19,9 @@ export const frameOf = (id: string): number => Number(id.slice(6))
 export const dotId = (id: string): string => `dot:${id}`
 export const isDot = (id: string): boolean => id.startsWith('dot:')
 export const dotOf = (id: string): string => id.slice(4)
+/** The picture of a node that Alt+drag copies. */
+export const COPY = 'copy of '
+export const isCopy = (id: string): boolean => id.startsWith(COPY)
 /** Half of what a point takes on the canvas: it is drawn around its place. */
 export const DOT = 12
 /** The place of a point of links, as it is drawn now. */
@@ -55,7 +58,7 @@ export function toFlow(doc: Document, definitions: Definitions, selected: Readon
       draggable: !flagOf(node, 'pinned'),
     }
   })
-  return [...frames, ...cards, ...dots(doc, selected, old)]
+  return [...frames, ...cards, ...dots(doc, selected, old), ...before.filter((each) => isCopy(each.id))]
 }
 
 function dots(doc: Document, selected: ReadonlySet<string>, old: ReadonlyMap<string, Drawn>): Dot[] {

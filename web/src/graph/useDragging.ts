@@ -1,14 +1,15 @@
 /** Moving things about: what is held follows the pointer, and becomes one step when it is let go of. */
 import { applyNodeChanges, type NodeChange } from '@xyflow/react'
 import { useCallback, useRef, type Dispatch, type MouseEvent as ReactMouseEvent, type SetStateAction } from 'react'
-import { duplicateInPlace } from '../app/edits'
+import { duplicateAt } from '../app/edits'
 import { TITLE_HEIGHT, type Point } from '../model/document'
 import { membersOf, type Members } from '../model/groups'
+import { isEnd } from '../model/subgraphs'
 import { activeDoc } from '../state/documents'
 import { select, selected } from '../state/view'
 import { moveAll, moveFrame } from './actions'
 import { sizeOf } from './camera'
-import { DOT, dotId, dotOf, frameId, isDot, isFrame, type Drawn, type Frame } from './toFlow'
+import { COPY, DOT, dotId, dotOf, frameId, isCopy, isDot, isFrame, type Drawn, type Frame } from './toFlow'
 
 interface Held {
   readonly frame: Frame
@@ -17,8 +18,10 @@ interface Held {
   readonly places: ReadonlyMap<string, { x: number; y: number }>
 }
 
+/** Alt+drag: the nodes stay, with their links, and pictures of them follow the pointer until it lets go. */
 export function useDragging(setDrawn: Dispatch<SetStateAction<Drawn[]>>) {
   const held = useRef<Held | null>(null)
+  const copied = useRef<ReadonlySet<string>>(new Set())
 
   const onNodesChange = useCallback((changes: NodeChange<Drawn>[]) => {
     const picks = changes.filter((change) => change.type === 'select')
@@ -27,14 +30,17 @@ export function useDragging(setDrawn: Dispatch<SetStateAction<Drawn[]>>) {
       for (const change of picks) change.selected ? next.add(change.id) : next.delete(change.id)
       select(next)
     }
-    const rest = changes.filter((change) => change.type === 'position' || change.type === 'dimensions')
+    const rest = changes
+      .filter((change) => change.type === 'position' || change.type === 'dimensions')
+      .map((change) => (change.type === 'position' && copied.current.has(change.id) ? { ...change, id: COPY + change.id } : change))
     if (rest.length) setDrawn((before) => applyNodeChanges(rest, before))
   }, [setDrawn])
 
   const onNodeDragStart = useCallback((event: MouseEvent | TouchEvent | ReactMouseEvent, node: Drawn) => {
     held.current = null
-    if ('altKey' in event && event.altKey && !isDot(node.id)) duplicateInPlace(selected().has(node.id) ? selected() : new Set([node.id]))
     const doc = activeDoc()
+    copied.current = 'altKey' in event && event.altKey && doc?.nodes.has(node.id) ? new Set([...(selected().has(node.id) ? selected() : [node.id])].filter((id) => doc.nodes.has(id) && !isEnd(id))) : new Set()
+    if (copied.current.size) setDrawn((drawn) => [...drawn, ...drawn.filter((each) => copied.current.has(each.id)).map((each) => ({ ...each, id: COPY + each.id, selected: true, zIndex: 2000 }))])
     if (node.type !== 'frame' || !doc) return
     const members = membersOf(doc, node.data.index, sizeOf)
     const ids = new Set([...members.nodes, ...[...members.dots].map(dotId), ...[...members.groups].map(frameId)])
@@ -63,6 +69,13 @@ export function useDragging(setDrawn: Dispatch<SetStateAction<Drawn[]>>) {
       moveFrame(now.frame.data.index, [Math.round(node.position.x - now.frame.position.x), Math.round(node.position.y - now.frame.position.y)], now.members)
       return
     }
+    if (copied.current.size) {
+      const ids = copied.current
+      copied.current = new Set()
+      setDrawn((drawn) => drawn.filter((each) => !isCopy(each.id)))
+      const places = all.filter((each) => ids.has(each.id)).map((each) => each.position)
+      return duplicateAt(ids, [Math.round(Math.min(...places.map(({ x }) => x))), Math.round(Math.min(...places.map(({ y }) => y))) + TITLE_HEIGHT])
+    }
     const nodes = new Map<string, Point>()
     const dots = new Map<string, Point>()
     for (const each of all) {
@@ -70,7 +83,7 @@ export function useDragging(setDrawn: Dispatch<SetStateAction<Drawn[]>>) {
       else if (!isFrame(each.id)) nodes.set(each.id, [Math.round(each.position.x), Math.round(each.position.y) + TITLE_HEIGHT])
     }
     moveAll(nodes, dots)
-  }, [])
+  }, [setDrawn])
 
   const onSelectionDragStop = useCallback((_: unknown, all: Drawn[]) => all[0] && onNodeDragStop(null, all[0], all), [onNodeDragStop])
   return { onNodesChange, onNodeDragStart, onNodeDrag, onNodeDragStop, onSelectionDragStop }

@@ -144,4 +144,8 @@ export const panels = {
   'help.standard': 'usually {value}',
   'help.range': '{min} to {max}',
   'help.choices': '{count} to choose from',
+  'clear.title': 'Clear the list of done jobs?',
+  'clear.hint': 'They go from this list. Their pictures stay in the gallery and on the server.',
+  'clear.records': 'Delete the records too',
+  'clear.recordsHint': 'Deleting the records takes them out of the gallery, for everybody. The picture files stay on the server.',
 } as const

@@ -146,4 +146,8 @@ export const panels: Readonly<Record<keyof typeof english, string>> = {
   'help.standard': '默认 {value}',
   'help.range': '{min} 至 {max}',
   'help.choices': '共 {count} 项可选',
+  'clear.title': '清空已结束的任务列表？',
+  'clear.hint': '它们将从列表中移除，图像仍保留在图库和服务器上。',
+  'clear.records': '同时删除记录',
+  'clear.recordsHint': '删除记录后，所有人的图库中都不再显示它们；图像文件仍留在服务器上。',
 }

@@ -1,7 +1,7 @@
 /** Nodes as text: readable JSON on the system's clipboard, the same form as a workflow file. */
 import type { Definitions } from '../model/definitions'
 import { slots, type Document, type Group, type Link, type Node, type Point } from '../model/document'
-import { makeLink, setRaw } from '../model/edit'
+import { cascade, makeLink, setRaw } from '../model/edit'
 import { typesOf, withoutGroupNodes } from '../model/groupNodes'
 import { INPUT_NODE } from '../model/library'
 import { copyPoints, pointsFor } from '../model/reroutes'
@@ -42,7 +42,7 @@ export function readNodes(text: string): JsonObject | null {
   }
 }
 
-/** Puts copied nodes in, with the links among them; `incoming` keeps those that come from nodes still there. */
+/** Puts copied nodes in at a place, or beside where they were, with the links among them; they hide none that is there; `incoming` keeps those that come from nodes still there. */
 export function pasteNodes(doc: Document, file: JsonObject, definitions: Definitions, at: Point | null, incoming: boolean): { doc: Document; ids: Set<string> } {
   const pasted = readUi(file, definitions)
   const { node: firstNode, link: firstLink } = nextIds(doc)
@@ -52,7 +52,9 @@ export function pasteNodes(doc: Document, file: JsonObject, definitions: Definit
   for (const id of pasted.nodes.keys()) renamed.set(id, String(nextNode++))
   const points = [...[...pasted.nodes.values()].map((node) => node.pos), ...pasted.groups.map((group) => group.box)]
   const corner = [Math.min(...points.map((point) => point[0])), Math.min(...points.map((point) => point[1]))] as const
-  const by: Point = at ? [Math.round(at[0] - corner[0]), Math.round(at[1] - corner[1])] : [32, 32]
+  const meant: Point = at ? [Math.round(at[0] - corner[0]), Math.round(at[1] - corner[1])] : [32, 32]
+  const more = cascade(doc, [...pasted.nodes.values()].map(({ pos }) => [pos[0] + meant[0], pos[1] + meant[1]] as const))
+  const by: Point = [meant[0] + more, meant[1] + more]
   const nodes = new Map(doc.nodes)
   for (const node of pasted.nodes.values()) {
     const id = renamed.get(node.id) as string

@@ -15,6 +15,8 @@ export interface InputDef {
   readonly control: 'none' | 'seed' | 'combo'
   readonly upload: boolean
   readonly tooltip: string
+  /** The field inside that this one of a subgraph's instance stands for, where what happens after a run is kept inside. */
+  readonly within?: { readonly node: string; readonly input: InputDef }
 }
 
 export interface OutputDef {

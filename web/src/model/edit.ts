@@ -105,7 +105,21 @@ export function makeNode(id: number, def: NodeDef, pos: Point, size: Point): Nod
   return { id: String(id), type: def.type, raw, pos, size, values, given: isBuiltin ? values : {}, layout: isBuiltin ? null : fresh.layout }
 }
 
-export function addNode(doc: Document, def: NodeDef, pos: Point, size: Point): { doc: Document; id: string } {
+const CASCADE = 32
+const NEAR = 12
+
+/** How far new nodes have to move, right and down, for none of them to hide one that is there: copies cascade. */
+export function cascade(doc: Document, places: readonly Point[]): number {
+  const held = [...doc.nodes.values()].map((node) => node.pos)
+  const hides = (by: number): boolean => places.some(([x, y]) => held.some((pos) => Math.abs(pos[0] - x - by) < NEAR && Math.abs(pos[1] - y - by) < NEAR))
+  let by = 0
+  while (hides(by)) by += CASCADE
+  return by
+}
+
+export function addNode(doc: Document, def: NodeDef, at: Point, size: Point): { doc: Document; id: string } {
+  const by = cascade(doc, [at])
+  const pos: Point = [at[0] + by, at[1] + by]
   const node = makeNode(nextIds(doc).node, def, pos, size)
   return { doc: withNode(doc, node), id: node.id }
 }

@@ -63,7 +63,11 @@ function define(subgraph: Subgraph, resolve: (type: string) => NodeDef | undefin
       const def = resolve(node.type)
       const input = inputOf(def, inputAt(node, link.toSlot))
       // only group nodes say that they have a control word; a value of the instance stands for the field inside, which is also what it is without one
-      if (def && input?.widget) return { ...input, name, optional: true, control: slot.control === 'seed' || slot.control === 'combo' ? slot.control : 'none', upload: false, options: { ...input.options, default: valueOf(bindValues(node, def), input) } }
+      if (def && input?.widget) {
+        const within = input.within ? { node: `${node.id}:${input.within.node}`, input: input.within.input } : input.control === 'none' ? undefined : { node: node.id, input }
+        const control = slot.control === 'seed' || slot.control === 'combo' ? slot.control : 'none'
+        return { ...input, name, optional: true, control, upload: false, options: { ...input.options, default: valueOf(bindValues(node, def), input) }, ...(within && control === 'none' ? { within } : {}) }
+      }
     }
     return plain
   })

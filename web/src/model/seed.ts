@@ -6,7 +6,7 @@ import { linkInto, titleOf, type Document, type Node } from './document'
 import { setValue } from './edit'
 import { known } from './library'
 import { defIn } from './primitive'
-import { editEverywhere } from './subgraphs'
+import { editEverywhere, nodeAt } from './subgraphs'
 
 const WIDEST = 1125899906842624n
 
@@ -20,7 +20,7 @@ export function nextSeeds(root: Document, server: Definitions, used: ReadonlyMap
     for (const [node, input] of controlled(doc, known(server, root.file))) {
       const value = valueOf(node, input)
       if (linkInto(doc, node, input.name) || used.get(seedKey(place, node.id, input.name)) !== String(value)) continue
-      const word = wordOf(node.values[controlOf(input.name)])
+      const word = wordIn(doc, node, input, server)
       if (word !== 'fixed') next = setValue(next, node.id, input.name, step(input, value, word, random))
     }
     return next
@@ -28,7 +28,7 @@ export function nextSeeds(root: Document, server: Definitions, used: ReadonlyMap
 }
 
 function controlled(doc: Document, definitions: Definitions): [Node, InputDef][] {
-  return [...doc.nodes.values()].flatMap((node) => (defIn(doc, node, definitions)?.inputs ?? []).filter((input) => input.control !== 'none').map((input): [Node, InputDef] => [node, input]))
+  return [...doc.nodes.values()].flatMap((node) => (defIn(doc, node, definitions)?.inputs ?? []).filter((input) => input.control !== 'none' || input.within).map((input): [Node, InputDef] => [node, input]))
 }
 
 /** The values that seeds have now. */
@@ -41,13 +41,20 @@ export function seedsOf(root: Document, server: Definitions): Map<string, string
   return seeds
 }
 
+/** What happens to a value after a run: a field that was let out of a subgraph has its word inside, one for all instances. */
+function wordIn(doc: Document, node: Node, input: InputDef, server: Definitions): string {
+  const { within } = input
+  const holder = within ? nodeAt(doc, `${node.id}:${within.node}`, server) : node
+  return wordOf(holder?.values[controlOf(within?.input.name ?? input.name)])
+}
+
 export function wordOf(value: Json | undefined): string {
   if (value === true) return 'randomize'
   return toText(value, 'fixed') || 'fixed'
 }
 
 function step(input: InputDef, value: Json, word: string, random: () => number): Json {
-  if (input.control === 'combo') {
+  if ((input.within?.input ?? input).control === 'combo') {
     const count = input.choices.length
     const at = input.choices.findIndex((choice) => choice === value)
     const places: Record<string, number> = { increment: Math.min(at + 1, count - 1), 'increment-wrap': (at + 1) % count, decrement: Math.max(at - 1, 0), randomize: Math.floor(random() * count) }

@@ -1,10 +1,11 @@
 /** The inside of a subgraph as a document of its own, and back into the file that defines it.
  *  Its two ends, -10 and -20, are nodes there: what comes in and what goes out are their sockets. */
 import { isArray, isObject, sameJson, toNumber, toText, type Json, type JsonObject } from '../io/json'
+import { readLink } from '../io/parts'
 import { readUi, writeUi } from '../io/ui'
 import { layoutOf } from '../io/widgets'
 import type { Definitions } from './definitions'
-import { slots, subgraphsOf, TITLE_HEIGHT, type Document, type Node, type Point } from './document'
+import { slots, subgraphsOf, TITLE_HEIGHT, type Document, type Link, type Node, type Point } from './document'
 import { removeLinks, setRaw, withNode } from './edit'
 import { isGroupNode } from './groupNodes'
 import { INPUT_NODE, known, OUTPUT_NODE } from './library'
@@ -110,24 +111,32 @@ export function editEverywhere(root: Document, server: Definitions, edit: (doc: 
 function writeInside(inner: Document, before: JsonObject, server: Definitions): JsonObject {
   const nodes = new Map([...inner.nodes].filter(([id]) => !isEnd(id)))
   const { definitions: _, ...written } = writeUi({ ...inner, nodes }, server) as Record<string, Json>
+  const put = (key: string, value: Json | undefined): void => {
+    if (value === undefined) delete written[key]
+    else written[key] = value
+  }
+  const was = (isArray(before.links) ? before.links : []).flatMap((raw) => readLink(raw) ?? [])
   const ends = (id: string, list: 'inputs' | 'outputs', place: 'inputNode' | 'outputNode'): void => {
     const node = inner.nodes.get(id)
     if (!node) return
     const old = slots(before[list])
-    const links = [...inner.links.values()]
-    const made = slots(id === INPUT_NODE ? node.raw.outputs : node.raw.inputs).map((slot, at) => {
+    const at = (links: Iterable<Link>, slot: number): number[] => [...links].filter((link) => (id === INPUT_NODE ? link.from === id && link.fromSlot === slot : link.to === id && link.toSlot === slot)).map((link) => toNumber(link.id))
+    const made = slots(id === INPUT_NODE ? node.raw.outputs : node.raw.inputs).map((slot, number) => {
       const { links: _links, link: _link, ...kept } = slot
       const { control: _, ...plain } = kept
       const bare: JsonObject = isGroupNode(before) ? plain : kept
-      const ids = links.filter((link) => (id === INPUT_NODE ? link.from === id && link.fromSlot === at : link.to === id && link.toSlot === at)).map((link) => toNumber(link.id))
-      const same = isArray(bare.linkIds) && bare.linkIds.length === ids.length && ids.every((each) => (bare.linkIds as readonly Json[]).some((had) => toNumber(had) === each))
+      const ids = at(inner.links.values(), number)
+      // lists of files may be stale or say things twice: the links decide, and a list stays as it is until they change
+      const held = old.findIndex((each) => keyOf(each) === keyOf(bare))
+      const same = isArray(bare.linkIds) && (sameJson(at(was, held), ids) || (bare.linkIds.length === ids.length && ids.every((each) => (bare.linkIds as readonly Json[]).some((had) => toNumber(had) === each))))
       const end: JsonObject = same ? bare : { ...bare, linkIds: ids }
-      return old.find((was) => sameJson(was, end)) ?? end
+      return old.find((each) => sameJson(each, end)) ?? end
     })
-    if (made.length !== old.length || made.some((end, at) => end !== old[at])) written[list] = made
+    put(list, made.length !== old.length || made.some((end, number) => end !== old[number]) ? made : before[list])
     const held = isObject(before[place]) ? before[place] : { id: Number(id) }
     const box = isArray(held.bounding) ? held.bounding : [0, 0, 120, 60]
-    if (toNumber(box[0]) !== node.pos[0] || toNumber(box[1]) !== node.pos[1] - TITLE_HEIGHT) written[place] = { ...held, bounding: [node.pos[0], node.pos[1] - TITLE_HEIGHT, box[2] ?? 120, box[3] ?? 60] }
+    const moved = node.pos[0] !== toNumber(box[0]) || node.pos[1] !== toNumber(box[1]) + TITLE_HEIGHT
+    put(place, moved ? { ...held, bounding: [node.pos[0], node.pos[1] - TITLE_HEIGHT, box[2] ?? 120, box[3] ?? 60] } : before[place])
   }
   ends(INPUT_NODE, 'inputs', 'inputNode')
   ends(OUTPUT_NODE, 'outputs', 'outputNode')

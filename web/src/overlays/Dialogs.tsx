@@ -3,6 +3,7 @@ import { onAskClose } from '../app/closing'
 import { setView, useView } from '../state/view'
 import { Dropped } from './Dropped'
 import { LargeText } from './LargeText'
+import { ClearList } from './ClearList'
 import { Closing, SaveAs } from './Saving'
 import { Settings } from './Settings'
 import { Shortcuts } from './Shortcuts'
@@ -35,6 +36,7 @@ export function Dialogs() {
       {dialog === 'settings' && <Settings onClose={close} />}
       {dialog === 'shortcuts' && <Shortcuts onClose={close} />}
       {dialog === 'text' && <LargeText onClose={close} />}
+      {dialog === 'clear' && <ClearList onClose={close} />}
       {dropped && <Dropped />}
       {picture && <Viewer url={picture} />}
       <Suspense>{compare && <Compare pictures={compare} />}</Suspense>

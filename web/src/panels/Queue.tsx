@@ -4,8 +4,10 @@ import { hintOf } from '../app/commands'
 import { Icon } from '../app/Icon'
 import { useT } from '../i18n'
 import { useRun } from '../state/run'
+import { useSettings } from '../state/settings'
+import { setView } from '../state/view'
 import { JobRow } from './JobRow'
-import { cancelJob, clearDone, clearWaiting, forgetJob, moveJob, togglePause } from './queueActions'
+import { cancelJob, clearWaiting, forgetJob, isListed, moveJob, togglePause } from './queueActions'
 
 const PAGE = 200
 const DONE = ['completed', 'failed', 'cancelled'] as const
@@ -70,7 +72,7 @@ export function Queue() {
             {t('side.history')}
             <span className="bar-gap" />
             {found.jobs.length > 0 && !text && !status && (
-              <button type="button" className="button bare" onClick={clearDone}>
+              <button type="button" className="button bare" onClick={() => setView({ dialog: 'clear' })}>
                 {t('side.clearDone')}
               </button>
             )}
@@ -96,6 +98,7 @@ export function Queue() {
 function useFound(text: string, status: string, limit: number, jobs: readonly Job[]): { jobs: readonly Job[]; more: boolean } {
   const [asked, setAsked] = useState<{ jobs: readonly Job[]; more: boolean } | null>(null)
   const isPlain = !text && !status && limit === PAGE
+  const cleared = useSettings((state) => state.cleared)
   useEffect(() => {
     if (isPlain) return setAsked(null)
     let wanted = true
@@ -112,7 +115,11 @@ function useFound(text: string, status: string, limit: number, jobs: readonly Jo
       clearTimeout(timer)
     }
   }, [isPlain, text, status, limit, jobs])
-  return useMemo(() => (asked && !isPlain ? { jobs: asked.jobs.filter(isDone), more: asked.more } : { jobs: jobs.filter(isDone), more: jobs.length >= PAGE }), [asked, isPlain, jobs])
+  return useMemo(() => {
+    const [found, more] = asked && !isPlain ? [asked.jobs, asked.more] : [jobs, jobs.length >= PAGE]
+    // who searches looks for what there is, also off the list
+    return { jobs: found.filter((job) => isDone(job) && (text !== '' || isListed(job, cleared))), more }
+  }, [asked, isPlain, jobs, cleared, text])
 }
 
 /** A row that was moved keeps the focus, though the browser takes it off an element that moves. */

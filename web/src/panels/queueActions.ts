@@ -3,6 +3,7 @@ import { api, type Job } from '../api/client'
 import { openValue } from '../app/files'
 import { t } from '../i18n'
 import { changeJobs, useRun } from '../state/run'
+import { setSettings, useSettings } from '../state/settings'
 import { say, tell } from '../state/view'
 
 function act(call: Promise<unknown>, words: string): void {
@@ -34,12 +35,26 @@ export function togglePause(): void {
   act(api.pause(paused), t(paused ? 'side.paused' : 'side.goesOn'))
 }
 
+const MOST_FORGOTTEN = 2000
+
+/** Whether a job that has ended is on the list still. */
+export const isListed = (job: Job, { before, ids }: { readonly before: number; readonly ids: readonly string[] }): boolean => (job.finished || job.created) > before && !ids.includes(job.id)
+
+/** Takes a job off the list. Its pictures stay in the gallery, and the server keeps its record. */
 export function forgetJob(id: string): void {
-  useRun.setState((state) => ({ jobs: state.jobs.filter((job) => job.id !== id) }))
-  act(api.forget(id), t('side.forgotten'))
+  const { cleared } = useSettings.getState()
+  setSettings({ cleared: { ...cleared, ids: [...cleared.ids.slice(1 - MOST_FORGOTTEN), id] } })
+  say(t('side.forgotten'))
 }
 
 export function clearDone(): void {
+  const ended = useRun.getState().jobs.map((job) => job.finished)
+  setSettings({ cleared: { before: Math.max(0, ...ended), ids: [] } })
+  say(t('side.forgotten'))
+}
+
+/** Deletes the records of all jobs that have ended, for everybody. The files of their pictures stay on the server. */
+export function deleteRecords(): void {
   useRun.setState((state) => ({ jobs: state.jobs.filter((job) => job.status === 'pending' || job.status === 'in_progress') }))
   act(api.clearHistory(), t('side.forgotten'))
 }

@@ -2,6 +2,7 @@
 import { indentOf, isObject, parseJson, writeJson, type Json, type JsonObject } from '../io/json'
 import { bindDocument, readUi, writeUi } from '../io/ui'
 import { t } from '../i18n'
+import { readCameras, useCameras, writeCameras } from './cameras'
 import { serverDefinitions, useDefinitions } from './server'
 import { activate, isUnsaved, mapDocuments, openTab, useDocuments, type Tab } from './documents'
 import { dropSlot, keepSlot, readSlots } from './slots'
@@ -9,7 +10,7 @@ import { tell } from './view'
 
 const SLOT = 'darkroom.doc.'
 const TABS = 'darkroom.tabs'
-const written = new Map<string, { present: unknown; saved: unknown; name: string }>()
+const written = new Map<string, { present: unknown; saved: unknown; name: string; cameras: unknown }>()
 const held = new Map<string, () => void>()
 
 /** Takes hold of a slot; false if another window has it. */
@@ -27,7 +28,8 @@ function claim(id: string): Promise<boolean> {
 
 function write(tab: Tab): void {
   const before = written.get(tab.id)
-  if (before && before.present === tab.history.present && before.saved === tab.saved && before.name === tab.name) return
+  const cameras = useCameras.getState()[tab.id]
+  if (before && before.present === tab.history.present && before.saved === tab.saved && before.name === tab.name && before.cameras === cameras) return
   const slot: JsonObject = {
     name: tab.name,
     path: tab.path,
@@ -36,10 +38,11 @@ function write(tab: Tab): void {
     ...(tab.source ? { source: tab.source } : {}),
     unsaved: isUnsaved(tab),
     at: Date.now(),
+    cameras: writeCameras(tab.id),
     file: writeUi(tab.history.present, serverDefinitions()) as Json,
   }
   keepSlot(tab.id, writeJson(slot)).catch(() => tell(t('say.storageFull'), 'error'))
-  written.set(tab.id, { present: tab.history.present, saved: tab.saved, name: tab.name })
+  written.set(tab.id, { present: tab.history.present, saved: tab.saved, name: tab.name, cameras })
 }
 
 export function saveSlots(): void {
@@ -103,6 +106,7 @@ function reopen(id: string, text: string): boolean {
       source: typeof slot.source === 'string' ? slot.source : '',
       saved: slot.unsaved !== true,
     })
+    readCameras(id, slot.cameras)
     return true
   } catch {
     return false // a slot that cannot be read is left where it is
@@ -117,16 +121,21 @@ export function startAutosave(): () => void {
     timer = 0
     saveSlots()
   }
+  const soon = (): void => {
+    if (!timer) timer = window.setTimeout(now, 400)
+  }
   const stop = useDocuments.subscribe((state) => {
     for (const tab of state.tabs) if (!held.has(tab.id)) void claim(tab.id)
-    if (!timer) timer = window.setTimeout(now, 400)
+    soon()
   })
+  const stopLooking = useCameras.subscribe(soon)
   const stopBinding = useDefinitions.subscribe((state) => mapDocuments((doc) => bindDocument(doc, state.definitions)))
   window.addEventListener('pagehide', now)
   document.addEventListener('visibilitychange', now)
   now()
   return () => {
     stop()
+    stopLooking()
     stopBinding()
     window.removeEventListener('pagehide', now)
     document.removeEventListener('visibilitychange', now)

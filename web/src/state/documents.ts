@@ -5,6 +5,7 @@ import { toText } from '../io/json'
 import type { Definitions } from '../model/definitions'
 import { titleOf, type Document, type Node } from '../model/document'
 import { graphOf, nodeAt, openSubgraph, putSubgraph } from '../model/subgraphs'
+import { dropCamera, openCamera } from './cameras'
 import { serverDefinitions } from './server'
 
 export interface Tab {
@@ -159,6 +160,7 @@ export function redo(): string {
 export function openTab(doc: Document, about: { name: string; path?: string | null; stored?: number; indent?: number; source?: string; saved?: boolean; id?: string }): string {
   const id = about.id ?? newId()
   const tab: Tab = { id, name: about.name, path: about.path ?? null, stored: about.stored ?? 0, indent: about.indent ?? 0, source: about.source ?? '', history: begin(doc), saved: about.saved === false ? null : doc, within: [] }
+  openCamera(id, doc.file)
   useDocuments.setState((state) => ({ tabs: [...state.tabs, tab], active: id }))
   return id
 }
@@ -170,6 +172,7 @@ export function closeTab(id: string): void {
     const active = state.active === id ? (tabs[Math.min(at, tabs.length - 1)]?.id ?? '') : state.active
     return { tabs, active }
   })
+  dropCamera(id)
 }
 
 /** Looks at the inside of an instance, or out again as far as `depth`. */

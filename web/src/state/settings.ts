@@ -17,12 +17,14 @@ interface Settings {
   /** The user's own keys, by command. */
   readonly keys: Readonly<Record<string, readonly string[]>>
   readonly recent: readonly string[]
+  /** Jobs that were taken off the list: those that had ended by then, and single ones. Their pictures stay. */
+  readonly cleared: { readonly before: number; readonly ids: readonly string[] }
 }
 
 const KEY = 'darkroom.settings'
 
 function load(): Settings {
-  const standard: Settings = { language: (globalThis.navigator?.language ?? 'en').toLowerCase().startsWith('zh') ? 'zh' : 'en', theme: 'system', sideOpen: true, letterKeys: true, scale: 1, promptSize: 13, previews: true, keys: {}, recent: [] }
+  const standard: Settings = { language: (globalThis.navigator?.language ?? 'en').toLowerCase().startsWith('zh') ? 'zh' : 'en', theme: 'system', sideOpen: true, letterKeys: true, scale: 1, promptSize: 13, previews: true, keys: {}, recent: [], cleared: { before: 0, ids: [] } }
   try {
     return { ...standard, ...(JSON.parse(localStorage.getItem(KEY) ?? '{}') as Partial<Settings>) }
   } catch {

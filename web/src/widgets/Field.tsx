@@ -9,6 +9,7 @@ import { setField } from '../graph/actions'
 import { handleIn } from '../graph/handles'
 import { Socket } from '../graph/Socket'
 import { Icon } from '../app/Icon'
+import { nodeCalled, useDocuments } from '../state/documents'
 import { Combo } from './Combo'
 import { NumberField } from './Number'
 import { PicturePick } from './PicturePick'
@@ -62,10 +63,17 @@ export const Field = memo(function Field({ node, input, label, linked, problem, 
         </p>
       )}
       {input.control !== 'none' && !linked && <Control node={node} input={input} name={`${shown}: ${t('field.control')}`} />}
+      {input.within && !linked && <Inner id={`${node.id}:${input.within.node}`} input={input.within.input} name={`${shown}: ${t('field.control')}`} />}
       {input.upload && <PicturePick node={node.id} input={input} hasPicture={typeof value === 'string' && value !== ''} />}
     </>
   )
 })
+
+/** What a field of a subgraph's instance does after a run is said inside; all instances do the same. */
+function Inner({ id, input, name }: { id: string; input: InputDef; name: string }) {
+  const node = useDocuments(() => nodeCalled(id))
+  return node ? <Control node={{ ...node, id }} input={input} name={name} /> : null
+}
 
 const WORDS = ['fixed', 'randomize', 'increment', 'decrement'] as const
 

@@ -1,7 +1,7 @@
 import { useLayoutEffect, useRef, useState, type KeyboardEvent } from 'react'
 import { useT } from '../i18n'
 import { completed, fittingNames, wordAt } from '../model/completion'
-import { reweigh } from '../model/weight'
+import { difference, reweigh } from '../model/weight'
 import { embeddings } from '../state/server'
 
 interface Props {
@@ -66,6 +66,7 @@ export function TextArea({ value, name, hint, className, disabled, focused, weig
         autoFocus={focused}
         spellCheck={false}
         onInput={(event) => {
+          if (/^history/.test((event.nativeEvent as InputEvent).inputType)) letGo(event.currentTarget)
           onChange(event.currentTarget.value)
           if (weighs) void look()
         }}
@@ -85,6 +86,11 @@ export function TextArea({ value, name, hint, className, disabled, focused, weig
   )
 }
 
+/** Browsers select what an undo brings back: the next letter would wipe it out. */
+function letGo(box: HTMLTextAreaElement): void {
+  box.setSelectionRange(box.selectionEnd, box.selectionEnd)
+}
+
 /** Ctrl+Up and Ctrl+Down change the weight of the word at the caret, as if it had been typed. */
 function weigh(event: KeyboardEvent<HTMLTextAreaElement>): void {
   if (!(event.ctrlKey || event.metaKey) || (event.key !== 'ArrowUp' && event.key !== 'ArrowDown')) return
@@ -92,7 +98,11 @@ function weigh(event: KeyboardEvent<HTMLTextAreaElement>): void {
   const box = event.currentTarget
   const next = reweigh(box.value, box.selectionStart, box.selectionEnd, event.key === 'ArrowUp' ? 0.05 : -0.05)
   if (next.text === box.value) return
-  box.select()
-  document.execCommand('insertText', false, next.text) // the only way that keeps the box's own undo
-  box.setSelectionRange(next.from, next.to)
+  const caret = box.selectionStart
+  const isCaret = caret === box.selectionEnd
+  const [from, to, words] = difference(box.value, next.text)
+  box.setSelectionRange(from, to)
+  document.execCommand('insertText', false, words) // the only way that keeps the box's own undo
+  if (isCaret) box.setSelectionRange(caret + next.moved, caret + next.moved) // nothing is selected that was not: a letter would wipe it out
+  else box.setSelectionRange(next.from, next.to)
 }
