@@ -37,6 +37,7 @@ MIGRATIONS = (
     ALTER TABLE reports ADD COLUMN host TEXT AS (substr(url, 1, instr(substr(url || '/', 9), '/') + 7));
     CREATE INDEX reports_host ON reports(host, due);
     """,
+    "ALTER TABLE jobs ADD COLUMN about TEXT NOT NULL DEFAULT '{}'",
 )
 """What leads from each version (`user_version`) to the next. Never change one that was shipped."""
 

@@ -23,7 +23,7 @@ ENDED = (State.COMPLETED, State.FAILED, State.CANCELLED)
 class Submission:
     """What a client asked for, found good. `prompt` and `extra` are JSON; `prompt` is exactly what was received.
 
-    `targets` are the nodes it is run for, `types` the node types in it. The lowest `number` of the highest
+    `targets` are the nodes it is run for, `types` the node types in it, `about` what lists say of it, as JSON. The lowest `number` of the highest
     `priority` runs first.
     """
 
@@ -35,6 +35,7 @@ class Submission:
     client_id: str | None = None
     priority: int = 0
     types: frozenset[str] = field(default_factory=frozenset)
+    about: str = "{}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ _ITEM = "'[' || json_quote(number) || ',' || json_quote(id) || ',' || prompt || 
 _SEARCHED = "lower(prompt || ' ' || ifnull(outputs, '') || ' ' || ifnull(error, '') || ' ' || id)"
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 """As SQLite's lower does it."""
-_SUMMARY = "id, state, number, priority, created, started, finished, outputs, error, attempts"
+_SUMMARY = "id, state, number, priority, created, started, finished, outputs, error, attempts, about"
 
 
 @dataclass(frozen=True, slots=True)

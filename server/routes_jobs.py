@@ -206,6 +206,7 @@ def _summary(row: Mapping[str, Any], live: Transcript | None) -> dict[str, objec
         "execution_error": _json(row["error"], None),
         "outputs_count": len(shown),
         "preview_output": shown[0] if shown else None,
+        "about": _json(row["about"], {}),
     }
 
 

@@ -78,8 +78,8 @@ class Store:
             if self._waiting() >= bound:
                 raise QueueFull
             inserted = self._db.execute(
-                "INSERT INTO jobs(id, number, state, priority, rank, client_id, created, targets, extra, prompt)"
-                " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO jobs(id, number, state, priority, rank, client_id, created, targets, extra, prompt, about)"
+                " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     job.id,
                     job.number,
@@ -91,6 +91,7 @@ class Store:
                     json.dumps(job.targets),
                     job.extra,
                     job.prompt,
+                    job.about,
                 ),
             )
             types = ((type_, inserted.lastrowid) for type_ in job.types)

@@ -13,6 +13,7 @@ from graph.document import read as read_document
 from graph.errors import GraphError, GraphErrors
 from graph.files import Folders
 from graph.patient_json import Reader, dumps
+from server.about import about
 from server.backend import Engine
 from server.body import decoder, is_text, refusing_bad_json
 from server.job import Submission
@@ -121,6 +122,7 @@ def _submission(request: Request, number: int, graph: Graph) -> Submission:
         client_id=request.client_id,
         priority=request.priority,
         types=frozenset(node.spec.type for node in graph.nodes.values()),
+        about=dumps(about(graph, request.extra)),
     )
 
 

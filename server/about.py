@@ -1,0 +1,82 @@
+"""What a job is, in a few words for lists: what its prompt says, its seed, and the name of its workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TypedDict
+
+from graph.build import BoundNode, Graph
+from graph.document import Link
+from graph.sockets import Text
+from graph.sweep import Alternatives
+
+WORDS = 200
+"""Characters of a prompt that are kept; a workflow's name may have as many."""
+_SEEDS = ("seed", "noise_seed")
+NAME = "workflow_name"
+"""The member of `extra_data` in which the editor says what the workflow is called."""
+
+
+class About(TypedDict):
+    """Each is null where nothing is known. With several samplers, it is the one nearest to what the job was run for."""
+
+    prompt: str | None
+    seed: int | None
+    workflow_name: str | None
+
+
+def about(graph: Graph, extra: Mapping[str, object]) -> About:
+    """Reads the graph from its targets backwards: the first prompt is what feeds the first `positive`."""
+    name = extra.get(NAME)
+    nodes = list(_upstream(graph, graph.targets))
+    seeds = (_first(node.inputs.get(seed)) for node in nodes for seed in _SEEDS)
+    return {
+        "prompt": _shortened(_prompt(graph, nodes)),
+        "seed": next((seed for seed in seeds if isinstance(seed, int) and not isinstance(seed, bool)), None),
+        "workflow_name": _shortened(name if isinstance(name, str) else None),
+    }
+
+
+def _prompt(graph: Graph, nodes: list[BoundNode]) -> str | None:
+    for node in nodes:
+        positive = node.inputs.get("positive")
+        if isinstance(positive, Link):
+            found = _words(_upstream(graph, (positive.node,)))
+            if found is not None:
+                return found
+    return _words(iter(nodes))
+
+
+def _words(nodes: Iterator[BoundNode]) -> str | None:
+    texts = (
+        _first(node.inputs[spec.name])
+        for node in nodes
+        for spec in node.spec.inputs
+        if isinstance(spec.widget, Text) and spec.widget.multiline
+    )
+    return next((text for text in texts if isinstance(text, str) and text.strip()), None)
+
+
+def _first(value: object) -> object:
+    return value.values[0] if isinstance(value, Alternatives) else value
+
+
+def _upstream(graph: Graph, starts: tuple[str, ...]) -> Iterator[BoundNode]:
+    """The nodes that `starts` rest on and they themselves, nearest first."""
+    seen = dict.fromkeys(starts)
+    pending = list(seen)
+    for id_ in pending:
+        node = graph.nodes.get(id_)
+        if node is None:
+            continue
+        yield node
+        for link in node.links():
+            if link.node not in seen:
+                seen[link.node] = None
+                pending.append(link.node)
+
+
+def _shortened(text: str | None) -> str | None:
+    if not text:
+        return None
+    return " ".join(text[: 4 * WORDS].split())[:WORDS] or None
