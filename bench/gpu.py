@@ -12,6 +12,7 @@ from bench import peer
 from bench.networks import step_inputs
 from bench.pairs import Row, seconds
 from models.checkpoint import load_part, read_header
+from models.reading import Reading
 
 RUNS = 5
 STEPS = 20
@@ -31,7 +32,10 @@ def table(checkpoint: Path) -> Iterator[Row]:
             name = f"{STEPS} U-Net steps, 512x512, {dtype}, theirs {kind}"
             with torch.inference_mode():
                 yield seconds(
-                    name, partial(_steps, partial(ours, *given)), partial(_steps, partial(other, *given)), RUNS
+                    name,
+                    partial(_steps, partial(ours, x.to(dtype), t, Reading(context.to(dtype)))),
+                    partial(_steps, partial(other, *given)),
+                    RUNS,
                 )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,20 +21,45 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, causal: bool = False)
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2)
 
 
-class CrossAttention(nn.Module):
-    """Attention of pixels to `context`, or to themselves when there is none."""
+class Place(NamedTuple):
+    """A transformer of the U-Net: in which numbered block of which side it stands. The middle block is number 0."""
 
-    def __init__(self, channels: int, context_dim: int, heads: int) -> None:
+    side: Literal["input", "middle", "output"]
+    block: int
+
+
+class Site(NamedTuple):
+    """One attention of the U-Net. depth: of its block in its transformer; text: whether it looks at the text."""
+
+    place: Place
+    depth: int
+    text: bool
+    heads: int
+
+
+Attend = Callable[[Site, Tensor, Tensor, Tensor], Tensor]
+"""(site, q [B, N, C], k [B, M, C], v [B, M, C]) -> [B, N, C]."""
+
+
+def attend(site: Site, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention as it was trained."""
+    return attention(q, k, v, site.heads)
+
+
+class CrossAttention(nn.Module):
+    """Attention of pixels to the text, or to themselves."""
+
+    def __init__(self, channels: int, context_dim: int, site: Site) -> None:
         super().__init__()
-        self.heads = heads
+        self.site = site
         self.to_q = nn.Linear(channels, channels, bias=False)
         self.to_k = nn.Linear(context_dim, channels, bias=False)
         self.to_v = nn.Linear(context_dim, channels, bias=False)
         self.to_out = nn.Sequential(nn.Linear(channels, channels))
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor, attend: Attend) -> Tensor:
         """x: [B, N, C], context: [B, M, D] -> [B, N, C]."""
-        return self.to_out(attention(self.to_q(x), self.to_k(context), self.to_v(context), self.heads))
+        return self.to_out(attend(self.site, self.to_q(x), self.to_k(context), self.to_v(context)))
 
 
 class GEGLU(nn.Module):
@@ -62,37 +90,39 @@ class FeedForward(nn.Module):
 class TransformerBlock(nn.Module):
     """Self-attention, cross-attention to the text, feed-forward; each added to what came in."""
 
-    def __init__(self, channels: int, context_dim: int, heads: int) -> None:
+    def __init__(self, channels: int, context_dim: int, heads: int, place: Place, depth: int) -> None:
         super().__init__()
-        self.attn1 = CrossAttention(channels, channels, heads)
+        self.attn1 = CrossAttention(channels, channels, Site(place, depth, False, heads))
         self.ff = FeedForward(channels)
-        self.attn2 = CrossAttention(channels, context_dim, heads)
+        self.attn2 = CrossAttention(channels, context_dim, Site(place, depth, True, heads))
         self.norm1 = nn.LayerNorm(channels)
         self.norm2 = nn.LayerNorm(channels)
         self.norm3 = nn.LayerNorm(channels)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor, attend: Attend) -> Tensor:
         """x: [B, N, C], context: [B, M, D] -> [B, N, C]."""
         h = self.norm1(x)
-        x = x + self.attn1(h, h)
-        x = x + self.attn2(self.norm2(x), context)
+        x = x + self.attn1(h, h, attend)
+        x = x + self.attn2(self.norm2(x), context, attend)
         return x + self.ff(self.norm3(x))
 
 
 class SpatialTransformer(nn.Module):
     """Transformer blocks over the pixels of a feature map."""
 
-    def __init__(self, channels: int, context_dim: int, heads: int, depth: int) -> None:
+    def __init__(self, channels: int, context_dim: int, heads: int, depth: int, place: Place) -> None:
         super().__init__()
         self.norm = group_norm(channels, eps=1e-6)
         self.proj_in = nn.Conv2d(channels, channels, 1)
-        self.transformer_blocks = nn.ModuleList(TransformerBlock(channels, context_dim, heads) for _ in range(depth))
+        self.transformer_blocks = nn.ModuleList(
+            TransformerBlock(channels, context_dim, heads, place, i) for i in range(depth)
+        )
         self.proj_out = nn.Conv2d(channels, channels, 1)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor, attend: Attend) -> Tensor:
         """x: [B, C, H, W], context: [B, M, D] -> [B, C, H, W]."""
         size = x.shape[-2:]
         h = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)  # [B, H * W, C]
         for block in self.transformer_blocks:
-            h = block(h, context)
+            h = block(h, context, attend)
         return x + self.proj_out(h.transpose(1, 2).unflatten(2, size))

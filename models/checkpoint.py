@@ -30,6 +30,7 @@ from models.config import (
     vae_config,
 )
 from models.families import foreign_family, unlike_family
+from models.family import Family, family_of
 from models.inception import Inception
 from models.packed import Packed, pack
 from models.safety import SafetyChecker, published_name
@@ -130,6 +131,7 @@ class Weights:
 
     file: TensorFile
     prefixes: Mapping[Part, str]
+    family: Family
 
     @property
     def path(self) -> Path:
@@ -209,7 +211,7 @@ def read_header(path: Path) -> Weights:
             f"{path.name} is {kind}; expected a U-Net, VAE, text encoder or safety checker of Stable Diffusion v1, "
             "or a network that judges pictures (CLIP, Inception, aesthetic predictor)"
         )
-    return Weights(file, prefixes)
+    return Weights(file, prefixes, family_of(names, file.metadata))
 
 
 def load_part(

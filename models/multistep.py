@@ -26,8 +26,8 @@ Clock = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """sigma -> the time in which the slope is taken for a polynomial."""
 
 
-def sample_plms(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream) -> Iterator[Step]:
-    """The pseudo linear multistep method of Stable Diffusion v1's own scripts. Never draws from `noise`.
+def sample_plms(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Iterator[Step]:
+    """The pseudo linear multistep method of Stable Diffusion v1's own scripts.
 
     Liu et al. 2022 (arXiv:2202.09778), equations 9 and 12, Algorithm 2: DDIM's step with a mean over the last four eps, with the
     Adams-Bashforth weights of equal steps in time; the first step is the improved Euler method, one more evaluation. So
@@ -48,8 +48,8 @@ def sample_plms(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream)
         yield Step(i, sigma, x, denoised)
 
 
-def sample_ipndm(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream) -> Iterator[Step]:
-    """Improved PNDM: the weights of `sample_plms`, begun with Euler's step. Never draws from `noise`.
+def sample_ipndm(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Iterator[Step]:
+    """Improved PNDM: the weights of `sample_plms`, begun with Euler's step.
 
     Zhang and Chen 2023 (arXiv:2204.13902), appendix on iPNDM. One evaluation a step; a step to 0 goes to the estimate.
     """
@@ -62,8 +62,8 @@ def sample_ipndm(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream
         yield Step(i, sigma, x, denoised)
 
 
-def sample_ipndm_v(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream) -> Iterator[Step]:
-    """Improved PNDM with weights for unequal steps, as the authors' program has them. Never draws from `noise`.
+def sample_ipndm_v(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Iterator[Step]:
+    """Improved PNDM with weights for unequal steps, as the authors' program has them.
 
     zju-pi/diff-sampler; no paper has the weights. They are near the Adams-Bashforth ones of `sample_lms`, but of second
     order only, and on steps whose ratio jumps they do not even add up to 1: kept for the pictures made with them.
@@ -101,8 +101,8 @@ def _ipndm_v_weights(h: float, *past: float) -> list[float]:
     return weights[: len(past) + 1]
 
 
-def sample_lms(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream, order: int = 4) -> Iterator[Step]:
-    """Linear multistep: the Adams-Bashforth method for steps of any length in sigma. Never draws from `noise`.
+def sample_lms(denoise: Denoise, x: Tensor, sigmas: Tensor, order: int = 4) -> Iterator[Step]:
+    """Linear multistep: the Adams-Bashforth method for steps of any length in sigma.
 
     k-diffusion's. One evaluation a step, of the order given once that many slopes are known; a step to 0 goes to the
     estimate.
@@ -110,8 +110,8 @@ def sample_lms(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream, 
     return _adams(denoise, x, sigmas, order, _sigma_clock)
 
 
-def sample_deis(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream) -> Iterator[Step]:
-    """DEIS with third-order polynomials in time (tAB-DEIS). Never draws from `noise`.
+def sample_deis(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Iterator[Step]:
+    """DEIS with third-order polynomials in time (tAB-DEIS).
 
     Zhang and Chen 2023 (arXiv:2204.13902), Algorithm 1. Its integral of weight times polynomial over time is, by
     substitution, the integral of the polynomial over sigma: the linear multistep method with the polynomials in
@@ -166,8 +166,8 @@ def _vp_clock(sigma: NDArray[np.float64]) -> NDArray[np.float64]:
     return (np.sqrt(a**2 + 2 * b * np.log1p(sigma**2)) - a) / b
 
 
-def sample_dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream) -> Iterator[Step]:
-    """DPM-Solver++(2M), second order in log sigma with one evaluation a step; never draws from `noise`.
+def sample_dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Iterator[Step]:
+    """DPM-Solver++(2M), second order in log sigma with one evaluation a step.
 
     Lu et al. 2022 (arXiv:2211.01095), Algorithm 2, in the sigma notation of Karras et al. 2022.
     """
@@ -204,13 +204,13 @@ def sample_res_multistep(
         else:
             x = x + slope(x, sigma, denoised) * (sigma_down - sigma)
         if eta > 0 and sigma_next > 0:
-            x = x + noise(x) * sigma_up
+            x = x + noise(x, sigma, sigma_next) * sigma_up
         yield Step(i, sigma, x, denoised)
         old_denoised, h_last = denoised, h
 
 
-def sample_gradient_estimation(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream) -> Iterator[Step]:
-    """Euler's method along 2 d - d_last, the slope corrected by its last change. Never draws from `noise`.
+def sample_gradient_estimation(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Iterator[Step]:
+    """Euler's method along 2 d - d_last, the slope corrected by its last change.
 
     Permenter and Yuan 2024 (arXiv:2306.04848), Algorithm 2 with gamma 2. First order; a step to 0 goes to the estimate.
     """

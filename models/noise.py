@@ -7,13 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
-NoiseStream = Callable[[Tensor], Tensor]
-"""Called with the current latent, returns fresh standard normal noise of its shape, on its device."""
+from models.brownian import BrownianPath
+
+NoiseStream = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(x, sigma, sigma_next) -> standard normal noise of x's shape, on its device, for the way between the two levels []."""
+
+
+class StepNoise(Protocol):
+    """What samplers may draw from while they take their steps."""
+
+    def stream(self) -> NoiseStream:
+        """Noise that is new at every call, whatever the levels."""
+
+    def path(self, x: Tensor, sigmas: Tensor) -> NoiseStream:
+        """Noise that belongs to the levels: the increments of one Brownian path over all of `sigmas`."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,22 @@ class Noise:
         The same seed would draw the initial noise once more, and what is added to noise it equals comes out too strong.
         """
         generator = _generator((self.seed + 1) % 2**64)
-        return lambda x: torch.randn(x.shape, generator=generator).to(x)
+        return lambda x, sigma, sigma_next: torch.randn(x.shape, generator=generator).to(x)
+
+    def path(self, x: Tensor, sigmas: Tensor) -> NoiseStream:
+        """The increments of the seed's Brownian path in sigma, each over the root of its length.
+
+        More or fewer steps draw from the same path, so that their pictures are alike. x: [B, C, H, W]; sigmas: all levels
+        that will be asked for lie between the highest and the lowest above 0 of these.
+        """
+        positive = sigmas[sigmas > 0]
+        path = BrownianPath(tuple(x.shape), float(positive.min()), float(positive.max()), self.seed)
+
+        def increment(x: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+            difference = path(float(sigma), float(sigma_next))
+            return (difference / float((sigma_next - sigma).abs().sqrt())).to(x)
+
+        return increment
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -17,60 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class NoiseLevels:
-    """The noise levels a network was trained at: SD v1's 1000 steps of scaled-linear betas, 0.00085 to 0.0120.
-
-    With alpha_bar the cumulative product of 1 - beta, sigma = sqrt((1 - alpha_bar) / alpha_bar).
-    """
-
-    steps: int = 1000
-    beta_start: float = 0.00085
-    beta_end: float = 0.012
-
-    @cached_property
-    def sigmas(self) -> Tensor:
-        """[steps] float32, ascending: the level of each time step."""
-        return self._exact.float()
-
-    @cached_property
-    def log_sigmas(self) -> Tensor:
-        """[steps] float32: natural logarithms of the levels, rounded once.
-
-        Rounding the levels first would move some halves between two steps to the other side: another time step.
-        """
-        return self._exact.log().float()
-
-    @cached_property
-    def _exact(self) -> Tensor:
-        betas = torch.linspace(self.beta_start**0.5, self.beta_end**0.5, self.steps, dtype=torch.float64) ** 2
-        alphas_cumprod = torch.cumprod(1 - betas, dim=0)
-        return ((1 - alphas_cumprod) / alphas_cumprod).sqrt()
-
-    @property
-    def sigma_min(self) -> float:
-        """The lowest level, 0.0292 for SD v1."""
-        return float(self.sigmas[0])
-
-    @property
-    def sigma_max(self) -> float:
-        """The highest level, 14.6146 for SD v1."""
-        return float(self.sigmas[-1])
-
-    def timestep(self, sigma: Tensor) -> Tensor:
-        """The time step whose level is nearest in log sigma. sigma: [] or [B] -> same shape, whole numbers, float32."""
-        distances = (sigma.log()[..., None] - self.log_sigmas).abs()
-        return distances.argmin(dim=-1).float()
-
-    def sigma(self, t: Tensor) -> Tensor:
-        """The level at a fractional time step, interpolated in log sigma. t: any shape -> same shape."""
-        t = t.clamp(0, self.steps - 1)
-        low = t.floor().long()
-        high = t.ceil().long()
-        w = t - low
-        return ((1 - w) * self.log_sigmas[low] + w * self.log_sigmas[high]).exp()
-
+from models.levels import NoiseLevels
 
 Schedule = Callable[[NoiseLevels, int], Tensor]
 """(levels, n) -> decreasing sigmas, n of them and a final 0 (ddim_uniform and beta may give another count)."""

@@ -11,8 +11,8 @@ from models.noise import NoiseStream
 from models.steps import Denoise, Step, ancestral, slope
 
 
-def sample_euler(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream) -> Iterator[Step]:
-    """Euler's method, first order. Karras et al. 2022, Algorithm 2 without churn; never draws from `noise`.
+def sample_euler(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Iterator[Step]:
+    """Euler's method, first order. Karras et al. 2022, Algorithm 2 without churn.
 
     With the schedule's sigmas this is DDIM with eta 0 (Song et al. 2021, arXiv:2010.02502, equation 12).
     """
@@ -23,10 +23,10 @@ def sample_euler(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream
         yield Step(i, sigma, x, denoised)
 
 
-def sample_heun(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream) -> Iterator[Step]:
+def sample_heun(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Iterator[Step]:
     """Heun's method, second order with two evaluations a step. Karras et al. 2022, Algorithm 1.
 
-    Never draws from `noise`. The step to 0, where the flow has no slope, is Euler's.
+    The step to 0, where the flow has no slope, is Euler's.
     """
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         denoised = denoise(x, sigma)
@@ -39,8 +39,8 @@ def sample_heun(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream)
         yield Step(i, sigma, x, denoised)
 
 
-def sample_heunpp2(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream) -> Iterator[Step]:
-    """Heun++: Euler's step with a slope that is averaged over up to two levels ahead. Never draws from `noise`.
+def sample_heunpp2(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Iterator[Step]:
+    """Heun++: Euler's step with a slope that is averaged over up to two levels ahead.
 
     The levels ahead weigh as much as they are high, sigma / (k sigmas[0]) with k slopes, so the method leans on Euler's
     towards the end. There is no paper: it comes from a sampler extension of the Stable Diffusion web UI. First order.
@@ -74,7 +74,7 @@ def sample_euler_ancestral(
             sigma_down, sigma_up = ancestral(sigma, sigma_next, eta)
             d = slope(x, sigma, denoised)
             x = x + d * (sigma_down - sigma)
-            x = x + noise(x) * sigma_up if eta > 0 else x
+            x = x + noise(x, sigma, sigma_next) * sigma_up if eta > 0 else x
         else:
             x = denoised
         yield Step(i, sigma, x, denoised)
@@ -106,7 +106,7 @@ def sample_dpm_2(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream
             d = slope(x_mid, sigma_mid, denoise(x_mid, sigma_mid))
         x = x + d * (sigma_down - sigma)
         if eta > 0 and sigma_next > 0:
-            x = x + noise(x) * sigma_up
+            x = x + noise(x, sigma, sigma_next) * sigma_up
         yield Step(i, sigma, x, denoised)
 
 
@@ -127,7 +127,7 @@ def sample_dpmpp_2s_ancestral(
             d = denoise(x_mid, sigma_mid)
         x = sigma_down / sigma * x + (1 - sigma_down / sigma) * d
         if eta > 0 and sigma_next > 0:
-            x = x + noise(x) * sigma_up
+            x = x + noise(x, sigma, sigma_next) * sigma_up
         yield Step(i, sigma, x, denoised)
 
 
@@ -144,7 +144,7 @@ def sample_ddpm(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream)
         alpha = alpha_bar / alpha_bar_next
         y = (alpha_bar.sqrt() * x - (1 - alpha) / (1 - alpha_bar).sqrt() * eps) / alpha.sqrt()
         if sigma_next > 0:
-            y = y + noise(x) * ((1 - alpha) * (1 - alpha_bar_next) / (1 - alpha_bar)).sqrt()
+            y = y + noise(x, sigma, sigma_next) * ((1 - alpha) * (1 - alpha_bar_next) / (1 - alpha_bar)).sqrt()
         x = y / alpha_bar_next.sqrt()
         yield Step(i, sigma, x, denoised)
 
@@ -158,5 +158,5 @@ def sample_lcm(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream) 
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         x = denoised = denoise(x, sigma)
         if sigma_next > 0:
-            x = x + noise(x) * sigma_next
+            x = x + noise(x, sigma, sigma_next) * sigma_next
         yield Step(i, sigma, x, denoised)

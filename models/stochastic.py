@@ -35,7 +35,7 @@ def sample_er_sde(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStrea
                     d2 = (d1 - old_d1) / ((sigma - sigmas[i - 2]) / 2)
                     x = x + (dt**2 / 2 + phi_next * (width * (points - sigma) / _phi(points)).sum()) * d2
                 old_d1 = d1
-            x = x + noise(x) * (sigma_next**2 - (sigma * share) ** 2).clamp(min=0).sqrt()
+            x = x + noise(x, sigma, sigma_next) * (sigma_next**2 - (sigma * share) ** 2).clamp(min=0).sqrt()
         else:
             x = denoised
         yield Step(i, sigma, x, denoised)
@@ -57,9 +57,9 @@ def sample_seeds_2(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStre
         if sigma_next > 0:
             h = (sigma / sigma_next).log() / 2
             sigma_mid = sigma * (-h).exp()
-            w = _wander(None, noise(x), h)
+            w = _wander(None, noise(x, sigma, sigma_mid), h)
             x_mid = _settle(x, denoised, h) + sigma_mid * w
-            w = _wander(w, noise(x), h)
+            w = _wander(w, noise(x, sigma_mid, sigma_next), h)
             d = denoise(x_mid, sigma_mid)
             x = _settle(x, d, 2 * h) + sigma_next * w
         else:
@@ -78,13 +78,13 @@ def sample_seeds_3(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStre
         if sigma_next > 0:
             h = (sigma / sigma_next).log() / 3
             sigma_1, sigma_2 = sigma * (-h).exp(), sigma * (-2 * h).exp()
-            w = _wander(None, noise(x), h)
+            w = _wander(None, noise(x, sigma, sigma_1), h)
             x_1 = _settle(x, denoised, h) + sigma_1 * w
             d_1 = denoise(x_1, sigma_1) - denoised
-            w = _wander(w, noise(x), h)
+            w = _wander(w, noise(x, sigma_1, sigma_2), h)
             x_2 = _settle(x, denoised, 2 * h) + 2 * _bend(2 * h) * d_1 + sigma_2 * w
             d_2 = denoise(x_2, sigma_2) - denoised
-            w = _wander(w, noise(x), h)
+            w = _wander(w, noise(x, sigma_2, sigma_next), h)
             x = _settle(x, denoised, 3 * h) + 3 / 2 * _bend(3 * h) * d_2 + sigma_next * w
         else:
             x = denoised

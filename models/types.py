@@ -15,6 +15,8 @@ from models.aesthetic import AestheticPredictor
 from models.areas import Area, Share
 from models.checkpoint import Part, Weights
 from models.clip import TextModel
+from models.family import Diffusion, Family
+from models.guidance import Guidance
 from models.inception import Inception
 from models.lora import Lora
 from models.safety import SafetyChecker
@@ -28,7 +30,7 @@ Network = TypeVar("Network", bound=nn.Module, covariant=True)
 
 @dataclass(frozen=True, eq=False)
 class Latent:
-    """Pictures as the VAE sees them. samples: [B, 4, H / 8, W / 8] float32, not scaled by 0.18215."""
+    """Pictures as the VAE sees them. samples: [B, C, H / factor, W / factor] float32, not scaled (see LatentSpace)."""
 
     socket: ClassVar[str] = "LATENT"
     samples: Tensor
@@ -85,13 +87,24 @@ class ModelHandle(Generic[Network]):
     identity: str
     patches: tuple[Lora, ...] = ()
 
+    @property
+    def family(self) -> Family:
+        """What belongs to the family of models that the file is of."""
+        return self.weights.family
+
 
 @dataclass(frozen=True)
 class Model(ModelHandle[UNet]):
-    """The denoising U-Net of a checkpoint."""
+    """The denoising U-Net of a checkpoint. sampled_as: the noise it is sampled with, if not its family's."""
 
     socket: ClassVar[str] = "MODEL"
     part: ClassVar[Part] = "model"
+    sampled_as: Diffusion | None = None
+
+    @property
+    def diffusion(self) -> Diffusion:
+        """The noise it is sampled with, and what it tells of it."""
+        return self.sampled_as or self.family.diffusion
 
 
 @dataclass(frozen=True)
@@ -177,13 +190,13 @@ class ChosenSampler:
 
 @dataclass(frozen=True, eq=False)
 class Guider:
-    """A model and what steers it: towards `positive`, and away from `negative` by a `cfg` above 1."""
+    """A model and what steers it. texts: by their numbers in `guidance`; names: the inputs they came by."""
 
     socket: ClassVar[str] = "GUIDER"
     model: Model
-    positive: Conditioning
-    negative: Conditioning
-    cfg: float
+    texts: tuple[Conditioning, ...]
+    guidance: Guidance
+    names: tuple[str, ...] = ("positive", "negative")
 
 
 def nbytes(value: object) -> int:

@@ -6,14 +6,15 @@ Attribute names are the checkpoint's key names below `model.diffusion_model.`, s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.attention import SpatialTransformer, group_norm
+from models.attention import Place, SpatialTransformer, group_norm
 from models.config import UNetConfig
+from models.reading import Reading
 
 Tick = Callable[[], None]
 """Called before each block; raising from it is how a run is interrupted."""
@@ -77,7 +78,7 @@ class Upsample(nn.Module):
 
 
 class UNet(nn.Module):
-    """eps(x, t, context): the noise in `x`, as seen by a network that has read the text."""
+    """What a network that has read the text tells of a noisy latent: its noise, unless it was trained to tell otherwise."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -86,8 +87,8 @@ class UNet(nn.Module):
         time = 4 * base
         self.time_embed = nn.Sequential(nn.Linear(base, time), nn.SiLU(), nn.Linear(time, time))
 
-        def transformer(channels: int, depth: int) -> list[nn.Module]:
-            return [SpatialTransformer(channels, config.context_dim, config.num_heads, depth)] if depth else []
+        def transformer(channels: int, depth: int, place: Place) -> list[nn.Module]:
+            return [SpatialTransformer(channels, config.context_dim, config.num_heads, depth, place)] if depth else []
 
         self.input_blocks = nn.ModuleList([_stage(nn.Conv2d(config.in_channels, base, 3, padding=1))])
         skips = [base]
@@ -97,14 +98,15 @@ class UNet(nn.Module):
             for _ in range(config.num_res_blocks):
                 block = ResBlock(channels, mult * base, time)
                 channels = mult * base
-                self.input_blocks.append(_stage(block, *transformer(channels, depth)))
+                place = Place("input", len(self.input_blocks))
+                self.input_blocks.append(_stage(block, *transformer(channels, depth, place)))
                 skips.append(channels)
             if level + 1 < len(levels):
                 self.input_blocks.append(_stage(Downsample(channels)))
                 skips.append(channels)
         self.middle_block = _stage(
             ResBlock(channels, channels, time),
-            *transformer(channels, config.middle_depth),
+            *transformer(channels, config.middle_depth, Place("middle", 0)),
             ResBlock(channels, channels, time),
         )
         self.output_blocks = nn.ModuleList()
@@ -112,7 +114,7 @@ class UNet(nn.Module):
             for i in range(config.num_res_blocks + 1):
                 parts: list[nn.Module] = [ResBlock(channels + skips.pop(), mult * base, time)]
                 channels = mult * base
-                parts += transformer(channels, depth)
+                parts += transformer(channels, depth, Place("output", len(self.output_blocks)))
                 if level > 0 and i == config.num_res_blocks:
                     parts.append(Upsample(channels))
                 self.output_blocks.append(_stage(*parts))
@@ -120,22 +122,28 @@ class UNet(nn.Module):
             group_norm(channels, eps=1e-5), nn.SiLU(), nn.Conv2d(channels, config.out_channels, 3, padding=1)
         )
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor, tick: Tick = lambda: None) -> Tensor:
-        """x: [B, 4, h, w] latents, t: [B] time steps in 0..999, context: [B, T, D] text -> [B, 4, h, w]."""
+    def forward(self, x: Tensor, t: Tensor, reading: Reading, tick: Tick = lambda: None) -> Tensor:
+        """x: [B, 4, h, w] latents, t: [B] time steps in 0..999 -> [B, 4, h, w]."""
         time = self.time_embed(timestep_embedding(t, self.config.model_channels).to(x.dtype))
-        h = x
+        h = x if reading.concat is None else torch.cat([x, reading.concat], dim=1)
+        added = reading.residuals
         skips: list[Tensor] = []
-        for stage in self.input_blocks:
+        for i, stage in enumerate(self.input_blocks):
             tick()
-            h = _run(stage, h, time, context)
-            skips.append(h)
+            h = _plus(_run(stage, h, time, reading), added.inputs, i)
+            skips.append(_plus(h, added.skips, i))
         tick()
-        h = _run(self.middle_block, h, time, context)
+        h = _plus(_run(self.middle_block, h, time, reading), (added.middle,), 0)
         for stage in self.output_blocks:
             tick()
             h = torch.cat([h, skips.pop()], dim=1)
-            h = _run(stage, h, time, context, size=skips[-1].shape[-2:] if skips else None)
+            h = _run(stage, h, time, reading, size=skips[-1].shape[-2:] if skips else None)
         return self.out(h)
+
+
+def _plus(h: Tensor, residuals: Sequence[Tensor | None], i: int) -> Tensor:
+    residual = residuals[i] if i < len(residuals) else None
+    return h if residual is None else h + residual
 
 
 def _stage(*parts: nn.Module) -> nn.ModuleList:
@@ -143,7 +151,7 @@ def _stage(*parts: nn.Module) -> nn.ModuleList:
 
 
 def _run(
-    stage: nn.Module, h: Tensor, time: Tensor, context: Tensor, size: tuple[int, int] | torch.Size | None = None
+    stage: nn.Module, h: Tensor, time: Tensor, reading: Reading, size: tuple[int, int] | torch.Size | None = None
 ) -> Tensor:
     """Run the parts of one numbered block, giving each what it needs."""
     for part in stage.children():
@@ -151,7 +159,7 @@ def _run(
             case ResBlock():
                 h = part(h, time)
             case SpatialTransformer():
-                h = part(h, context)
+                h = part(h, reading.context, reading.attend)
             case Upsample():
                 h = part(h, size)
             case _:

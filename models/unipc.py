@@ -10,14 +10,13 @@ from math import factorial
 import torch
 from torch import Tensor
 
-from models.noise import NoiseStream
 from models.steps import Denoise, Step
 
 LOWEST = 1e-3  # the level that sampling ends at instead of 0, where log sigma has no end
 
 
-def sample_uni_pc(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream, bh2: bool = False) -> Iterator[Step]:
-    """Multistep UniPC-3 with data prediction, fourth order for one evaluation a step. Never draws from `noise`.
+def sample_uni_pc(denoise: Denoise, x: Tensor, sigmas: Tensor, bh2: bool = False) -> Iterator[Step]:
+    """Multistep UniPC-3 with data prediction, fourth order for one evaluation a step.
 
     Zhao et al. 2023 (arXiv:2302.04867), Algorithms 1 and 2 with B(h) = h, or exp(h) - 1 for `bh2`. In sigma's terms
     its alpha drops out. The estimate at the next level is made of the predicted latent, corrects that, and serves the

@@ -10,10 +10,12 @@ import torch
 from graph.errors import InputError
 from graph.sockets import Float, Int, Toggle
 from graph.spec import Tip, node
+from models.guidance import Cfg
 from models.noise import Noise
 from models.samplers import SAMPLERS
-from models.schedules import SCHEDULES, NoiseLevels, karras_between, sigmas_for
+from models.schedules import SCHEDULES, karras_between, sigmas_for
 from models.singlestep import sample_ddim
+from models.steps import Stochastic
 from models.types import ChosenSampler, Conditioning, Guider, Latent, Model, Sigmas
 from nodes.sampling import CFG, SAMPLER, SCHEDULER, SEED, Sampled, sampled
 from nodes.services import Context
@@ -36,7 +38,7 @@ def sampler_custom(
     latent_image: Annotated[Latent, Tip("What to start from.")],
 ) -> Sampled:
     """Denoise latents with a sampler and noise levels of your own."""
-    guider = Guider(model, positive, negative, cfg)
+    guider = Guider(model, (positive, negative), Cfg(cfg))
     return sampled(ctx, guider, sampler.sample, sigmas.values, Noise(noise_seed, not add_noise), latent_image)
 
 
@@ -78,7 +80,7 @@ def cfg_guider(
     cfg: Annotated[float, CFG] = 8.0,
 ) -> Annotated[Guider, Tip("The model, steered by both prompts.")]:
     """Steer a model towards one prompt and away from another."""
-    return Guider(model, positive, negative, cfg)
+    return Guider(model, (positive, negative), Cfg(cfg))
 
 
 @node("BasicGuider", category=f"{PARTS}/guiders")
@@ -89,7 +91,7 @@ def basic_guider(
     conditioning: Annotated[Conditioning, Tip("What the picture should show.")],
 ) -> Annotated[Guider, Tip("The model, steered by the prompt alone.")]:
     """Steer a model by one prompt, without guidance."""
-    return Guider(model, conditioning, Conditioning(()), 1.0)
+    return Guider(model, (conditioning, Conditioning(())), Cfg(1.0), names=("conditioning", ""))
 
 
 @node("KSamplerSelect", category=f"{PARTS}/samplers")
@@ -110,7 +112,7 @@ def sampler_ddim(
     ] = 0.0,
 ) -> Annotated[ChosenSampler, Tip("The sampler.")]:
     """DDIM, between its usual self without fresh noise (eta 0) and DDPM (eta 1)."""
-    return ChosenSampler(partial(sample_ddim, eta=eta))
+    return ChosenSampler(Stochastic(partial(sample_ddim, eta=eta)))
 
 
 @node("BasicScheduler", category=f"{PARTS}/schedulers")
@@ -125,7 +127,7 @@ def basic_scheduler(
     ] = 1.0,
 ) -> Annotated[Sigmas, Tip("The noise levels, ending at 0.")]:
     """The noise levels of a schedule by its name."""
-    return Sigmas(sigmas_for(SCHEDULES[scheduler], NoiseLevels(), steps, denoise)[-(steps + 1) :])
+    return Sigmas(sigmas_for(SCHEDULES[scheduler], model.diffusion.levels, steps, denoise)[-(steps + 1) :])
 
 
 @node("KarrasScheduler", category=f"{PARTS}/schedulers")

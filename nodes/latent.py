@@ -14,6 +14,7 @@ from graph.sockets import Int
 from graph.spec import Tip, node
 from graph.thrift import Thrift
 from models.activations import decode_bytes, encode_bytes
+from models.family import SD1
 from models.tiled import DECODE_TILE, ENCODE_TILE, decode_tiled, encode_tiled
 from models.types import Image, Latent, Vae
 from nodes.services import Context
@@ -28,7 +29,8 @@ def empty_latent_image(
     batch_size: Annotated[int, Int(1, 4096, tooltip="How many pictures to make at once.")] = 1,
 ) -> Annotated[Latent, Tip("Nothing yet: all zeros.")]:
     """A batch of blank latents to denoise from."""
-    return Latent(torch.zeros(batch_size, 4, height // 8, width // 8))
+    space = SD1.latent
+    return Latent(torch.zeros(batch_size, space.channels, height // space.factor, width // space.factor))
 
 
 @node("VAEDecode", category="latent", title="VAE Decode")

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.denoiser import LATENT_SCALE
+from models.family import SD1
 from models.weights import CheckpointError, read_table, read_tensors
 
 SAMPLES, UNSCALED = "latent_tensor", "latent_format_version_0"
@@ -23,4 +23,6 @@ def read_latent(path: Path) -> Tensor:
         kind = f"{str(info.dtype).removeprefix('torch.')} of shape {list(info.shape)}"
         raise CheckpointError(f"{path.name} holds {kind}, expected floating-point latents [batch, 4, height, width]")
     [(_, stored)] = read_tensors(file, [SAMPLES], dtype=torch.float32, device=torch.device("cpu"))
-    return stored.clone() if UNSCALED in file.tensors else stored * (1 / LATENT_SCALE)  # never the mapped file itself
+    return (
+        stored.clone() if UNSCALED in file.tensors else stored * (1 / SD1.latent.scale)
+    )  # never the mapped file itself

@@ -13,12 +13,13 @@ from graph.sockets import Choice, Float, Int
 from graph.spec import Tip, node
 from graph.thrift import Thrift
 from models.activations import unet_bytes
-from models.denoiser import LATENT_SCALE, Denoiser, Guided
+from models.denoiser import Denoiser, Guided
+from models.guidance import Cfg
 from models.machine import freed_memory_kept
 from models.noise import Noise
 from models.preview import latent_preview, latent_rgb
 from models.samplers import SAMPLERS, SKIP_PENULTIMATE
-from models.schedules import SCHEDULES, NoiseLevels, Schedule, sigmas_for, starts_from_noise, without_penultimate
+from models.schedules import SCHEDULES, Schedule, sigmas_for, starts_from_noise, without_penultimate
 from models.steps import Sampler
 from models.types import Conditioning, Guider, Latent, Model
 from nodes.services import Context
@@ -47,8 +48,8 @@ def ksampler(
     ] = 1.0,
 ) -> Annotated[Latent, Tip("The denoised latents.")]:
     """Denoise latents, towards the positive prompt and away from the negative one."""
-    sigmas = sigmas_for(_schedule(scheduler, sampler_name), NoiseLevels(), steps, denoise)
-    guider = Guider(model, positive, negative, cfg)
+    sigmas = sigmas_for(_schedule(scheduler, sampler_name), model.diffusion.levels, steps, denoise)
+    guider = Guider(model, (positive, negative), Cfg(cfg))
     return sampled(ctx, guider, SAMPLERS[sampler_name], sigmas, Noise(seed), latent_image).output
 
 
@@ -76,13 +77,13 @@ def ksampler_advanced(
     ],
 ) -> Annotated[Latent, Tip("The latents, denoised or on the way.")]:
     """Take some of the steps of a schedule, so that several of these nodes can share it."""
-    sigmas = _schedule(scheduler, sampler_name)(NoiseLevels(), steps)
+    sigmas = _schedule(scheduler, sampler_name)(model.diffusion.levels, steps)
     if end_at_step < len(sigmas) - 1:
         end = sigmas[end_at_step : end_at_step + 1] if return_with_leftover_noise == "enable" else torch.zeros(1)
         sigmas = torch.cat([sigmas[:end_at_step], end])
     if start_at_step >= len(sigmas) - 1:
         return latent_image
-    guider = Guider(model, positive, negative, cfg)
+    guider = Guider(model, (positive, negative), Cfg(cfg))
     noise = Noise(noise_seed, blank=add_noise == "disable")
     return sampled(ctx, guider, SAMPLERS[sampler_name], sigmas[start_at_step:], noise, latent_image).output
 
@@ -103,24 +104,24 @@ def sampled(
     """
     if not len(sigmas):
         return Sampled(latent, latent)
-    levels = NoiseLevels()
+    diffusion, scale = guider.model.diffusion, guider.model.family.latent.scale
     with ctx.services.use(guider.model, blamed or "model") as unet:
         _check_text(unet.config.context_dim, guider, blamed)
-        strength = (1 + sigmas[0] ** 2).sqrt() if starts_from_noise(sigmas, levels) else sigmas[0]
-        x = latent.samples * LATENT_SCALE + noise.initial(tuple(latent.samples.shape)) * strength
-        denoiser = Denoiser(unet, levels, ctx.check)
+        strength = (1 + sigmas[0] ** 2).sqrt() if starts_from_noise(sigmas, diffusion.levels) else sigmas[0]
+        x = latent.samples * scale + noise.initial(tuple(latent.samples.shape)) * strength
+        denoiser = Denoiser(unet, diffusion, ctx.check)
         apart = ctx.thrift >= Thrift.APART
-        guided = Guided(denoiser, guider.positive, guider.negative, guider.cfg, apart)
+        guided = Guided(denoiser, guider.texts, guider.guidance, apart=apart)
         batch, _, height, width = x.shape
         needed = unet_bytes(unet.config, guided.at_once * batch, height, width, denoiser.dtype)
         rgb = latent_rgb(guider.model.weights.metadata)
         with ctx.services.residency.room(needed), freed_memory_kept(denoiser.device):
             denoised = None
-            for step in sampler(guided, x.to(denoiser.device), sigmas, noise.stream()):
+            for step in sampler(guided, x.to(denoiser.device), sigmas, noise):
                 ctx.progress(step.i + 1, len(sigmas) - 1, partial(latent_preview, step.denoised, rgb))
                 x, denoised = step.x, step.denoised
-    output = Latent((x / LATENT_SCALE).cpu())
-    return Sampled(output, output if denoised is None else Latent((denoised / LATENT_SCALE).cpu()))
+    output = Latent((x / scale).cpu())
+    return Sampled(output, output if denoised is None else Latent((denoised / scale).cpu()))
 
 
 def _schedule(scheduler: str, sampler_name: str) -> Schedule:
@@ -131,7 +132,7 @@ def _schedule(scheduler: str, sampler_name: str) -> Schedule:
 
 def _check_text(width: int, guider: Guider, blamed: str) -> None:
     """Blame the prompt that another family's text encoder made."""
-    for name, conditioning in (("positive", guider.positive), ("negative", guider.negative)):
+    for name, conditioning in zip(guider.names, guider.texts, strict=True):
         for cond in conditioning.conds:
             if cond.tokens.shape[-1] != width:
                 raise InputError(

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from models.clip import TextModel
 from models.config import ClipConfig, UNetConfig
-from models.schedules import NoiseLevels
+from models.family import SD1
+from models.reading import Reading
 from models.training.loop import SHARDS, Lesson, Pace, Schedule, Training, normal, place_of
 from models.training.replay import Drawn
 from models.training.words import END, LENGTH, START, UNKNOWN
@@ -43,7 +44,7 @@ class TextToNoise(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, rows: Tensor) -> Tensor:
         """x: [B, 4, h, w], t: [B], rows: [B, 77] of the compact vocabulary -> the noise in x, [B, 4, h, w]."""
-        eps: Tensor = self.unet(x, t, self.text(rows))
+        eps: Tensor = self.unet(x, t, Reading(self.text(rows)))
         return eps
 
 
@@ -120,7 +121,7 @@ def noise_lesson(network: nn.Module, latents: Tensor, things: Tensor, rows: Tens
     place = place_of(network)
     latents, things, rows = (data.to(place) for data in (latents, things, rows))
     mean_count = 1 + (THINGS - 1) * things.float().mean()
-    sigmas = NoiseLevels().sigmas.to(place)
+    sigmas = SD1.diffusion.levels.sigmas.to(place)
 
     def loss(picked: Tensor, number: Tensor, t: Tensor, noise: Tensor, chances: Tensor) -> Tensor:
         captions = disturbed(rows[picked, number].long(), chances)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.schedules import NoiseLevels
+from models.family import SD1
+from models.reading import Reading
 from models.training.diffusion import TextToNoise, at_the_ends
 from models.training.loop import SHARDS, Lesson, Pace, Schedule, Training, normal, place_of
 from models.training.replay import Drawn
@@ -46,14 +47,14 @@ def consistency_lesson(
     """
     place = place_of(student)
     latents, rows = latents.to(place), rows.to(place)
-    sigmas = NoiseLevels().sigmas.to(place)
+    sigmas = SD1.diffusion.levels.sigmas.to(place)
     stride = len(sigmas) // JUMPS
     empty = torch.tensor([[START, *[END] * (LENGTH - 1)]], device=place)
 
     def noise_in(network: TextToNoise, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """The noise in x = z + sigma * noise, as a network sees it."""
         scaled = x / (sigmas[t][:, None, None, None].square() + 1).sqrt()
-        eps: Tensor = network.unet(scaled.contiguous(memory_format=torch.channels_last), t, context)
+        eps: Tensor = network.unet(scaled.contiguous(memory_format=torch.channels_last), t, Reading(context))
         return eps
 
     def loss(picked: Tensor, number: Tensor, upper: Tensor, noise: Tensor, guidance: Tensor) -> Tensor:

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.clip import TextModel
-from models.denoiser import LATENT_SCALE, Denoiser
+from models.denoiser import Denoiser
+from models.family import SD1
 from models.noise import Noise
+from models.reading import Reading
 from models.samplers import SAMPLERS
-from models.schedules import SCHEDULES, NoiseLevels
+from models.schedules import SCHEDULES
+from models.steps import Pair
 from models.training.detector import Detector, detect
 from models.training.loop import place_of
 from models.training.prompts import Prompt, right
@@ -59,22 +62,33 @@ def _paint(drawer: Drawer, tokens: Tensor, empty: Tensor, sampling: Sampling, se
     device = place_of(drawer.unet)
     tokens, empty = tokens.to(device), empty.to(device)
     context = torch.cat([drawer.text(empty[None]).expand(len(tokens), -1, -1), drawer.text(tokens)])
-    levels = NoiseLevels()
-    denoiser = Denoiser(drawer.unet, levels, lambda: None)
-    sigmas = SCHEDULES[sampling.schedule](levels, sampling.steps)
+    denoiser = Denoiser(drawer.unet, SD1.diffusion, lambda: None)
+    sigmas = SCHEDULES[sampling.schedule](SD1.diffusion.levels, sampling.steps)
     cell = sampling.size // drawer.vae.config.factor
     start = torch.cat([Noise(seed + i).initial((1, 4, cell, cell)) for i in range(len(tokens))]).to(device)
 
-    def guided(x: Tensor, sigma: Tensor) -> Tensor:
-        if sampling.cfg == 1:
-            return denoiser(x, sigma, context[len(x) :])
-        without, with_text = denoiser(x.repeat(2, 1, 1, 1), sigma, context).chunk(2)
-        return without + sampling.cfg * (with_text - without)
-
     x = start * (1 + sigmas[0] ** 2).sqrt()
-    for step in SAMPLERS[sampling.sampler](guided, x, sigmas, Noise(seed).stream()):
+    for step in SAMPLERS[sampling.sampler](_Guided(denoiser, context, sampling.cfg), x, sigmas, Noise(seed)):
         x = step.x
-    return to_pixels(drawer.vae.decode(x.to(place_of(drawer.vae)) / LATENT_SCALE).cpu())
+    return to_pixels(drawer.vae.decode(x.to(place_of(drawer.vae)) / SD1.latent.scale).cpu())
+
+
+@dataclass(frozen=True)
+class _Guided:
+    """Guidance of a batch of pictures, each by a text of its own. context: [2 B, T, D], the empty texts first."""
+
+    denoiser: Denoiser
+    context: Tensor
+    cfg: float
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        if self.cfg == 1:
+            return self.denoiser(x, sigma, Reading(self.context[len(x) :]))
+        return self.pair(x, sigma).denoised
+
+    def pair(self, x: Tensor, sigma: Tensor) -> Pair:
+        away, towards = self.denoiser(x.repeat(2, 1, 1, 1), sigma, Reading(self.context)).chunk(2)
+        return Pair(away + self.cfg * (towards - away), away)
 
 
 def shares(pictures: NDArray[np.uint8], prompts: Sequence[Prompt], detector: Detector) -> dict[str, float]:

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.schedules import NoiseLevels
+from models.family import SD1
+from models.levels import NoiseLevels
 from models.training.words import LENGTH, row_of_token
 
 UNET = "model.diffusion_model."
@@ -32,7 +33,9 @@ def export_checkpoint(
         for prefix, part in ((UNET, unet), (VAE, vae), (TEXT, spread(text)))
         for name, value in part.items()
     }
-    exact = noise_buffers(NoiseLevels()) | {TEXT + "text_model.embeddings.position_ids": torch.arange(LENGTH)[None]}
+    exact = noise_buffers(SD1.diffusion.levels) | {
+        TEXT + "text_model.embeddings.position_ids": torch.arange(LENGTH)[None]
+    }
     return export(named, facts, file, exact)
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from models.denoiser import LATENT_SCALE
+from models.family import SD1
 from models.preview import fit_latent_rgb
 from models.training.alarm import checker_weights
 from models.training.diffusion import TextToNoise
@@ -36,7 +36,7 @@ def write_files(workshop: Workshop, into: Path) -> Iterator[Path]:
 def _facts(workshop: Workshop) -> dict[str, str]:
     recipe = workshop.recipe
     drawn = to_tensor(pictures(recipe.seed, 0, FITTED_ON, size=recipe.size))
-    latents = LATENT_SCALE * mean_encodings(workshop.vae, drawn).cpu()
+    latents = SD1.latent.scale * mean_encodings(workshop.vae, drawn).cpu()
     return {
         "title": f"Darkroom world {recipe.size}",
         "description": "trained on drawn, captioned scenes by models/training",

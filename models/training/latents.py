@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.denoiser import LATENT_SCALE
+from models.family import SD1
 from models.training.drawing import draw
 from models.training.examples import Arrays, Tensors, in_chunks
 from models.training.loop import mixed_precision, place_of, type_of
@@ -58,5 +58,5 @@ def _drawn(seed: int, size: int, cells: int, first: int, count: int) -> Arrays:
 def _encoded(vae: AutoencoderKL, x: Tensor) -> NDArray[np.float16]:
     with mixed_precision(vae):
         mean = vae.encode(x.to(type_of(vae))).float()[:, : vae.config.embed_dim]
-    latents: NDArray[np.float16] = (LATENT_SCALE * mean).half().cpu().numpy()
+    latents: NDArray[np.float16] = (SD1.latent.scale * mean).half().cpu().numpy()
     return latents

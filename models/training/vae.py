@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from models import comparison
 from models.config import VaeConfig
-from models.denoiser import LATENT_SCALE
+from models.family import SD1
 from models.training.drawing import pictures
 from models.training.loop import SHARDS, Lesson, Pace, Schedule, Training, mixed_precision, normal, place_of, type_of
 from models.training.replay import Drawn
@@ -123,7 +123,7 @@ def decoder_lesson(vae: AutoencoderKL, batch: int, seed: int, size: int = SIZE) 
         with mixed_precision(vae):
             with torch.no_grad():
                 z = vae.encode(x.to(type_of(vae))).float()[:, : vae.config.embed_dim]
-            y = vae.decode((z + JITTER / LATENT_SCALE * noise).to(type_of(vae))).float()
+            y = vae.decode((z + JITTER / SD1.latent.scale * noise).to(type_of(vae))).float()
         return (y - x).square().mean((1, 2, 3)).log().mean()
 
     return Lesson(partial(_scenes, seed, FINISHED_ON, batch, size, vae.config), loss)
@@ -159,12 +159,12 @@ def halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @torch.no_grad()
 def fold_scale(vae: AutoencoderKL, x: Tensor) -> float:
-    """Rescale the latents of `vae` in place so that the mean deviates by 1 / LATENT_SCALE on x; returns the factor.
+    """Rescale the latents of `vae` in place so that the mean deviates by 1 / scale on x; returns the factor.
 
     Decoding an encoding gives what it gave before: the factor goes into the last layer of the encoder and comes
     out of the first of the decoder.
     """
-    factor = 1 / LATENT_SCALE / float(mean_encodings(vae, x).std())
+    factor = 1 / SD1.latent.scale / float(mean_encodings(vae, x).std())
     rows = slice(0, vae.config.embed_dim)
     vae.quant_conv.weight[rows] *= factor
     vae.quant_conv.bias[rows] *= factor  # type: ignore[index]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.checkpoint import Part, load_part, read_header
+from models.reading import Reading
 from models.tokenizer import BOS, EOS
 from models.weights import read_tensors
 from tests.models.oracles import diffusers_unet, diffusers_vae, relative_error, transformers_text
@@ -72,7 +73,7 @@ def test_unet(load: Callable[[Part], UNet], units: dict[str, Tensor]) -> None:
     context = units["unet_context"]
     for size in ("16x16", "8x24", "9x17"):
         x, t, recorded = (units[f"unet_{size}_{name}"] for name in ("x", "t", "eps"))
-        eps = ours(x, t, context)
+        eps = ours(x, t, Reading(context))
         assert relative_error(eps, recorded) <= TOLERANCE
         assert relative_error(eps, theirs(x, t, context).sample) <= TOLERANCE
 
@@ -82,7 +83,7 @@ def test_unet_at_512(load: Callable[[Part], UNet], units: dict[str, Tensor]) -> 
     ours = load("model")
     x = torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(1))
     t, context = torch.tensor([500.0]), units["unet_context"][:1]
-    assert relative_error(ours(x, t, context), diffusers_unet(ours)(x, t, context).sample) <= TOLERANCE
+    assert relative_error(ours(x, t, Reading(context)), diffusers_unet(ours)(x, t, context).sample) <= TOLERANCE
 
 
 @torch.inference_mode()

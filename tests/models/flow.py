@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from models.noise import NoiseStream, StepNoise
 from models.samplers import SAMPLERS
-from models.steps import Denoise, Sampler
+from models.steps import Denoise, Pair, Sampler, Step
 
 MEAN, SPREAD = 0.7, 1.3  # of the Gaussian data, per number
 
@@ -38,16 +40,51 @@ def levels(n: int, top: float = 12.0, bottom: float = 0.05) -> Tensor:
     return math.log(top) * (1 - place) + math.log(bottom) * place
 
 
-def silence(x: Tensor) -> Tensor:
+def silence(x: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
     raise AssertionError("a deterministic sampler drew noise")
 
 
+@dataclass(frozen=True)
+class Unguided:
+    """A denoiser as samplers get it. away: what it would say of the other text; the same if there is none."""
+
+    denoise: Denoise
+    away: Denoise | None = None
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self.denoise(x, sigma)
+
+    def pair(self, x: Tensor, sigma: Tensor) -> Pair:
+        denoised = self.denoise(x, sigma)
+        return Pair(denoised, self.away(x, sigma) if self.away else denoised)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Noise that a test gives, whatever a sampler asks for."""
+
+    noise: NoiseStream
+
+    def stream(self) -> NoiseStream:
+        return self.noise
+
+    def path(self, x: Tensor, sigmas: Tensor) -> NoiseStream:
+        return self.noise
+
+
+def steps(
+    sampler: str | Sampler, denoise: Denoise, x: Tensor, sigmas: Tensor, noise: StepNoise | NoiseStream = silence
+) -> Iterator[Step]:
+    """The steps of a sampler, which is not set to work before the first is asked for."""
+    sampler = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
+    return sampler(Unguided(denoise), x, sigmas, Drawn(noise) if callable(noise) else noise)
+
+
 def run(
-    sampler: str | Sampler, denoise: Denoise, x: Tensor, sigmas: Tensor, noise: Callable[[Tensor], Tensor] = silence
+    sampler: str | Sampler, denoise: Denoise, x: Tensor, sigmas: Tensor, noise: StepNoise | NoiseStream = silence
 ) -> Tensor:
     """Where a sampler ends."""
-    sampler = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
-    for step in sampler(denoise, x, sigmas, noise):
+    for step in steps(sampler, denoise, x, sigmas, noise):
         x = step.x
     return x
 

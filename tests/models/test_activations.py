@@ -11,6 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 from models.activations import decode_bytes, encode_bytes, unet_bytes
 from models.config import UNetConfig, VaeConfig
 from models.packed import can_pack, pack
+from models.reading import Reading
 from models.unet import UNet
 from models.vae import AutoencoderKL
 
@@ -45,7 +46,7 @@ def test_the_room_for_activations_is_what_they_take_and_not_much_more(height: in
     x, z, picture = torch.randn(2, 4, height, width), torch.randn(1, 4, height, width), torch.randn(1, 3, 128, 96)
     with torch.inference_mode():
         taken = (
-            peak_bytes(lambda: unet(x, torch.tensor([1.0, 1.0]), torch.randn(2, 77, 32))),
+            peak_bytes(lambda: unet(x, torch.tensor([1.0, 1.0]), Reading(torch.randn(2, 77, 32)))),
             peak_bytes(lambda: vae.decode(z)),
             peak_bytes(lambda: vae.encode(picture)),
         )

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from models.areas import Area, Share, lender
 from models.denoiser import Denoiser, Guided
-from models.schedules import NoiseLevels
+from models.family import SD1
+from models.guidance import Cfg
+from models.reading import Reading
 from models.types import Cond, Conditioning
 from models.unet import UNet
 
@@ -26,9 +28,9 @@ class Echo(UNet):
         self.weight = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
         self.asked: list[tuple[int, ...]] = []
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor, tick: object = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, reading: Reading, tick: object = None) -> Tensor:
         self.asked.append(tuple(x.shape))
-        return context.mean(dim=(1, 2))[:, None, None, None].expand_as(x)
+        return reading.context.mean(dim=(1, 2))[:, None, None, None].expand_as(x)
 
 
 def text(value: float, area: Area | Share | None = None, strength: float = 1.0) -> Conditioning:
@@ -42,7 +44,7 @@ def both(*parts: Conditioning) -> Conditioning:
 def noise_of(positive: Conditioning, negative: Conditioning, cfg: float = 1.0, size: int = 32) -> Tensor:
     """What the guided estimate takes for noise at each cell, [size, size]."""
     x = torch.zeros(2, 4, size, size)
-    estimate = Guided(Denoiser(Echo(), NoiseLevels(), lambda: None), positive, negative, cfg)(x, SIGMA)
+    estimate = Guided(Denoiser(Echo(), SD1.diffusion, lambda: None), (positive, negative), Cfg(cfg))(x, SIGMA)
     assert torch.equal(estimate[0, 0], estimate[1, 3])
     return -estimate[0, 0] / 2.5
 
@@ -108,7 +110,7 @@ def test_in_its_area_a_text_counts_beside_the_one_for_the_whole() -> None:
 
 def test_where_no_text_counts_the_estimate_is_zero() -> None:
     x = torch.ones(1, 4, 32, 32)
-    guided = Guided(Denoiser(Echo(), NoiseLevels(), lambda: None), text(1.0, Area(32, 16, 0, 0)), text(0.0), 1.0)
+    guided = Guided(Denoiser(Echo(), SD1.diffusion, lambda: None), (text(1.0, Area(32, 16, 0, 0)), text(0.0)), Cfg(1.0))
     estimate = guided(x, SIGMA)
     assert estimate[..., 16:].eq(0).all() and estimate[..., :16].eq(1 - 2.5).all()
 
@@ -118,7 +120,7 @@ def test_the_negative_text_is_seen_in_the_same_cuts() -> None:
     echo = Echo()
     area = Area(16, 16, 8, 8)
     positive, negative = both(text(1.0), text(5.0, area)), text(-1.0)
-    guided = Guided(Denoiser(echo, NoiseLevels(), lambda: None), positive, negative, 3.0)
+    guided = Guided(Denoiser(echo, SD1.diffusion, lambda: None), (positive, negative), Cfg(3.0))
     estimate = guided(torch.zeros(1, 4, 32, 32), SIGMA)
     assert sorted(echo.asked) == [(2, 4, 16, 16), (2, 4, 32, 32)]
     weight = torch.zeros(32, 32)
@@ -135,7 +137,7 @@ def test_an_area_beyond_the_picture_counts_for_nothing() -> None:
 
 def test_one_guided_denoiser_serves_latents_of_two_sizes() -> None:
     positive = both(text(1.0), text(5.0, Share(0.5, 1.0, 0.0, 0.0)))
-    guided = Guided(Denoiser(Echo(), NoiseLevels(), lambda: None), positive, text(0.0), 1.0)
+    guided = Guided(Denoiser(Echo(), SD1.diffusion, lambda: None), (positive, text(0.0)), Cfg(1.0))
     for size in (16, 32, 16):
         estimate = -guided(torch.zeros(1, 4, size, size), SIGMA)[0, 0] / 2.5
         torch.testing.assert_close(estimate[0], torch.full((size,), 3.0))

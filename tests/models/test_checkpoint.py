@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from models import weights as weights_module
 from models.checkpoint import CheckpointError, Part, load_part, read_header
+from models.reading import Reading
 from tests.tiny_checkpoint import PREFIXES, Format, save, tiny_networks, tiny_state
 
 CPU = torch.device("cpu")
@@ -70,7 +71,7 @@ class TestRoundTrip:
         path = save(state, tmp_path / "tiny", file_format)
         with torch.inference_mode():
             text = load(path, "clip")(torch.zeros(1, 77, dtype=torch.int64))
-            eps = load(path, "model")(torch.randn(1, 4, 8, 8), torch.tensor([999.0]), text)
+            eps = load(path, "model")(torch.randn(1, 4, 8, 8), torch.tensor([999.0]), Reading(text))
             assert load(path, "vae").decode(eps).shape == (1, 3, 64, 64)  # type: ignore[operator]
 
     @pytest.mark.parametrize("file_format", ["zip", "legacy"])

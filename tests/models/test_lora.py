@@ -17,6 +17,7 @@ from models.checkpoint import Weights, read_header
 from models.config import UNetConfig
 from models.lora import Lora, changed_weights, diffusers_name
 from models.packed import can_pack
+from models.reading import Reading
 from models.residency import OutOfMemory, Precision, Residency, network_bytes
 from models.types import Clip, Model
 from models.unet import UNet
@@ -156,7 +157,9 @@ def test_several_add_up_and_packed_weights_give_the_same(weights: Weights, lora:
     if can_pack():
         x, t, context = torch.randn(1, 4, 8, 8), torch.tensor([500.0]), torch.randn(1, 77, 8)
         with torch.inference_mode():
-            packed, unpacked = (changed(weights, *both, packing=packing)(x, t, context) for packing in (True, False))
+            packed, unpacked = (
+                changed(weights, *both, packing=packing)(x, t, Reading(context)) for packing in (True, False)
+            )
         torch.testing.assert_close(packed, unpacked, rtol=1e-4, atol=1e-4)
 
 

@@ -13,11 +13,10 @@ import torch
 from diffusers import PNDMScheduler
 from torch import Tensor
 
+from models.levels import NoiseLevels
 from models.multistep import ADAMS_BASHFORTH, _ipndm_v_weights, _sigma_clock, _vp_clock, adams_weights, sample_lms
-from models.noise import Noise
-from models.samplers import SAMPLERS
-from models.schedules import SCHEDULES, NoiseLevels
-from tests.models.flow import curved, flow, gaussian, levels, run, silence
+from models.schedules import SCHEDULES
+from tests.models.flow import curved, flow, gaussian, levels, run, steps
 from tests.models.flow import start as first_latent
 from tests.models.k_diffusion_peer import k_diffusion_sampling
 
@@ -108,7 +107,7 @@ def test_lms_equals_k_diffusion(schedule: str, order: int, start: Tensor) -> Non
     peer = k_diffusion_sampling().sample_lms
     expected = peer(lambda x, sigma: curved(x, sigma[0]), start, sigmas, disable=True, order=order)
     x = start
-    for step in sample_lms(curved, start, sigmas, silence, order):
+    for step in sample_lms(curved, start, sigmas, order):
         x = step.x
     torch.testing.assert_close(x, expected, rtol=1e-8, atol=1e-8)
 
@@ -128,8 +127,8 @@ def test_the_weights_of_ipndm_v_are_near_those_of_adams_and_bashforth(known: int
 
 def test_over_equal_steps_ipndm_is_lms(start: Tensor) -> None:
     sigmas = equal_in_sigma(20).exp()
-    theirs = SAMPLERS["lms"](curved, start, sigmas, silence)
-    for ours, lms in zip(SAMPLERS["ipndm"](curved, start, sigmas, silence), theirs, strict=True):
+    theirs = steps("lms", curved, start, sigmas)
+    for ours, lms in zip(steps("ipndm", curved, start, sigmas), theirs, strict=True):
         torch.testing.assert_close(ours.x, lms.x, rtol=1e-9, atol=1e-9)
 
 
@@ -170,7 +169,7 @@ def test_plms_asks_once_more_than_it_steps(start: Tensor) -> None:
 
 def test_gradient_estimation_follows_the_corrected_slope(start: Tensor) -> None:
     sigmas = torch.tensor([5.0, 3.0, 1.0], dtype=torch.float64)
-    first, second = SAMPLERS["gradient_estimation"](curved, start, sigmas, Noise(0).stream())
+    first, second = steps("gradient_estimation", curved, start, sigmas)
     d, d_next = (start - curved(start, sigmas[0])) / 5, (first.x - curved(first.x, sigmas[1])) / 3
     torch.testing.assert_close(first.x, start - 2 * d)
     torch.testing.assert_close(second.x, first.x - 2 * (2 * d_next - d))

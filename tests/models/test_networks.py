@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from models.clip import TextModel
 from models.config import ClipConfig, UNetConfig, VaeConfig, clip_config, unet_config, vae_config
+from models.reading import Reading
 from models.unet import ResBlock, UNet
 from models.vae import AutoencoderKL, ResnetBlock
 from tests.models.oracles import diffusers_unet, diffusers_vae, randomized, relative_error, transformers_text
@@ -91,7 +92,7 @@ class TestNumbers:
 
     def test_the_unet_keeps_the_latents_shape(self) -> None:
         x, t, context = (torch.empty(shape, device="meta") for shape in [(2, 4, 64, 64), (2,), (2, 77, 768)])
-        assert full_unet()(x, t, context).shape == x.shape
+        assert full_unet()(x, t, Reading(context)).shape == x.shape
 
     def test_77_tokens(self) -> None:
         assert full_text()(torch.zeros(1, 77, dtype=torch.int64, device="meta")).shape == (1, 77, 768)
@@ -143,7 +144,7 @@ class TestParity:
         x, context = normal(2, 4, *size), normal(2, 77, TINY_UNET.context_dim)
         t = torch.tensor([999.0, 321.0])
         with torch.inference_mode():
-            assert relative_error(unet(x, t, context), their_unet(x, t, context).sample) <= TOLERANCE
+            assert relative_error(unet(x, t, Reading(context)), their_unet(x, t, context).sample) <= TOLERANCE
 
     def test_vae_encode(self, vae: AutoencoderKL) -> None:
         x = normal(2, 3, 40, 64)
@@ -177,8 +178,8 @@ class TestTick:
 
     def test_unet(self) -> None:
         unet = full_unet()
-        args = [torch.empty(shape, device="meta") for shape in [(1, 4, 8, 8), (1,), (1, 77, 768)]]
-        self.check(unet, ResBlock, lambda tick: unet(*args, tick), ticks=25, per_tick=2)
+        x, t, context = (torch.empty(shape, device="meta") for shape in [(1, 4, 8, 8), (1,), (1, 77, 768)])
+        self.check(unet, ResBlock, lambda tick: unet(x, t, Reading(context), tick), ticks=25, per_tick=2)
 
     def test_vae_encode(self) -> None:
         vae = full_vae()

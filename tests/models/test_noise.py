@@ -9,6 +9,7 @@ from models.noise import Noise
 from tests.models.golden import recorded
 
 PICTURE = (1, 4, 16, 16)
+HIGH, LOW = torch.tensor(3.0), torch.tensor(2.0)
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -44,7 +45,7 @@ def test_it_is_what_torch_s_own_generator_draws_first() -> None:
 def test_the_noise_between_steps_is_that_of_the_next_seed(seed: int, following: int) -> None:
     """Drawn from the same seed it would begin with the initial noise once more; ComfyUI's rule since December 2025."""
     stream = Noise(seed).stream()
-    first, second = stream(torch.zeros(PICTURE)), stream(torch.zeros(PICTURE))
+    first, second = stream(torch.zeros(PICTURE), HIGH, LOW), stream(torch.zeros(PICTURE), HIGH, LOW)
     assert torch.equal(first, Noise(following).initial(PICTURE))
     assert not torch.equal(first, Noise(seed).initial(PICTURE)) and not torch.equal(second, first)
 
@@ -54,21 +55,21 @@ def test_draws_follow_one_after_another_like_one_long_draw() -> None:
         torch.manual_seed(8)
         expected = [torch.randn(PICTURE) for _ in range(3)]
     stream = Noise(7).stream()
-    assert all(torch.equal(stream(torch.zeros(PICTURE)), draw) for draw in expected)
+    assert all(torch.equal(stream(torch.zeros(PICTURE), HIGH, LOW), draw) for draw in expected)
 
 
 def test_streams_of_one_seed_do_not_share_their_place() -> None:
     noise, x = Noise(7), torch.zeros(PICTURE)
     one = noise.stream()
-    draws = [one(x), one(x)]
+    draws = [one(x, HIGH, LOW), one(x, HIGH, LOW)]
     other = noise.stream()
-    assert torch.equal(other(x), draws[0]) and torch.equal(other(x), draws[1])
+    assert torch.equal(other(x, HIGH, LOW), draws[0]) and torch.equal(other(x, HIGH, LOW), draws[1])
     assert torch.equal(noise.initial(PICTURE), Noise(7).initial(PICTURE))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
 def test_noise_comes_in_the_latent_s_precision_but_is_drawn_in_float32(dtype: torch.dtype) -> None:
-    drawn = Noise(5).stream()(torch.zeros(PICTURE, dtype=dtype))
+    drawn = Noise(5).stream()(torch.zeros(PICTURE, dtype=dtype), HIGH, LOW)
     assert drawn.dtype == dtype
     assert torch.equal(drawn, Noise(6).initial(PICTURE).to(dtype))
 
@@ -77,8 +78,8 @@ def test_the_process_wide_generator_is_neither_read_nor_moved() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         before = torch.get_rng_state()
-        first = Noise(9).initial(PICTURE), Noise(9).stream()(torch.zeros(PICTURE))
+        first = Noise(9).initial(PICTURE), Noise(9).stream()(torch.zeros(PICTURE), HIGH, LOW)
         assert torch.equal(torch.get_rng_state(), before)
         torch.manual_seed(2)
-        again = Noise(9).initial(PICTURE), Noise(9).stream()(torch.zeros(PICTURE))
+        again = Noise(9).initial(PICTURE), Noise(9).stream()(torch.zeros(PICTURE), HIGH, LOW)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))

@@ -15,6 +15,7 @@ from models.checkpoint import load_part, read_header
 from models.clip import TextModel
 from models.config import ClipConfig, UNetConfig, VaeConfig
 from models.packed import PackedConv2d, PackedLinear, can_pack, pack
+from models.reading import Reading
 from models.unet import UNet
 from models.vae import AutoencoderKL
 from tests.tiny_checkpoint import WIDTH, Format, save, tiny_networks, tiny_state
@@ -34,7 +35,7 @@ def test_packed_networks_give_what_plain_ones_give() -> None:
     unet, vae, text = UNet(UNET), AutoencoderKL(VAE), TextModel(TEXT)
     context, t = torch.randn(2, 77, 24), torch.tensor([3.0, 900.0])
     for latent in (torch.randn(2, 4, 16, 8), torch.randn(2, 4, 9, 5)):
-        assert _error(unet, _packed(unet), latent, t, context) < 1e-5
+        assert _error(unet, _packed(unet), latent, t, Reading(context)) < 1e-5
     tokens = torch.randint(100, (3, 77))
     assert _error(text, _packed(text), tokens) < 1e-5
     packed_vae, picture, z = _packed(vae), torch.randn(1, 3, 24, 40), torch.randn(2, 4, 3, 5)
@@ -57,7 +58,7 @@ def test_a_packed_network_takes_pictures_of_any_size_in_any_order() -> None:
 def test_packed_networks_work_in_bfloat16() -> None:
     torch.manual_seed(0)
     unet = UNet(UNET).bfloat16()
-    given = torch.randn(2, 4, 16, 8).bfloat16(), torch.tensor([3.0, 900.0]), torch.randn(2, 77, 24).bfloat16()
+    given = torch.randn(2, 4, 16, 8).bfloat16(), torch.tensor([3.0, 900.0]), Reading(torch.randn(2, 77, 24).bfloat16())
     assert _error(unet, _packed(unet), *given) < 0.03
 
 
@@ -67,8 +68,8 @@ def test_plain_networks_in_16_bits_give_nearly_what_32_bits_give(dtype: torch.dt
     torch.manual_seed(0)
     unet = UNet(UNET)
     x, t, context = torch.randn(2, 4, 16, 8), torch.tensor([3.0, 900.0]), torch.randn(2, 77, 24)
-    expected = unet(x, t, context)
-    assert 0 < _relative(unet.to(dtype)(x.to(dtype), t, context.to(dtype)), expected) < near
+    expected = unet(x, t, Reading(context))
+    assert 0 < _relative(unet.to(dtype)(x.to(dtype), t, Reading(context.to(dtype))), expected) < near
 
 
 def test_every_layer_is_packed_and_holds_as_many_bytes_as_before() -> None:
@@ -106,7 +107,7 @@ def test_weights_read_layer_by_layer_are_those_read_at_once(
         cast(UNet, load_part(read_header(path), "model", dtype=torch.float32, device=CPU, packed=packing))
         for packing in (False, True)
     )
-    given = torch.randn(2, 4, 8, 8), torch.tensor([3.0, 900.0]), torch.randn(2, 77, WIDTH)
+    given = torch.randn(2, 4, 8, 8), torch.tensor([3.0, 900.0]), Reading(torch.randn(2, 77, WIDTH))
     assert _numbers(packed) == _numbers(plain)
     assert torch.equal(packed(*given), _packed(plain)(*given))
 
@@ -128,7 +129,7 @@ def _packed(network: Network) -> Network:
     return network
 
 
-def _error(plain: nn.Module, packed: nn.Module, *given: torch.Tensor) -> float:
+def _error(plain: nn.Module, packed: nn.Module, *given: torch.Tensor | Reading) -> float:
     return _relative(packed(*given), plain(*given))
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from models.checkpoint import Part, Weights, load_part, read_header
+from models.family import SD1
 from models.packed import Packed, can_pack
 from models.residency import (
     OutOfMemory,
@@ -247,7 +248,7 @@ def of_shape(count: int) -> Weights:
     other = TensorInfo(torch.float32, (10**12,), (1,), 0)
     tensors = {"model.diffusion_model.x": info, "first_stage_model.y": other}
     prefixes = {"model": "model.diffusion_model.", "vae": "first_stage_model."}
-    return Weights(TensorFile(Path("big.safetensors"), "safetensors", (0, 0), tensors, frozenset()), prefixes)  # type: ignore[arg-type]
+    return Weights(TensorFile(Path("big.safetensors"), "safetensors", (0, 0), tensors, frozenset()), prefixes, SD1)  # type: ignore[arg-type]
 
 
 def test_what_cannot_fit_is_told_with_its_sizes() -> None:

@@ -11,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.schedules import SCHEDULES, NoiseLevels, sigmas_for, starts_from_noise, without_penultimate
+from models.levels import NoiseLevels
+from models.schedules import SCHEDULES, sigmas_for, starts_from_noise, without_penultimate
 from tests.models.golden import recorded
 
 LEVELS = NoiseLevels()

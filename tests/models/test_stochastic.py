@@ -12,11 +12,12 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
+from models.levels import NoiseLevels
 from models.noise import Noise
-from models.samplers import SAMPLERS
-from models.schedules import SCHEDULES, NoiseLevels
+from models.schedules import SCHEDULES
 from models.singlestep import sample_ddim, sample_dpm_2, sample_dpmpp_2s_ancestral, sample_euler_ancestral
-from tests.models.flow import MEAN, SPREAD, curved, gaussian, levels, run, silence
+from models.steps import Step, Stochastic
+from tests.models.flow import MEAN, SPREAD, curved, gaussian, levels, run, silence, steps
 from tests.models.flow import start as first_latent
 
 LEVELS = NoiseLevels()
@@ -30,6 +31,10 @@ EXACT_MEAN = ["euler_ancestral", "ddpm", "res_multistep_ancestral", "seeds_2", "
 @pytest.fixture
 def start() -> Tensor:
     return first_latent()
+
+
+def still(x: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    return torch.zeros_like(x)
 
 
 def slopes(errors: list[float]) -> list[float]:
@@ -51,7 +56,7 @@ def test_the_result_has_the_spread_of_the_data(name: str) -> None:
         unit = torch.eye(channels, dtype=torch.float64)[:, None, :, None, None]  # draw k -> [1, channels, 1, 1]
         draws = iter(unit[1:])
 
-        def draw(x: Tensor, draws: Iterator[Tensor] = draws) -> Tensor:
+        def draw(x: Tensor, sigma: Tensor, sigma_next: Tensor, draws: Iterator[Tensor] = draws) -> Tensor:
             return next(draws)
 
         x = unit[0] * (sigmas[0] ** 2 + SPREAD**2).sqrt()
@@ -73,7 +78,7 @@ def test_the_noise_of_a_seed_has_the_right_spread_after_every_step(name: str) ->
 
     sigmas, noise, shape = SCHEDULES["karras"](LEVELS, 320), Noise(2**64 - 1), (1, 4, 96, 96)
     x = noise.initial(shape) * (1 + sigmas[0] ** 2).sqrt()
-    for step in SAMPLERS[name](estimate, x, sigmas, noise.stream()):
+    for step in steps(name, estimate, x, sigmas, noise):
         assert float(step.x.std() / (1 + sigmas[step.i + 1] ** 2).sqrt()) == pytest.approx(1, abs=0.02), step.i
 
 
@@ -86,7 +91,7 @@ def expected_mean(start: Tensor, sigmas: Tensor) -> Tensor:
 def test_the_mean_of_the_result_is_that_of_ddpm_s_reverse_process(name: str, start: Tensor) -> None:
     """Exactly, in any number of steps: under that process the estimate of the clean latent keeps its mean."""
     sigmas = levels(8).exp()
-    result = run(name, gaussian, start, sigmas, torch.zeros_like)
+    result = run(name, gaussian, start, sigmas, still)
     torch.testing.assert_close(result, expected_mean(start, sigmas), rtol=1e-12, atol=1e-12)
 
 
@@ -95,14 +100,14 @@ def test_a_flow_down_and_noise_up_gets_to_that_mean_at_first_order(name: str, st
     errors = []
     for n in (128, 256, 512):
         sigmas = levels(n).exp()
-        result = run(name, gaussian, start, sigmas, torch.zeros_like)
+        result = run(name, gaussian, start, sigmas, still)
         errors.append(float((result - expected_mean(start, sigmas)).norm()))
     assert slopes(errors) == pytest.approx([1, 1], abs=0.1)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("steps", [1, 5, 20])
-def test_ddim_with_eta_equals_diffusers(eta: float, steps: int, start: Tensor) -> None:
+@pytest.mark.parametrize("n", [1, 5, 20])
+def test_ddim_with_eta_equals_diffusers(eta: float, n: int, start: Tensor) -> None:
     scheduler = DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, clip_sample=False,
         set_alpha_to_one=False,
@@ -110,15 +115,17 @@ def test_ddim_with_eta_equals_diffusers(eta: float, steps: int, start: Tensor) -
     sigma = LEVELS.sigmas.double()
     scheduler.alphas_cumprod = 1 / (1 + sigma**2)  # its own, in double precision
     scheduler.final_alpha_cumprod = scheduler.alphas_cumprod[0]
-    scheduler.set_timesteps(steps)
+    scheduler.set_timesteps(n)
     visited = torch.cat([sigma[scheduler.timesteps], sigma[:1]])
     y = start / (1 + visited[0] ** 2).sqrt()
-    theirs, ours = Noise(5).stream(), Noise(5).stream()
+    theirs = Noise(5).stream()
     for t in scheduler.timesteps:
         x = y * (1 + sigma[t] ** 2).sqrt()
         eps = (x - curved(x, sigma[t])) / sigma[t]
-        y = scheduler.step(eps, t, y, eta=eta, variance_noise=theirs(x) if eta else None).prev_sample
-    result = run(partial(sample_ddim, eta=eta), curved, start, visited, ours if eta else silence)
+        y = scheduler.step(
+            eps, t, y, eta=eta, variance_noise=theirs(x, sigma[t], sigma[t]) if eta else None
+        ).prev_sample
+    result = run(Stochastic(partial(sample_ddim, eta=eta)), curved, start, visited, Noise(5) if eta else silence)
     torch.testing.assert_close(result / (1 + sigma[0] ** 2).sqrt(), y, rtol=1e-9, atol=1e-9)
 
 
@@ -127,9 +134,9 @@ def test_ddim_with_eta_equals_diffusers(eta: float, steps: int, start: Tensor) -
     [(sample_euler_ancestral, "euler"), (sample_dpm_2, "dpm_2"), (sample_ddim, "ddim")],
     ids=["euler_ancestral", "dpm_2", "ddim"],
 )
-def test_without_eta_nothing_is_drawn(sampler: Callable[..., Iterator[object]], plain: str, start: Tensor) -> None:
+def test_without_eta_nothing_is_drawn(sampler: Callable[..., Iterator[Step]], plain: str, start: Tensor) -> None:
     sigmas = SCHEDULES["karras"](LEVELS, 6).double()
-    result = run(partial(sampler, eta=0.0), curved, start, sigmas, silence)  # type: ignore[arg-type]
+    result = run(Stochastic(partial(sampler, eta=0.0)), curved, start, sigmas)
     torch.testing.assert_close(result, run(plain, curved, start, sigmas), rtol=1e-12, atol=1e-12)
 
 
@@ -138,7 +145,7 @@ def test_without_eta_dpmpp_2s_is_of_second_order_and_draws_nothing(start: Tensor
     for n in (64, 128, 256):
         sigmas = levels(n).exp()
         exact = MEAN + (start - MEAN) * ((sigmas[-1] ** 2 + SPREAD**2) / (sigmas[0] ** 2 + SPREAD**2)).sqrt()
-        result = run(partial(sample_dpmpp_2s_ancestral, eta=0.0), gaussian, start, sigmas)
+        result = run(Stochastic(partial(sample_dpmpp_2s_ancestral, eta=0.0)), gaussian, start, sigmas)
         errors.append(float((result - exact).norm()))
     assert slopes(errors) == pytest.approx([2, 2], abs=0.1)
 
@@ -147,14 +154,14 @@ def test_without_eta_dpmpp_2s_is_of_second_order_and_draws_nothing(start: Tensor
 def test_more_noise_than_a_level_holds_steps_down_to_0_first(eta: float, start: Tensor) -> None:
     """All of the next level is then noise upon the estimate, as in lcm."""
     sigmas = SCHEDULES["exponential"](LEVELS, 12).double()
-    one = run("lcm", curved, start, sigmas, Noise(1).stream())
+    one = run("lcm", curved, start, sigmas, Noise(1))
     for sampler in (sample_euler_ancestral, sample_dpm_2, sample_dpmpp_2s_ancestral):
-        other = run(partial(sampler, eta=eta), curved, start, sigmas, Noise(1).stream())
+        other = run(Stochastic(partial(sampler, eta=eta)), curved, start, sigmas, Noise(1))
         torch.testing.assert_close(other, one, rtol=1e-9, atol=1e-9)
 
 
 def test_lcm_jumps_to_the_estimate_and_back_up(start: Tensor) -> None:
     sigmas = torch.tensor([7.0, 2.0, 0.0], dtype=torch.float64)
-    first, last = SAMPLERS["lcm"](curved, start, sigmas, Noise(3).stream())
-    torch.testing.assert_close(first.x, curved(start, sigmas[0]) + 2 * Noise(3).stream()(start))
+    first, last = steps("lcm", curved, start, sigmas, Noise(3))
+    torch.testing.assert_close(first.x, curved(start, sigmas[0]) + 2 * Noise(3).stream()(start, *sigmas[:2]))
     assert torch.equal(last.x, curved(first.x, sigmas[1]))

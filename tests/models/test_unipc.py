@@ -10,9 +10,9 @@ import torch
 from diffusers import UniPCMultistepScheduler
 from torch import Tensor
 
-from models.samplers import SAMPLERS
-from models.schedules import SCHEDULES, NoiseLevels
-from tests.models.flow import curved, flow, gaussian, levels, run, silence
+from models.levels import NoiseLevels
+from models.schedules import SCHEDULES
+from tests.models.flow import curved, flow, gaussian, levels, run, steps
 from tests.models.flow import start as first_latent
 
 LEVELS = NoiseLevels()
@@ -54,14 +54,14 @@ def test_it_ends_just_above_0_and_tells_the_estimates_it_used(name: str, start: 
         seen.append((denoised, float(sigma)))
         return denoised
 
-    steps = list(SAMPLERS[name](denoise, start, sigmas, silence))
+    taken = list(steps(name, denoise, start, sigmas))
     assert torch.equal(sigmas, before), "the caller's levels are not written to"
     assert [sigma for _, sigma in seen] == sigmas[:-1].tolist()
-    assert all(torch.equal(step.denoised, denoised) for step, (denoised, _) in zip(steps, seen, strict=True))
+    assert all(torch.equal(step.denoised, denoised) for step, (denoised, _) in zip(taken, seen, strict=True))
     # The last step is of first order, from sigmas[-2] to 0.001.
     share = 1e-3 / sigmas[-2]
-    expected = share * steps[-2].x + (1 - share) * steps[-1].denoised
-    torch.testing.assert_close(steps[-1].x, expected)
+    expected = share * taken[-2].x + (1 - share) * taken[-1].denoised
+    torch.testing.assert_close(taken[-1].x, expected)
 
 
 @pytest.mark.parametrize("name", ["uni_pc", "uni_pc_bh2"])
@@ -71,7 +71,7 @@ def test_one_step_is_euler_s(name: str, start: Tensor) -> None:
 
 
 def warmed(n: int) -> Tensor:
-    """As `levels`, with three short steps at both ends, where the order is low."""
+    """As `levels`, with three short taken at both ends, where the order is low."""
     usual = levels(n)
     short = torch.arange(1, 4) * (usual[0] - usual[1]) ** 2
     return torch.cat([usual[:1], usual[0] - short, usual[1:], usual[-1] - short])

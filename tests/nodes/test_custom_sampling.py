@@ -16,10 +16,13 @@ from graph.build import build
 from graph.document import parse
 from graph.errors import InputError
 from graph.events import Progress
-from models.denoiser import LATENT_SCALE, Denoiser, Guided
+from models.denoiser import Denoiser, Guided
+from models.family import SD1
+from models.guidance import Cfg
+from models.levels import NoiseLevels
 from models.noise import Noise
 from models.samplers import SAMPLERS
-from models.schedules import SCHEDULES, NoiseLevels
+from models.schedules import SCHEDULES
 from models.types import Latent, Model, Sigmas, nbytes
 from nodes.custom_sampling import (
     basic_guider,
@@ -103,10 +106,10 @@ def parts(place: Workplace, model: Model) -> Sample:
 
 def by_hand(x: Tensor, sigmas: Tensor, sampler: str = "euler", cfg: float = 5.0, seed: int = 42) -> Tensor:
     """From the sampler's scale to the VAE's, with every part written out."""
-    guided = Guided(Denoiser(tiny_unet(), LEVELS, lambda: None), text(1), text(2), cfg)
-    for step in SAMPLERS[sampler](guided, x, sigmas, Noise(seed).stream()):
+    guided = Guided(Denoiser(tiny_unet(), SD1.diffusion, lambda: None), (text(1), text(2)), Cfg(cfg))
+    for step in SAMPLERS[sampler](guided, x, sigmas, Noise(seed)):
         x = step.x
-    return x / LATENT_SCALE
+    return x / SD1.latent.scale
 
 
 # KSamplerAdvanced
@@ -134,7 +137,7 @@ def test_leftover_noise_stays_or_is_removed_in_the_last_step(advanced: Sample) -
 
 def test_a_later_start_adds_the_noise_of_its_level(advanced: Sample) -> None:
     latent = Latent(noise(1, 4, 8, 8, seed=5) * 7)
-    x = latent.samples * LATENT_SCALE + Noise(42).initial((1, 4, 8, 8)) * NORMAL[1]
+    x = latent.samples * SD1.latent.scale + Noise(42).initial((1, 4, 8, 8)) * NORMAL[1]
     torch.testing.assert_close(advanced(latent_image=latent, start_at_step=1).samples, by_hand(x, NORMAL[1:]))
 
 
@@ -153,7 +156,7 @@ def test_an_end_past_the_schedule_is_its_end(whole: Sample, advanced: Sample, en
 def test_the_seed_drives_samplers_also_when_no_noise_is_added_first(advanced: Sample) -> None:
     latent = Latent(noise(1, 4, 8, 8, seed=5) * 7)
     settings = {"latent_image": latent, "add_noise": "disable", "sampler_name": "euler_ancestral", "start_at_step": 1}
-    expected = by_hand(latent.samples * LATENT_SCALE, NORMAL[1:], "euler_ancestral")
+    expected = by_hand(latent.samples * SD1.latent.scale, NORMAL[1:], "euler_ancestral")
     torch.testing.assert_close(advanced(**settings).samples, expected)
     assert not torch.allclose(advanced(**settings, noise_seed=43).samples, expected, rtol=1e-3, atol=1e-3)
 
@@ -190,7 +193,7 @@ def test_a_basic_guider_is_ksampler_at_cfg_1(place: Workplace, model: Model, who
 
 def test_without_noise_sampling_starts_from_the_latent(place: Workplace, model: Model, parts: Sample) -> None:
     latent = Latent(noise(1, 4, 8, 8, seed=5) * 7)
-    x = latent.samples * LATENT_SCALE
+    x = latent.samples * SD1.latent.scale
     ctx, chosen = place.ctx(), ksampler_select(place.ctx(), sampler_name="euler_ancestral")
     settings = {"latent_image": latent, "sampler": chosen, "sigmas": Sigmas(NORMAL[1:])}
     result = parts(noise=disable_noise(ctx), **settings)
@@ -215,7 +218,7 @@ def test_no_levels_leave_the_latent_and_one_only_adds_noise(place: Workplace, pa
     assert parts(sigmas=Sigmas(torch.zeros(0)), latent_image=latent) == (latent, latent)
     assert place.services.residency.resident_bytes == 0
     once = parts(sigmas=Sigmas(torch.tensor([3.0])), latent_image=latent)
-    added = Noise(42).initial((1, 4, 8, 8)) * 3 / LATENT_SCALE
+    added = Noise(42).initial((1, 4, 8, 8)) * 3 / SD1.latent.scale
     torch.testing.assert_close(once.output.samples, latent.samples + added)
     assert once.denoised_output is once.output
 
@@ -275,7 +278,7 @@ def test_flipped_levels_find_the_noise_that_a_latent_comes_from(place: Workplace
     fine = Sigmas(SCHEDULES["karras"](LEVELS, 60))
     latent = parts(sigmas=fine).output
     back = parts(sigmas=flip_sigmas(place.ctx(), sigmas=fine), latent_image=latent, noise=disable_noise(place.ctx()))
-    assert float(back.output.samples.std()) * LATENT_SCALE == pytest.approx(14.6, rel=0.2)
+    assert float(back.output.samples.std()) * SD1.latent.scale == pytest.approx(14.6, rel=0.2)
 
 
 # On links
@@ -288,7 +291,7 @@ def test_what_travels_can_be_pickled_and_weighed(place: Workplace, model: Model)
                   *(ksampler_select(ctx, sampler_name=name) for name in SAMPLERS)):  # fmt: skip
         assert type(pickle.loads(pickle.dumps(value))) is type(value)
     assert pickle.loads(pickle.dumps(random_noise(ctx, noise_seed=5))) == Noise(5)
-    assert pickle.loads(pickle.dumps(sampler_ddim(ctx, eta=0.5))).sample.keywords == {"eta": 0.5}
+    assert pickle.loads(pickle.dumps(sampler_ddim(ctx, eta=0.5))).sample.solve.keywords == {"eta": 0.5}
     tokens = 2 * 77 * WIDTH * 4  # of two prompts; the pooled vectors are views of them
     assert nbytes(guider) >= tokens and nbytes(Sigmas(NORMAL)) == NORMAL.untyped_storage().nbytes()
 

@@ -12,10 +12,13 @@ from torch import Tensor
 from graph.context import Cancel
 from graph.errors import InputError, Interrupted
 from graph.events import Progress
-from models.denoiser import LATENT_SCALE, Denoiser, Guided
+from models.denoiser import Denoiser, Guided
+from models.family import SD1
+from models.guidance import Cfg
+from models.levels import NoiseLevels
 from models.noise import Noise
 from models.samplers import SAMPLERS
-from models.schedules import SCHEDULES, NoiseLevels, Schedule, sigmas_for, without_penultimate
+from models.schedules import SCHEDULES, Schedule, sigmas_for, without_penultimate
 from models.types import Cond, Conditioning, Latent, Model
 from models.unet import UNet
 from nodes.loaders import checkpoint_loader_simple
@@ -63,8 +66,8 @@ def sample(place: Workplace, model: Model, cancel: Cancel | None = None, **chang
 
 def expected(unet: UNet, x: Tensor, sigmas: Tensor, sampler: str, seed: int = 42, cfg: float = 5.0) -> Tensor:
     """The same, written out: from a noisy latent in the sampler's scale to one in the VAE's."""
-    guided = Guided(Denoiser(unet, LEVELS, lambda: None), text(1), text(2), cfg)
-    for step in SAMPLERS[sampler](guided, x, sigmas, Noise(seed).stream()):
+    guided = Guided(Denoiser(unet, SD1.diffusion, lambda: None), (text(1), text(2)), Cfg(cfg))
+    for step in SAMPLERS[sampler](guided, x, sigmas, Noise(seed)):
         x = step.x
     return x / 0.18215
 
@@ -92,7 +95,7 @@ def test_a_denoise_below_1_starts_from_the_latent_with_some_noise(place: Workpla
     latent = Latent(noise(2, 4, 8, 8, seed=5) * 7)
     sigmas = sigmas_for(schedule("normal", sampler), LEVELS, 3, 0.5)
     assert len(sigmas) == 4 and sigmas[0] < 2
-    x = latent.samples * LATENT_SCALE + Noise(42).initial((2, 4, 8, 8)) * sigmas[0]
+    x = latent.samples * SD1.latent.scale + Noise(42).initial((2, 4, 8, 8)) * sigmas[0]
     result = sample(place, model, latent_image=latent, denoise=0.5, sampler_name=sampler)
     torch.testing.assert_close(result, expected(tiny_unet(), x, sigmas, sampler))
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from graph.errors import InputError
-from models.schedules import SCHEDULES, NoiseLevels
+from models.levels import NoiseLevels
+from models.schedules import SCHEDULES
 from models.types import Model, Sigmas
 from nodes.custom_sampling import basic_scheduler, flip_sigmas, karras_scheduler, split_sigmas
 from nodes.loaders import checkpoint_loader_simple

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 import models
 from models.checkpoint import load_part, read_header
 from models.config import ContrastiveConfig, VaeConfig, VisionConfig
-from models.denoiser import LATENT_SCALE
-from models.schedules import NoiseLevels
+from models.family import SD1
+from models.levels import NoiseLevels
 from models.training import captions
 from models.training.__main__ import main
 from models.training.contrastive import TextsAndPictures, contrastive_lesson
@@ -186,7 +186,7 @@ def test_folding_the_scale_leaves_reconstructions_alone() -> None:
     before = reconstruct(vae, x)
     fold_scale(vae, x)
     assert torch.allclose(reconstruct(vae, x), before, atol=1e-4)
-    deviation = (LATENT_SCALE * vae.encode(x)[:, :4]).std()
+    deviation = (SD1.latent.scale * vae.encode(x)[:, :4]).std()
     assert torch.isclose(deviation, torch.tensor(1.0), atol=1e-4)
 
 

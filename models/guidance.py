@@ -1,0 +1,63 @@
+"""Guidance: how the estimates for several texts become one. All of it can be pickled.
+
+A guider's texts are numbered: 0 is what to go towards, 1 what to go away from, others as its kind of guidance says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+POSITIVE, NEGATIVE = 0, 1
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """What classifier-free guidance combines: two estimates of the clean latent, each [B, C, h, w], for x at `sigma`."""
+
+    x: Tensor
+    sigma: Tensor
+    positive: Tensor
+    negative: Tensor
+
+
+Combine = Callable[[Estimates, float], Tensor]
+"""(estimates, cfg) -> the guided estimate, [B, C, h, w]."""
+
+
+def cfg(estimates: Estimates, scale: float) -> Tensor:
+    """Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598): D_neg + scale * (D_pos - D_neg)."""
+    return estimates.negative + scale * (estimates.positive - estimates.negative)
+
+
+class Guidance(Protocol):
+    """A way to steer by the estimates for numbered texts."""
+
+    @property
+    def needed(self) -> frozenset[int]:
+        """The numbers of the texts that are evaluated."""
+
+    def __call__(self, x: Tensor, sigma: Tensor, estimates: Mapping[int, Tensor], combine: Combine) -> Tensor:
+        """The guided estimate, [B, C, h, w]. combine: classifier-free guidance as the model has it."""
+
+
+@dataclass(frozen=True)
+class Cfg:
+    """Towards text 0 and away from text 1. A scale of 1 leaves nothing of the latter, so it is not evaluated."""
+
+    scale: float
+
+    @property
+    def needed(self) -> frozenset[int]:
+        """Both, or the first alone."""
+        return frozenset({POSITIVE}) if math.isclose(self.scale, 1.0) else frozenset({POSITIVE, NEGATIVE})
+
+    def __call__(self, x: Tensor, sigma: Tensor, estimates: Mapping[int, Tensor], combine: Combine) -> Tensor:
+        """[B, C, h, w]."""
+        if self.needed == {POSITIVE}:
+            return estimates[POSITIVE]
+        return combine(Estimates(x, sigma, estimates[POSITIVE], estimates[NEGATIVE]), self.scale)
