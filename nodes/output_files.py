@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 import time
-import uuid
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from graph.errors import InputError
 from graph.files import objection
+from graph.whole_files import draft
 
 
 @dataclass(frozen=True)
@@ -58,22 +57,19 @@ def expand(prefix: str, root: Path, values: Mapping[str, object]) -> Prefix:
 def write_numbered(prefix: Prefix, suffix: str, write: Callable[[Path], None]) -> str:
     """Have `write` fill a file and give it the next free number, as `stem_00001_.png`. Returns its name.
 
-    The file appears whole or not at all, and takes no name that another process took meanwhile.
+    The file appears whole or not at all, is on disk when this returns, and takes no name that another process took
+    meanwhile.
     Raises InputError, on `filename_prefix`, where the system refuses the name.
     """
-    part = prefix.folder / f".{uuid.uuid4().hex}.part"
     try:
-        prefix.folder.mkdir(parents=True, exist_ok=True)
-        write(part)
-        number = _highest(prefix) + 1
-        while not _take(part, prefix.folder / f"{prefix.stem}_{number:05}_{suffix}"):
-            number += 1
+        with draft(prefix.folder) as part:
+            write(part.path)
+            number = _highest(prefix) + 1
+            while not part.take(prefix.folder / f"{prefix.stem}_{number:05}_{suffix}"):
+                number += 1
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError("filename_prefix", f"cannot write {prefix.stem}_ in {prefix.folder}: {reason}") from error
-    finally:
-        with suppress(OSError):  # not written yet, or in no directory at all
-            part.unlink()
     return f"{prefix.stem}_{number:05}_{suffix}"
 
 
@@ -82,30 +78,3 @@ def _highest(prefix: Prefix) -> int:
     pattern = re.compile(re.escape(os.path.normcase(prefix.stem)) + "_([0-9]+)_")
     found = (pattern.match(os.path.normcase(entry.name)) for entry in os.scandir(prefix.folder))
     return max((int(m[1]) for m in found if m), default=0)
-
-
-def _take(part: Path, target: Path) -> bool:
-    """Give `part` the name `target` unless that exists."""
-    try:
-        os.link(part, target)
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without hard links, where renaming would replace what another just wrote
-        return _take_alone(part, target)
-    return True
-
-
-def _take_alone(part: Path, target: Path) -> bool:
-    """The same without links: only who makes the claim beside `target` may look for it and take it."""
-    claim = target.with_name(f".{target.name}.claim")
-    try:
-        claim.touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    try:
-        if target.exists():
-            return False
-        part.rename(target)
-        return True
-    finally:
-        claim.unlink(missing_ok=True)

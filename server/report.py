@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
 
+from graph.whole_files import write_whole
 from server.curves import Curve, chart
 from server.evaluation import Evaluation, Point
 
@@ -46,17 +47,9 @@ table { border-collapse: collapse } td, th { padding: .3rem .8rem .3rem 0; text-
 
 def write_report(evaluation: Evaluation, points: Sequence[Point], folder: Path) -> Path:
     """Write what is known so far; gives the page's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / FIGURES, json.dumps(_as_json(evaluation, points), ensure_ascii=False, indent=1))
-    _write(folder / PAGE, _page(evaluation, points))
+    write_whole(folder / FIGURES, json.dumps(_as_json(evaluation, points), ensure_ascii=False, indent=1).encode())
+    write_whole(folder / PAGE, _page(evaluation, points).encode())
     return folder / PAGE
-
-
-def _write(path: Path, text: str) -> None:
-    """The whole file or none of it."""
-    half = path.with_suffix(".half")
-    half.write_text(text, "utf-8")
-    half.replace(path)
 
 
 def _as_json(evaluation: Evaluation, points: Sequence[Point]) -> Mapping[str, object]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import uuid
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from graph.whole_files import Draft, draft
 from server.places import below
 from server.refused import bad_request
 
@@ -28,28 +26,20 @@ def place(root: Path, subfolder: str, filename: str, content: bytes, overwrite: 
         raise bad_request("the file name holds a slash; use subfolder")
     name = f"{subfolder}/{filename}" if subfolder else filename
     target = below(root, name)
-    part = target.parent / f".{uuid.uuid4().hex}.part"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
+    with draft(target.parent) as part:
+        part.path.write_bytes(content)
         if overwrite:
-            os.replace(part, target)  # noqa: PTH105  replaces a link, never writes through it
+            part.replace(target)
         else:
             target = _free_name(part, target, content)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
     return Stored(target.name, subfolder)
 
 
-def _free_name(part: Path, target: Path, content: bytes) -> Path:
+def _free_name(part: Draft, target: Path, content: bytes) -> Path:
     for number in range(_NUMBERED):
         candidate = target.with_name(f"{target.stem} ({number}){target.suffix}") if number else target
-        try:
-            os.link(part, candidate)
-        except FileExistsError:
-            if not candidate.is_symlink() and candidate.is_file() and candidate.read_bytes() == content:
-                return candidate
-        else:
+        if part.take(candidate):
+            return candidate
+        if not candidate.is_symlink() and candidate.is_file() and candidate.read_bytes() == content:
             return candidate
     raise bad_request("too many files have that name")
