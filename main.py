@@ -118,6 +118,7 @@ def serve(options: argparse.Namespace, folders: Folders) -> int:
             upload=int(options.max_upload_size * 2**20),
             history=options.history_limit,
             history_days=options.history_days,
+            tries=options.job_tries,
         ),
         previews=options.preview_method != "none" and not options.require_safety,  # nobody checks previews
         front_end=options.front_end_root,
@@ -128,6 +129,7 @@ def serve(options: argparse.Namespace, folders: Folders) -> int:
         logs=logs,
         sink=partial(Console, sys.stderr) if sys.stderr.isatty() else None,
         webhook_hosts=options.webhook_host,
+        set_database_aside=options.set_database_aside,
     )
     return launch.serve(deps, listen)
 

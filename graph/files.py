@@ -106,13 +106,15 @@ class Folders:
         output_dir: Path | None = None,
         temp_dir: Path | None = None,
     ) -> Folders:
-        """The layout that Stable Diffusion users have, created where it is missing.
+        """The layout that Stable Diffusion users have, created where it is missing; a new base is its user's alone.
 
         Raises ValueError if `base` is `source_tree`, whose `models/` is code.
         """
         base = base.absolute()
         if source_tree is not None and base.resolve() == source_tree.resolve():
             raise ValueError(f"{base} is the program's own source tree; choose another base directory")
+        if not base.exists():
+            base.mkdir(mode=0o700, parents=True)
         place_in, place_out, place_temp = (
             (given or base / name).absolute()
             for given, name in ((input_dir, "input"), (output_dir, "output"), (temp_dir, "temp"))

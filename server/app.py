@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 from aiohttp import web
@@ -23,6 +25,7 @@ from server import (
     routes_userdata,
 )
 from server.backend import Backend
+from server.database import make_sound
 from server.deps import (
     ALONE,
     DEPS,
@@ -35,20 +38,24 @@ from server.deps import (
     READER,
     RECENT,
     REDACT,
+    RUNNING,
     SEARCHES,
+    SETTINGS,
     STORE,
     THREADS,
+    WATCH,
     WEBHOOKS,
     WORKER,
     Deps,
+    Limits,
 )
-from server.desk import Desk
+from server.desk import Desk, StoreUnavailable, reached
 from server.digests import StoredDigests
 from server.faults import Handler, answer_faults
 from server.guesses import Guesses
 from server.hub import Hub
 from server.job import Numbers
-from server.lock import Lock
+from server.lock import Lock, Places, resolved
 from server.metrics import Metrics
 from server.openapi import describe_routes
 from server.patience import Patience
@@ -57,12 +64,21 @@ from server.recent import Recent
 from server.redact import Redactor
 from server.refused import Refused
 from server.routes_docs import DOCUMENT
+from server.running import Running
 from server.security import COOKIE, OTHERS_PAGES, PAGES
+from server.settings import Settings
 from server.store import Store
+from server.temp_files import sweep
+from server.threads import in_thread
+from server.watch import Watch
 from server.webhooks import Webhooks
 from server.worker import PAUSED, Worker
 
 CLOSING_SECONDS = 5.0
+LOOK_SECONDS = 2.0
+"""How often it is looked whether the base directory is still there."""
+CLOCK_SECONDS = 3600.0
+"""How long a clock may have been wrong at the start."""
 SOURCE = Path(__file__).resolve().parent.parent
 
 _logger = logging.getLogger(__name__)
@@ -71,17 +87,20 @@ _logger = logging.getLogger(__name__)
 def create_app(deps: Deps) -> web.Application:
     """The server over `deps`; it opens nothing before it starts. Start `deps.backend` once the port is open.
 
-    Starting raises Held where another server has the database, Newer for a database of a later version.
+    Starting raises Held where another server has the database, Newer for a database of a later version, and Damaged.
     """
     app = web.Application(middlewares=[answer_faults, _guard], client_max_size=deps.limits.upload)
     app[DEPS] = deps
     app[METRICS] = Metrics()
+    app[WATCH] = Watch(app[METRICS])
     app[LARGE_BODIES] = asyncio.Lock()
     app[RECENT] = Recent()
     app[GUESSES] = Guesses()
     app[PATIENCE] = Patience(deps.limits.patience)
     app[REDACT] = _redactor(deps)
-    app.cleanup_ctx.extend([_with_threads, _with_store, _with_hub, _with_webhooks, _with_worker])
+    app.cleanup_ctx.extend(
+        [_with_threads, _with_user, _with_store, _with_temp, _with_hub, _with_webhooks, _with_worker]
+    )
     app.on_response_prepare.append(_add_headers)
     app.on_shutdown.append(_say_goodbye)
     app[DOCUMENT] = describe_routes(_routes(), deps.version)
@@ -143,24 +162,62 @@ async def _with_threads(app: web.Application) -> AsyncIterator[None]:
     app[THREADS].shutdown(cancel_futures=True)
 
 
-async def _with_store(app: web.Application) -> AsyncIterator[None]:
+async def _with_user(app: web.Application) -> AsyncIterator[None]:
+    home = app[DEPS].folders.base / "user" / "default"
     for name in ("workflows", "subgraphs"):  # the front end lists them before it ever writes there
-        (app[DEPS].folders.base / "user" / "default" / name).mkdir(parents=True, exist_ok=True)
-    with Lock(app[DEPS].database):
-        app[STORE] = Desk(Store, app[DEPS].database)
-        app[READER] = Desk(Reader, app[DEPS].database)
-        app[SEARCHES] = Desk(Reader, app[DEPS].database)
-        again, failed = await app[STORE](Store.recover)
+        (home / name).mkdir(parents=True, exist_ok=True)
+    app[SETTINGS] = Settings(home)
+    yield
+
+
+async def _with_store(app: web.Application) -> AsyncIterator[None]:
+    deps = app[DEPS]
+    database = resolved(deps.database)
+    with Lock(database) as lock:
+        with reached():
+            await in_thread(app[THREADS], make_sound, database, deps.set_database_aside)
+        app[STORE] = Desk(Store, database)
+        app[READER], app[SEARCHES] = Desk(Reader, database), Desk(Reader, database)
+        running = app[RUNNING] = Running(database.with_name(f"{database.name}.running"))
+        again, failed = await app[STORE](Store.recover, running.left, deps.limits.tries)
         if again or failed:
-            _logger.warning("after a crash: %d jobs run again, %d have failed", again, failed)
+            _logger.warning("the server was stopped at work: %d jobs run again, %d have failed", again, failed)
+        running.end()
         app[NUMBERS] = Numbers(await app[STORE](Store.next_number))
-        digests = StoredDigests(app[DEPS].database)
-        app[DEPS].folders.identity.keep_in(digests)
+        with reached():
+            digests = StoredDigests(database)
+        deps.folders.identity.keep_in(digests)
+        places = Places((deps.folders.base, lock.path, database))
+        looking = app[WATCH].begin("places", lambda: _look_after(places, app))
         yield
+        await _ended(looking)
         digests.close()
         app[SEARCHES].close()
+        running.close()
         app[READER].close()
         app[STORE].close()
+
+
+async def _look_after(places: Places, app: web.Application) -> None:
+    """Stop the server when what it works on is moved away: it would go on in files that nobody finds."""
+    before = None
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        moved = await in_thread(app[THREADS], places.moved)
+        if moved is not None and moved == before:  # not just a moment's trouble of a network's file system
+            app[WATCH].give_up(f"{moved} was moved or replaced while the server worked on it")
+            return
+        before = moved
+
+
+async def _with_temp(app: web.Application) -> AsyncIterator[None]:
+    """What earlier servers left in the directory for passing files is removed, unless one is at work there."""
+    with ExitStack() as held:
+        try:
+            await in_thread(app[THREADS], sweep, app[DEPS].folders, held)
+        except OSError as error:
+            _logger.warning("old files stay in the directory for passing files: %s", error.strerror)
+        yield
 
 
 async def _with_hub(app: web.Application) -> AsyncIterator[None]:
@@ -172,32 +229,58 @@ async def _with_hub(app: web.Application) -> AsyncIterator[None]:
 
 async def _with_webhooks(app: web.Application) -> AsyncIterator[None]:
     app[WEBHOOKS] = Webhooks(app[DEPS].webhook_hosts, app[STORE])
-    reporting = asyncio.create_task(app[WEBHOOKS].serve())
+    reporting = app[WATCH].begin("webhooks", app[WEBHOOKS].serve)
     yield
-    reporting.cancel()
-    await asyncio.gather(reporting, return_exceptions=True)
+    await _ended(reporting)
 
 
 async def _with_worker(app: web.Application) -> AsyncIterator[None]:
-    deps = app[DEPS]
-    limits = deps.limits
-    pruning: set[asyncio.Task[int]] = set()
+    deps, prune = app[DEPS], asyncio.Event()
 
     def ended() -> None:
         app[WEBHOOKS].wake()
-        task = asyncio.create_task(app[STORE](Store.prune, limits.history, limits.history_days))
-        pruning.add(task)
-        task.add_done_callback(pruning.discard)
+        prune.set()
 
     worker = app[WORKER] = Worker(
-        app[STORE], app[RECENT], app[HUB], deps.backend, app[THREADS], app[METRICS], app[REDACT], ended, deps.sink
+        app[STORE],
+        app[RECENT],
+        app[HUB],
+        deps.backend,
+        app[THREADS],
+        app[METRICS],
+        app[REDACT],
+        app[RUNNING],
+        app[WATCH],
+        ended,
+        deps.sink,
     )
     worker.paused = await app[STORE](Store.setting, PAUSED, "") == "true"
-    serving = asyncio.create_task(worker.serve())
+    serving = app[WATCH].begin("worker", worker.serve)
+    pruning = app[WATCH].begin("history", lambda: _prune(app[STORE], deps.limits, prune))
     yield
     await worker.stop(serving)
-    await asyncio.gather(*pruning, return_exceptions=True)
+    await _ended(pruning)
     await _close(deps.backend)
+
+
+async def _prune(store: Desk[Store], limits: Limits, wanted: asyncio.Event) -> None:
+    """Keep the history as short as it should be. Age counts once the server has been up for a while: a clock that is
+    wrong at the start, as after a flat battery, has been put right by then.
+    """
+    begun = time.monotonic()
+    while True:
+        await wanted.wait()
+        wanted.clear()
+        days = limits.history_days if time.monotonic() - begun > CLOCK_SECONDS else 0.0
+        try:
+            await store(Store.prune, limits.history, days)
+        except StoreUnavailable as error:
+            _logger.error("%s; the history is shortened later", error)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _say_goodbye(app: web.Application) -> None:

@@ -84,6 +84,14 @@ def _loads(body: bytes) -> object:
         return loads(body.decode("utf-8-sig"), decoder())
 
 
+def object_in(body: bytes) -> Mapping[str, object]:
+    """The JSON object that a body holds. Raises Refused."""
+    value = _loads(body)
+    if not isinstance(value, dict):
+        raise bad_request("expected a JSON object")
+    return value
+
+
 def decoder(json_object: Callable[[Pairs], object] | None = None) -> json.JSONDecoder:
     """Reads JSON of which every number is finite, and raises ValueError otherwise. json_object: makes its objects."""
     return json.JSONDecoder(object_pairs_hook=json_object, parse_constant=_no_constant, parse_float=_finite)

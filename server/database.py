@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+
+from graph.whole_files import draft
 
 MIGRATIONS = (
     """
@@ -38,44 +42,129 @@ MIGRATIONS = (
     CREATE INDEX reports_host ON reports(host, due);
     """,
     "ALTER TABLE jobs ADD COLUMN about TEXT NOT NULL DEFAULT '{}'",
+    """
+    ALTER TABLE jobs ADD COLUMN crashed_in TEXT;
+    ALTER TABLE jobs ADD COLUMN ended INTEGER;
+    UPDATE jobs SET ended = places.place FROM (SELECT seq, row_number() OVER (ORDER BY finished, seq) AS place FROM jobs
+        WHERE finished IS NOT NULL) AS places WHERE places.seq = jobs.seq;
+    DROP INDEX jobs_ended;
+    CREATE INDEX jobs_ended ON jobs(ended) WHERE ended IS NOT NULL;
+    CREATE INDEX jobs_history ON jobs(ended, seq) WHERE ended IS NOT NULL AND started IS NOT NULL;
+    CREATE TRIGGER jobs_end AFTER UPDATE OF finished ON jobs WHEN (OLD.finished IS NULL) <> (NEW.finished IS NULL) BEGIN
+        UPDATE jobs SET ended = iif(NEW.finished IS NULL, NULL, (SELECT ifnull(max(ended), 0) + 1 FROM jobs))
+            WHERE seq = NEW.seq; END;
+    CREATE TRIGGER jobs_end_at_once AFTER INSERT ON jobs WHEN NEW.finished IS NOT NULL BEGIN
+        UPDATE jobs SET ended = (SELECT ifnull(max(ended), 0) + 1 FROM jobs) WHERE seq = NEW.seq; END;
+    UPDATE jobs SET number = 9007199254740992.0 * sign(number), rank = 9007199254740992.0 * sign(number)
+        WHERE abs(number) > 9007199254740992;
+    """,
 )
-"""What leads from each version (`user_version`) to the next. Never change one that was shipped."""
+"""What leads from each version (`user_version`) to the next. Never change one that was shipped.
+
+`jobs.ended` counts up in the order in which jobs end: clocks go wrong. `jobs.crashed_in` are the nodes that ran when the
+server stopped.
+"""
+
+_logger = logging.getLogger(__name__)
 
 
 class Newer(Exception):
     """The database was written by a later version of this program."""
 
 
+class Damaged(Exception):
+    """The database cannot be trusted."""
+
+
+def examine(path: Path) -> None:
+    """Raise Damaged if what is at `path` is no sound database, sqlite3.Error if that cannot be found out."""
+    if not path.is_file():
+        return
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        try:
+            found = [row[0] for row in db.execute("PRAGMA quick_check(3)")]
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorname.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+                found = [str(error)]
+            else:
+                raise
+    if found != ["ok"]:
+        raise Damaged(f"the database {path} is damaged ({'; '.join(found)})")
+
+
+def make_sound(path: Path, set_damaged_aside: bool) -> None:
+    """See to it that a database may be opened at `path`. Raises what `examine` raises, unless it may be set aside."""
+    try:
+        examine(path)
+    except Damaged as damaged:
+        if not set_damaged_aside:
+            raise Damaged(
+                f"{damaged}; with --set-database-aside it is kept under another name, and a new one begun"
+            ) from None
+        _logger.error("%s; it is kept as %s, and a new one begun", damaged, _set_aside(path).name)
+
+
+def _set_aside(path: Path) -> Path:
+    """Give a damaged database, and what belongs to it, another name beside its own; returns that."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    for ending in ("-wal", "-shm", ""):
+        if (part := Path(f"{path}{ending}")).exists():
+            part.rename(f"{aside}{ending}")
+    return aside
+
+
 class Database:
-    """One connection, for one thread at a time.
+    """One connection, for one thread at a time. What it has committed is on disk, so not even a power cut undoes it.
 
     Raises Newer for a database of a later version, sqlite3.Error where the disk or another program is in the way.
     """
 
     def __init__(self, path: Path, patience: float = 5.0) -> None:
         """patience: seconds to wait while another connection writes."""
+        self._path = path
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # a new one is for its user's eyes
         self._db = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
         self.execute = self._db.execute
         self.executemany = self._db.executemany
         self.close = self._db.close
         self.execute("PRAGMA journal_mode=WAL")
-        self.execute("PRAGMA synchronous=NORMAL")
+        self.execute("PRAGMA synchronous=FULL")
         self.execute("PRAGMA foreign_keys=ON")
         self._migrate()
 
     @contextmanager
-    def transaction(self, durable: bool = False) -> Iterator[None]:
-        """All or nothing; `durable` reaches the disk before it returns, so not even a power cut undoes it."""
-        self.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-        self.execute("BEGIN IMMEDIATE")
+    def transaction(self, durable: bool = True) -> Iterator[None]:
+        """All or nothing, within a larger one too; then that decides what is kept.
+
+        What is not `durable` outlives the process, but reaches the disk only with what is committed after it.
+        """
+        if self._db.in_transaction:
+            with self._ended_by("SAVEPOINT part", "RELEASE part", "ROLLBACK TO part; RELEASE part"):
+                yield
+            return
+        if not durable:
+            self.execute("PRAGMA synchronous=NORMAL")
+        try:
+            with self._ended_by("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"):
+                yield
+        finally:
+            if not durable:
+                self.execute("PRAGMA synchronous=FULL")
+
+    @contextmanager
+    def _ended_by(self, begin: str, keep: str, undo: str) -> Iterator[None]:
+        self.execute(begin)
+        kept = False
         try:
             yield
-            self.execute("COMMIT")
+            self.execute(keep)
+            kept = True
         finally:
-            if self._db.in_transaction:
-                self.execute("ROLLBACK")
-            if durable:
-                self.execute("PRAGMA synchronous=NORMAL")
+            if not kept and self._db.in_transaction:  # SQLite itself undoes it where the disk is full
+                for statement in undo.split("; "):
+                    self.execute(statement)
 
     def _migrate(self) -> None:
         (version,) = self.execute("PRAGMA user_version").fetchone()
@@ -83,5 +172,16 @@ class Database:
             raise Newer(
                 f"the database is of version {version}, and this program knows versions up to {len(MIGRATIONS)}"
             )
+        if 0 < version < len(MIGRATIONS):
+            self._back_up(version)
         for step in range(version, len(MIGRATIONS)):
             self._db.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[step]}; PRAGMA user_version={step + 1}; COMMIT;")
+
+    def _back_up(self, version: int) -> None:
+        """Keep the database as the program of its version knew it."""
+        target = self._path.with_name(f"{self._path.name}.version-{version}")
+        with draft(target.parent) as copy:
+            with closing(sqlite3.connect(copy.path)) as db:
+                self._db.backup(db)
+            copy.replace(target)
+        _logger.warning("the database is brought up to date; as it was it is kept as %s", target.name)

@@ -22,8 +22,11 @@ from server.patience import Patience
 from server.reader import Reader
 from server.recent import Recent
 from server.redact import Redactor
+from server.running import Running
 from server.security import Guard
-from server.store import Store
+from server.settings import Settings
+from server.store import TRIES, Store
+from server.watch import Watch
 from server.webhooks import Webhooks
 from server.worker import Sink, Worker
 
@@ -41,6 +44,7 @@ class Limits:
     history: int = 10_000  # jobs kept; 0 keeps all
     history_days: float = 0.0  # days they are kept; 0 keeps them for ever
     patience: float = 20.0  # seconds that a request may stand still, or take to begin
+    tries: int = TRIES  # of a job whose node takes the server down
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class Deps:
     progress bar. `front_end` holds an editor's static files, `foreign` says that it is another program's, `examples` the
     example workflows and their index,
     `locales` a file of translations by language; `version` is shown in `/system_stats`.
+    `set_database_aside` has a damaged database give way to a new one.
     """
 
     folders: Folders
@@ -68,6 +73,7 @@ class Deps:
     logs: LogTail = field(default_factory=LogTail)
     sink: Sink | None = None
     webhook_hosts: Sequence[str] = ()
+    set_database_aside: bool = False
 
 
 DEPS = web.AppKey("deps", Deps)
@@ -86,5 +92,8 @@ ALONE = web.AppKey("alone", ThreadPoolExecutor)
 LARGE_BODIES = web.AppKey("large_bodies", asyncio.Lock)
 GUESSES = web.AppKey("guesses", Guesses)
 PATIENCE = web.AppKey("patience", Patience)
+RUNNING = web.AppKey("running", Running)
+SETTINGS = web.AppKey("settings", Settings)
+WATCH = web.AppKey("watch", Watch)
 NUMBERS = web.AppKey("numbers", Numbers)
 WEBHOOKS = web.AppKey("webhooks", Webhooks)

@@ -1,58 +1,160 @@
-"""Threads for the database: the event loop never waits for a disk."""
+"""Threads for the database: the event loop never waits for a disk, and requests that come together share one commit."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Concatenate, Generic, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+TOGETHER = 64
+"""Requests that share a commit at most."""
 
-class Closing(Protocol):
+
+class Kept(Protocol):
     """What a desk looks after."""
+
+    def together(self, durable: bool) -> AbstractContextManager[None]:
+        """What is done within is committed at once, or not at all."""
 
     def close(self) -> None: ...
 
 
-S = TypeVar("S", bound=Closing)
+S = TypeVar("S", bound=Kept)
+
+_WRONG = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
+"""What no waiting helps with: it is what was asked that is at fault."""
+_BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED")
 
 
 class StoreUnavailable(Exception):
     """The database cannot be read or written now; the message says why, for clients to read."""
 
 
+@contextmanager
+def reached() -> Iterator[None]:
+    """Turns what SQLite has against a file into StoreUnavailable."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreUnavailable(_reason(error)) from error
+
+
+@dataclass(slots=True, eq=False)
+class _Request(Generic[S]):
+    """One call, and who waits for what it gives."""
+
+    work: Callable[[S], Any]
+    durable: bool
+    answer: asyncio.Future[Any]
+    given: Any = None
+    error: Exception | None = None
+
+    def do(self, store: S) -> None:
+        """Raises only what SQLite has against it, which concerns all that are done together."""
+        self.given = self.error = None
+        try:
+            self.given = self.work(store)
+        except _WRONG as error:
+            self.error = error
+        except sqlite3.Error:
+            raise
+        except Exception as error:  # noqa: BLE001  whoever asked gets it
+            self.error = error
+
+    def tell(self) -> None:
+        """On the event loop."""
+        if self.answer.done():  # nobody waits any more
+            return
+        if self.error is None:
+            self.answer.set_result(self.given)
+        elif isinstance(self.error, sqlite3.Error) and not isinstance(self.error, _WRONG):
+            unavailable = StoreUnavailable(_reason(self.error))
+            unavailable.__cause__ = self.error
+            self.answer.set_exception(unavailable)
+        else:
+            self.answer.set_exception(self.error)
+
+
 class Desk(Generic[S]):
-    """A Store or a Reader with one thread to itself. `await desk(Store.take)` calls a method there."""
+    """A Store or a Reader with one thread to itself. `await desk(Store.set, …)` calls a method there.
+
+    What it writes is on disk when it returns. Requests that come while the disk is busy are done together, and wait for
+    one commit instead of one each.
+    """
 
     def __init__(self, open_: Callable[[Path], S], path: Path) -> None:
         """Raises Newer, or StoreUnavailable."""
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="store")
-        try:
+        self._requests: deque[_Request[S]] = deque()
+        with reached():
             self._store = self._pool.submit(open_, path).result()
-        except sqlite3.Error as error:
-            raise StoreUnavailable(_reason(error)) from error
 
     async def __call__(self, method: Callable[Concatenate[S, P], T], *args: P.args, **named: P.kwargs) -> T:
-        """What `method` returns. Raises StoreUnavailable for whatever SQLite has against it."""
+        """What `method` returns. Raises StoreUnavailable where the file or another program is in the way."""
+        return await self._ask(lambda store: method(store, *args, **named), durable=True)
+
+    async def lightly(self, method: Callable[Concatenate[S, P], T], *args: P.args, **named: P.kwargs) -> T:
+        """The same for what nobody is promised: a power cut may undo it, the end of the process does not."""
+        return await self._ask(lambda store: method(store, *args, **named), durable=False)
+
+    async def _ask(self, work: Callable[[S], T], durable: bool) -> T:
         loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._pool, lambda: method(self._store, *args, **named))
-        except sqlite3.Error as error:
-            raise StoreUnavailable(_reason(error)) from error
+        request = _Request[S](work, durable, loop.create_future())
+        self._requests.append(request)
+        self._pool.submit(self._serve, loop)
+        return await request.answer
 
     def close(self) -> None:
         """Finish what was asked and close the file."""
         self._pool.submit(self._store.close).result()
         self._pool.shutdown()
 
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Do what has been asked for so far; whoever comes next may find that it is done."""
+        requests = [self._requests.popleft() for _ in range(min(TOGETHER, len(self._requests)))]
+        if not requests:
+            return
+        try:
+            self._do(requests)
+        except sqlite3.Error as error:
+            if (
+                len(requests) > 1 and getattr(error, "sqlite_errorname", "") not in _BUSY
+            ):  # one that has no room undoes the others too
+                for request in requests:
+                    self._do_alone(request)
+            else:
+                for request in requests:
+                    request.error = error
+        loop.call_soon_threadsafe(_tell, requests)
+
+    def _do(self, requests: list[_Request[S]]) -> None:
+        with self._store.together(any(request.durable for request in requests)):
+            for request in requests:
+                request.do(self._store)
+
+    def _do_alone(self, request: _Request[S]) -> None:
+        try:
+            self._do([request])
+        except sqlite3.Error as error:
+            request.error = error
+
+
+def _tell(requests: list[Any]) -> None:
+    for request in requests:
+        request.tell()
+
 
 def _reason(error: sqlite3.Error) -> str:
-    match error.sqlite_errorname if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError) else "":
+    match getattr(error, "sqlite_errorname", ""):
         case "SQLITE_FULL":
             return "the disk is full: the queue cannot be written"
         case "SQLITE_BUSY" | "SQLITE_LOCKED":
@@ -60,6 +162,6 @@ def _reason(error: sqlite3.Error) -> str:
         case "SQLITE_READONLY" | "SQLITE_CANTOPEN" | "SQLITE_PERM":
             return "the queue's database cannot be written: check the permissions of the base directory"
         case "SQLITE_CORRUPT" | "SQLITE_NOTADB":
-            return "the queue's database is damaged"
+            return "the queue's database is damaged; after a restart with --set-database-aside there is a new one"
         case _:
             return "the queue's database does not answer"

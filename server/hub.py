@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from graph.events import Event, Progress, RunFailed, RunFinished, RunInterrupted
+from graph.events import Event, Progress
 from server.messages import preview_frame, preview_frame_with_metadata
 from server.previews import encode_preview
 from server.socket import Socket
@@ -20,15 +20,8 @@ REPLAY_FRAMES = 2000
 REPLAY_RUNS = 64
 REPLAY_SECONDS = 60.0
 """How long a run that has ended is still told to a client that missed it."""
-PREVIEW_SECONDS = 0.1
-SLICE_SECONDS = 0.005
-"""How long events of a fast run are told before other requests get their turn."""
-GATHER_SECONDS = 0.002
-"""How long events are gathered after some were told: to be woken for each one costs more than to tell it."""
 CLIENTS = 1000
 """Clients whose place is remembered after their last socket has closed."""
-
-_ENDINGS = (RunFailed, RunFinished, RunInterrupted)
 
 
 @dataclass(slots=True, eq=False)
@@ -118,14 +111,14 @@ class Hub:
         for socket in self._sockets:
             socket.send(text)
 
-    def open(self, transcript: Transcript, client_id: str | None) -> Feed:
-        """Begin to tell a run."""
+    def open(self, transcript: Transcript, client_id: str | None) -> Live:
+        """Begin to tell a run; a Feed brings what there is to tell."""
         self._recent()
         self._lives.pop(transcript.id, None)  # a job that is run again
         live = Live(transcript, client_id, self._expecting.pop(transcript.id, set()))
         self._lives[transcript.id] = live
         self._listen(live)
-        return Feed(self, live, asyncio.get_running_loop())
+        return live
 
     def transcript(self, prompt_id: str) -> Transcript | None:
         """What a run that is live has told so far."""
@@ -178,7 +171,10 @@ class Hub:
         """Have a preview made, if somebody looks. Called on the engine's thread."""
         if not self._previews or not live.audience or event.preview is None:
             return None
-        return self._pool.submit(encode_preview, event.preview)
+        try:
+            return self._pool.submit(encode_preview, event.preview)
+        except RuntimeError:  # the server stops
+            return None
 
     def _show_preview(self, live: Live, event: Event, progress: Message, preview: bytes) -> None:
         """The two kinds of preview stand on different sides of the progress message."""
@@ -209,65 +205,3 @@ class Hub:
             if live.ended is not None and (now - live.ended > REPLAY_SECONDS or len(self._lives) > REPLAY_RUNS):
                 del self._lives[prompt_id]
         return iter(list(self._lives.values()))
-
-
-class Feed:
-    """Carries one run's events from the engine's threads to the event loop: in order, in batches, never waiting.
-
-    `sinks` see every event as well, there.
-    """
-
-    def __init__(self, hub: Hub, live: Live, loop: asyncio.AbstractEventLoop) -> None:
-        self._hub = hub
-        self._live = live
-        self._loop = loop
-        self.sinks: list[Callable[[Event], None]] = []
-        self._events: deque[tuple[Event, float, Future[bytes | None] | None]] = deque()
-        self._scheduled = False
-        self._next: asyncio.Handle | None = None
-        self._shown = 0.0
-        self._encoding: Future[bytes | None] | None = None
-        self.ended = asyncio.Event()
-
-    def __call__(self, event: Event) -> None:
-        """Take an event. Called on any thread; a preview is begun here, so that it shows this very step."""
-        preview = self._preview(event) if isinstance(event, Progress) else None
-        self._events.append((event, time.time(), preview))
-        if not self._scheduled or isinstance(event, _ENDINGS):
-            self._scheduled = True
-            self._loop.call_soon_threadsafe(self._drain)
-
-    def _preview(self, event: Progress) -> Future[bytes | None] | None:
-        """One at a time, ten a second."""
-        now = time.monotonic()
-        if now - self._shown < PREVIEW_SECONDS or (self._encoding is not None and not self._encoding.done()):
-            return None
-        self._encoding = self._hub.encode(self._live, event)
-        if self._encoding is not None:
-            self._shown = now
-        return self._encoding
-
-    def _drain(self) -> None:
-        """Tell what has come in, for a while and up to a preview that is still being made, and go on later."""
-        if self._next is not None:
-            self._next.cancel()
-        told, until = False, self._loop.time() + SLICE_SECONDS
-        self._scheduled = bool(self._events)  # if not, whoever brings one from now on wakes the loop
-        while self._events:
-            if self._loop.time() > until:
-                self._next = self._loop.call_soon(self._drain)
-                return
-            event, when, preview = self._events[0]
-            if preview is not None and not preview.done():
-                preview.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._drain))
-                return
-            self._events.popleft()
-            self._hub.show(self._live, event, when, None if preview is None else preview.result())
-            for sink in self.sinks:
-                sink(event)
-            if isinstance(event, _ENDINGS):
-                self.ended.set()
-            told = True
-        if told:
-            self._scheduled = True
-            self._next = self._loop.call_later(GATHER_SECONDS, self._drain)

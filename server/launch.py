@@ -18,12 +18,13 @@ from aiohttp import web
 
 from server.app import create_app
 from server.backend import EngineUnavailable
-from server.database import Newer
-from server.deps import PATIENCE, Deps
+from server.database import Damaged, Newer
+from server.deps import PATIENCE, WATCH, Deps
 from server.desk import StoreUnavailable
 from server.lock import Held
 from server.patience import KEEP_ALIVE_SECONDS
 from server.security import is_loopback
+from server.watch import Watch
 
 SHUTDOWN_SECONDS = 2.0
 """How long requests that are under way may take when the server stops."""
@@ -69,10 +70,10 @@ def choose_token(listen: Listen, file: Path | None, made_in: Path) -> str | None
 
 
 def serve(deps: Deps, listen: Listen) -> int:
-    """Serve until SIGINT or SIGTERM. Returns the exit status."""
+    """Serve until SIGINT or SIGTERM, or until the server cannot go on. Returns the exit status."""
     try:
         return asyncio.run(_serve(deps, listen))
-    except (Held, Newer, StoreUnavailable, ssl.SSLError, OSError) as error:
+    except (Held, Newer, Damaged, StoreUnavailable, ssl.SSLError, OSError) as error:
         print(f"the server cannot start: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -83,8 +84,10 @@ async def _serve(deps: Deps, listen: Listen) -> int:
     stop = asyncio.Event()
     _favour_short_answers()
     _on_signals(stop)
+    app = create_app(deps)
+    app[WATCH].overhear(asyncio.get_running_loop())
     runner = web.AppRunner(
-        create_app(deps), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, keepalive_timeout=KEEP_ALIVE_SECONDS
+        app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, keepalive_timeout=KEEP_ALIVE_SECONDS
     )
     await runner.setup()
     try:
@@ -95,14 +98,26 @@ async def _serve(deps: Deps, listen: Listen) -> int:
         for host, port, *_ in runner.addresses:
             print(f"Darkroom listens on {scheme}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
         settling = asyncio.create_task(_settle(deps))
-        watching = asyncio.create_task(runner.app[PATIENCE].watch(runner.server)) if runner.server else settling
-        await stop.wait()
+        server = runner.server
+        assert server is not None  # since `setup`
+        watching = app[WATCH].begin("patience", lambda: app[PATIENCE].watch(server))
+        reason = await _reason_to_stop(stop, app[WATCH])
         settling.cancel()
         watching.cancel()
-        print("stopping", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # a terminal that went away
+            print(f"the server stops: {reason}" if reason else "stopping", file=sys.stderr, flush=True)
     finally:
         await runner.cleanup()
-    return 0
+    return 1 if reason else 0
+
+
+async def _reason_to_stop(stop: asyncio.Event, watch: Watch) -> str:
+    """Wait until the server has to stop; nothing if it was told to."""
+    told, gave_up = asyncio.create_task(stop.wait()), asyncio.create_task(watch.gave_up())
+    await asyncio.wait((told, gave_up), return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    gave_up.cancel()
+    return gave_up.result() if gave_up.done() else ""
 
 
 def _favour_short_answers() -> None:

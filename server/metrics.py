@@ -30,6 +30,15 @@ class Metrics:
         self._nodes = _NodeSeconds()
         self._registry.register(self._nodes)
         self._cached = Counter("darkroom_nodes_cached", "Nodes that did not need to run.", registry=self._registry)
+        self._failures = Counter(
+            "darkroom_loop_failures",
+            "Failures in what runs all the time, by its name.",
+            ["loop"],
+            registry=self._registry,
+        )
+        self._running = Gauge(
+            "darkroom_loop_running", "1 while what should run all the time does.", ["loop"], registry=self._registry
+        )
         self._bytes = Gauge("darkroom_bytes", "Memory held, by what holds it.", ["what"], registry=self._registry)
 
     def observe(self, event: Event) -> None:
@@ -45,6 +54,14 @@ class Metrics:
     def job_ended(self, state: State, seconds: float) -> None:
         """Count one job."""
         self._jobs.labels(str(state)).observe(seconds)
+
+    def loop_failed(self, name: str) -> None:
+        """Count a failure in one of the loops that live as long as the server."""
+        self._failures.labels(name).inc()
+
+    def loop_runs(self, name: str, running: bool) -> None:
+        """Set whether one of these loops runs."""
+        self._running.labels(name).set(running)
 
     def held(self, what: str, size: float) -> None:
         """Set how many bytes `what` holds."""

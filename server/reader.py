@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
@@ -16,7 +17,7 @@ PAGE = 2**18
 """Characters of long answers that are read at once."""
 _PAGE_JOBS = 200
 
-_ENDED = "finished IS NOT NULL AND started IS NOT NULL"
+_ENDED = "ended IS NOT NULL AND started IS NOT NULL"
 _QUEUED = f"state IN ('{State.PENDING}', '{State.RUNNING}')"
 _ENTRY = """json_quote(id) || ':{"prompt":[' || json_quote(number) || ',' || json_quote(id) || ',' || prompt || ',' ||
     extra || ',' || targets || '],"outputs":' || outputs || ',"status":{"status_str":' ||
@@ -56,6 +57,10 @@ class Reader:
         """Let go of the file."""
         self._db.close()
 
+    def together(self, durable: bool) -> AbstractContextManager[None]:
+        """Nothing is written here."""
+        return nullcontext()
+
     def queue(self) -> tuple[list[int], list[int]]:
         """Running and waiting jobs, in the order in which they will run; `items` shows them."""
         queued = f"SELECT seq, state FROM jobs WHERE {_QUEUED} ORDER BY priority DESC, rank, seq"
@@ -76,9 +81,9 @@ class Reader:
         """Jobs that have ended, oldest first: the newest `limit`, or that many from `offset`; `entries` shows them."""
         limit = -1 if limit is None else limit
         if offset is None:
-            newest = f"SELECT seq FROM jobs WHERE {_ENDED} ORDER BY finished DESC, seq DESC LIMIT ?"
+            newest = f"SELECT seq FROM jobs WHERE {_ENDED} ORDER BY ended DESC, seq DESC LIMIT ?"
             return [row[0] for row in self._db.execute(newest, (limit,))][::-1]
-        page = f"SELECT seq FROM jobs WHERE {_ENDED} ORDER BY finished, seq LIMIT ? OFFSET ?"
+        page = f"SELECT seq FROM jobs WHERE {_ENDED} ORDER BY ended, seq LIMIT ? OFFSET ?"
         return [row[0] for row in self._db.execute(page, (limit, offset))]
 
     def entries(self, jobs: Sequence[int]) -> tuple[list[str], int]:
@@ -97,7 +102,7 @@ class Reader:
         (total,) = self._db.execute(f"SELECT count(*) FROM jobs WHERE {where}", values).fetchone()
         order = "DESC" if search.newest_first else "ASC"
         rows = self._db.execute(
-            f"SELECT {_SUMMARY} FROM jobs WHERE {where} ORDER BY created {order}, seq {order} LIMIT ? OFFSET ?",
+            f"SELECT {_SUMMARY} FROM jobs WHERE {where} ORDER BY seq {order} LIMIT ? OFFSET ?",
             (*values, search.limit, search.offset),
         )
         return [dict(zip(_SUMMARY.split(", "), row, strict=True)) for row in rows], total

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
-import uuid
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 
 from aiohttp import web
 
-from server.body import read_body, read_object, read_value
-from server.deps import DEPS, THREADS
+from graph.whole_files import draft, make_folder
+from server.body import object_in, read_body, read_object, read_value, refusing_bad_json
+from server.deps import DEPS, SETTINGS, THREADS
 from server.listing import Entry, entries
 from server.places import below, is_file
 from server.refused import Refused, bad_request, not_found
+from server.settings import FILE
 from server.threads import in_thread
 
-_SETTINGS = "comfy.settings.json"
 _STYLE = "user.css"
 _FILE_BYTES = 50 * 2**20
 
@@ -53,26 +51,23 @@ async def post_users(request: web.Request) -> web.Response:
 
 async def get_settings(request: web.Request) -> web.Response:
     """All settings of the front end."""
-    return web.json_response(await in_thread(request.app[THREADS], _settings, _home(request)))
+    return web.json_response(await _settings(request))
 
 
 async def post_settings(request: web.Request) -> web.Response:
     """Change several settings."""
-    changes = await read_object(request)
-    await in_thread(request.app[THREADS], _change_settings, _home(request), dict(changes))
+    await _change(request, await read_object(request))
     return web.Response()
 
 
 async def get_setting(request: web.Request) -> web.Response:
     """One setting, or null."""
-    settings = await in_thread(request.app[THREADS], _settings, _home(request))
-    return web.json_response(settings.get(request.match_info["id"]))
+    return web.json_response((await _settings(request)).get(request.match_info["id"]))
 
 
 async def post_setting(request: web.Request) -> web.Response:
     """Change one setting; the body is its value."""
-    value = await read_value(request)
-    await in_thread(request.app[THREADS], _change_settings, _home(request), {request.match_info["id"]: value})
+    await _change(request, {request.match_info["id"]: await read_value(request)})
     return web.Response()
 
 
@@ -146,7 +141,11 @@ async def post_file(request: web.Request) -> web.Response:
     overwrite = request.query.get("overwrite", "").lower() != "false"
     content = await read_body(request, _FILE_BYTES)
     try:
-        await in_thread(request.app[THREADS], _write, path, content, overwrite)
+        if path == root / FILE and overwrite:
+            settings = await in_thread(request.app[THREADS], object_in, content)
+            await in_thread(request.app[THREADS], request.app[SETTINGS].replace, settings)
+        else:
+            await in_thread(request.app[THREADS], _write, path, content, overwrite)
     except FileExistsError:
         return web.Response(status=409, text="File already exists")
     return web.json_response(_described(path, root) if _full(request) else name)
@@ -172,7 +171,7 @@ async def move_file(request: web.Request) -> web.Response:
         return web.Response(status=409, text="File already exists")
 
     def move() -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         source.replace(target)
 
     try:
@@ -180,6 +179,15 @@ async def move_file(request: web.Request) -> web.Response:
     except OSError:
         raise Refused(409, "not_moved", "the file cannot get that name") from None
     return web.json_response(_described(target, root) if _full(request) else name)
+
+
+async def _settings(request: web.Request) -> Mapping[str, object]:
+    return await in_thread(request.app[THREADS], request.app[SETTINGS].all)
+
+
+async def _change(request: web.Request, changes: Mapping[str, object]) -> None:
+    with refusing_bad_json():  # writing needs a little more depth than reading
+        await in_thread(request.app[THREADS], request.app[SETTINGS].change, changes)
 
 
 def _home(request: web.Request) -> Path:
@@ -201,29 +209,11 @@ def _told(entry: Entry) -> dict[str, object]:
     return {"path": entry.name, "size": entry.size, "modified": modified, "created": created}
 
 
-def _settings(home: Path) -> dict[str, object]:
-    try:
-        value = json.loads((home / _SETTINGS).read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _change_settings(home: Path, changes: dict[str, object]) -> None:
-    text = json.dumps(_settings(home) | changes, indent=2)
-    _write(home / _SETTINGS, text.encode(), overwrite=True)
-
-
 def _write(path: Path, content: bytes, overwrite: bool) -> None:
-    """Whole or not at all. Raises FileExistsError if it may not overwrite, OSError where the system refuses."""
-    part = path.parent / f".{uuid.uuid4().hex}.part"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
+    """Raises FileExistsError if it may not overwrite, OSError where the system refuses."""
+    with draft(path.parent) as part:
+        part.path.write_bytes(content)
         if overwrite:
             part.replace(path)
-        else:
-            os.link(part, path)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+        elif not part.take(path):
+            raise FileExistsError(path)

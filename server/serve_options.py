@@ -103,6 +103,18 @@ def _add_network(group: argparse._ArgumentGroup) -> None:
 
 def _add_queue(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--database", type=Path, metavar="FILE", help="default: darkroom.db in the base directory")
+    group.add_argument(
+        "--set-database-aside",
+        action="store_true",
+        help="if the database is damaged, keep it under another name and begin a new one",
+    )
+    group.add_argument(
+        "--job-tries",
+        type=_count_from_one,
+        default=2,
+        metavar="N",
+        help="a job has failed when the server stopped N times in the same node of it (default: 2)",
+    )
     group.add_argument("--queue-limit", type=_count, default=10_000, metavar="N", help="jobs that may wait")
     group.add_argument("--history-limit", type=_count, default=10_000, metavar="N", help="ended jobs kept; 0: all")
     group.add_argument("--history-days", type=_amount, default=0.0, metavar="D", help="days they are kept; 0: for ever")
@@ -135,4 +147,10 @@ def _count(text: str) -> int:
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError("expected 0 or more")
+    return number
+
+
+def _count_from_one(text: str) -> int:
+    if (number := _count(text)) == 0:
+        raise argparse.ArgumentTypeError("expected 1 or more")
     return number

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from server.database import Database
 from server.job import ENDED, Job, Outcome, State, Submission
+from server.running import Crash
 
-CRASHES = 2
-"""How often a job may take the server down with it before it counts as failed."""
-
+TRIES = 2
+"""How often the server may stop in the same node of a job before the job has failed."""
 _REPORT = """'{"prompt_id": ' || json_quote(id) || ', "status": ' || json_quote(state) || ', "outputs": ' || outputs ||
     ', "error": ' || coalesce(error, 'null') || '}'"""
 
@@ -60,16 +61,21 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self._db = Database(path)
+        self._opened, self._steady = time.time(), time.monotonic()
 
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()
 
+    def together(self, durable: bool) -> AbstractContextManager[None]:
+        """What is done within is committed at once, or not at all."""
+        return self._db.transaction(durable)
+
     # the queue
 
     def accept(self, job: Submission, bound: int) -> Accepted:
-        """Put `job` on disk, for good once this returns. Raises QueueFull, or IdTaken for an id with another prompt."""
-        with self._db.transaction(durable=True):
+        """Put `job` on disk. Raises QueueFull, or IdTaken for an id with another prompt."""
+        with self._db.transaction():
             known = self._db.execute("SELECT number, prompt FROM jobs WHERE id = ?", (job.id,)).fetchone()
             if known is not None:
                 if known[1] != job.prompt:
@@ -138,36 +144,51 @@ class Store:
             (id_,),
         )
 
-    def recover(self) -> tuple[int, int]:
-        """After a crash: jobs that were running wait again, or have failed. Returns how many of each."""
+    def recover(self, crash: Crash | None = None, tries: int = TRIES) -> tuple[int, int]:
+        """After a crash: jobs that were running wait again, or have failed. Returns how many of each.
+
+        A job has failed when the server has stopped `tries` times in a row while the same node of it ran. `crash` is
+        what ran; where nothing is known of it, every crash counts.
+        """
+        with self._db.transaction():
+            jobs = f"SELECT id, attempts, crashed_in FROM jobs WHERE state = '{State.RUNNING}'"
+            for id_, before, nodes in self._db.execute(jobs).fetchall():
+                attempts, crashed_in = _counted(id_, before, json.loads(nodes or "[]"), crash)
+                self._db.execute(
+                    "UPDATE jobs SET attempts = ?, crashed_in = ? WHERE id = ?", (attempts, json.dumps(crashed_in), id_)
+                )
+            failed = self._fail_crashed(tries)
+            again = self._db.execute(
+                f"UPDATE jobs SET state = '{State.PENDING}', started = NULL WHERE state = '{State.RUNNING}'"
+            ).rowcount
+        return again, failed
+
+    def _fail_crashed(self, tries: int) -> int:
         error = {
             "exception_type": "ServerStopped",
-            "exception_message": f"the server stopped {CRASHES} times while this job was running; it is not tried again",
+            "exception_message": f"the server stopped {tries} times while this job was running; it is not tried again",
             "node_id": "",
             "node_type": "",
             "traceback": [],
         }
-        with self._db.transaction(durable=True):
-            self._db.execute(f"UPDATE jobs SET attempts = attempts + 1 WHERE state = '{State.RUNNING}'")
-            failed = self._db.execute(
-                f"UPDATE jobs SET state = '{State.FAILED}', finished = ?, error = ?, outputs = '{{}}', meta = '{{}}',"
-                " nodes = '{}', messages = json_array(json_array('execution_error',"
-                " json_set(?, '$.prompt_id', id, '$.executed', json_array(), '$.timestamp', ?)))"
-                f" WHERE state = '{State.RUNNING}' AND attempts >= ? RETURNING seq",
-                (time.time(), json.dumps(error), json.dumps(error), int(time.time() * 1000), CRASHES),
-            ).fetchall()
-            self._report(failed)
-            again = self._db.execute(
-                f"UPDATE jobs SET state = '{State.PENDING}', started = NULL WHERE state = '{State.RUNNING}'"
-            ).rowcount
-        return again, len(failed)
+        failed = self._db.execute(
+            f"UPDATE jobs SET state = '{State.FAILED}', finished = ?, outputs = '{{}}', meta = '{{}}', nodes = '{{}}',"
+            " error = json_set(?, '$.node_id', ifnull(json_extract(crashed_in, '$[0]'), '')),"
+            " messages = json_array(json_array('execution_error', json_set(?, '$.prompt_id', id,"
+            " '$.node_id', ifnull(json_extract(crashed_in, '$[0]'), ''),"
+            " '$.executed', json_array(), '$.timestamp', ?)))"
+            f" WHERE state = '{State.RUNNING}' AND attempts >= ? RETURNING seq",
+            (time.time(), json.dumps(error), json.dumps(error), int(time.time() * 1000), tries),
+        ).fetchall()
+        self._report(failed)
+        return len(failed)
 
     def retry(self, id_: str, number: int, bound: int) -> bool:
         """Put a job that failed or was cancelled back into the queue, as `number`; whether there is one of that id.
 
         It keeps its id, and what it left in the history gives way to what it does now. Raises NotEnded, or QueueFull.
         """
-        with self._db.transaction(durable=True):
+        with self._db.transaction():
             found = self._db.execute("SELECT state FROM jobs WHERE id = ?", (id_,)).fetchone()
             if found is None:
                 return False
@@ -176,8 +197,8 @@ class Store:
             if self._waiting() >= bound:
                 raise QueueFull
             self._db.execute(
-                f"UPDATE jobs SET state = '{State.PENDING}', number = ?, rank = ?, attempts = 0, started = NULL,"
-                " finished = NULL, error = NULL, outputs = NULL, messages = NULL, meta = NULL, nodes = NULL"
+                f"UPDATE jobs SET state = '{State.PENDING}', number = ?, rank = ?, attempts = 0,"
+                " crashed_in = NULL, started = NULL, finished = NULL, error = NULL, outputs = NULL, messages = NULL, meta = NULL, nodes = NULL"
                 " WHERE id = ?",
                 (number, float(number), id_),
             )
@@ -220,8 +241,9 @@ class Store:
         return True
 
     def next_number(self) -> int:
-        """Above every number that jobs have."""
-        (highest,) = self._db.execute("SELECT max(abs(number)) FROM jobs").fetchone()
+        """Above every number that the server gave, which are whole; clients' own are not."""
+        whole = "SELECT max(abs(number)) FROM jobs WHERE typeof(number) = 'integer'"
+        (highest,) = self._db.execute(whole).fetchone()
         return 0 if highest is None else int(highest) + 1
 
     # the history
@@ -233,13 +255,13 @@ class Store:
         return self._db.execute(f"DELETE FROM jobs WHERE state IN ({states}) AND {where}", values).rowcount
 
     def prune(self, keep: int, days: float) -> int:
-        """Remove the oldest jobs beyond `keep`, and those that ended more than `days` ago; 0 keeps all."""
+        """Remove those beyond `keep` that ended first, and those that ended more than `days` ago; 0 keeps all."""
         removed = 0
         if keep:
-            old = "SELECT seq FROM jobs WHERE finished IS NOT NULL ORDER BY finished DESC, seq DESC LIMIT -1 OFFSET ?"
+            old = "SELECT seq FROM jobs WHERE ended IS NOT NULL ORDER BY ended DESC, seq DESC LIMIT -1 OFFSET ?"
             removed += self._db.execute(f"DELETE FROM jobs WHERE seq IN ({old})", (keep,)).rowcount
         if days:
-            since = time.time() - days * 86400
+            since = self._now() - days * 86400
             removed += self._db.execute("DELETE FROM jobs WHERE finished < ?", (since,)).rowcount
         return removed
 
@@ -275,6 +297,10 @@ class Store:
 
     # inside
 
+    def _now(self) -> float:
+        """The time, unless the clock has run ahead since the database was opened."""
+        return min(time.time(), self._opened + time.monotonic() - self._steady)
+
     def _report(self, jobs: Sequence[tuple[int]]) -> None:
         """Have the webhooks of jobs that have ended told so."""
         url = "json_extract(extra, '$.webhook')"
@@ -287,6 +313,16 @@ class Store:
     def _waiting(self) -> int:
         (count,) = self._db.execute(f"SELECT count(*) FROM jobs WHERE state = '{State.PENDING}'").fetchone()
         return int(count)
+
+
+def _counted(id_: str, before: int, nodes: list[str], crash: Crash | None) -> tuple[int, list[str]]:
+    """How often a job has now crashed in a row, and in which nodes, when it had `before` times in `nodes`."""
+    if crash is None:
+        return before + 1, nodes
+    if crash.job != id_ or not crash.nodes:  # the server stopped, but not in this job
+        return before, nodes
+    same = [node for node in crash.nodes if node in nodes]
+    return (before + 1, same) if same else (1, list(crash.nodes))
 
 
 def _among(ids: Sequence[str] | None) -> tuple[str, tuple[str, ...]]:

@@ -16,7 +16,7 @@ from graph.patient_json import Reader, dumps
 from server.about import about
 from server.backend import Engine
 from server.body import decoder, is_text, refusing_bad_json
-from server.job import Submission
+from server.job import EXACT, Submission
 from server.messages import NodeErrors, refusal, top_error
 from server.redact import Redactor
 from server.refused import Refused, bad_request
@@ -164,8 +164,8 @@ def _number(value: object) -> float | None:
         number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not math.isfinite(number):
-        raise bad_request("number: expected a number")
+    if not abs(number) <= EXACT:
+        raise bad_request(f"number: expected a number from -{EXACT} to {EXACT}")
     return number
 
 

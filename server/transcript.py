@@ -102,9 +102,10 @@ class Transcript:
                 data = {"node": node_id, "display_node": node_id, "prompt_id": self.id}
                 yield Message("executing", data | _place(cell))
             case Progress(node_id=node_id, done=done, total=total, cell=cell):
-                self._advance(node_id, cell, done, total)
+                value, most = as_number(done), as_number(total)
+                self._advance(node_id, cell, value, most)
                 yield node_id
-                data = {"value": done, "max": total, "prompt_id": self.id, "node": node_id}
+                data = {"value": value, "max": most, "prompt_id": self.id, "node": node_id}
                 yield Message("progress", data | _place(cell), lasting=False)
             case NodeRetried(node_id=node_id, thrift=thrift, message=message, cell=cell):
                 self._advance(node_id, cell)
@@ -267,11 +268,22 @@ def plain(value: object) -> object:
             return brief(value)
 
 
+def as_number(value: object) -> float:
+    """How far a node says it is, as a number that JSON has: nodes report those of numpy and torch too, and NaN."""
+    if (type(value) is int and abs(value) < 2**53) or (type(value) is float and math.isfinite(value)):
+        return value
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return 0.0
+    if not math.isfinite(number):
+        return 0.0
+    return int(number) if number.is_integer() and not isinstance(value, float) else number
+
+
 def _number(value: float) -> str:
     """As json.dumps has it, ten times as fast."""
-    if isinstance(value, int):
-        return int.__repr__(value)
-    return float.__repr__(value) if math.isfinite(value) else "0"
+    return int.__repr__(value) if isinstance(value, int) else float.__repr__(value)
 
 
 def _qualified(kind: type) -> str:

@@ -48,6 +48,7 @@ class Webhooks:
         """Report until cancelled. A report that is under way then is made again after the next start."""
         if not self._hosts:
             return
+        self._under_way.clear()
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as session, asyncio.TaskGroup() as tasks:
             while True:

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from graph.context import Cancel, Run
 from graph.document import Document, NodeId, parse
 from graph.errors import GraphError, GraphErrors, Interrupted, NodeError
-from graph.events import Event
-from server.backend import Backend
+from graph.events import Event, RunFinished, RunInterrupted
+from graph.execute import Results
+from server.backend import Backend, EngineUnavailable
 from server.desk import Desk, StoreUnavailable
+from server.feed import Feed
 from server.hub import Hub
-from server.job import Job, Outcome, State
+from server.job import Job, State
 from server.metrics import Metrics
 from server.recent import Recent
 from server.redact import Redactor
+from server.running import Running
 from server.store import Store
 from server.threads import in_thread
 from server.transcript import Transcript
+from server.watch import Watch
 
 Sink: TypeAlias = Callable[[Mapping[NodeId, str]], Callable[[Event], None]]
 
@@ -47,8 +50,11 @@ class _Wishes:
 
 @dataclass(slots=True, eq=False)
 class _Current:
+    """`unwanted`: a user stopped it, so it has ended, also if the server stops at the same time."""
+
     job: Job
     cancel: Cancel = field(default_factory=Cancel)
+    unwanted: bool = False
 
 
 class Worker:
@@ -63,10 +69,12 @@ class Worker:
         threads: ThreadPoolExecutor,
         metrics: Metrics,
         redact: Redactor,
+        running: Running,
+        watch: Watch,
         ended: Callable[[], None],
         sink: Sink | None = None,
     ) -> None:
-        """ended: called when the outcome of a job is on disk. sink: see Deps."""
+        """running: keeps which node runs. ended: called when the outcome of a job is on disk. sink: see Deps."""
         self._store = store
         self._recent = recent
         self._hub = hub
@@ -74,12 +82,15 @@ class Worker:
         self._threads = threads
         self._metrics = metrics
         self._redact = redact
+        self._running = running
+        self._watch = watch
         self._ended = ended
         self._sink = sink
         self._wake = asyncio.Event()
         self._current: _Current | None = None
         self._wishes = _Wishes()
         self._stopping = False
+        self._busy = False
         self.paused = False
 
     @property
@@ -101,6 +112,7 @@ class Worker:
         current = self._current
         if current is None or (prompt_id is not None and current.job.id != prompt_id):
             return False
+        current.unwanted = True
         current.cancel.set()
         return True
 
@@ -111,26 +123,33 @@ class Worker:
         self.wake()
 
     async def serve(self) -> None:
-        """Work until cancelled."""
-        await self._backend.engine()
+        """Work until `stop`. Without an engine the server gives up."""
+        try:
+            await self._backend.engine()
+        except EngineUnavailable as error:
+            self._watch.give_up(str(error))
+            return
         while not self._stopping:
             self._wake.clear()
             await self._grant_wishes()
-            job = None if self.paused else await self._take()
-            if job is None:
+            self._busy = True
+            try:
+                worked = not self.paused and await self._next()
+            finally:
+                self._busy = False
+            if not worked:
                 await self._wake.wait()
-            else:
-                await self._perform(job)
 
     async def stop(self, serving: asyncio.Task[None]) -> None:
-        """Put the running job back into the queue and end `serving`."""
+        """Put the running job back into the queue and end `serving`. What has ended or is being taken is not cut off."""
         self._stopping = True
-        current = self._current
-        if current is not None:
-            current.cancel.set()
+        self.wake()
+        if self._current is not None:
+            self._current.cancel.set()
+        if self._busy:
             await asyncio.wait([serving], timeout=GRACE_SECONDS)
-            if not serving.done():
-                await self._store(Store.release, current.job.id)
+        if (current := self._current) is not None:  # its node never looks whether it should stop
+            await self._release(current.job.id)
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
 
@@ -138,73 +157,145 @@ class Worker:
         wishes, self._wishes = self._wishes, _Wishes()
         if wishes.unload_models or wishes.free_memory:
             engine = await self._backend.engine()
-            await in_thread(self._threads, engine.free, wishes.unload_models, wishes.free_memory)
+            with self._watch.surviving("worker"):
+                await in_thread(self._threads, engine.free, wishes.unload_models, wishes.free_memory)
+
+    async def _next(self) -> bool:
+        """Take the next job and have it run; whether there was one. Whatever fails, the job is not lost."""
+        job = await self._take()
+        if job is None:
+            return False
+        try:
+            await self._perform(job)
+        except Exception:
+            await self._release(job.id)
+            raise
+        finally:
+            self._current = None
+        return True
 
     async def _take(self) -> Job | None:
+        """The next job; none if the server stops meanwhile."""
         try:
-            return await self._store(Store.take)
+            job = await self._store.lightly(Store.take)
         except StoreUnavailable as error:
             _logger.error("%s; trying again", error)
             await asyncio.sleep(RETRY_SECONDS)
             self.wake()
             return None
+        if job is not None and self._stopping:
+            await self._release(job.id)
+            return None
+        return job
+
+    async def _release(self, job: str) -> None:
+        """Put a job back where it was in the queue. If that cannot be written, the next start does it."""
+        try:
+            await self._store(Store.release, job)
+        except StoreUnavailable as error:
+            _logger.error("%s; job %s goes back to the queue at the next start", error, job)
 
     async def _perform(self, job: Job) -> None:
         current = self._current = _Current(job)
         begun = time.monotonic()
-        self._hub.status(self._hub.remaining)
         transcript = Transcript(job.id, {}, self._redact)
-        try:
+        with self._watch.surviving("worker"):
+            self._hub.status(self._hub.remaining)
+        with self._watch.surviving("worker"):
             await self._run(current, transcript)
-        except Exception:
-            _logger.exception("job %s could not be run", job.id)
-            failure = GraphError("internal", "the server failed while running this job; its log says why")
-            transcript.fail(GraphErrors([failure]), time.time())
+        if transcript.closing is None:
+            _fail(transcript)
+        self._running.end()
         self._current = None
-        if self._stopping and transcript.state is State.CANCELLED:
-            await self._store(Store.release, job.id)
+        if self._stopping and transcript.state is State.CANCELLED and not current.unwanted:
+            await self._release(job.id)
             self._hub.drop(job.id)
             return
-        outcome = await in_thread(self._threads, transcript.outcome)
-        remaining = await self._keep(job, outcome)
-        self._hub.close(job.id, remaining)
-        seconds = time.monotonic() - begun
-        self._metrics.job_ended(outcome.state, seconds)
-        message = str(transcript.error["exception_message"]) if transcript.error else ""
-        _logger.info(
-            "job %s %s in %.2f s, %d nodes run, %d cached%s",
-            *(job.id, outcome.state, seconds, len(transcript.executed), len(transcript.cached)),
-            f": {message}" if message else "",
-            extra={"job": job.id, "state": str(outcome.state), "seconds": round(seconds, 3)},
-        )
+        remaining = await self._keep(transcript)
         self._ended()
+        self._hub.close(job.id, remaining)
+        self._record(transcript, time.monotonic() - begun)
 
     async def _run(self, current: _Current, transcript: Transcript) -> None:
         job = current.job
-        feed = self._hub.open(transcript, job.client_id)
+        feed = Feed(self._hub, self._hub.open(transcript, job.client_id), self._watch)
+
+        def tell(event: Event) -> None:
+            self._running.note(event)
+            feed(event)
+
+        self._running.begin(job.id)
         try:
             document, extra = await in_thread(self._threads, _read, job, self._recent.take(job.id))
             transcript.types = {node_id: node.class_type for node_id, node in document.nodes.items()}
             feed.sinks.append(self._metrics.observe)
             if self._sink is not None:
                 feed.sinks.append(self._sink(_titles(document)))
-            run = Run(job.id, document, feed, current.cancel, extra)
+            run = Run(job.id, document, tell, current.cancel, extra)
             results = await in_thread(self._threads, self._backend.submit, run, job.targets)
         except GraphErrors as errors:
             transcript.fail(errors, time.time())
             return
-        with contextlib.suppress(NodeError, Interrupted):  # the run has told so itself
-            await asyncio.wrap_future(results)
-        await feed.ended.wait()
+        ending = await _ending(results)
+        await feed.told()
+        if transcript.closing is None:  # the run told no end, or it could not be shown
+            _close(transcript, ending)
 
-    async def _keep(self, job: Job, outcome: Outcome) -> int:
-        """Record the outcome, however long the disk is in the way; returns how many jobs are left."""
+    async def _keep(self, transcript: Transcript) -> int:
+        """Record the outcome, however long the disk is in the way; returns how many jobs are left.
+
+        An outcome that cannot be written at all gives way to a failure.
+        """
+        with self._watch.surviving("worker"):
+            return await self._write(transcript)
+        transcript.outputs.clear()
+        transcript.messages.clear()
+        _fail(transcript)
+        return await self._write(transcript)
+
+    async def _write(self, transcript: Transcript) -> int:
+        outcome = await in_thread(self._threads, transcript.outcome)
         while True:
             try:
-                return await self._store(Store.finish, job.id, outcome)
+                return await self._store(Store.finish, transcript.id, outcome)
             except StoreUnavailable as error:
-                _logger.error("%s; the outcome of job %s is kept and written later", error, job.id)
+                _logger.error("%s; the outcome of job %s is kept and written later", error, transcript.id)
                 await asyncio.sleep(RETRY_SECONDS)
+
+    def _record(self, transcript: Transcript, seconds: float) -> None:
+        self._metrics.job_ended(transcript.state, seconds)
+        message = str(transcript.error["exception_message"]) if transcript.error else ""
+        _logger.info(
+            "job %s %s in %.2f s, %d nodes run, %d cached%s",
+            *(transcript.id, transcript.state, seconds, len(transcript.executed), len(transcript.cached)),
+            f": {message}" if message else "",
+            extra={"job": transcript.id, "state": str(transcript.state), "seconds": round(seconds, 3)},
+        )
+
+
+async def _ending(results: Future[Results]) -> NodeError | Interrupted | None:
+    """How a run ended. Raises what the engine failed with, if it was the engine."""
+    try:
+        await asyncio.wrap_future(results)
+    except (NodeError, Interrupted) as error:
+        return error
+    return None
+
+
+def _fail(transcript: Transcript) -> None:
+    """The server failed, not a node."""
+    failure = GraphError("internal", "the server failed while running this job; its log says why")
+    transcript.fail(GraphErrors([failure]), time.time())
+
+
+def _close(transcript: Transcript, ending: NodeError | Interrupted | None) -> None:
+    match ending:
+        case NodeError():
+            transcript.fail(ending, time.time())
+        case Interrupted():
+            list(transcript.apply(RunInterrupted(transcript.id, ""), time.time()))
+        case None:
+            list(transcript.apply(RunFinished(transcript.id), time.time()))
 
 
 def _read(job: Job, recent: Document | None) -> tuple[Document, Mapping[str, object]]:
