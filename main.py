@@ -68,6 +68,12 @@ def main(arguments: list[str] | None = None) -> int:
     registry = open_registry()
     if options.command == "nodes":
         return commands.nodes(registry, folders, as_json=options.json)
+    if options.command in ("convert", "check"):
+        from server import workflow_files
+
+        if options.command == "convert":
+            return workflow_files.convert(options.workflow, options.to, registry, folders)
+        return workflow_files.check(options.workflow, registry, folders, (), as_json=options.json)
     rules = open_rules(options)
 
     def executor() -> Executor[Services]:

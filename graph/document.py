@@ -81,7 +81,12 @@ def read(raw: object) -> Document:
 
 def write(document: Document, indent: int | None = None) -> str:
     """API-format JSON in ASCII, which `parse` reads back as an equal document."""
-    return json.dumps({key: _written(node) for key, node in document.nodes.items()}, indent=indent)
+    return json.dumps(as_json(document), indent=indent)
+
+
+def as_json(document: Document) -> dict[str, dict[str, object]]:
+    """What `write` writes."""
+    return {key: _written(node) for key, node in document.nodes.items()}
 
 
 class _KeyTwice(dict[str, object]):
@@ -131,8 +136,8 @@ def _input(value: object) -> object:
 
 
 def literal(value: object) -> object:
-    """A value as documents hold it: a list is a tuple, so that it is no link."""
-    return _frozen(value) if isinstance(value, list) else value
+    """A value as documents hold it: a list is a tuple, so that it is no link; several values are a sweep."""
+    return _frozen(value) if isinstance(value, list) else _input(value)
 
 
 def _frozen(value: object) -> object:
@@ -165,6 +170,8 @@ def _faults(node_id: NodeId, entry: object) -> Iterator[GraphError]:
         if isinstance(found, _KeyTwice):
             owner = input_name or (found.twice if path == ("inputs",) else "")
             yield _twice(found, node_id, class_type, owner)
+        if path[:1] != ("inputs",):
+            continue  # old pictures have `is_changed: NaN` there
         for key, value in found.items() if isinstance(found, dict) else enumerate(found):
             if isinstance(value, float) and not math.isfinite(value):
                 owner = str(key) if path == ("inputs",) else input_name

@@ -36,6 +36,11 @@ class GraphError:
         """One line: `node 3 (KSampler), input 'steps': got 0, expected an integer from 1 to 10000`."""
         return _line(self.node_id, self.node_type, self.input_name, self.message)
 
+    def as_json(self) -> dict[str, str]:
+        """For programs, without the raw value."""
+        names = ("code", "message", "node_id", "node_type", "input_name", "expected")
+        return {name: getattr(self, name) for name in names}
+
 
 class GraphErrors(Exception):
     """A document cannot be read or run; `problems` holds every reason found."""

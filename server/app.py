@@ -23,6 +23,7 @@ from server import (
     routes_live,
     routes_run,
     routes_userdata,
+    routes_workflow,
 )
 from server.backend import Backend
 from server.database import make_sound
@@ -117,6 +118,7 @@ def create_app(deps: Deps) -> web.Application:
 def _routes() -> Iterable[web.RouteDef]:
     for module in (
         routes_run,
+        routes_workflow,
         routes_jobs,
         routes_files,
         routes_info,

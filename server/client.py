@@ -10,10 +10,10 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from server.carried import open_file
 from server.sweep_options import read_option
 
 DONE, FAILED, REFUSED = 0, 1, 2  # exit statuses
@@ -30,8 +30,7 @@ def submit(server: str, workflow: str, wait: bool, sweeps: Sequence[str] = ()) -
     sweeps: see `sweep_options`; what inputs there are is asked of the server.
     """
     try:
-        text = sys.stdin.read() if workflow == "-" else Path(workflow).read_text("utf-8")
-        prompt = json.loads(text)
+        prompt: Any = open_file(workflow).request()
     except (OSError, ValueError) as error:
         print(f"{workflow}: {error}", file=sys.stderr)
         return REFUSED
@@ -58,6 +57,10 @@ def _swept(server: str, prompt: Any, sweeps: Sequence[str]) -> Any:
     """The workflow with several values where `--sweep` says so. Raises ValueError, Unreachable."""
     if not sweeps:
         return prompt
+    if "nodes" in prompt:
+        status, prompt = _call(server, "/workflow/convert", prompt)
+        if status != 200:
+            raise ValueError(f"{server} cannot convert the workflow: {prompt['error']['message']}")
     nodes = prompt if isinstance(prompt, dict) else {}
     for typed in sweeps:
         option = read_option(typed, nodes)

@@ -10,12 +10,11 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from graph.build import Graph, Rule, build
 from graph.context import Cancel, Run
-from graph.document import DocNode, Document, Link, NodeId, parse
+from graph.document import DocNode, Document, Link, NodeId
 from graph.errors import GraphError, GraphErrors, Interrupted, NodeError, suggestion
 from graph.events import Event, NodeFinished, NodeWarned, RunStarted
 from graph.execute import Executor, Results
@@ -25,9 +24,11 @@ from graph.result import Ui
 from graph.sockets import Float, Int, Toggle
 from graph.spec import NodeSpec, Registry
 from graph.sweep import read_sweep
+from graph.workflow import Workflow
 from server.console import Console
 from server.copies import Copies
 from server.sweep_options import read_option
+from server.workflow_files import open_workflow
 
 SEEDS = ("seed", "noise_seed")
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130  # exit statuses
@@ -50,15 +51,14 @@ def read_workflow(
     sweeps: Iterable[str],
     registry: Registry,
     folders: Folders,
-) -> Document:
-    """The workflow in a file (`-`: standard input), changed as the command line says.
+) -> Workflow:
+    """The workflow in a file (`-`: standard input) of any kind, changed as the command line says.
 
     changes: `NODE.INPUT=VALUE` each. seed: for every literal `seed` and `noise_seed`. sweeps: see `sweep_options`.
     Raises GraphErrors, ValueError for a change that names nothing, OSError.
     """
-    content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-    document = parse(content)
-    edited = dict(document.nodes)
+    workflow = open_workflow(name, registry, folders)
+    edited = dict(workflow.document.nodes)
     for change in changes:
         _change(edited, change, registry)
     if seed is not None:
@@ -74,7 +74,9 @@ def read_workflow(
             node.class_type, lambda type_: describe(registry[type_], folders) if type_ in registry else None
         )
         edited[option.node] = replace(node, inputs={**node.inputs, option.input: read_sweep(raw, lambda one: one)})
-    return replace(document, nodes=edited)
+    is_changed = edited != workflow.document.nodes
+    document = replace(workflow.document, nodes=edited)
+    return replace(workflow, document=document, file=None if is_changed else workflow.file)
 
 
 def run(
@@ -82,7 +84,7 @@ def run(
     registry: Registry,
     folders: Folders,
     rules: Sequence[Rule],
-    read: Callable[[], Document],
+    read: Callable[[], Workflow],
     *,
     as_json: bool,
 ) -> int:
@@ -93,9 +95,10 @@ def run(
     report = _Report(folders, as_json)
     cancel = Cancel()
     try:
-        document = read()
+        workflow = read()
+        document = workflow.document
         graph = build(document, registry, folders, rules=rules)
-        report.problems(graph)
+        report.problems(graph, workflow.warnings)
         if graph.errors:
             return report.end(REFUSED)
         titles = {node_id: str(node.meta.get("title", node.class_type)) for node_id, node in document.nodes.items()}
@@ -107,7 +110,7 @@ def run(
 
         with open_executor() as executor, stopping_on_ctrl_c(cancel):
             started = time.monotonic()
-            results = executor.execute(Run(uuid.uuid4().hex, document, show, cancel), graph)
+            results = executor.execute(Run(uuid.uuid4().hex, document, show, cancel, _extra(workflow)), graph)
     except GraphErrors as error:
         report.errors(error.problems)
         return report.end(REFUSED)
@@ -124,6 +127,11 @@ def run(
         return report.end(INTERRUPTED)
     report.results(results, time.monotonic() - started)
     return report.end(DONE)
+
+
+def _extra(workflow: Workflow) -> Mapping[str, object]:
+    """What pictures are to carry besides the graph: the file of the editor that it came from."""
+    return {"extra_pnginfo": {"workflow": workflow.file.raw}} if workflow.file else {}
 
 
 def _change(edited: dict[str, DocNode], change: str, registry: Registry) -> None:
@@ -191,11 +199,12 @@ class _Report:
         self._copies = Copies()
         self._once: dict[NodeId, Ui] = {}
 
-    def problems(self, graph: Graph) -> None:
-        """Errors and warnings of the workflow itself."""
+    def problems(self, graph: Graph, lost: Sequence[GraphError]) -> None:
+        """Errors and warnings of the workflow itself; `lost` tells what of its file is not in it."""
         self.errors(graph.errors)
-        self._warnings.extend(graph.warnings)
-        for problem in graph.warnings:
+        warnings = [*lost, *graph.warnings]
+        self._warnings.extend(warnings)
+        for problem in warnings:
             print(f"warning: {problem}", file=sys.stderr)
 
     def event(self, event: Event, document: Document) -> None:
@@ -217,7 +226,7 @@ class _Report:
 
     def errors(self, problems: Sequence[GraphError]) -> None:
         """Why the workflow cannot run."""
-        self._json["errors"] = [_as_json(problem) for problem in problems]
+        self._json["errors"] = [problem.as_json() for problem in problems]
         for problem in problems:
             print(problem, file=sys.stderr)
 
@@ -260,20 +269,9 @@ class _Report:
         """Print the JSON object, if that is wanted; gives the exit status back."""
         if self._as_json:
             names = {DONE: "success", FAILED: "failed", REFUSED: "refused", INTERRUPTED: "interrupted"}
-            warnings = [_as_json(problem) for problem in self._warnings]
+            warnings = [problem.as_json() for problem in self._warnings]
             print(json.dumps({"status": names[status], **self._json, "warnings": warnings}))
         return status
-
-
-def _as_json(problem: GraphError) -> Mapping[str, object]:
-    return {
-        "code": problem.code,
-        "message": problem.message,
-        "node_id": problem.node_id,
-        "node_type": problem.node_type,
-        "input_name": problem.input_name,
-        "expected": problem.expected,
-    }
 
 
 def _signature(spec: NodeSpec) -> str:

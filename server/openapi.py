@@ -57,6 +57,18 @@ class Operation:
 
 
 _REMAINING = _object({"exec_info": _object({"queue_remaining": WHOLE}, ["queue_remaining"])}, ["exec_info"])
+_ANY_WORKFLOW: Schema = MappingProxyType(
+    {"type": "object", "description": "A workflow: nodes by id, or a file of the editor with a list of nodes."}
+)
+_NEEDS = _object(
+    {
+        "types": {"type": "array", "items": _object({"type": TEXT, "nodes": NAMES, "pack": TEXT}, ["type", "nodes"])},
+        "models": {"type": "array", "items": _object({"name": TEXT, "folder": TEXT, "url": TEXT}, ["name"])},
+        "errors": {"type": "array", "items": OBJECT},
+        "warnings": {"type": "array", "items": OBJECT},
+    },
+    ["types", "models", "errors", "warnings"],
+)
 _QUEUE = _object(
     {
         "queue_running": {"type": "array", "items": {"type": "array"}},
@@ -128,6 +140,10 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     {
         "POST /prompt": Operation(_QUEUED, body=_PROMPT),
         "POST /prompt/check": Operation(_object({"error": ANYTHING, "node_errors": OBJECT}, ["error"]), body=_PROMPT),
+        "POST /workflow/convert": Operation(
+            OBJECT, {"to": {"type": "string", "enum": ["api", "editor"]}}, body=_ANY_WORKFLOW
+        ),
+        "POST /workflow/check": Operation(_NEEDS, body=_ANY_WORKFLOW),
         "GET /prompt": Operation(_REMAINING),
         "GET /queue": Operation(_QUEUE),
         "POST /queue": Operation(body=_REMOVAL),

@@ -12,7 +12,7 @@ from pathlib import Path
 from server.serve_options import IGNORED, add_serve_options
 
 SOURCE = Path(__file__).resolve().parent.parent
-COMMANDS = ("serve", "run", "submit", "evaluate", "nodes")
+COMMANDS = ("serve", "run", "submit", "evaluate", "convert", "check", "nodes")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,14 +37,14 @@ def parser() -> argparse.ArgumentParser:
             "run",
             parents=[places, machine],
             help="run a workflow file without a server",
-            description="Run a workflow in API format and print the files it wrote.",
+            description="Run a workflow and print the files it wrote: JSON of either format, or a picture that carries it.",
         )
     )
     _add_submit_options(
         commands.add_parser(
             "submit",
             help="send a workflow file to a server that runs",
-            description="Queue a workflow in API format; prints its id, or with --wait where its files are.",
+            description="Queue a workflow, JSON of either format or a picture that carries it; prints its id, or with --wait where its files are.",
         )
     )
     _add_evaluate_options(
@@ -57,11 +57,34 @@ def parser() -> argparse.ArgumentParser:
             "was stopped.",
         )
     )
+    _add_file_commands(commands, places)
     nodes = commands.add_parser(
         "nodes", parents=[places], help="list the node types", description="List the node types."
     )
     nodes.add_argument("--json", action="store_true", help="print what GET /object_info answers")
     return root
+
+
+def _add_file_commands(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], places: argparse.ArgumentParser
+) -> None:
+    convert = commands.add_parser(
+        "convert",
+        parents=[places],
+        help="print a workflow file in the API format, or as the editor saves it",
+        description="Print a workflow, JSON of either format or a picture that carries it, in the other format.",
+    )
+    convert.add_argument("workflow", metavar="WORKFLOW", help="the file; - reads standard input")
+    convert.add_argument("--to", choices=("api", "editor"), default="api", help="default: api")
+    check = commands.add_parser(
+        "check",
+        parents=[places],
+        help="say what a workflow file needs that is not here",
+        description="Print node types that are unknown, with the pack that has them, and models that are missing, with "
+        "their address, each once, and what else is wrong. Asks nobody but the file.",
+    )
+    check.add_argument("workflow", metavar="WORKFLOW", help="the file; - reads standard input")
+    check.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
 
 
 def understand(arguments: Sequence[str]) -> argparse.Namespace:
@@ -167,7 +190,11 @@ def _machine() -> argparse.ArgumentParser:
 
 
 def _add_run_options(run: argparse.ArgumentParser) -> None:
-    run.add_argument("workflow", metavar="WORKFLOW.json", help="the workflow; - reads it from standard input")
+    run.add_argument(
+        "workflow",
+        metavar="WORKFLOW",
+        help="JSON of either format, or a picture or latent that carries it; - reads standard input",
+    )
     run.add_argument(
         "--set",
         dest="changes",
@@ -195,7 +222,11 @@ def _add_sweep_option(command: argparse.ArgumentParser) -> None:
 
 
 def _add_submit_options(submit: argparse.ArgumentParser) -> None:
-    submit.add_argument("workflow", metavar="WORKFLOW.json", help="the workflow; - reads it from standard input")
+    submit.add_argument(
+        "workflow",
+        metavar="WORKFLOW",
+        help="JSON of either format, or a picture or latent that carries it; - reads standard input",
+    )
     _add_sweep_option(submit)
     submit.add_argument("--server", default="http://127.0.0.1:8188", metavar="URL", help="default: %(default)s")
     submit.add_argument("--wait", action="store_true", help="wait until it has run")

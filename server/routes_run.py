@@ -61,7 +61,8 @@ async def post_prompt(request: web.Request) -> web.StreamResponse:
         await announce(request.app)
         request.app[WORKER].wake()
     named = f'"prompt_id": {json.dumps(job.id)}, "number": {json.dumps(accepted.number)}'
-    return await send_json(request, one(f'{{{named}, "node_errors": {checked.node_errors}}}'))
+    lost = "" if checked.warnings == "[]" else f', "warnings": {checked.warnings}'
+    return await send_json(request, one(f'{{{named}, "node_errors": {checked.node_errors}{lost}}}'))
 
 
 async def post_check(request: web.Request) -> web.StreamResponse:

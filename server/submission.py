@@ -8,14 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from graph.build import Graph, build
-from graph.document import Document, json_object
-from graph.document import read as read_document
+from graph.document import Document, as_json, json_object
 from graph.errors import GraphError, GraphErrors
 from graph.files import Folders
+from graph.node_shapes import shapes_of
 from graph.patient_json import Reader, dumps
+from graph.workflow import Workflow, read_workflow
 from server.about import about
 from server.backend import Engine
 from server.body import decoder, is_text, refusing_bad_json
+from server.carried import NoWorkflow, carried, is_json
 from server.job import EXACT, Submission
 from server.messages import NodeErrors, refusal, top_error
 from server.redact import Redactor
@@ -32,7 +34,10 @@ _WHOLE_PROMPT = frozenset({"missing_node_type", "invalid_prompt"})
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A body that has the right shape. `prompt` is the JSON of the workflow as it was sent, `workflow` what it says."""
+    """A body that has the right shape. `prompt` is the JSON of the workflow as it was sent, `workflow` what it says.
+
+    A picture has no `prompt`, only what it carries.
+    """
 
     prompt: str
     workflow: object
@@ -53,18 +58,26 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A workflow of which at least one output can run, and what is wrong with the rest, as JSON."""
+    """A workflow of which at least one output can run, and what is wrong with the rest, as JSON.
+
+    `warnings` tell what is lost of a file of the editor.
+    """
 
     submission: Submission
     document: Document
     node_errors: str
+    warnings: str
 
 
 def read(body: bytes, most_values: int) -> Request:
-    """Take a body apart. Raises Refused."""
+    """Take a body apart: a request, a workflow alone, or a picture or latent that carries one. Raises Refused."""
+    if not is_json(body):
+        return _alone("", workflow_in(body))
     if sum(map(body.count, (b",", b"[", b"{"))) > most_values:
         raise Refused(413, "too_many_values", f"the request holds more than {most_values} values")
     value, prompt = _taken_apart(body)
+    if value.get("prompt") is None and _is_workflow(value):
+        return _alone(dumps(value), value)
     if value.get("prompt") is None:
         raise Refused(400, "no_prompt", "", refusal("no_prompt", "No prompt provided", "No prompt provided"))
     extra = value.get("extra_data") or {}
@@ -84,14 +97,37 @@ def read(body: bytes, most_values: int) -> Request:
     )
 
 
+def workflow_in(body: bytes) -> object:
+    """The workflow that a body of any kind is or carries, as decoded JSON. Raises Refused."""
+    with refusing_bad_json():
+        try:
+            return carried(body).request()
+        except NoWorkflow as error:
+            raise bad_request(str(error)) from None
+
+
+def _alone(prompt: str, workflow: object) -> Request:
+    """A request that says nothing but what is to be run."""
+    return Request(prompt, workflow, str(uuid.uuid4()), None, {}, None, False, 0, None)
+
+
+def _is_workflow(value: Mapping[str, object]) -> bool:
+    """Whether an object is a workflow of either format, and no request."""
+    entries = value.values()
+    return isinstance(value.get("nodes"), list) or (
+        bool(value) and all(isinstance(entry, dict) and "class_type" in entry for entry in entries)
+    )
+
+
 def check(
     request: Request, number: int, engine: Engine, folders: Folders, most_nodes: int, redact: Redactor
 ) -> Checked:
     """Build the workflow. Raises Refused with all that is wrong, if nothing of it can run."""
     try:
-        document = read_document(request.workflow)
+        workflow = read_workflow(request.workflow, shapes_of(engine.registry, folders), most_nodes=most_nodes)
     except GraphErrors as errors:
         raise _refused(top_error(errors.problems, redact), {}) from None
+    document = workflow.document
     if len(document.nodes) > most_nodes:
         raise Refused(
             400, "too_many_nodes", f"the workflow has {len(document.nodes)} nodes, at most {most_nodes} may be"
@@ -104,11 +140,15 @@ def check(
     if refused:
         nothing = [] if graph.errors else [GraphError("prompt_no_outputs", "nothing to do")]
         raise _refused(top_error(unknown or graph.errors or nothing, redact), node_errors)
-    return Checked(_submission(request, number, graph), document, dumps(node_errors))
+    warnings = dumps([warning.as_json() for warning in workflow.warnings])
+    return Checked(_submission(request, number, graph, workflow), document, dumps(node_errors), warnings)
 
 
-def _submission(request: Request, number: int, graph: Graph) -> Submission:
+def _submission(request: Request, number: int, graph: Graph, workflow: Workflow) -> Submission:
     extra = dict(request.extra)
+    if workflow.file is not None:
+        pnginfo = extra.get("extra_pnginfo")
+        extra["extra_pnginfo"] = {"workflow": workflow.file.raw, **(pnginfo if isinstance(pnginfo, dict) else {})}
     if request.client_id is not None:
         extra["client_id"] = request.client_id
     with refusing_bad_json():  # writing needs a little more depth than reading
@@ -116,7 +156,7 @@ def _submission(request: Request, number: int, graph: Graph) -> Submission:
     return Submission(
         id=request.id,
         number=request.place(number),
-        prompt=request.prompt,
+        prompt=request.prompt if request.prompt and workflow.is_as_sent else dumps(as_json(workflow.document)),
         extra=written,
         targets=graph.targets,
         client_id=request.client_id,

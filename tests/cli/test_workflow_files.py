@@ -1,0 +1,104 @@
+"""Workflow files of every kind on the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import PIL.Image
+import pytest
+
+import main
+from tests.tiny_checkpoint import write_tiny_checkpoint
+
+ROOT = Path(__file__).parents[2]
+WORKFLOW = ROOT / "workflows" / "text_to_image.json"
+TINY = ["--set", "4.ckpt_name=tiny.safetensors", "--set", "3.steps=1", "--set", "5.width=32", "--set", "5.height=32"]
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Call main.py; gives the exit status, standard output and standard error."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        status = main.main([str(argument) for argument in arguments])
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+def test_a_picture_is_run_again_as_what_made_it(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "models/checkpoints").mkdir(parents=True)
+    write_tiny_checkpoint(tmp_path / "models/checkpoints/tiny.safetensors")
+    status, out, _ = call("convert", WORKFLOW, "--to", "editor", "--base-directory", tmp_path)
+    drawn = json.loads(out)
+    assert status == 0
+    assert [node["type"] for node in drawn["nodes"]].count("KSampler") == 1
+    file = tmp_path / "drawn.json"
+    for node in drawn["nodes"]:
+        if node["type"] == "KSampler":
+            node["widgets_values"][2] = 1
+        if node["type"] == "EmptyLatentImage":
+            node["widgets_values"] = [32, 32, 1]
+        if node["type"] == "CheckpointLoaderSimple":
+            node["widgets_values"] = ["tiny.safetensors"]
+    file.write_text(json.dumps(drawn), "utf-8")
+    status, out, _ = call("run", file, "--base-directory", tmp_path, "--cpu")
+    assert status == 0
+    picture = Path(out.strip())
+    with PIL.Image.open(picture) as first:
+        assert json.loads(first.info["workflow"]) == drawn
+        status, out, _ = call("run", picture, "--base-directory", tmp_path, "--cpu")
+        assert status == 0
+        with PIL.Image.open(Path(out.strip())) as second:
+            assert second.tobytes() == first.tobytes()
+
+
+def test_convert_goes_both_ways(tmp_path: Path, call: Call) -> None:
+    _, out, _ = call("convert", WORKFLOW, "--to", "editor", "--base-directory", tmp_path)
+    drawn = tmp_path / "drawn.json"
+    drawn.write_text(out, "utf-8")
+    status, out, err = call("convert", drawn, "--base-directory", tmp_path)
+    assert (status, err) == (0, "")
+    assert {key: node["inputs"] for key, node in json.loads(out).items()} == {
+        key: node["inputs"] for key, node in json.loads(WORKFLOW.read_text("utf-8")).items()
+    }
+
+
+def test_check_tells_each_thing_once(tmp_path: Path, call: Call) -> None:
+    url = "https://example.org/big.safetensors"
+    models = [{"name": "big.safetensors", "url": url, "directory": "checkpoints"}]
+    nodes = [
+        {
+            "id": 1,
+            "type": "CheckpointLoaderSimple",
+            "widgets_values": ["big.safetensors"],
+            "properties": {"models": models},
+        },
+        {"id": 2, "type": "FancySampler", "properties": {"cnr_id": "fancy-pack"}},
+        {"id": 3, "type": "FancySampler", "properties": {"cnr_id": "fancy-pack"}},
+    ]
+    file = tmp_path / "file.json"
+    file.write_text(json.dumps({"nodes": nodes, "links": []}), "utf-8")
+    status, out, _ = call("check", file, "--base-directory", tmp_path)
+    assert status == 2
+    assert out.splitlines()[:2] == [
+        "node type FancySampler is unknown here; the pack fancy-pack has it (node 2, 3)",
+        f"model big.safetensors is not in checkpoints; to be had at {url}",
+    ]
+    assert out.count("FancySampler") == out.count("big.safetensors is not") == 1
+    _, out, _ = call("check", file, "--json", "--base-directory", tmp_path)
+    assert json.loads(out)["types"][0]["pack"] == "fancy-pack"
+    status, out, _ = call("check", WORKFLOW, "--base-directory", tmp_path)
+    assert (status, out) == (0, "nothing is missing: the workflow can run\n")
+
+
+def test_files_without_a_workflow_are_told(tmp_path: Path, call: Call) -> None:
+    picture = tmp_path / "plain.png"
+    PIL.Image.new("RGB", (8, 8)).save(picture)
+    for command in ("run", "convert", "check"):
+        status, out, err = call(command, picture, "--base-directory", tmp_path)
+        assert status == 2
+        assert "the file carries no workflow" in out + err
