@@ -13,6 +13,7 @@ from graph.build import BoundNode
 from graph.context import Context
 from graph.errors import InputError, Interrupted, NodeError, brief
 from graph.events import NodeRetried
+from graph.files import FileRef
 from graph.result import Outputs, Result
 from graph.thrift import Thrift
 
@@ -80,7 +81,7 @@ def _failure(node: BoundNode, inputs: Mapping[str, object], error: BaseException
         blamed, message = error.input_name, error.message
     if thrift:
         message += f" (it was tried again: {thrift.words})"
-    shown = {name: brief(value) for name, value in inputs.items()}
+    shown = {name: brief(value.name if isinstance(value, FileRef) else value) for name, value in inputs.items()}
     failure = NodeError(node.id, node.spec.type, message, blamed, shown)
     failure.__cause__ = error
     return failure

@@ -205,14 +205,15 @@ def _containers(entry: object) -> Iterator[tuple[tuple[str, ...], Container]]:
 def _written(node: DocNode) -> dict[str, object]:
     entry: dict[str, object] = {
         "class_type": node.class_type,
-        "inputs": {name: _written_input(value) for name, value in node.inputs.items()},
+        "inputs": {name: as_written(value) for name, value in node.inputs.items()},
     }
     if node.meta:
         entry["_meta"] = dict(node.meta)
     return entry
 
 
-def _written_input(value: object) -> object:
+def as_written(value: object) -> object:
+    """The value of an input as the JSON of a document has it."""
     match value:
         case Link(node, slot):
             return [node, slot]

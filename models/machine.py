@@ -31,6 +31,14 @@ def device_memory(device: torch.device) -> Memory:
     return Memory(total, free)
 
 
+def in_words(size: int) -> str:
+    """Bytes for people, in the largest unit of which there is at least a tenth: `3.20 GiB`, `98.30 MiB`, `0 B`."""
+    for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if size * 10 >= 2**power:
+            return f"{size / 2**power:.2f} {unit}"
+    return f"{size} B"
+
+
 def device_name(device: torch.device) -> str:
     """`cuda:0 NVIDIA H100`, or just `cpu`."""
     return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)

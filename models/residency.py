@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from models.checkpoint import Change, CheckpointError, Part, Variant, load_part
-from models.machine import give_back
+from models.machine import give_back, in_words
 from models.packed import can_pack
 from models.types import ModelHandle, Network
 
@@ -207,8 +207,8 @@ class Residency:
         """Drop networks nobody uses, oldest first, until `needed` more bytes fit; none if they never will."""
         if not self.has_room(needed):
             raise OutOfMemory(
-                f"the {purpose} need {needed / 2**30:.2f} GiB on {self.device}, where {self._budget / 2**30:.2f} GiB "
-                f"may be used and {self._taken / 2**30:.2f} GiB are in use"
+                f"the {purpose} need {in_words(needed)} on {self.device}, where {in_words(self._budget)} "
+                f"may be used and {in_words(self._taken)} are in use"
             )
         for key in list(self._resident):
             if self.resident_bytes + self._reserved + needed <= self._budget:

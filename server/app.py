@@ -59,6 +59,7 @@ from server.job import Numbers
 from server.lock import Lock, Places, resolved
 from server.metrics import Metrics
 from server.openapi import describe_routes
+from server.operations import check_query
 from server.patience import Patience
 from server.reader import Reader
 from server.recent import Recent
@@ -322,6 +323,7 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             app[GUESSES].right(request.remote)
     if request.method == "OPTIONS":
         return web.Response()
+    check_query(request)
     return await handler(request)
 
 

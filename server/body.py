@@ -12,6 +12,7 @@ from aiohttp import web
 
 from graph.patient_json import Pairs, TooLarge, loads
 from server.deps import DEPS, THREADS
+from server.operations import check_body
 from server.refused import Refused, bad_request
 from server.threads import in_thread
 
@@ -62,11 +63,12 @@ def too_long(limit: int) -> Refused:
 
 
 async def read_object(request: web.Request) -> Mapping[str, object]:
-    """A small JSON object, whatever the content type; no body is an empty one."""
+    """A small JSON object as the route takes it, whatever the content type; no body is an empty one. Raises Refused."""
     body = await read_body(request, CONTROL_BYTES)
     value = await _value(request, body) if body.strip() else {}
     if not isinstance(value, dict):
         raise bad_request("expected a JSON object")
+    check_body(request, value)
     return value
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+ID_LENGTH = 200
+"""Characters of an id that a client chooses."""
+PRIORITIES = range(-1000, 1001)
+
 
 class State(StrEnum):
     """Where a job is; the names that clients read in `/api/jobs`."""

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from graph.document import Document, Link, NodeId
+from graph.document import Document, Link, NodeId, as_written
 from graph.errors import GraphError
 from graph.files import Folders
 from graph.object_info import describe
@@ -118,7 +118,7 @@ class NodeErrors:
                 info["linked_node"] = [node, slot]
                 info["received_type"] = self._socket(given)
             case _:
-                info["received_value"] = _shown(problem.received)
+                info["received_value"] = shown(problem.received)
         message = self._redact(problem.message)
         details = f"{problem.input_name}: {message}" if problem.input_name else message
         if problem.code == "required_input_missing":
@@ -196,8 +196,9 @@ def preview_frame_with_metadata(jpeg: bytes, node_id: NodeId, prompt_id: str) ->
     return struct.pack(">II", PREVIEW_WITH_METADATA, len(header)) + header + jpeg
 
 
-def _shown(value: object) -> object:
-    """What was received, if that is JSON of a sensible size."""
+def shown(value: object) -> object:
+    """The value of an input as the prompt had it; only the beginning if it is long."""
+    value = as_written(value)
     if isinstance(value, str) and len(value) > _SHOWN:
         return value[:200] + "…"
     try:

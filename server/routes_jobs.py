@@ -15,10 +15,9 @@ from server.body import read_object, seconds, whole
 from server.deps import DEPS, HUB, NUMBERS, READER, SEARCHES, STORE, THREADS, WORKER
 from server.job import State
 from server.reader import Reader, Search
-from server.refused import Refused, bad_request, not_found
+from server.refused import Refused, not_found
 from server.routes_run import announce, queue_full
 from server.store import NotEnded, QueueFull, Store
-from server.submission import priority_of
 from server.threads import in_thread
 from server.transcript import WARNING, Transcript
 from server.worker import PAUSED
@@ -108,18 +107,18 @@ async def post_retry(request: web.Request) -> web.Response:
 
 async def post_priority(request: web.Request) -> web.Response:
     """Have a waiting job run before all of lower `priority`."""
-    priority = priority_of((await read_object(request)).get("priority"))
-    if not await request.app[STORE](Store.set_priority, request.match_info["id"], priority):
+    priority = (await read_object(request))["priority"]
+    assert isinstance(priority, int | float)
+    if not await request.app[STORE](Store.set_priority, request.match_info["id"], int(priority)):
         raise not_found("that job does not wait")
     return web.Response()
 
 
 async def post_move(request: web.Request) -> web.Response:
     """Have a waiting job be the one at `place`, counted from 0."""
-    place = (await read_object(request)).get("place")
-    if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < 2**31:
-        raise bad_request("place: expected a whole number, counted from 0")
-    if not await request.app[STORE](Store.move, request.match_info["id"], place):
+    place = (await read_object(request))["place"]
+    assert isinstance(place, int | float)
+    if not await request.app[STORE](Store.move, request.match_info["id"], int(place)):
         raise not_found("that job does not wait")
     return web.Response()
 

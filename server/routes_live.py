@@ -9,10 +9,10 @@ import uuid
 from aiohttp import WSMsgType, web
 
 from server.deps import HUB
+from server.job import ID_LENGTH
 from server.refused import Refused
 from server.routes_info import features
 from server.socket import Socket
-from server.submission import ID_LENGTH
 from server.transcript import Message
 
 HEARTBEAT_SECONDS = 30.0

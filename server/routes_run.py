@@ -100,7 +100,7 @@ async def post_queue(request: web.Request) -> web.Response:
     removed = 0
     if wanted.get("clear") is True:
         removed = await request.app[STORE](Store.cancel_pending, None)
-    if "delete" in wanted:
+    if wanted.get("delete") is not None:
         removed += await request.app[STORE](Store.cancel_pending, ids_of(wanted["delete"]))
     if removed:
         await announce(request.app)
@@ -148,7 +148,7 @@ async def post_history(request: web.Request) -> web.Response:
     wanted = await read_object(request)
     if wanted.get("clear") is True:
         await request.app[STORE](Store.forget, None)
-    if "delete" in wanted:
+    if wanted.get("delete") is not None:
         await request.app[STORE](Store.forget, ids_of(wanted["delete"]))
     return web.Response()
 

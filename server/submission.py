@@ -18,15 +18,15 @@ from server.about import about
 from server.backend import Engine
 from server.body import decoder, is_text, refusing_bad_json
 from server.carried import NoWorkflow, carried, is_json
-from server.job import EXACT, Submission
+from server.job import EXACT, ID_LENGTH, PRIORITIES, Submission
 from server.messages import NodeErrors, refusal, top_error
+from server.operations import BESIDES_PROMPT
 from server.redact import Redactor
 from server.refused import Refused, bad_request
+from server.schema import fault
 
-ID_LENGTH = 200
 MEMBERS = 1000
 """What a body may have besides those that mean something."""
-PRIORITIES = range(-1000, 1001)
 
 _WHOLE_PROMPT = frozenset({"missing_node_type", "invalid_prompt"})
 """Problems for which other servers refuse a workflow even if some of it could run."""
@@ -80,9 +80,10 @@ def read(body: bytes, most_values: int) -> Request:
         return _alone(dumps(value), value)
     if value.get("prompt") is None:
         raise Refused(400, "no_prompt", "", refusal("no_prompt", "No prompt provided", "No prompt provided"))
+    if wrong := fault(BESIDES_PROMPT, value):
+        raise bad_request(wrong)
     extra = value.get("extra_data") or {}
-    if not isinstance(extra, dict):
-        raise bad_request("extra_data: expected an object")
+    assert isinstance(extra, dict)
     client_id = value.get("client_id", extra.get("client_id"))
     return Request(
         prompt=prompt,

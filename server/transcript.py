@@ -28,6 +28,7 @@ from graph.patient_json import dumps
 from graph.sweep import Cell
 from server.copies import Copies
 from server.job import Outcome, State
+from server.messages import shown
 from server.redact import Redactor
 
 Data: TypeAlias = Mapping[str, object]
@@ -67,7 +68,8 @@ class NodeProgress:
 class Transcript:
     """Turns one run's events into messages, in order, and remembers what the history needs.
 
-    `closing` is the last message of the run; it waits until the outcome is stored.
+    `closing` is the last message of the run; it waits until the outcome is stored. `given` are the inputs of each node
+    as the prompt has them, until the run ends.
     """
 
     id: str
@@ -82,6 +84,7 @@ class Transcript:
     state: State = State.RUNNING
     error: Data | None = None
     copies: Copies = field(default_factory=Copies)
+    given: Mapping[NodeId, Mapping[str, object]] = field(default_factory=dict)
     _fragments: dict[NodeId, str] = field(default_factory=dict)
 
     def apply(self, event: Event, when: float) -> Iterator[Message | NodeId]:
@@ -135,7 +138,7 @@ class Transcript:
         data: dict[str, object] = {"prompt_id": self.id, "executed": list(self.executed), "traceback": []}
         match error:
             case NodeError():
-                inputs = {name: [self.redact(text)] for name, text in error.inputs.items()}
+                inputs = {name: [shown(value)] for name, value in self.given.get(error.node_id, {}).items()}
                 data |= {"node_id": error.node_id, "node_type": error.node_type, "current_inputs": inputs}
                 data |= {"current_outputs": [], "exception_message": self.redact(error.message)}
                 kind = type(error.__cause__) if error.__cause__ is not None else NodeError
@@ -240,7 +243,7 @@ class Transcript:
         return encode_basestring_ascii(self.id)
 
     def _close(self, state: State, type_: str, data: Data, when: float) -> None:
-        self.state = state
+        self.state, self.given = state, {}
         self.closing = self._noted(type_, {**data, "timestamp": int(when * 1000)})
 
     def _noted(self, type_: str, data: Data) -> Message:

@@ -228,6 +228,7 @@ class Worker:
         try:
             document, extra = await in_thread(self._threads, _read, job, self._recent.take(job.id))
             transcript.types = {node_id: node.class_type for node_id, node in document.nodes.items()}
+            transcript.given = {node_id: node.inputs for node_id, node in document.nodes.items()}
             feed.sinks.append(self._metrics.observe)
             if self._sink is not None:
                 feed.sinks.append(self._sink(_titles(document)))

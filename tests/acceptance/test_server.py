@@ -26,6 +26,7 @@ from tests.server.support import chain
 pytestmark = pytest.mark.acceptance
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+CHECKS += ",negative_data_rejection,unsupported_method,allow_header_conformance,ensure_resource_availability"
 BODIES = 100_000
 TALKS = 4_000
 AT_ONCE = 16

@@ -237,7 +237,7 @@ def test_a_budget_is_given_as_people_write_sizes(text: str, size: int) -> None:
 
 def test_a_budget_too_small_for_the_networks_is_said_with_the_sizes(base: Path, call: Call) -> None:
     status, _, err = call("run", WORKFLOW, "--base-directory", base, "--cpu", "--ram-budget", "100K", *TINY)
-    assert status == 1 and "GiB may be used" in err
+    assert status == 1 and "KiB may be used" in err
 
 
 def test_a_budget_for_an_accelerator_is_refused_where_there_is_none(base: Path, call: Call) -> None:

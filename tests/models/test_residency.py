@@ -15,6 +15,7 @@ from torch import nn
 
 from models.checkpoint import Part, Weights, load_part, read_header
 from models.family import SD1
+from models.machine import in_words
 from models.packed import Packed, can_pack
 from models.residency import (
     OutOfMemory,
@@ -251,9 +252,20 @@ def of_shape(count: int) -> Weights:
     return Weights(TensorFile(Path("big.safetensors"), "safetensors", (0, 0), tensors, frozenset()), prefixes, SD1)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        *((0, "0 B"), (102, "102 B"), (103, "0.10 KiB"), (2**20, "1.00 MiB"), (107_000_000, "102.04 MiB")),
+        *((107_400_000, "0.10 GiB"), (2**40, "1024.00 GiB")),
+    ],
+)
+def test_sizes_show_digits_that_count(size: int, words: str) -> None:
+    assert in_words(size) == words
+
+
 def test_what_cannot_fit_is_told_with_its_sizes() -> None:
     place = residency(2 * 2**30)
-    with pytest.raises(OutOfMemory, match=r"need 3\.20 GiB on cpu.* 2\.00 GiB .*0\.00 GiB"):
+    with pytest.raises(OutOfMemory, match=r"need 3\.20 GiB on cpu.* 2\.00 GiB .* 0 B are in use"):
         touch(place, Model(of_shape(859_520_964), "big"))
 
 
@@ -293,7 +305,7 @@ def test_room_for_activations_drops_what_nobody_uses_oldest_first(weights: Weigh
         with place.use(Vae(weights, "d")):
             assert networks[1]() is None, "room that is reserved is not given away"
             assert not place.has_room(1) and place.has_room(0)
-            with pytest.raises(OutOfMemory, match=r"the activations need 0\.00 GiB"), place.room(1):
+            with pytest.raises(OutOfMemory, match=r"the activations need 1 B on cpu"), place.room(1):
                 pass
     assert place.has_room(3 * VAE_BYTES)
 

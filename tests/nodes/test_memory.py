@@ -167,7 +167,7 @@ def test_prompts_are_evaluated_apart_when_the_budget_is_too_small(tmp_path: Path
 
 
 def test_what_no_thrift_can_fit_names_the_sizes(tmp_path: Path) -> None:
-    with opened(tmp_path, 2**16) as engine, pytest.raises(NodeError, match=r"GiB may be used"):
+    with opened(tmp_path, 2**16) as engine, pytest.raises(NodeError, match=r"64\.00 KiB may be used"):
         engine.run(workflow())
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 import os
+import re
 import threading
 import weakref
 from collections.abc import Iterator
@@ -23,7 +25,9 @@ from server.deps import PATIENCE, SEARCHES, Limits
 from server.faults import answer_faults
 from server.listing import entries
 from server.multipart import MOST_PARTS, Damaged, Part, Splitter
+from server.operations import OPERATIONS
 from server.patience import Patience
+from server.schema import TEXT, WHOLE, fault, members, optional
 from tests.server.loop import in_loop
 from tests.server.support import Client, chain, deps_of, serving
 from tests.server.test_security import picture, upload
@@ -291,3 +295,60 @@ async def test_reading_where_one_can_only_write_is_405(tmp_path: Path) -> None:
                     assert (answer.status, answer.headers["Allow"]) == (405, "POST"), (method, path)
         async with client.session.get(f"{client.url}/nothing-of-that-name") as answer:
             assert answer.status == 404
+
+
+@in_loop
+async def test_what_the_description_forbids_is_refused(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        running = await client.queue(chain(steps=300, seconds=0.01))
+        for path, body in (
+            ("/interrupt", {"prompt_id": {}}),
+            ("/interrupt", {"prompt_id": 7}),
+            ("/queue", {"clear": "yes"}),
+            ("/queue", {"delete": {}}),
+            ("/queue", {"delete": [1]}),
+            ("/history", {"clear": 1}),
+            ("/free", {"free_memory": "true"}),
+            ("/prompt", {"prompt": chain(), "front": "yes"}),
+            ("/prompt", {"prompt": chain(), "extra_data": False}),
+            ("/prompt", {"prompt": chain(), "partial_execution_targets": [True]}),
+            ("/jobs/x/priority", {}),
+            ("/jobs/x/move", {"place": -1}),
+        ):
+            status, told = await client.post(path, body)
+            assert status == 400 and told["error"]["message"], (path, body)
+        for query in ("/history?max_items=", "/jobs?limit=1.5", "/jobs?sort_order=up", "/jobs?after=nan", "/userdata"):
+            async with client.session.get(client.url + query) as answer:
+                assert answer.status == 400, query
+        assert (await client.post("/interrupt", {"prompt_id": None}))[0] == 200
+        entry = await client.entry(running)  # none of the bad ones has stopped it
+        assert entry["status"]["messages"][-1][0] == "execution_interrupted"
+
+
+def test_the_checker_knows_what_the_descriptions_use() -> None:
+    used = json.dumps([[it.query, it.body, it.form] for it in OPERATIONS.values()], default=dict)
+    known = {
+        "type",
+        "enum",
+        "pattern",
+        "minimum",
+        "maximum",
+        "maxLength",
+        "minLength",
+        "items",
+        "properties",
+        "required",
+    }
+    known |= {"additionalProperties", "description", "format"}
+    names = set(re.findall(r'"([A-Za-z]+)": (?=["\[{0-9-])', used))
+    inputs = {name for it in OPERATIONS.values() for name in (*it.query, *((it.body or {}).get("properties", ())))}
+    assert names <= known | inputs | {"image", "subfolder", "overwrite", "original_ref"}
+    shape = members({"a": optional(WHOLE), "b": {"type": "array", "items": TEXT}}, ["a"], closed=True)
+    assert fault(shape, {"a": None}) is None and fault(shape, {"a": 2.0, "b": ["x"]}) is None
+    for wrong, word in (
+        ({}, "a: is missing"),
+        ({"a": 1.5}, "a: "),
+        ({"a": 1, "b": [1]}, "b[0]"),
+        ({"a": 1, "c": 1}, "c: "),
+    ):
+        assert word in str(fault(shape, wrong))

@@ -233,6 +233,7 @@ async def test_a_failure_tells_node_and_reason_but_no_path(tmp_path: Path) -> No
             assert entry["status"]["messages"][-1] == ["execution_error", error]
             text = json.dumps([error, entry])
             assert str(tmp_path) not in text and "/work" not in text
+            assert error["current_inputs"] == {"value": [["a0", 0]], "how": [how]}  # as the prompt has them
             states = [data["nodes"] for type_, data in ear.heard if type_ == "progress_state"]
             assert states[-1]["s"]["state"] == "error"
 

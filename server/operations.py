@@ -1,0 +1,246 @@
+"""What each route takes and gives: one table, which `/openapi.json` shows and every request is checked by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from aiohttp import web
+
+from server.job import ID_LENGTH, PRIORITIES, State
+from server.places import KINDS
+from server.refused import bad_request
+from server.schema import (
+    ANYTHING,
+    NAMES,
+    NUMBER,
+    OBJECT,
+    TEXT,
+    TRUTH,
+    WHOLE,
+    Schema,
+    fault,
+    members,
+    optional,
+    read_query,
+)
+
+PREFIX = "/api"
+"""Every route also answers below it."""
+
+KIND: Schema = MappingProxyType({"type": "string", "enum": list(KINDS)})
+DIGITS: Schema = MappingProxyType({"type": "integer", "minimum": -1, "maximum": 10**9})
+"""How many, or from where; -1 means all."""
+YES: Schema = MappingProxyType({"type": "string", "description": "`true`, in any case, means yes."})
+
+_FILE: Schema = MappingProxyType({"type": "string", "format": "binary"})
+_FIELD: Schema = MappingProxyType({"description": "A text, as all fields of a form are."})
+_UPLOAD: Mapping[str, Schema] = MappingProxyType(
+    {"image": _FILE, "type": KIND, "subfolder": _FIELD, "overwrite": _FIELD}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What one route takes and gives. `answer` is the JSON of 200, None for an empty body, a text for another type.
+
+    A request's body is JSON (`body`), a form (`form`) or any bytes (`content`).
+    """
+
+    answer: Schema | str | None = None
+    query: Mapping[str, Schema] = field(default_factory=dict)
+    body: Schema | None = None
+    form: Schema | None = None
+    content: bool = False
+    status: int = 200
+    needed: frozenset[str] = frozenset()
+
+
+_REMAINING = members({"exec_info": members({"queue_remaining": WHOLE}, ["queue_remaining"])}, ["exec_info"])
+_ANY_WORKFLOW: Schema = MappingProxyType(
+    {"type": "object", "description": "A workflow: nodes by id, or a file of the editor with a list of nodes."}
+)
+_NEEDS = members(
+    {
+        "types": {"type": "array", "items": members({"type": TEXT, "nodes": NAMES, "pack": TEXT}, ["type", "nodes"])},
+        "models": {"type": "array", "items": members({"name": TEXT, "folder": TEXT, "url": TEXT}, ["name"])},
+        "errors": {"type": "array", "items": OBJECT},
+        "warnings": {"type": "array", "items": OBJECT},
+    },
+    ["types", "models", "errors", "warnings"],
+)
+_QUEUE = members(
+    {
+        "queue_running": {"type": "array", "items": {"type": "array"}},
+        "queue_pending": {"type": "array", "items": {"type": "array"}},
+    },
+    ["queue_running", "queue_pending"],
+)
+_IDS: Schema = MappingProxyType({"type": ["array", "string", "null"], "items": TEXT})
+_REMOVAL = members({"clear": optional(TRUTH), "delete": _IDS})
+_AXIS = members(
+    {
+        "name": TEXT,
+        "inputs": {"type": "array", "items": members({"node": TEXT, "input": TEXT}, ["node", "input"])},
+        "labels": NAMES,
+    },
+    ["name", "inputs", "labels"],
+)
+_SWEEP: Schema = MappingProxyType(
+    {
+        "type": ["object", "null"],
+        "properties": {"axes": {"type": "array", "items": _AXIS}},
+        "description": "The axes of a swept job, slowest first. A file in `outputs` then has a `cell`: its place on each "
+        "axis, null on those that do not matter to it.",
+    }
+)
+_JOB = members(
+    {"id": TEXT, "status": {"type": "string", "enum": [str(state) for state in State]}, "sweep": _SWEEP},
+    ["id", "status"],
+)
+_JOBS = members(
+    {"jobs": {"type": "array", "items": _JOB}, "pagination": OBJECT, "paused": TRUTH}, ["jobs", "pagination", "paused"]
+)
+_STORED = members({"name": TEXT, "subfolder": TEXT, "type": KIND}, ["name", "subfolder", "type"])
+_LISTS: Schema = MappingProxyType({"type": "array"})
+_PAGE: Mapping[str, Schema] = MappingProxyType(
+    {
+        "status": {"type": "string", "pattern": f"^(({'|'.join(State)})(,|$))*$"},
+        "type": TEXT,
+        "text": TEXT,
+        "after": NUMBER,
+        "before": NUMBER,
+        "sort_order": {"type": "string", "enum": ["asc", "desc"]},
+        "limit": DIGITS,
+        "offset": DIGITS,
+    }
+)
+_ID: Schema = MappingProxyType({"type": ["string", "null"], "maxLength": ID_LENGTH})
+BESIDES_PROMPT = members(
+    {
+        "client_id": _ID,
+        "prompt_id": _ID,
+        "extra_data": optional(OBJECT),
+        "front": optional(TRUTH),
+        "number": {"type": ["number", "string", "null"], "pattern": "^-?[0-9]+([.][0-9]+)?$"},
+        "priority": {"type": "integer", "minimum": PRIORITIES[0], "maximum": PRIORITIES[-1]},
+        "partial_execution_targets": {"type": ["array", "null"], "items": {"type": ["string", "integer"]}},
+    }
+)
+"""What stands beside the workflow in `POST /prompt`, which is read apart from it."""
+_PROMPT = members(
+    {
+        **BESIDES_PROMPT["properties"],
+        "prompt": {
+            "type": "object",
+            "description": 'Nodes by id. In the place of any literal may stand several values: {"__sweep__": [2, 4], '
+            '"axis": "cfg"} or {"__seeds__": {"from": 1, "count": 8}}. What has the same axis is taken in step, '
+            "different axes multiply.",
+        },
+    },
+    ["prompt"],
+)
+_CHECKED = members({**_PROMPT["properties"], "prompt": ANYTHING}, ["prompt"])
+"""Whatever stands as a workflow is told what is wrong with it."""
+_EXAMPLE = members({"name": TEXT, "title": OBJECT, "description": OBJECT}, ["name", "title", "description"])
+_EXAMPLES: Schema = MappingProxyType({"type": "array", "items": _EXAMPLE})
+_QUEUED = members({"prompt_id": TEXT, "number": NUMBER, "node_errors": OBJECT}, ["prompt_id", "number", "node_errors"])
+
+OPERATIONS: Mapping[str, Operation] = MappingProxyType(
+    {
+        "POST /prompt": Operation(_QUEUED, body=_PROMPT),
+        "POST /prompt/check": Operation(members({"error": ANYTHING, "node_errors": OBJECT}, ["error"]), body=_CHECKED),
+        "POST /workflow/convert": Operation(
+            OBJECT, {"to": {"type": "string", "enum": ["api", "editor"]}}, body=_ANY_WORKFLOW
+        ),
+        "POST /workflow/check": Operation(_NEEDS, body=_ANY_WORKFLOW),
+        "GET /prompt": Operation(_REMAINING),
+        "GET /queue": Operation(_QUEUE),
+        "POST /queue": Operation(body=_REMOVAL),
+        "POST /interrupt": Operation(body=members({"prompt_id": optional(TEXT)})),
+        "POST /free": Operation(body=members({"unload_models": optional(TRUTH), "free_memory": optional(TRUTH)})),
+        "GET /history": Operation(OBJECT, {"max_items": DIGITS, "offset": DIGITS}),
+        "GET /history/{prompt_id}": Operation(OBJECT),
+        "POST /history": Operation(body=_REMOVAL),
+        "GET /jobs": Operation(_JOBS, _PAGE),
+        "GET /jobs/{id}": Operation(_JOB),
+        "POST /jobs/{id}/retry": Operation(_QUEUED),
+        "POST /jobs/{id}/priority": Operation(
+            body=members({"priority": BESIDES_PROMPT["properties"]["priority"]}, ["priority"])
+        ),
+        "POST /jobs/{id}/move": Operation(
+            body=members({"place": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}}, ["place"])
+        ),
+        "GET /view": Operation(
+            "*/*", {"filename": TEXT, "subfolder": TEXT, "type": KIND, "preview": TEXT, "channel": TEXT}
+        ),
+        "GET /view_metadata/{folder}": Operation(OBJECT, {"filename": TEXT}),
+        "POST /upload/image": Operation(_STORED, form=members(_UPLOAD, ["image"])),
+        "POST /upload/mask": Operation(
+            _STORED, form=members({**_UPLOAD, "original_ref": _FIELD}, ["image", "original_ref"])
+        ),
+        "GET /object_info": Operation(OBJECT),
+        "GET /object_info/{type}": Operation(OBJECT),
+        "GET /system_stats": Operation(members({"system": OBJECT, "devices": _LISTS}, ["system", "devices"])),
+        "GET /features": Operation(OBJECT),
+        "GET /models": Operation(NAMES),
+        "GET /models/{folder}": Operation(NAMES),
+        "GET /experiment/models": Operation(_LISTS),
+        "GET /experiment/models/{folder}": Operation(_LISTS),
+        "GET /embeddings": Operation(NAMES),
+        "GET /extensions": Operation(NAMES),
+        "GET /workflow_templates": Operation(OBJECT),
+        "GET /i18n": Operation(OBJECT),
+        "GET /examples": Operation(_EXAMPLES),
+        "GET /examples/{file}": Operation("*/*"),
+        "GET /internal/logs": Operation(TEXT),
+        "GET /internal/logs/raw": Operation(OBJECT),
+        "GET /internal/folder_paths": Operation(OBJECT),
+        "GET /metrics": Operation("text/plain"),
+        "GET /users": Operation(OBJECT),
+        "POST /users": Operation(body=OBJECT),
+        "GET /settings": Operation(OBJECT),
+        "POST /settings": Operation(body=OBJECT),
+        "GET /settings/{id}": Operation(ANYTHING),
+        "POST /settings/{id}": Operation(body=ANYTHING),
+        "GET /userdata": Operation(
+            _LISTS, {"dir": TEXT, "recurse": YES, "full_info": YES, "split": YES}, needed=frozenset({"dir"})
+        ),
+        "GET /v2/userdata": Operation(_LISTS, {"path": TEXT}),
+        "GET /user.css": Operation("text/css"),
+        "GET /userdata/{file}": Operation("*/*"),
+        "POST /userdata/{file}": Operation(ANYTHING, {"overwrite": YES, "full_info": YES}, content=True),
+        "DELETE /userdata/{file}": Operation(status=204),
+        "POST /userdata/{file}/move/{target}": Operation(ANYTHING, {"overwrite": YES, "full_info": YES}),
+        "GET /ws": Operation(query={"clientId": TEXT, "watch": TEXT}, status=101),
+        "GET /openapi.json": Operation(OBJECT),
+        "GET /docs": Operation("text/html"),
+    }
+)
+"""Routes that are not here take nothing and answer with an empty body."""
+
+
+def operation_of(request: web.Request) -> Operation:
+    """What the route of a request takes and gives."""
+    resource = request.match_info.route.resource
+    path = "" if resource is None else resource.canonical.removeprefix(PREFIX)
+    return OPERATIONS.get(f"{'GET' if request.method == 'HEAD' else request.method} {path}", Operation())
+
+
+def check_query(request: web.Request) -> None:
+    """Raise Refused for a value of the query that the route does not take. What is not declared is passed over."""
+    operation = operation_of(request)
+    for name, schema in operation.query.items():
+        if (text := request.query.get(name)) is not None:
+            if wrong := fault(schema, read_query(schema, text), name):
+                raise bad_request(wrong)
+        elif name in operation.needed:
+            raise bad_request(f"{name}: is missing")
+
+
+def check_body(request: web.Request, value: object) -> None:
+    """Raise Refused for a JSON body that the route does not take."""
+    schema = operation_of(request).body
+    if schema is not None and (wrong := fault(schema, value)):
+        raise bad_request(wrong)
