@@ -152,7 +152,7 @@ def test_keeping_the_seed_of_a_picture_gives_the_same_picture_again(editor: Edit
             page.keyboard.press("Control+Enter")
         made.append(json.loads(sent.value.text())["prompt_id"])
         page.evaluate(DONE, made[-1])
-    assert page.input_value('[aria-label="seed, 3"]') != "18446744073709551615"
+    editor.until(lambda: page.input_value('[aria-label="seed, 3"]') != "18446744073709551615")
     first, second = (page.evaluate(HASH, job) for job in made)
     assert first != second
     page.locator(".thumb").nth(1).click()

@@ -61,7 +61,9 @@ def test_a_picture_appears_and_its_seed_is_shown(editor: Editor) -> None:
     with page.expect_request("**/prompt") as sent:
         page.keyboard.press("Control+Enter")
     asked = json.loads(sent.value.post_data)
-    assert asked["prompt"]["3"]["inputs"]["seed"] == int(page.input_value(SEED)) != 18446744073709551615
+    seed = asked["prompt"]["3"]["inputs"]["seed"]
+    assert seed != 18446744073709551615
+    editor.until(lambda: page.input_value(SEED) == str(seed))  # once its picture is there
     assert asked["extra_data"]["extra_pnginfo"]["workflow"]["nodes"]
     first, second = page.wait_for_function(TWO_THUMBS).json_value()  # both at one moment: new pictures move the others
     assert not _overlap(first, second)

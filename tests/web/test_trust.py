@@ -186,6 +186,7 @@ def test_the_seed_on_screen_makes_the_picture_again(editor: Editor, server: str)
         with page.expect_response("**/prompt") as answer:
             page.keyboard.press("Control+Enter")
         pictures.append(picture_of(server, answer.value.json()["prompt_id"]))
+    editor.until(lambda: page.input_value(SEED) != "42")  # the second picture is there
     seed = page.input_value(SEED)
     page.get_by_label("seed: after a run").select_option("fixed")
     page.fill('[aria-label="filename_prefix, 9"]', "again")  # so that it is saved once more

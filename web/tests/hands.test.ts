@@ -7,7 +7,7 @@ import { BUILTIN } from '../src/model/builtin'
 import type { Document } from '../src/model/document'
 import { addNode, cascade, connect, setValue } from '../src/model/edit'
 import { INPUT_NODE, known } from '../src/model/library'
-import { nextSeeds, seedsOf } from '../src/model/seed'
+import { fixSeed, nextSeeds, seedsOf } from '../src/model/seed'
 import { addEnd, makeSubgraph } from '../src/model/subgraphEdit'
 import { nodeAt, openSubgraph, putSubgraph } from '../src/model/subgraphs'
 import { difference, reweigh } from '../src/model/weight'
@@ -61,6 +61,8 @@ test('a seed that was let out of a subgraph changes after a run as it says insid
   const fixed = setValue(word('fixed'), id, 'seed', 7)
   expect(nextSeeds(fixed, defs, seedsOf(fixed, defs), () => 0)).toBe(fixed)
   expect(nodeAt(up, `${id}:3`, defs)?.values[controlOf('seed')]).toBe('increment')
+  const kept = fixSeed(up, defs, { node: `${id}:3`, type: 'KSampler', input: 'seed', value: 3 }) as Document
+  expect([seedIn(kept), nodeAt(kept, `${id}:3`, defs)?.values[controlOf('seed')]]).toEqual([3, 'fixed'])
   // the file stays as other editors read it: one value of the instance for each field, no words
   expect(writeUi(up, defs).nodes).toContainEqual(expect.objectContaining({ type, widgets_values: [7] }))
 })

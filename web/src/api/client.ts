@@ -84,6 +84,16 @@ export interface Job {
   readonly count: number
   readonly picture: Picture | null
   readonly error: string
+  /** What it is: the words of its prompt, its seed, its workflow's name; each empty where the server knows none. */
+  readonly words: string
+  readonly seed: string
+  readonly workflowName: string
+}
+
+/** Something that a node left out. */
+export interface Warning {
+  readonly input: string
+  readonly message: string
 }
 
 export interface NodeTiming {
@@ -96,6 +106,7 @@ export interface JobRecord extends Job {
   readonly verdicts: ReadonlyMap<string, Verdict>
   readonly texts: ReadonlyMap<string, readonly string[]>
   readonly timings: ReadonlyMap<string, NodeTiming>
+  readonly warnings: ReadonlyMap<string, readonly Warning[]>
   readonly workflow: Json
   readonly prompt: Json
 }
@@ -112,6 +123,7 @@ const both = (raw: Json | undefined): Example['title'] => (isObject(raw) ? { en:
 function readJob(raw: JsonObject): Job {
   const status = toText(raw.status)
   const error = isObject(raw.execution_error) ? toText(raw.execution_error.exception_message) : ''
+  const about = isObject(raw.about) ? raw.about : {}
   return {
     id: toText(raw.id),
     status: (['pending', 'in_progress', 'completed', 'failed', 'cancelled'].includes(status) ? status : 'completed') as Job['status'],
@@ -121,7 +133,20 @@ function readJob(raw: JsonObject): Job {
     count: toNumber(raw.outputs_count),
     picture: picturesOf({ images: raw.preview_output ? [raw.preview_output] : [] })[0] ?? null,
     error,
+    words: toText(about.prompt),
+    seed: about.seed === null || about.seed === undefined ? '' : String(about.seed),
+    workflowName: toText(about.workflow_name),
   }
+}
+
+function warningsIn(raw: Json | undefined): Map<string, Warning[]> {
+  const found = new Map<string, Warning[]>()
+  for (const each of isArray(raw) ? raw : []) {
+    if (!isObject(each)) continue
+    const node = toText(each.display_node) || toText(each.node_id)
+    found.set(node, [...(found.get(node) ?? []), { input: toText(each.input_name), message: toText(each.message) }])
+  }
+  return found
 }
 
 /** What was uploaded, as the fields of nodes name it. */
@@ -178,7 +203,7 @@ export const api = {
       if (isObject(entry)) timings.set(node, { cached: entry.cached === true, seconds: entry.seconds === null || entry.seconds === undefined ? null : toNumber(entry.seconds) })
     const made = isObject(raw.workflow) ? raw.workflow : {}
     const extra = isObject(made.extra_data) && isObject(made.extra_data.extra_pnginfo) ? made.extra_data.extra_pnginfo : {}
-    return { ...readJob(raw), outputs, verdicts, texts, timings, workflow: extra.workflow ?? null, prompt: made.prompt ?? null }
+    return { ...readJob(raw), outputs, verdicts, texts, timings, warnings: warningsIn(raw.warnings), workflow: extra.workflow ?? null, prompt: made.prompt ?? null }
   },
 
   async embeddings(): Promise<string[]> {
@@ -188,6 +213,7 @@ export const api = {
 
   interrupt: (): Promise<Json> => post('interrupt', {}),
   cancel: (id: string): Promise<Json> => post(`jobs/${encodeURIComponent(id)}/cancel`, {}),
+  retry: (id: string): Promise<Json> => post(`jobs/${encodeURIComponent(id)}/retry`, {}),
   move: (id: string, place: number): Promise<Json> => post(`jobs/${encodeURIComponent(id)}/move`, { place }),
   clearQueue: (): Promise<Json> => post('queue', { clear: true }),
   clearHistory: (): Promise<Json> => post('history', { clear: true }),

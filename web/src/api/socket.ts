@@ -1,7 +1,7 @@
 /** The live side: messages of our runs, checked as they come. */
 import { shownBy } from '../io/api'
 import { isArray, isObject, parseJson, toNumber, toText, type Json, type JsonObject } from '../io/json'
-import { picturesOf, textsOf, verdictOf, type Picture, type Verdict } from './client'
+import { picturesOf, textsOf, verdictOf, type Picture, type Verdict, type Warning } from './client'
 
 export type LiveMessage =
   | { readonly type: 'status'; readonly remaining: number }
@@ -11,6 +11,7 @@ export type LiveMessage =
   | { readonly type: 'progress'; readonly prompt: string; readonly node: string; readonly value: number; readonly max: number }
   | { readonly type: 'executed'; readonly prompt: string; readonly node: string; readonly pictures: readonly Picture[]; readonly verdict: Verdict | null; readonly texts: readonly string[] }
   | { readonly type: 'retried'; readonly prompt: string; readonly node: string; readonly how: string }
+  | { readonly type: 'warned'; readonly prompt: string; readonly node: string; readonly warning: Warning }
   | { readonly type: 'finished'; readonly prompt: string; readonly nodes: readonly string[] }
   | { readonly type: 'success'; readonly prompt: string }
   | { readonly type: 'interrupted'; readonly prompt: string }
@@ -50,6 +51,8 @@ function readData(type: string, data: JsonObject): LiveMessage | null {
     }
     case 'execution_retried':
       return { type: 'retried', prompt, node: shownBy(toText(data.node_id)), how: toText(data.how) }
+    case 'execution_warning':
+      return { type: 'warned', prompt, node: shownBy(toText(data.display_node) || toText(data.node_id)), warning: { input: toText(data.input_name), message: toText(data.message) } }
     case 'executed':
       return { type: 'executed', prompt, node, pictures: picturesOf(data.output), verdict: verdictOf(data.output), texts: textsOf(data.output) }
     case 'execution_success':

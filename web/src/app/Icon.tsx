@@ -1,6 +1,9 @@
 const PATHS = {
   plus: 'M8 3v10M3 8h10',
   close: 'M4 4l8 8M12 4l-8 8',
+  again: 'M13 3v3.5H9.5M12.8 6.3A5.2 5.2 0 103 9.2',
+  copy: 'M5.5 5.5h8v8h-8zM10.5 5.5v-3h-8v8h3',
+  list: 'M3 4h10M3 8h10M3 12h10',
   undo: 'M5 4L2.5 6.5 5 9M3 6.5h6.5a3.5 3.5 0 010 7H7',
   redo: 'M11 4l2.5 2.5L11 9M13 6.5H6.5a3.5 3.5 0 000 7H9',
   play: 'M5 3.2v9.6l7.5-4.8z',

@@ -4,6 +4,7 @@ import { toApi } from '../io/api'
 import { writeJson, type Json } from '../io/json'
 import { activeTab, useDocuments } from '../state/documents'
 import { useRun } from '../state/run'
+import { withoutSeeds } from '../state/seeds'
 import { serverDefinitions } from '../state/server'
 import { runOpen } from './queue'
 
@@ -19,7 +20,7 @@ let timer = 0
 /** What would be sent: positions, titles and colours are no reason to run again. */
 function wanted(): string {
   const tab = activeTab()
-  return tab ? `${tab.id} ${writeJson(toApi(tab.history.present, serverDefinitions()) as unknown as Json)}` : ''
+  return tab ? `${tab.id} ${writeJson(toApi(withoutSeeds(tab.id, tab.history.present), serverDefinitions()) as unknown as Json)}` : ''
 }
 
 export function setAuto(mode: Auto): void {

@@ -5,14 +5,13 @@ import { previewIdOf, toApi, type ApiPrompt } from '../io/api'
 import { isArray, isObject, toText, type Json, type JsonObject } from '../io/json'
 import { writeUi } from '../io/ui'
 import type { Definitions } from '../model/definitions'
-import { nextSeeds, resolveTexts, seedsOf } from '../model/seed'
+import { resolveTexts } from '../model/seed'
 import { validate, type Problem } from '../model/validate'
 import { serverDefinitions } from '../state/server'
-import { activeTab, amend, newId, shownOf, tabOf } from '../state/documents'
+import { activeTab, newId, shownOf, tabOf } from '../state/documents'
 import { clientId, own, refreshJobs, setProblems } from '../state/run'
+import { queuedWith, withNextSeeds } from '../state/seeds'
 import { say, setView, tell } from '../state/view'
-
-const used = new Map<string, Map<string, string>>()
 
 interface Wish {
   /** Before all that wait. */
@@ -39,9 +38,10 @@ export async function runTo(node: string | undefined): Promise<void> {
 
 async function runOnce(id: string, wish: Wish): Promise<boolean> {
   const defs = serverDefinitions()
-  amend(id, (doc) => nextSeeds(doc, defs, used.get(id) ?? new Map(), Math.random))
-  const doc = tabOf(id)?.history.present
-  if (!doc) return false
+  const tab = tabOf(id)
+  const shown = tab?.history.present
+  if (!shown) return false
+  const doc = withNextSeeds(id, shown, Math.random)
   const sent = resolveTexts(doc, defs, Math.random, new Date())
   const prompt = toApi(sent, defs)
   const targets = wish.to === undefined ? null : targetsOf(prompt, defs, wish.to)
@@ -54,19 +54,20 @@ async function runOnce(id: string, wish: Wish): Promise<boolean> {
     prompt_id: name,
     client_id: clientId,
     prompt: prompt as unknown as JsonObject,
-    extra_data: { extra_pnginfo: { workflow: writeUi(sent, defs) } },
+    extra_data: { extra_pnginfo: { workflow: writeUi(sent, defs) }, workflow_name: tab.name },
     ...(wish.front ? { front: true } : {}),
     ...(targets ? { partial_execution_targets: targets } : {}),
   }
+  const forget = queuedWith(name, id, shown, doc)
   try {
     own(name, id)
     setProblems(id, [])
     const left = readErrors(await api.queue(body))
-    used.set(id, seedsOf(doc, defs))
     if (left.length) setProblems(id, left)
     void refreshJobs()
     return true
   } catch (error) {
+    forget()
     refused(id, error)
     return false
   }

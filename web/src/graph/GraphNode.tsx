@@ -1,6 +1,7 @@
 import { NodeResizeControl, useUpdateNodeInternals, type NodeProps } from '@xyflow/react'
 import { createContext, memo, useContext, useEffect, useMemo, useRef } from 'react'
-import { nodeName, useT } from '../i18n'
+import { Icon } from '../app/Icon'
+import { inputName, nodeName, useT } from '../i18n'
 import { BUILTIN } from '../model/builtin'
 import { portsWith, type Ports } from '../model/connect'
 import { BYPASSED, flagOf, inputsOf, isKnot, isNote, MUTED, modeOf, titleOf, type Node } from '../model/document'
@@ -110,6 +111,12 @@ function Body({ node, def, ports, linked, problems, run }: BodyProps) {
         </p>
       ))}
       {run?.retried && <p className="card-notice">{t('node.retried', { how: run.retried })}</p>}
+      {run?.warnings.map((warning, at) => (
+        <p key={at} className="card-notice warning">
+          <Icon name="warn" />
+          {warning.input ? `${inputName(warning.input)}: ${warning.message}` : warning.message}
+        </p>
+      ))}
       {run?.verdict && (
         <p className={`card-notice ${run.verdict.hidden ? 'bad' : ''}`}>
           {t(run.verdict.hidden ? 'node.hidden' : 'node.passed', { hidden: run.verdict.hidden, of: run.verdict.of })}

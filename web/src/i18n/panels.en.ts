@@ -148,4 +148,9 @@ export const panels = {
   'clear.hint': 'They go from this list. Their pictures stay in the gallery and on the server.',
   'clear.records': 'Delete the records too',
   'clear.recordsHint': 'Deleting the records takes them out of the gallery, for everybody. The picture files stay on the server.',
+  'side.retry': 'Run it again',
+  'side.retried': 'It runs again',
+  'side.copySeed': 'Copy the seed',
+  'say.seedCopied': 'Seed {seed} copied',
+  'say.notCopied': 'The browser does not let this page copy.',
 } as const

@@ -150,4 +150,9 @@ export const panels: Readonly<Record<keyof typeof english, string>> = {
   'clear.hint': '它们将从列表中移除，图像仍保留在图库和服务器上。',
   'clear.records': '同时删除记录',
   'clear.recordsHint': '删除记录后，所有人的图库中都不再显示它们；图像文件仍留在服务器上。',
+  'side.retry': '重新运行',
+  'side.retried': '将重新运行',
+  'side.copySeed': '复制种子',
+  'say.seedCopied': '已复制种子 {seed}',
+  'say.notCopied': '浏览器不允许此页面复制。',
 }

@@ -1,12 +1,12 @@
 /** What changes when a workflow is queued: seeds, alternatives in prompts, dates in file names. */
-import { RawNumber, toNumber, toText, type Json } from '../io/json'
+import { RawNumber, sameJson, toNumber, toText, type Json } from '../io/json'
 import { controlOf, valueOf } from '../io/widgets'
 import type { Definitions, InputDef } from './definitions'
 import { linkInto, titleOf, type Document, type Node } from './document'
 import { setValue } from './edit'
-import { known } from './library'
 import { defIn } from './primitive'
-import { editEverywhere, nodeAt } from './subgraphs'
+import { INPUT_NODE, known } from './library'
+import { editEverywhere, graphOf, nodeAt, putSubgraph } from './subgraphs'
 
 const WIDEST = 1125899906842624n
 
@@ -14,12 +14,12 @@ export const seedKey = (place: string, node: string, input: string): string => `
 
 /** Gives every input that asks for it its next value, but only if its present one has been run with: what is shown
  *  is what a picture was made with, and what somebody typed is used once before it changes. */
-export function nextSeeds(root: Document, server: Definitions, used: ReadonlyMap<string, string>, random: () => number): Document {
+export function nextSeeds(root: Document, server: Definitions, used: Seeds, random: () => number): Document {
   return editEverywhere(root, server, (doc, place) => {
     let next = doc
     for (const [node, input] of controlled(doc, known(server, root.file))) {
       const value = valueOf(node, input)
-      if (linkInto(doc, node, input.name) || used.get(seedKey(place, node.id, input.name)) !== String(value)) continue
+      if (linkInto(doc, node, input.name) || String(used.get(seedKey(place, node.id, input.name))) !== String(value)) continue
       const word = wordIn(doc, node, input, server)
       if (word !== 'fixed') next = setValue(next, node.id, input.name, step(input, value, word, random))
     }
@@ -31,14 +31,55 @@ function controlled(doc: Document, definitions: Definitions): [Node, InputDef][]
   return [...doc.nodes.values()].flatMap((node) => (defIn(doc, node, definitions)?.inputs ?? []).filter((input) => input.control !== 'none' || input.within).map((input): [Node, InputDef] => [node, input]))
 }
 
+export type Seeds = ReadonlyMap<string, Json>
+
 /** The values that seeds have now. */
-export function seedsOf(root: Document, server: Definitions): Map<string, string> {
-  const seeds = new Map<string, string>()
+export function seedsOf(root: Document, server: Definitions): Map<string, Json> {
+  const seeds = new Map<string, Json>()
   editEverywhere(root, server, (doc, place) => {
-    for (const [node, input] of controlled(doc, known(server, root.file))) seeds.set(seedKey(place, node.id, input.name), String(valueOf(node, input)))
+    for (const [node, input] of controlled(doc, known(server, root.file))) seeds.set(seedKey(place, node.id, input.name), valueOf(node, input))
     return doc
   })
   return seeds
+}
+
+/** Gives seeds other values, but for those that `now` does not have any more, that come from a link, or that are to stay. */
+export function putSeeds(root: Document, server: Definitions, values: Seeds, now: Seeds): Document {
+  return editEverywhere(root, server, (doc, place) => {
+    let next = doc
+    for (const [node, input] of controlled(doc, known(server, root.file))) {
+      const key = seedKey(place, node.id, input.name)
+      const value = values.get(key)
+      if (value === undefined || linkInto(doc, node, input.name) || String(now.get(key)) !== String(valueOf(node, input)) || wordIn(doc, node, input, server) === 'fixed') continue
+      if (!sameJson(value, valueOf(node, input))) next = setValue(next, node.id, input.name, value)
+    }
+    return next
+  })
+}
+
+/** A seed of a run, by the server's name of its node. */
+export interface RunSeed {
+  readonly node: string
+  readonly type: string
+  readonly input: string
+  readonly value: Json
+}
+
+/** The workflow with that seed, to stay; null if it has no such node. One that was let out of its subgraph is set where it is shown. */
+export function fixSeed(root: Document, server: Definitions, seed: RunSeed): Document | null {
+  const held = graphOf(root, seed.node, server)
+  const id = seed.node.split(':').at(-1) ?? ''
+  const node = held?.doc.nodes.get(id)
+  if (!held || node?.type !== seed.type) return null
+  const put = (made: Document): Document => (held.subgraph ? putSubgraph(root, held.subgraph, made, server) : made)
+  const fixed = put(setValue(held.doc, id, controlOf(seed.input), 'fixed'))
+  const link = linkInto(held.doc, node, seed.input)
+  if (!link) return put(setValue(setValue(held.doc, id, seed.input, seed.value), id, controlOf(seed.input), 'fixed'))
+  if (link.from !== INPUT_NODE) return null
+  const outer = seed.node.split(':').slice(0, -1).join(':')
+  const instance = graphOf(fixed, outer, server)?.doc.nodes.get(outer.split(':').at(-1) ?? '')
+  const name = known(server, fixed.file).get(held.subgraph)?.inputs[link.fromSlot]?.name
+  return instance && name !== undefined ? fixSeed(fixed, server, { node: outer, type: instance.type, input: name, value: seed.value }) : null
 }
 
 /** What happens to a value after a run: a field that was let out of a subgraph has its word inside, one for all instances. */

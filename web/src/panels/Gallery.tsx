@@ -3,9 +3,9 @@ import { viewUrl, type JobRecord, type Picture } from '../api/client'
 import { addPicture } from '../app/files'
 import { Icon } from '../app/Icon'
 import { crisp } from '../app/pictures'
-import { useT } from '../i18n'
+import { t, useT } from '../i18n'
 import { useRun } from '../state/run'
-import { setView } from '../state/view'
+import { setView, tell } from '../state/view'
 import { openJob } from './queueActions'
 import { keepSeeds, picturesIn, seedsIn, useRecord, useShots, type Shot } from './shots'
 
@@ -104,11 +104,16 @@ function Pager({ at, of, go }: { at: number; of: number; go: (at: number) => voi
 
 function About({ picture, record }: { picture: Picture; record: JobRecord | null }) {
   const t = useT()
-  const seed = seedsIn(record)[0]
+  const seed = seedsIn(record, picture)[0]
   return (
     <p className="about-shot">
       <span title={picture.filename}>{picture.filename}</span>
-      {seed && <span className="seed">{t('side.seed', { seed: String(seed.value) })}</span>}
+      {seed && (
+        <button type="button" className="seed" title={t('side.copySeed')} aria-label={`${t('side.copySeed')}: ${seed.value}`} onClick={() => copySeed(String(seed.value))}>
+          {t('side.seed', { seed: String(seed.value) })}
+          <Icon name="copy" />
+        </button>
+      )}
     </p>
   )
 }
@@ -145,6 +150,13 @@ function Drawing() {
     return run && run.max > 1 ? Math.round((100 * run.value) / run.max) : null
   })
   return <span className="drawing">{percent === null ? t('side.drawing') : t('run.percent', { percent })}</span>
+}
+
+function copySeed(seed: string): void {
+  navigator.clipboard?.writeText(seed).then(
+    () => tell(t('say.seedCopied', { seed })),
+    () => tell(t('say.notCopied'), 'error'),
+  )
 }
 
 async function asInput(picture: Picture): Promise<void> {

@@ -1,5 +1,6 @@
 import { useEffect, useState } from 'react'
 import { api, type Job, type JobRecord } from '../api/client'
+import { Icon } from '../app/Icon'
 import { nodeName, seconds, useT } from '../i18n'
 import { isArray, isObject, toText, type Json } from '../io/json'
 import { useDefinitions } from '../state/definitions'
@@ -27,6 +28,14 @@ export function JobDetails({ job }: { job: Job }) {
   const cached = rows.filter((row) => row.cached).length
   return (
     <div className="costs">
+      {[...record.warnings].flatMap(([id, warnings]) =>
+        warnings.map((warning, at) => (
+          <p key={`${id} ${at}`} className="card-notice warning">
+            <Icon name="warn" />
+            {`${names.titles.get(id) ?? typeName(names.types.get(id)) ?? id}: ${warning.message}`}
+          </p>
+        )),
+      )}
       <p className="quiet">{t('side.costs', { count: rows.length, cached })}</p>
       <ul>
         {rows.map((row) => (

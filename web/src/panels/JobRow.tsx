@@ -7,7 +7,7 @@ import { useDocuments } from '../state/documents'
 import { ownerOf, useRun } from '../state/run'
 import { setView } from '../state/view'
 import { JobDetails } from './JobDetails'
-import { moveJob, openJob } from './queueActions'
+import { moveJob, openJob, retryJob } from './queueActions'
 
 interface Props {
   readonly job: Job
@@ -35,7 +35,7 @@ function Row({ job, place, of, onMove, onRemove, removeTitle }: Props) {
     return at && at.max > 1 ? (100 * at.value) / at.max : null
   })
   const state = stateOf(job, t, place)
-  const isDone = job.status !== 'in_progress' && job.status !== 'pending'
+  const about = [job.workflowName !== name && job.workflowName, job.seed && t('side.seed', { seed: job.seed })].filter(Boolean).join(' · ')
   const press = (event: KeyboardEvent<HTMLElement>): void => {
     if (event.target !== event.currentTarget) return
     const to = event.altKey && place !== undefined ? { ArrowUp: place - 1, ArrowDown: place + 1, Home: 0, End: of }[event.key] : undefined
@@ -62,12 +62,13 @@ function Row({ job, place, of, onMove, onRemove, removeTitle }: Props) {
   }
   return (
     <li className={`job-item ${over}`} {...drag} onDrop={(event) => (event.preventDefault(), setOver(''), drop(event, job.id))}>
-      <div className="job" role="group" tabIndex={0} data-job={job.id} aria-label={`${name}, ${state}`} onKeyDown={press}>
+      <div className="job" role="group" tabIndex={0} data-job={job.id} aria-label={[name, about, state].filter(Boolean).join(', ')} title={name} onKeyDown={press}>
         <button type="button" className="job-picture" aria-label={t('side.open')} tabIndex={-1} disabled={!job.picture} onClick={() => job.picture && setView({ shown: viewUrl(job.picture) })}>
           {job.picture ? <img src={viewUrl(job.picture)} alt="" loading="lazy" onLoad={crisp} /> : <Icon name={job.status === 'failed' ? 'warn' : 'image'} />}
         </button>
         <div className="job-text">
           <div className="job-name">{name}</div>
+          {about && <div className="job-about">{about}</div>}
           <div className={`job-state ${job.status}`} title={state}>
             {state}
           </div>
@@ -79,7 +80,8 @@ function Row({ job, place, of, onMove, onRemove, removeTitle }: Props) {
         </div>
         <div className="job-actions">
           {place !== undefined && place > 0 && <Act icon="top" title={t('side.first')} run={() => onMove?.(0)} />}
-          {isDone && <Act icon="folder" title={t('side.openWorkflow')} run={() => void openJob(job)} />}
+          {(job.status === 'failed' || job.status === 'cancelled') && <Act icon="again" title={t('side.retry')} run={() => retryJob(job.id)} />}
+          <Act icon="folder" title={t('side.openWorkflow')} run={() => void openJob(job)} />
           {job.status !== 'pending' && <Act icon={open ? 'up' : 'down'} title={t('side.details')} on={open} run={() => setOpen(!open)} />}
           <Act icon="close" title={removeTitle} run={onRemove} />
         </div>
@@ -120,7 +122,7 @@ function useJobName(job: Job): string {
   const owner = ownerOf(job.id)
   const name = useDocuments((documents) => documents.tabs.find((tab) => tab.id === owner)?.name)
   const t = useT()
-  return name ?? job.picture?.filename.replace(/_*\d*_*\.\w+$/, '') ?? t('side.job', { id: job.id.slice(0, 8) })
+  return job.words || job.workflowName || (name ?? job.picture?.filename.replace(/_*\d*_*\.\w+$/, '') ?? t('side.job', { id: job.id.slice(0, 8) }))
 }
 
 function stateOf(job: Job, t: Text, place: number | undefined): string {

@@ -35,6 +35,9 @@ export function togglePause(): void {
   act(api.pause(paused), t(paused ? 'side.paused' : 'side.goesOn'))
 }
 
+/** Runs a job that failed or was stopped once more, at the end of the queue. */
+export const retryJob = (id: string): void => act(api.retry(id), t('side.retried'))
+
 const MOST_FORGOTTEN = 2000
 
 /** Whether a job that has ended is on the list still. */

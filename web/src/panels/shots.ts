@@ -2,11 +2,11 @@
 import { useEffect, useMemo, useState } from 'react'
 import { api, viewUrl, type JobRecord, type Picture } from '../api/client'
 import { t } from '../i18n'
-import { isObject, type Json } from '../io/json'
-import { controlOf } from '../io/widgets'
-import { setValue } from '../model/edit'
+import { isArray, isObject, type JsonObject } from '../io/json'
+import { fixSeed, type RunSeed } from '../model/seed'
 import { definitions } from '../state/definitions'
-import { activate, commit, tabOf } from '../state/documents'
+import { activate, commitFile, tabOf } from '../state/documents'
+import { serverDefinitions } from '../state/server'
 import { ownerOf, useRun } from '../state/run'
 import { tell } from '../state/view'
 
@@ -50,18 +50,23 @@ export function useRecord(prompt: string | undefined): JobRecord | null {
 
 export const picturesIn = (record: JobRecord | null): readonly Picture[] => [...(record?.outputs.values() ?? [])].flat()
 
-interface Seed {
-  readonly node: string
-  readonly type: string
-  readonly input: string
-  readonly value: Json
+/** The nodes that a picture rests on, the nearest first; all others after them. */
+function nearest(prompt: JsonObject, record: JobRecord, picture: Picture | undefined): readonly string[] {
+  const url = picture && viewUrl(picture)
+  const order = new Set([...record.outputs].filter(([, pictures]) => pictures.some((each) => viewUrl(each) === url)).map(([node]) => node))
+  for (const node of order) {
+    const entry = prompt[node]
+    for (const value of Object.values(isObject(entry) && isObject(entry.inputs) ? entry.inputs : {})) if (isArray(value) && value.length === 2) order.add(String(value[0]))
+  }
+  return [...order, ...Object.keys(prompt).filter((node) => !order.has(node))]
 }
 
-/** The values that a job ran with, of those inputs that change from run to run. */
-export function seedsIn(record: JobRecord | null): readonly Seed[] {
+/** The values that a job ran with, of those inputs that change from run to run; first the one that made the picture. */
+export function seedsIn(record: JobRecord | null, picture?: Picture): readonly RunSeed[] {
   const prompt = record?.prompt
-  if (!isObject(prompt)) return []
-  return Object.entries(prompt).flatMap(([node, entry]) => {
+  if (!record || !isObject(prompt)) return []
+  return nearest(prompt, record, picture).flatMap((node) => {
+    const entry = prompt[node]
     if (!isObject(entry) || !isObject(entry.inputs)) return []
     const { class_type: type, inputs } = entry
     const def = definitions().get(String(type))
@@ -77,11 +82,11 @@ export function keepSeeds(record: JobRecord): void {
   const owner = ownerOf(record.id)
   if (owner !== undefined && tabOf(owner)) activate(owner)
   let kept = ''
-  commit(t('do.keepSeed'), (doc) =>
-    seedsIn(record).reduce((now, seed) => {
-      if (now.nodes.get(seed.node)?.type !== seed.type) return now
-      kept = String(seed.value)
-      return setValue(setValue(now, seed.node, seed.input, seed.value), seed.node, controlOf(seed.input), 'fixed')
+  commitFile(t('do.keepSeed'), (doc) =>
+    seedsIn(record).reduceRight((now, seed) => {
+      const next = fixSeed(now, serverDefinitions(), seed)
+      if (next) kept = String(seed.value)
+      return next ?? now
     }, doc),
   )
   tell(kept ? t('say.seedKept', { seed: kept }) : t('say.noSeed'), kept ? 'info' : 'error')

@@ -1,12 +1,13 @@
 /** The runs: queue, progress, previews, pictures, failures. Changed by the server's messages only. */
 import { create } from 'zustand'
-import { api, type Job, type Picture, type Verdict } from '../api/client'
+import { api, type Job, type Picture, type Verdict, type Warning } from '../api/client'
 import { shownBy } from '../io/api'
 import { connectSocket, type LiveMessage } from '../api/socket'
 import type { Node } from '../model/document'
 import { nodeAt } from '../model/subgraphs'
 import { told, type Problem, type Told } from '../model/validate'
 import { newId, tabOf } from './documents'
+import { recallSeeds, showSeedsOf } from './seeds'
 import { useSettings } from './settings'
 import { serverDefinitions } from './server'
 
@@ -21,6 +22,8 @@ export interface NodeRun {
   /** How the node was run again after it had run out of memory; empty where it was not. */
   readonly retried: string
   readonly texts: readonly string[]
+  /** What it left out. */
+  readonly warnings: readonly Warning[]
 }
 
 export type NodeRuns = Readonly<Record<string, NodeRun>>
@@ -40,7 +43,7 @@ interface Run {
 
 export const useRun = create<Run>(() => ({ connected: null, remaining: 0, jobs: [], waiting: [], paused: false, current: null, nodes: {}, problems: {}, latest: null }))
 
-const IDLE: NodeRun = { state: 'waiting', value: 0, max: 0, preview: null, pictures: [], seconds: null, verdict: null, retried: '', texts: [] }
+const IDLE: NodeRun = { state: 'waiting', value: 0, max: 0, preview: null, pictures: [], seconds: null, verdict: null, retried: '', texts: [], warnings: [] }
 
 const gathered = new WeakMap<NodeRuns, Map<string, NodeRun | undefined>>()
 
@@ -59,7 +62,8 @@ function gather(runs: readonly NodeRun[]): NodeRun | undefined {
   if (running) return running
   const state = runs.some((run) => run.state === 'error') ? 'error' : runs.every((run) => run.state === 'cached') ? 'cached' : runs.every((run) => run.state === 'cached' || run.state === 'done') ? 'done' : 'waiting'
   const times = runs.flatMap((run) => (run.seconds === null || run.state === 'cached' ? [] : [run.seconds]))
-  return { ...IDLE, state, seconds: times.length ? times.reduce((sum, each) => sum + each, 0) : null }
+  const warnings = runs.flatMap((run) => run.warnings)
+  return { ...IDLE, state, warnings, seconds: times.length ? times.reduce((sum, each) => sum + each, 0) : null }
 }
 
 function sessionValue(key: string, make: () => string): string {
@@ -118,6 +122,7 @@ function takeIn(): void {
   const messages = waitingMessages
   waitingMessages = []
   useRun.setState((state) => messages.reduce(apply, state))
+  for (const message of messages) if ((message.type === 'executed' && message.pictures.length) || message.type === 'success') showSeedsOf(message.prompt)
 }
 
 const urls = new Set<string>()
@@ -137,7 +142,7 @@ function apply(state: Run, message: LiveMessage): Run {
   const set = (node: string, change: Partial<NodeRun>): Run => ({ ...state, nodes: { ...state.nodes, [doc]: { ...runs, [node]: { ...(runs[node] ?? IDLE), ...change } } } })
   switch (message.type) {
     case 'start': {
-      const cleared = Object.fromEntries(Object.entries(runs).map(([id, run]) => [id, { ...run, state: 'waiting' as const, value: 0, max: 0, retried: '' }]))
+      const cleared = Object.fromEntries(Object.entries(runs).map(([id, run]) => [id, { ...run, state: 'waiting' as const, value: 0, max: 0, retried: '', warnings: [] }]))
       return { ...state, current: { prompt, doc, node: null, preview: null }, nodes: { ...state.nodes, [doc]: cleared }, problems: { ...state.problems, [doc]: [] } }
     }
     case 'cached':
@@ -149,6 +154,8 @@ function apply(state: Run, message: LiveMessage): Run {
     }
     case 'retried':
       return set(message.node, { value: 0, max: 0, retried: message.how })
+    case 'warned':
+      return set(message.node, { warnings: [...(runs[message.node]?.warnings ?? []), message.warning] })
     case 'progress':
       return set(message.node, { state: 'running', value: message.value, max: message.max })
     case 'finished':
@@ -199,6 +206,8 @@ async function recall(prompt: string, doc: string): Promise<void> {
     }
     for (const [id, verdict] of record.verdicts) runs[id] = { ...(runs[id] ?? IDLE), verdict }
     for (const [id, texts] of record.texts) runs[id] = { ...(runs[id] ?? IDLE), texts }
+    for (const [id, run] of Object.entries(runs)) if (run.warnings.length) runs[id] = { ...run, warnings: [] }
+    for (const [id, warnings] of record.warnings) runs[shownBy(id)] = { ...(runs[shownBy(id)] ?? IDLE), warnings }
     for (const [id, pictures] of record.outputs) runs[shownBy(id)] = { ...(runs[shownBy(id)] ?? IDLE), pictures }
     return { nodes: { ...state.nodes, [doc]: runs } }
   })
@@ -253,12 +262,14 @@ async function settle(): Promise<void> {
     if (!doc || seen.has(doc) || job.status !== 'completed') continue
     seen.add(doc)
     await recall(job.id, doc)
+    showSeedsOf(job.id)
     const picture = job.picture
     if (picture) useRun.setState((state) => (state.latest ? {} : { latest: { prompt: job.id, doc, picture } }))
   }
 }
 
 export function startLive(): () => void {
+  recallSeeds()
   return connectSocket(clientId, hear, (open) => {
     useRun.setState({ connected: open })
     if (!open) return
