@@ -55,8 +55,8 @@ MIGRATIONS = (
             WHERE seq = NEW.seq; END;
     CREATE TRIGGER jobs_end_at_once AFTER INSERT ON jobs WHEN NEW.finished IS NOT NULL BEGIN
         UPDATE jobs SET ended = (SELECT ifnull(max(ended), 0) + 1 FROM jobs) WHERE seq = NEW.seq; END;
-    UPDATE jobs SET number = 9007199254740992.0 * sign(number), rank = 9007199254740992.0 * sign(number)
-        WHERE abs(number) > 9007199254740992;
+    UPDATE jobs SET number = 1e15 * sign(number), rank = 1e15 * sign(number)
+        WHERE abs(number) > 1e15;
     """,
 )
 """What leads from each version (`user_version`) to the next. Never change one that was shipped.
@@ -82,14 +82,14 @@ def examine(path: Path) -> None:
         return
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         try:
-            found = [row[0] for row in db.execute("PRAGMA quick_check(3)")]
+            found = [str(row[0]) for row in db.execute("PRAGMA quick_check(1)")]
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorname.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
                 found = [str(error)]
             else:
                 raise
     if found != ["ok"]:
-        raise Damaged(f"the database {path} is damaged ({'; '.join(found)})")
+        raise Damaged(f"the database {path} is damaged ({' '.join(' '.join(found).split())})")
 
 
 def make_sound(path: Path, set_damaged_aside: bool) -> None:

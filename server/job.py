@@ -20,8 +20,8 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
-EXACT = 2**53
-"""Numbers of jobs are not larger: up to this, whole ones are the same to every program that reads JSON."""
+LARGEST = 10**15
+"""Numbers of jobs are not larger: up to this, whole ones are the same to SQLite and to every program that reads JSON."""
 ENDED = (State.COMPLETED, State.FAILED, State.CANCELLED)
 
 

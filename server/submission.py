@@ -18,7 +18,7 @@ from server.about import about
 from server.backend import Engine
 from server.body import decoder, is_text, refusing_bad_json
 from server.carried import NoWorkflow, carried, is_json
-from server.job import EXACT, ID_LENGTH, PRIORITIES, Submission
+from server.job import ID_LENGTH, LARGEST, PRIORITIES, Submission
 from server.messages import NodeErrors, refusal, top_error
 from server.operations import BESIDES_PROMPT
 from server.redact import Redactor
@@ -205,8 +205,8 @@ def _number(value: object) -> float | None:
         number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not abs(number) <= EXACT:
-        raise bad_request(f"number: expected a number from -{EXACT} to {EXACT}")
+    if not abs(number) <= LARGEST:
+        raise bad_request(f"number: expected a number from -{LARGEST} to {LARGEST}")
     return number
 
 
