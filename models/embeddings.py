@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from models.unpickle import UnpickleError, read_pickle
 from models.weights import CheckpointError
 
 _DAMAGE = (
@@ -36,7 +37,10 @@ def load_embedding(path: Path, width: int) -> Tensor:
         if path.suffix.lower() == ".safetensors":
             content: object = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with path.open("rb") as file:
+                content = read_pickle(file)
+    except UnpickleError as error:
+        raise CheckpointError(f"{path.name} {error}") from error
     except _DAMAGE as error:
         raise CheckpointError(f"{path.name} cannot be read as an embedding: {error}") from error
     parts = [part.detach().float().reshape(-1, part.shape[-1]) for part in _parts(content, width)]

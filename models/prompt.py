@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -33,17 +33,40 @@ class Token(NamedTuple):
 Chunk = list[Token]
 
 
+class Embeddings(Protocol):
+    """Embedding files by the names that prompts use, such as a dict: name -> vectors [D]."""
+
+    def __contains__(self, name: object, /) -> bool: ...
+
+    def __getitem__(self, name: str, /) -> Iterable[Tensor]: ...
+
+
 def parse(text: str) -> list[Piece]:
     """Cut a prompt into pieces of one weight.
 
     `(words)` multiplies the weight of its inside by 1.1, `(words:1.3)` sets it, whatever is around; `\\(` and `\\)`
-    are letters. An unclosed `(` stays text.
+    are letters, and so is a bracket without its other half.
     """
-    hidden = text.replace(r"\(", _OPEN).replace(r"\)", _CLOSE)
+    hidden = _without_single(text.replace(r"\(", _OPEN).replace(r"\)", _CLOSE))
     return [Piece(p.text.replace(_OPEN, "(").replace(_CLOSE, ")"), p.weight) for p in _weighted(hidden)]
 
 
-_OPEN, _CLOSE = "\udc28", "\udc29"  # halves of surrogate pairs, which no text contains, stand for escaped brackets
+_OPEN, _CLOSE = "\udc28", "\udc29"  # halves of surrogate pairs, which no text contains, stand for brackets as letters
+
+
+def _without_single(text: str) -> str:
+    """Brackets that have no other half become letters: in `:) (a)` the first, in `:( (a)` too."""
+    letters, opened = list(text), list[int]()
+    for i, letter in enumerate(text):
+        if letter == "(":
+            opened.append(i)
+        elif letter == ")" and opened:
+            opened.pop()
+        elif letter == ")":
+            letters[i] = _CLOSE
+    for i in opened:
+        letters[i] = _OPEN
+    return "".join(letters)
 
 
 def _weighted(text: str) -> Iterator[Piece]:
@@ -55,13 +78,17 @@ def _weighted(text: str) -> Iterator[Piece]:
             continue
         inside, inner_weight = part[1:-1], weight * 1.1
         words, colon, number = inside.rpartition(":")
-        if words and colon and (given := _number(number)) is not None:
+        if words and colon and (given := _number(number)) is not None and not _ASKS.search(words):
             inside, inner_weight = words, given
         pending += [Piece(part, inner_weight) for part in _groups(inside)][::-1]
 
 
+_ASKS = re.compile(rf"(^|[ \n]){EMBEDDING.removesuffix(':')}$")
+"""How words end that a name of an embedding follows, which may be a number."""
+
+
 def _groups(text: str) -> Iterator[str]:
-    """Cut text before each outermost `(` and after the `)` that closes it."""
+    """Cut text before each outermost `(` and after the `)` that closes it; all brackets have their other half."""
     depth = start = 0
     for i, letter in enumerate(text):
         if letter == "(":
@@ -86,16 +113,23 @@ def _number(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def embedding_names(text: str) -> list[str]:
-    """The names that a prompt asks for by `embedding:name`, as written."""
-    return [part.name for piece in parse(text) for part in _cut(piece.text) if isinstance(part, _Embedding)]
+def embedding_names(text: str, embeddings: Embeddings) -> list[str]:
+    """The names that a prompt asks for by `embedding:name`, those that are there and those that are not."""
+    return [part.name for piece in parse(text) for part in _cut(piece.text, embeddings) if isinstance(part, _Named)]
 
 
-class _Embedding(NamedTuple):
+class _Named(NamedTuple):
     name: str
 
 
-def _cut(text: str) -> Iterator[str | _Embedding]:
+_SIGNS = ",.;:!?|\u3001\u3002\uff0c\uff1a\uff1b\uff01\uff1f"
+"""What may follow a name without a space, and may also be a part of one: the longest name that is there counts."""
+
+_NO_NAME = re.compile("[,;:!?|\u3001\u3002\uff0c\uff1a\uff1b\uff01\uff1f]")
+"""Where a name that is not there is taken to end."""
+
+
+def _cut(text: str, embeddings: Embeddings) -> Iterator[str | _Named]:
     """Cut a piece at each `embedding:name` that begins it or follows a space or a new line."""
     first, *others = re.split(rf"[ \n](?={EMBEDDING})", text)
     if not first.startswith(EMBEDDING):
@@ -104,25 +138,32 @@ def _cut(text: str) -> Iterator[str | _Embedding]:
     else:
         others.insert(0, first)
     for part in others:
-        name, rest = (*part.removeprefix(EMBEDDING).split(maxsplit=1), "", "")[:2]
-        bare = name.rstrip(",")
-        yield _Embedding(bare.lstrip(","))
-        if after := name[len(bare) :] + (f" {rest}" if rest else ""):
+        word, rest = (*part.removeprefix(EMBEDDING).split(maxsplit=1), "", "")[:2]
+        word = word.lstrip(",")
+        name = _name(word, embeddings)
+        yield _Named(name)
+        if after := word[len(name) :] + (f" {rest}" if rest else ""):
             yield after
 
 
-def chunks(
-    text: str, tokenize: Callable[[str], list[int]], embedding: Callable[[str], Iterable[Tensor]]
-) -> list[Chunk]:
-    """A prompt as chunks of 77 tokens each; the empty prompt is one chunk.
+def _name(word: str, embeddings: Embeddings) -> str:
+    """The embedding that a word begins with: the longest that is there, else what the word is up to a sign."""
+    ends = [i for i, letter in enumerate(word) if letter in _SIGNS and i > 0]
+    names = [word, *(word[:i] for i in reversed(ends))]
+    return next((name for name in names if name in embeddings), _NO_NAME.split(word, maxsplit=1)[0])
 
-    embedding: name -> vectors [D], none when there is no such embedding.
+
+def chunks(text: str, tokenize: Callable[[str], list[int]], embeddings: Embeddings) -> list[Chunk]:
+    """A prompt as chunks of 77 tokens each; the empty prompt is one chunk. Of an embedding that is not there nothing
+    comes in.
     """
     groups: list[list[Token]] = []
     for piece in parse(text):
-        for part in _cut(piece.text):
-            values: Iterable[int | Tensor] = embedding(part.name) if isinstance(part, _Embedding) else tokenize(part)
-            groups.append([Token(value, piece.weight) for value in values])
+        for part in _cut(piece.text, embeddings):
+            if not isinstance(part, _Named):
+                groups.append([Token(value, piece.weight) for value in tokenize(part)])
+            elif part.name in embeddings:
+                groups.append([Token(vector, piece.weight) for vector in embeddings[part.name]])
     return [_framed(tokens) for tokens in _filled(groups)]
 
 

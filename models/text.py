@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from models.clip import TextModel
-from models.prompt import Chunk, chunks
+from models.prompt import Chunk, Embeddings, chunks
 from models.tokenizer import EOS, ClipTokenizer
 from models.types import Cond
+
+NO_EMBEDDINGS: Mapping[str, Iterable[Tensor]] = MappingProxyType({})
 
 
 def encode_text(
     model: TextModel,
     tokenizer: ClipTokenizer,
     text: str,
-    embedding: Callable[[str], Iterable[Tensor]] = lambda name: (),
+    embeddings: Embeddings = NO_EMBEDDINGS,
     tick: Callable[[], None] = lambda: None,
 ) -> Cond:
     """Encode a prompt: chunks of 77 tokens in one batch, weighted, joined along the tokens. On the CPU, float32.
 
     Where a weight is not 1, each position's vector z becomes z0 + weight * (z - z0), z0 being the empty prompt's
-    vector at that position. embedding: name -> vectors [D] for `embedding:name`.
+    vector at that position. embeddings: what `embedding:name` stands for.
     """
-    sequences = chunks(text, tokenizer.encode, embedding)
+    sequences = chunks(text, tokenizer.encode, embeddings)
     weights = torch.tensor([[token.weight for token in chunk] for chunk in sequences])
     weighted = bool((weights != 1).any())
-    empty = chunks("", tokenizer.encode, embedding) if weighted else []
+    empty = chunks("", tokenizer.encode, embeddings) if weighted else []
     vectors = torch.stack([_vectors(model, chunk) for chunk in sequences + empty])
     hidden = model.encode(vectors, tick).float().cpu()
     z = hidden[: len(sequences)]

@@ -6,6 +6,7 @@ numpy scalars, configurations) is replaced, by name, with stand-ins that do noth
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import re
@@ -20,6 +21,8 @@ from typing import BinaryIO, TypeGuard
 
 import torch
 from torch import Tensor
+
+from models.module_marks import without_module_marks
 
 LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 """How a file of torch before 1.6 begins: the pickle of a magic number."""
@@ -51,6 +54,15 @@ class _InertDict:
         return OrderedDict()
 
 
+class _Parameters(dict[str, object]):
+    """Takes the place of an nn.ParameterDict: a dict of what it held."""
+
+    def __setstate__(self, state: object) -> None:
+        held = dict.get(state, "_parameters") if isinstance(state, dict) else None
+        if isinstance(held, dict):
+            self.update(held)
+
+
 _CALLBACKS = (
     "base.Callback",
     "callback.Callback",
@@ -79,7 +91,6 @@ _INERT_NAMES = (
     "omegaconf.base.Metadata",
     "omegaconf.dictconfig.DictConfig",
     "omegaconf.listconfig.ListConfig",
-    "torch.nn.modules.container.ParameterDict",
     "torch.nn.modules.container.ParameterList",
     "torch.torch_version.TorchVersion",
     "argparse.Namespace",
@@ -96,7 +107,11 @@ _INERT_DICT_NAMES = (
     "lightning_fabric.utilities.data.AttributeDict",
     "pytorch_lightning.utilities.parsing.AttributeDict",
 )
-_ALLOWED = (*((_Inert, name) for name in _INERT_NAMES), *((_InertDict, name) for name in _INERT_DICT_NAMES))
+_ALLOWED = (
+    *((_Inert, name) for name in _INERT_NAMES),
+    *((_InertDict, name) for name in _INERT_DICT_NAMES),
+    (_Parameters, "torch.nn.modules.container.ParameterDict"),
+)
 
 _ALLOW_LIST_LOCK = threading.Lock()
 """torch's allow-list is one for the process, and torch does not guard it: we change it one load at a time."""
@@ -150,6 +165,17 @@ def read_legacy(file: BinaryIO) -> dict[str, object]:
     Raises UnpickleError.
     """
     return _state_dict(_load(file, "cpu", nullcontext()))
+
+
+def read_pickle(file: BinaryIO) -> object:
+    """Whatever a small file of tensors that torch.save wrote holds, read whole into memory. Raises UnpickleError."""
+    content = file.read()
+    if content.startswith(LEGACY_MAGIC):
+        try:
+            content = without_module_marks(content)
+        except _DAMAGE:
+            raise UnpickleError("is truncated or damaged: its pickle cannot be read") from None
+    return _load(io.BytesIO(content), "cpu", nullcontext())
 
 
 def is_plain(value: object) -> TypeGuard[Tensor]:

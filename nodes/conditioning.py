@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +31,8 @@ def _embedding_files(node_id: str, inputs: Mapping[str, object], folders: Folder
     """
     text = inputs["text"]
     if isinstance(text, str):
-        found = {name: _find_embedding(folders, name) for name in embedding_names(text)}
+        names = embedding_names(text, _EmbeddingFiles(folders))
+        found = {name: _find_embedding(folders, name) for name in names}
         paths = {name: path for name, path in found.items() if path is not None}
     else:
         paths = {name: folders.resolve("embeddings", name) for name in folders.list("embeddings")}
@@ -54,8 +55,14 @@ def clip_text_encode(
 ) -> Annotated[Conditioning, Tip("The prompt as the U-Net reads it.")]:
     """Encode a prompt with a CLIP text encoder, for a sampler to steer by."""
     with ctx.services.use(clip, "clip") as encoder:
-        width = encoder.config.width
-        cond = encode_text(encoder, ctx.services.tokenizer, text, lambda name: _embedding(ctx, name, width), ctx.check)
+        embeddings = _EmbeddingFiles(ctx.services.folders, encoder.config.width)
+        for name in dict.fromkeys(embedding_names(text, embeddings)):
+            if name not in embeddings:
+                ctx.warn(
+                    f"embedding:{name} is not among the files of models/embeddings; the prompt goes on without it",
+                    "text",
+                )
+        cond = encode_text(encoder, ctx.services.tokenizer, text, embeddings, ctx.check)
     return Conditioning((cond,))
 
 
@@ -164,16 +171,24 @@ def _fitting(tokens: Tensor, cond: Cond, blamed: str) -> Tensor:
     return tokens
 
 
-def _embedding(ctx: Context, name: str, width: int) -> list[Tensor]:
-    """The vectors of an embedding file; none, and a warning, when there is no such file."""
-    path = _find_embedding(ctx.services.folders, name)
-    if path is None:
-        ctx.warn(f"embedding:{name} is not among the files of models/embeddings; the prompt goes on without it", "text")
-        return []
-    try:
-        return list(torch.unbind(load_embedding(path, width)))
-    except CheckpointError as error:
-        raise InputError("text", f"embedding:{name}: {error}") from error
+@dataclass(frozen=True)
+class _EmbeddingFiles:
+    """The files of models/embeddings as prompts name them. width: channels of the text encoder that reads them."""
+
+    folders: Folders
+    width: int = 0
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and _find_embedding(self.folders, name) is not None
+
+    def __getitem__(self, name: str) -> Iterable[Tensor]:
+        path = _find_embedding(self.folders, name)
+        if path is None:
+            raise KeyError(name)
+        try:
+            return torch.unbind(load_embedding(path, self.width))
+        except CheckpointError as error:
+            raise InputError("text", f"embedding:{name}: {error}") from error
 
 
 def _find_embedding(folders: Folders, name: str) -> Path | None:

@@ -49,6 +49,28 @@ def test_what_trainers_write_is_read(tmp_path: Path, name: str, content: Any) ->
     assert vectors.dtype == torch.float32 and not vectors.requires_grad
 
 
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_the_first_trainer_s_parameter_dict_is_read(tmp_path: Path, zipped: bool) -> None:
+    held = torch.nn.ParameterDict({"*": torch.nn.Parameter(VECTORS)})
+    content = {"string_to_token": {"*": torch.tensor(265)}, "string_to_param": held}
+    torch.save(content, tmp_path / "first.pt", _use_new_zipfile_serialization=zipped)
+    torch.testing.assert_close(load_embedding(tmp_path / "first.pt", WIDTH), VECTORS)
+
+
+class _Unheard:
+    """What no weight file needs."""
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_no_refusal_gives_torch_s_advice_to_switch_its_protection_off(tmp_path: Path, zipped: bool) -> None:
+    torch.save({"string_to_param": _Unheard()}, tmp_path / "odd.pt", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CheckpointError) as caught:
+        load_embedding(tmp_path / "odd.pt", WIDTH)
+    said = str(caught.value)
+    assert "_Unheard" in said and "no" in said
+    assert not any(word in said for word in ("weights_only", "safe_globals", "allowlist", "trust"))
+
+
 @pytest.mark.parametrize("name", ["one.pt", "one.safetensors"])
 def test_a_single_vector_is_one_row(tmp_path: Path, name: str) -> None:
     vectors = load_embedding(saved(tmp_path / name, {"emb_params": VECTORS[0].clone()}), WIDTH)
@@ -129,3 +151,10 @@ def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path: Path
         with pytest.raises(CheckpointError, match=path.name):
             load_embedding(path, WIDTH)
     assert not target.exists()
+
+
+def test_several_parameter_dicts_in_one_old_file_are_read(tmp_path: Path) -> None:
+    held = [torch.nn.ParameterDict({"*": torch.nn.Parameter(VECTORS + i)}) for i in range(2)]
+    content = [{"a": VECTORS}, {"string_to_param": held[0], "more": held[1], "b": VECTORS}]
+    torch.save(content, tmp_path / "two.pt", _use_new_zipfile_serialization=False)
+    torch.testing.assert_close(load_embedding(tmp_path / "two.pt", WIDTH), torch.cat([VECTORS, VECTORS]))

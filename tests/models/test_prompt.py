@@ -50,9 +50,20 @@ PARSED: dict[str, list[tuple[str, float]]] = {
     "a () b": [("a ", 1.0), (" b", 1.0)],
     # brackets without their other half
     "(a": [("(a", 1.0)],
-    "a (b": [("a ", 1.0), ("(b", 1.0)],
-    "a) (b)": [("a) (b)", 1.0)],
+    "a (b": [("a (b", 1.0)],
+    "a) (b)": [("a) ", 1.0), ("b", 1.1)],
+    "a :), (red house:1.5)": [("a :), ", 1.0), ("red house", 1.5)],
+    "(a)) of b, (c:1.5)": [("a", 1.1), (") of b, ", 1.0), ("c", 1.5)],
+    "a :( b, (c:1.5)": [("a :( b, ", 1.0), ("c", 1.5)],
+    "(a :( b:1.5)": [("(a :", 1.0), (" b", 1.5)],  # of two openings the later one has the other half
+    ")(": [(")(", 1.0)],
+    "))((a))": [("))", 1.0), ("a", 1.21)],
     ")": [(")", 1.0)],
+    # a name that is a number is not a weight
+    "(embedding:1234)": [("embedding:1234", 1.1)],
+    "(a embedding:1234)": [("a embedding:1234", 1.1)],
+    "(embedding:1234:1.3)": [("embedding:1234", 1.3)],
+    "(my embedding of it:1.3)": [("my embedding of it", 1.3)],
     # escapes are letters
     r"\(a\)": [("(a)", 1.0)],
     r"a \(b\) (c)": [("a (b) ", 1.0), ("c", 1.1)],
@@ -128,12 +139,8 @@ def letters(text: str) -> list[int]:
     return [ord(letter) for letter in text if not letter.isspace()]
 
 
-def no_embedding(name: str) -> list[torch.Tensor]:
-    raise AssertionError(f"nobody asked for {name}")
-
-
 def dealt(text: str) -> list[Chunk]:
-    return chunks(text, letters, no_embedding)
+    return chunks(text, letters, {})
 
 
 def inside(chunk: Chunk) -> str:
@@ -192,17 +199,12 @@ def test_chunks_keep_every_token_in_its_order(segments: list[tuple[int, bool]]) 
 # --- embeddings -----------------------------------------------------------------------------------------------------
 
 
-def spliced(text: str, **files: int) -> tuple[list[str | int | float], list[str]]:
-    """What becomes of a prompt where `files` are embeddings of so many vectors: letters and vectors, names asked."""
-    asked: list[str] = []
-
-    def embedding(name: str) -> list[torch.Tensor]:
-        asked.append(name)
-        return [torch.full((4,), float(i)) for i in range(files.get(name, 0))]
-
-    [chunk] = chunks(text, letters, embedding)
+def spliced(text: str, **files: int) -> list[str | float]:
+    """What becomes of a prompt where `files` are embeddings of so many vectors: letters and vectors."""
+    embeddings = {name: [torch.full((4,), float(i)) for i in range(n)] for name, n in files.items()}
+    [chunk] = chunks(text, letters, embeddings)
     values = [token.value for token in chunk if isinstance(token.value, torch.Tensor) or token.value not in (BOS, EOS)]
-    return [float(v[0]) if isinstance(v, torch.Tensor) else chr(v) for v in values], asked
+    return [float(v[0]) if isinstance(v, torch.Tensor) else chr(v) for v in values]
 
 
 @pytest.mark.parametrize(
@@ -210,8 +212,8 @@ def spliced(text: str, **files: int) -> tuple[list[str | int | float], list[str]
     ["a embedding:foo b", "a embedding:foo, b", "a embedding:foo,, b", "a\nembedding:foo b", "a embedding:foo\nb"],
 )
 def test_an_embedding_s_vectors_stand_where_its_name_stood(text: str) -> None:
-    values, asked = spliced(text, foo=2)
-    assert asked == ["foo"]
+    values = spliced(text, foo=2)
+    assert embedding_names(text, {"foo": []}) == ["foo"]
     commas = [","] * text.count(",")
     assert values == ["a", 0.0, 1.0, *commas, "b"]
 
@@ -236,21 +238,35 @@ def test_an_embedding_s_vectors_stand_where_its_name_stood(text: str) -> None:
     ],
 )
 def test_which_names_are_asked_for(text: str, names: list[str]) -> None:
-    assert spliced(text)[1] == names
-    assert embedding_names(text) == names
+    assert embedding_names(text, {}) == names
+    assert embedding_names(text, dict.fromkeys(names, ())) == names
+    assert embedding_names("(a)" + text, {}) == names
+
+
+@pytest.mark.parametrize("sign", [",", ".", ";", ":", "!", "\uff0c", "\u3002", "\u3001"])
+def test_a_sign_and_a_word_may_follow_a_name_without_a_space(sign: str) -> None:
+    assert spliced(f"a embedding:foo{sign}b", foo=2) == spliced(f"a embedding:foo {sign}b", foo=2)
+    assert spliced(f"a embedding:gone{sign} b", foo=2)[-1] == "b"
+
+
+def test_the_longest_name_that_is_there_counts() -> None:
+    assert embedding_names("embedding:v1.5,neg", {"v1": [], "v1.5": [], "v1.5,neg": []}) == ["v1.5,neg"]
+    assert embedding_names("embedding:v1.5,neg", {"v1": [], "v1.5": []}) == ["v1.5"]
+    assert embedding_names("embedding:v1.5,neg", {"v1": []}) == ["v1"]
+    assert embedding_names("embedding:v1.5,neg", {}) == ["v1.5"], "what is told as missing"
 
 
 def test_a_missing_embedding_leaves_the_other_words() -> None:
-    assert spliced("a embedding:gone, b")[0] == ["a", ",", "b"]
+    assert spliced("a embedding:gone, b") == ["a", ",", "b"]
 
 
 def test_vectors_carry_the_weight_around_them() -> None:
-    [chunk] = chunks("a (embedding:foo:1.4) (embedding:foo)", letters, lambda name: [torch.zeros(4)])
+    [chunk] = chunks("a (embedding:foo:1.4) (embedding:foo)", letters, {"foo": [torch.zeros(4)]})
     assert [token.weight for token in chunk[1:4]] == pytest.approx([1.0, 1.4, 1.1])
 
 
 @pytest.mark.parametrize(("count", "first"), [(7, 0), (8, 5)])
 def test_a_short_embedding_is_kept_whole_and_a_long_one_is_cut(count: int, first: int) -> None:
     vectors = [torch.zeros(4)] * count
-    parts = chunks("a" * 70 + " embedding:foo", letters, lambda name: vectors)
+    parts = chunks("a" * 70 + " embedding:foo", letters, {"foo": vectors})
     assert [sum(isinstance(token.value, torch.Tensor) for token in chunk) for chunk in parts] == [first, count - first]

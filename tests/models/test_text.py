@@ -26,7 +26,7 @@ def clip() -> TextModel:
 
 def encode(clip: TextModel, text: str, **embeddings: Tensor) -> Cond:
     with torch.inference_mode():
-        return encode_text(clip, TOKENIZER, text, lambda name: list(embeddings.get(name, [])))
+        return encode_text(clip, TOKENIZER, text, embeddings)
 
 
 def hidden(clip: TextModel, *ids: int) -> Tensor:
