@@ -51,5 +51,5 @@ $(VENV)/.runs: requirements.txt
 $(VENV)/.tests: $(VENV)/.runs requirements-dev.txt
 	@echo "adding what tests and the bench need"
 	$(PIP) -r requirements-dev.txt
-	$(PIP) --no-deps k-diffusion==0.1.1.post1 torch-fidelity==0.3.0 invisible-watermark==0.2.0
+	$(PIP) --no-deps k-diffusion==0.1.1.post1 torch-fidelity==0.3.0 invisible-watermark==0.2.0 lycoris-lora==4.1.3 gguf==0.19.0
 	@touch $@

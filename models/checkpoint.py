@@ -7,12 +7,12 @@ architecture is read from their shapes, and no table of names is needed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -182,6 +182,21 @@ class Weights:
 
 Change = Callable[[Tensor], Tensor]
 """A weight in float32 -> the changed one, of the same shape."""
+
+
+class Patch(Protocol):
+    """What is changed of a network's weights, such as an adapter file. Picklable; its numbers are read when it is."""
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for patches that do the same."""
+
+    @property
+    def sources(self) -> Sequence[tuple[Path, str]]:
+        """The files that it is read from, each with the identity that it had."""
+
+    def changes(self, shapes: Shapes) -> Mapping[str, Change]:
+        """What it does to the weights of a network with `shapes`, by their names. Raises CheckpointError."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -86,7 +86,7 @@ def memory_budget(device: torch.device) -> int:
 class _Key:
     identity: str
     part: Part
-    patches: tuple[tuple[str, float], ...]  # identity and strength
+    patches: tuple[Hashable, ...]
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Residency:
         Whoever needs several nests them: if one does not fit, the `with` of the others ends too. Raises
         CheckpointError if its file is damaged or was replaced, OutOfMemory if it cannot fit.
         """
-        key = _Key(handle.identity, handle.part, tuple((patch.identity, patch.strength) for patch in handle.patches))
+        key = _Key(handle.identity, handle.part, tuple(patch.key for patch in handle.patches))
         if key not in self._resident:
             self._resident[key] = self._load(handle)
         self._resident.move_to_end(key)
@@ -183,7 +183,8 @@ class Residency:
             for patch in handle.patches:
                 for name, change in patch.changes(shapes).items():
                     changes[name].append(change)
-                self._raise_if_replaced(patch.file.path, patch.identity)
+                for path, identity in patch.sources:
+                    self._raise_if_replaced(path, identity)
             return self._read(handle, Variant(base, changes))
 
     def _read(self, handle: ModelHandle[Network], variant: Variant | None) -> _Held:

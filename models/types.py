@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from models.aesthetic import AestheticPredictor
 from models.areas import Area, Share
-from models.checkpoint import Part, Weights
+from models.checkpoint import Part, Patch, Weights
 from models.clip import TextModel
 from models.family import Diffusion, Family
 from models.guidance import Guidance
 from models.inception import Inception
-from models.lora import Lora
 from models.safety import SafetyChecker
 from models.steps import Sampler
 from models.unet import UNet
@@ -85,7 +84,7 @@ class ModelHandle(Generic[Network]):
     part: ClassVar[Part]
     weights: Weights
     identity: str
-    patches: tuple[Lora, ...] = ()
+    patches: tuple[Patch, ...] = ()
 
     @property
     def family(self) -> Family:

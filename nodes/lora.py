@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple, TypeVar
 
 from torch import nn
 
 from graph.errors import InputError
-from graph.files import FileRef
+from graph.files import FileRef, Folders
 from graph.sockets import File, Float
 from graph.spec import Tip, node
-from models.lora import Lora, changed_weights
+from models.adapter_settings import config_stamp
+from models.adapters import Adapter, AdapterFile, read_adapter
+from models.checkpoint import Part
 from models.types import Clip, Model, ModelHandle
-from models.weights import CheckpointError, TensorFile, read_table
+from models.weights import CheckpointError
 from nodes.services import Context
 
 Handle = TypeVar("Handle", bound=ModelHandle[nn.Module])
+
+
+def config_beside(node_id: str, inputs: Mapping[str, object], folders: Folders) -> object:
+    """What tells whether PEFT's configuration beside the file of `lora_name` is still the same."""
+    file = inputs["lora_name"]
+    return config_stamp(file.path) if isinstance(file, FileRef) else None
 
 
 class Styled(NamedTuple):
@@ -26,7 +35,7 @@ class Styled(NamedTuple):
     clip: Annotated[Clip, Tip("The text encoder with the changes.")]
 
 
-@node("LoraLoader", category="loaders", title="Load LoRA", lane="io")
+@node("LoraLoader", category="loaders", title="Load LoRA", lane="io", freshness=config_beside)
 def lora_loader(
     ctx: Context,
     *,
@@ -43,15 +52,11 @@ def lora_loader(
     """Add a style, person or thing that was trained apart to a checkpoint; several can follow each other."""
     if not strength_model and not strength_clip:
         return Styled(model, clip)
-    file, (to_model, to_clip) = _changed(lora_name, model, clip)
-    identity = ctx.services.folders.identity(lora_name.path)
-    return Styled(
-        _patched(model, Lora(file, identity, strength_model)) if to_model else model,
-        _patched(clip, Lora(file, identity, strength_clip)) if to_clip else clip,
-    )
+    adapter = opened_adapter(ctx, lora_name, (model, clip))
+    return Styled(adapter.on(model, strength_model), adapter.on(clip, strength_clip))
 
 
-@node("LoraLoaderModelOnly", category="loaders", title="LoraLoaderModelOnly", lane="io")
+@node("LoraLoaderModelOnly", category="loaders", title="LoraLoaderModelOnly", lane="io", freshness=config_beside)
 def lora_loader_model_only(
     ctx: Context,
     *,
@@ -64,28 +69,46 @@ def lora_loader_model_only(
     """Add what was trained apart to a U-Net, and leave the text encoder as it is."""
     if not strength_model:
         return model
-    file, _ = _changed(lora_name, model)
-    return _patched(model, Lora(file, ctx.services.folders.identity(lora_name.path), strength_model))
+    return opened_adapter(ctx, lora_name, (model,)).on(model, strength_model)
 
 
-def _changed(lora: FileRef, *handles: ModelHandle[nn.Module]) -> tuple[TensorFile, list[bool]]:
-    """A LoRA file, and which of the networks it changes. Raises InputError if none, or if the file cannot be used."""
+@dataclass(frozen=True)
+class Opened:
+    """An adapter file that was opened for some networks. parts: those that it changes."""
+
+    file: AdapterFile
+    identity: str
+    parts: frozenset[Part]
+
+    def on(self, handle: Handle, strength: float, blocks: tuple[tuple[str, float], ...] = ()) -> Handle:
+        """The network with the changes; as it is where there are none, so that it is not loaded once more."""
+        if not strength or handle.part not in self.parts:
+            return handle
+        return replace(handle, patches=(*handle.patches, Adapter(self.file, self.identity, strength, blocks)))
+
+
+def opened_adapter(ctx: Context, lora: FileRef, handles: Sequence[ModelHandle[nn.Module]]) -> Opened:
+    """Open an adapter file for some networks; what of it they cannot use is told. Raises InputError if it changes none."""
     try:
-        file = read_table(lora.path)
-        changed = [
-            handle.part in handle.weights.parts() and bool(changed_weights(file, handle.weights.shapes(handle.part)))
+        file = read_adapter(lora.path)
+        used = {
+            handle.part: file.used_by(handle.weights.shapes(handle.part))
             for handle in handles
-        ]
+            if handle.part in handle.weights.parts()
+        }
     except CheckpointError as error:
         raise InputError("lora_name", str(error)) from error
-    if not any(changed):
-        example = next(iter(file.tensors), "no tensors")
+    unused = file.unused(*used.values(), model_only=len(handles) == 1)
+    shown = ", ".join(unused[:3]) + (", …" if len(unused) > 3 else "")
+    if not any(one.weights for one in used.values()):
         raise InputError(
-            "lora_name", f"{lora.path.name} changes nothing in this model: none of its names is known ({example}, …)"
+            "lora_name",
+            f"{lora.path.name} changes nothing in this model: none of its names is known ({shown or 'no tensors'})",
         )
-    return file, changed
-
-
-def _patched(handle: Handle, lora: Lora) -> Handle:
-    """The same handle where the strength is 0, so that its network is not loaded once more."""
-    return replace(handle, patches=(*handle.patches, lora)) if lora.strength else handle
+    if unused:
+        told = f"{len(unused)} of the {len(file.file.tensors)} tensors of {lora.path.name} are not used: {shown}"
+        ctx.warn(told, "lora_name")
+    for note in file.notes():
+        ctx.warn(f"{lora.path.name}: {note}", "lora_name")
+    identity = ctx.services.folders.identity(lora.path)
+    return Opened(file, identity, frozenset(part for part, one in used.items() if one.weights))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from graph.errors import InputError
 from graph.files import FileRef
+from models.adapters import Adapter
+from models.residency import Precision, Residency
 from models.types import Clip, Model
+from models.weights import CheckpointError
 from nodes.loaders import checkpoint_loader_simple
 from nodes.lora import Styled, lora_loader, lora_loader_model_only
 from tests.nodes.conftest import CHECKPOINT, Workplace
@@ -19,10 +23,16 @@ QUERY = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
 FC1 = "lora_te_text_model_encoder_layers_0_mlp_fc1"
 
 
-def lora(place: Workplace, *stems: str, name: str = "a.safetensors", width: int = 16) -> FileRef:
-    inside = {QUERY: width, FC1: 8}
-    tensors = {f"{stem}.lora_up.weight": torch.ones(16, 1) for stem in stems}
-    tensors |= {f"{stem}.lora_down.weight": torch.ones(1, inside.get(stem, 4)) for stem in stems}
+def lora(
+    place: Workplace,
+    *stems: str,
+    name: str = "a.safetensors",
+    width: int = 16,
+    ends: tuple[str, str] = ("lora_up", "lora_down"),
+) -> FileRef:
+    inside = {FC1: 8, "lora_unet_other": 4}
+    tensors = {f"{stem}.{ends[0]}.weight": torch.ones(16, 1) for stem in stems}
+    tensors |= {f"{stem}.{ends[1]}.weight": torch.ones(1, inside.get(stem, width)) for stem in stems}
     path = place.folders.roots("loras")[0] / name
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path)
@@ -43,7 +53,8 @@ def load(place: Workplace, file: FileRef, model_strength: float = 1.0, clip_stre
 
 def test_handles_carry_the_patch_and_nothing_is_loaded_yet(place: Workplace) -> None:
     model, clip = load(place, lora(place, QUERY, FC1), 0.8, 0.6)
-    assert [patch.strength for patch in (*model.patches, *clip.patches)] == [0.8, 0.6]
+    patches = [patch for patch in (*model.patches, *clip.patches) if isinstance(patch, Adapter)]
+    assert [patch.strength for patch in patches] == [0.8, 0.6]
     assert place.services.residency.resident_bytes == 0
     assert pickle.loads(pickle.dumps(model)) == model
 
@@ -67,7 +78,7 @@ def test_several_follow_each_other(place: Workplace) -> None:
     model, _ = networks(place)
     for name in ("a.safetensors", "b.safetensors"):
         model = lora_loader_model_only(place.ctx(), model=model, lora_name=lora(place, QUERY, name=name))
-    assert [patch.file.path.name for patch in model.patches] == ["a.safetensors", "b.safetensors"]
+    assert [path.name for patch in model.patches for path, _ in patch.sources] == ["a.safetensors", "b.safetensors"]
     with place.services.residency.use(model) as unet, place.services.residency.use(networks(place)[0]) as plain:
         name = "input_blocks.1.1.transformer_blocks.0.attn1.to_q"
         torch.testing.assert_close(unet.get_parameter(f"{name}.weight"), plain.get_parameter(f"{name}.weight") + 2)
@@ -83,3 +94,58 @@ def test_a_file_for_another_kind_of_model_is_refused_with_its_reason(place: Work
         file = lora(place, QUERY)
         file.path.write_bytes(b"something else")
         load(place, file)
+
+
+def test_what_of_a_file_is_not_used_is_told_with_its_number(place: Workplace) -> None:
+    file = lora(place, QUERY, FC1)
+    tensors = load_file(file.path)
+    strange = {f"lora_unet_x{i}.lora_up.weight": torch.ones(2, 1) for i in range(4)} | {
+        f"{QUERY}.vera_lambda_b": torch.ones(1)
+    }
+    save_file(tensors | strange, file.path)
+    load(place, file)
+    [warning] = place.warnings
+    assert warning.message.startswith(f"5 of the {len(tensors) + 5} tensors of a.safetensors are not used: ")
+    assert warning.input_name == "lora_name"
+
+
+def test_a_loader_of_the_model_alone_leaves_the_text_encoder_out_without_a_word(place: Workplace) -> None:
+    lora_loader_model_only(place.ctx(), model=networks(place)[0], lora_name=lora(place, QUERY, FC1), strength_model=1.0)
+    assert place.warnings == []
+
+
+def test_the_configuration_of_peft_beside_a_file_counts_and_is_looked_at_again(place: Workplace) -> None:
+    stem = "base_model.model.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    file = lora(place, stem, name="adapter_model.safetensors", ends=("lora_B", "lora_A"))
+    model, _ = networks(place)
+
+    def delta() -> float:
+        patched = lora_loader_model_only(place.ctx(), model=model, lora_name=file, strength_model=1.0)
+        name = "input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"
+        with place.services.residency.use(patched) as unet, place.services.residency.use(model) as plain:
+            return float((unet.get_parameter(name) - plain.get_parameter(name)).mean())
+
+    freshness = lora_loader_model_only.freshness
+    assert freshness is not None
+    without = delta()
+    assert "adapter_config.json is not beside it" in place.warnings.pop().message
+    stamps = [freshness("1", {"lora_name": file}, place.folders)]
+    for alpha in (4, 12):
+        config = {"peft_type": "LORA", "r": 1, "lora_alpha": alpha}
+        file.path.with_name("adapter_config.json").write_text(json.dumps(config))
+        assert delta() == pytest.approx(alpha * without)
+        stamps.append(freshness("1", {"lora_name": file}, place.folders))
+    assert len(set(map(repr, stamps))) == 3 and not place.warnings
+
+
+def test_a_file_that_is_replaced_before_its_numbers_are_read_is_not_used(place: Workplace) -> None:
+    """Also where the new one has the same names and shapes."""
+    file = lora(place, QUERY)
+    model, _ = networks(place)
+    patched = lora_loader_model_only(place.ctx(), model=model, lora_name=file, strength_model=1.0)
+    tensors = {name: tensor * 2 for name, tensor in load_file(file.path).items()}
+    save_file(tensors, file.path.with_suffix(".new"))
+    file.path.with_suffix(".new").replace(file.path)
+    residency = Residency(torch.device("cpu"), Precision(), 2**30, is_same=place.folders.identity.matches)
+    with pytest.raises(CheckpointError, match=r"a\.safetensors was replaced"), residency.use(patched):
+        pass

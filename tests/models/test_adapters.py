@@ -1,4 +1,4 @@
-"""LoRA files: which weights they mean, what they do to them, and that the rest of a network is in memory once."""
+"""Adapter files: which weights they mean, what they do to them, and that the rest of a network is in memory once."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.adapter_names import diffusers_name
+from models.adapters import Adapter, read_adapter
 from models.checkpoint import Weights, read_header
 from models.config import UNetConfig
-from models.lora import Lora, changed_weights, diffusers_name
 from models.packed import can_pack
 from models.reading import Reading
 from models.residency import OutOfMemory, Precision, Residency, network_bytes
 from models.types import Clip, Model
 from models.unet import UNet
-from models.weights import CheckpointError, read_table
+from models.weights import CheckpointError
 from tests.tiny_checkpoint import tiny_clip, tiny_unet, write_tiny_checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -40,13 +41,13 @@ def weights(tmp_path: Path) -> Weights:
 
 
 @pytest.fixture
-def lora(tmp_path: Path) -> Callable[..., Lora]:
+def lora(tmp_path: Path) -> Callable[..., Adapter]:
     """Write a LoRA file of these tensors."""
 
-    def written(tensors: Mapping[str, Tensor], strength: float = 1.0, name: str = "a") -> Lora:
+    def written(tensors: Mapping[str, Tensor], strength: float = 1.0, name: str = "a") -> Adapter:
         path = tmp_path / f"{name}.safetensors"
         save_file(dict(tensors), path)
-        return Lora(read_table(path), name, strength)
+        return Adapter(read_adapter(path), name, strength)
 
     return written
 
@@ -94,14 +95,39 @@ def test_every_layer_of_the_unet_has_the_name_that_diffusers_gives_it(blocks: in
         ("lycoris_" + DIFFUSERS_QUERY.replace(".", "_"), QUERY),
         ("diffusion_model." + QUERY, QUERY),
         ("unet." + DIFFUSERS_QUERY, QUERY),
+        ("base_model.model." + DIFFUSERS_QUERY, QUERY),
+        ("base_model.model.unet." + DIFFUSERS_QUERY, QUERY),
+        ("model.diffusion_model." + QUERY, QUERY),
         (DIFFUSERS_QUERY.replace(".to_", ".processor.to_"), QUERY),
         ("unet." + DIFFUSERS_QUERY.replace(".to_q", ".processor.to_out"), OUT),
     ],
 )
-def test_one_weight_has_many_spellings(weights: Weights, lora: Callable[..., Lora], stem: str, weight: str) -> None:
-    file = lora(factors(stem, 16, 16)).file
-    assert changed_weights(file, weights.shapes("model")) == {weight + ".weight"}
-    assert not changed_weights(file, weights.shapes("clip"))
+def test_one_weight_has_many_spellings(weights: Weights, lora: Callable[..., Adapter], stem: str, weight: str) -> None:
+    file = lora(factors(stem, 16, 16)).opened
+    assert file.used_by(weights.shapes("model")).weights == {weight + ".weight"}
+    assert not file.used_by(weights.shapes("clip")).weights
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        "text_encoder.text_model.encoder.layers.0.mlp.fc1",
+        "text_encoder.encoder.layers.0.mlp.fc1",  # since transformers 5.6
+        "base_model.model.encoder.layers.0.mlp.fc1",
+        "base_model.model.text_model.encoder.layers.0.mlp.fc1",
+        "lora_te_text_model_encoder_layers_0_mlp_fc1",
+        "lora_te_encoder_layers_0_mlp_fc1",
+        "lora_te1_text_model_encoder_layers_0_mlp_fc1",
+        "text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1",
+        "clip_l.text_model.encoder.layers.0.mlp.fc1",
+    ],
+)
+def test_a_layer_of_the_text_encoder_has_many_spellings(
+    weights: Weights, lora: Callable[..., Adapter], stem: str
+) -> None:
+    file = lora(factors(stem, 16, 8)).opened
+    assert file.used_by(weights.shapes("clip")).weights == {FC1 + ".weight"}
+    assert not file.used_by(weights.shapes("model")).weights
 
 
 @pytest.mark.parametrize(
@@ -113,17 +139,19 @@ def test_one_weight_has_many_spellings(weights: Weights, lora: Callable[..., Lor
         (".lora_B.default.weight", ".lora_A.default.weight"),
     ],
 )  # fmt: skip
-def test_the_factors_have_many_spellings_too(weights: Weights, lora: Callable[..., Lora], up: str, down: str) -> None:
+def test_the_factors_have_many_spellings_too(
+    weights: Weights, lora: Callable[..., Adapter], up: str, down: str
+) -> None:
     tensors = {f"text_encoder.{FC1}{up}": torch.ones(16, 1), f"text_encoder.{FC1}{down}": torch.ones(1, 8)}
-    assert changed_weights(lora(tensors).file, weights.shapes("clip")) == {FC1 + ".weight"}
+    assert lora(tensors).opened.used_by(weights.shapes("clip")).weights == {FC1 + ".weight"}
 
 
-def changed(weights: Weights, *patches: Lora, packing: bool = False) -> UNet:
+def changed(weights: Weights, *patches: Adapter, packing: bool = False) -> UNet:
     with residency(packing=packing).use(Model(weights, "w", patches)) as unet:
         return unet
 
 
-def test_a_linear_layer_adds_what_its_two_factors_do(weights: Weights, lora: Callable[..., Lora]) -> None:
+def test_a_linear_layer_adds_what_its_two_factors_do(weights: Weights, lora: Callable[..., Adapter]) -> None:
     stem = "lora_unet_" + DIFFUSERS_QUERY.replace(".", "_")
     tensors = factors(stem, 16, 16, rank=2, alpha=1.0)
     x = torch.randn(3, 16)
@@ -134,7 +162,7 @@ def test_a_linear_layer_adds_what_its_two_factors_do(weights: Weights, lora: Cal
 
 @pytest.mark.parametrize("middle", [False, True])
 def test_a_convolution_adds_what_its_factors_do_one_after_the_other(
-    weights: Weights, lora: Callable[..., Lora], middle: bool
+    weights: Weights, lora: Callable[..., Adapter], middle: bool
 ) -> None:
     stem = "lora_unet_" + DIFFUSERS_CONV.replace(".", "_")
     up, down = torch.randn(16, 2, 1, 1), torch.randn(2, 16, *((1, 1) if middle else (3, 3)))
@@ -148,7 +176,7 @@ def test_a_convolution_adds_what_its_factors_do_one_after_the_other(
     torch.testing.assert_close(patched, plain - 0.5 * F.conv2d(inner, up), rtol=1e-4, atol=1e-4)
 
 
-def test_several_add_up_and_packed_weights_give_the_same(weights: Weights, lora: Callable[..., Lora]) -> None:
+def test_several_add_up_and_packed_weights_give_the_same(weights: Weights, lora: Callable[..., Adapter]) -> None:
     stem = "lora_unet_" + DIFFUSERS_QUERY.replace(".", "_")
     both = [lora(factors(stem, 16, 16, seed=seed), 0.3, f"lora{seed}") for seed in (1, 2)]
     plain = layer(changed(weights), QUERY).weight
@@ -165,7 +193,7 @@ def test_several_add_up_and_packed_weights_give_the_same(weights: Weights, lora:
 
 @pytest.mark.parametrize("packing", [False, pytest.param(True, marks=pytest.mark.skipif(not can_pack(), reason="-"))])
 def test_networks_share_the_layers_that_they_do_not_change(
-    weights: Weights, lora: Callable[..., Lora], packing: bool
+    weights: Weights, lora: Callable[..., Adapter], packing: bool
 ) -> None:
     query, conv = ("lora_unet_" + name.replace(".", "_") for name in (DIFFUSERS_QUERY, DIFFUSERS_CONV))
     first = Model(weights, "w", (lora(factors(query, 16, 16), name="first"),))
@@ -183,7 +211,7 @@ def test_networks_share_the_layers_that_they_do_not_change(
     assert place.resident_bytes == 0
 
 
-def test_what_a_network_shares_stays_when_another_is_driven_out(weights: Weights, lora: Callable[..., Lora]) -> None:
+def test_what_a_network_shares_stays_when_another_is_driven_out(weights: Weights, lora: Callable[..., Adapter]) -> None:
     stem = "lora_unet_" + DIFFUSERS_QUERY.replace(".", "_")
     patched = Model(weights, "w", (lora(factors(stem, 16, 16)),))
     place = residency(network_bytes(tiny_unet()) + network_bytes(tiny_clip()) - 1)
@@ -193,7 +221,7 @@ def test_what_a_network_shares_stays_when_another_is_driven_out(weights: Weights
         assert place.resident_bytes == network_bytes(tiny_clip())
 
 
-def test_a_text_encoder_is_changed_by_its_part_of_the_file(weights: Weights, lora: Callable[..., Lora]) -> None:
+def test_a_text_encoder_is_changed_by_its_part_of_the_file(weights: Weights, lora: Callable[..., Adapter]) -> None:
     stem = "lora_te_" + FC1.replace(".", "_")
     patch = lora(factors(stem, 16, 8, alpha=2.0))
     with residency().use(Clip(weights, "w")) as plain, residency().use(Clip(weights, "w", (patch,))) as text:
@@ -213,21 +241,22 @@ def test_a_text_encoder_is_changed_by_its_part_of_the_file(weights: Weights, lor
             | {f"lora_te_{FC1.replace('.', '_')}.alpha": torch.ones(2)},
             "alpha is not one number",
         ),
-        ({"lora_te_x.hada_w1_a": torch.ones(2, 2)}, "LoHa"),
-        ({"lora_unet_x.lokr_w1": torch.ones(2, 2)}, "LoKr"),
-        ({"a.dora_scale": torch.ones(2, 1)}, "DoRA"),
-        ({"a.diff": torch.ones(2, 1)}, "a full difference"),
+        (
+            {f"lora_te_{FC1.replace('.', '_')}.{name}": torch.ones(3, 2) for name in ("lokr_w1", "lokr_w2")},
+            r"lokr_w1 and .*lokr_w2 make a change of 9 x 4.*\[16, 8\]",
+        ),
+        ({f"lora_te_{FC1.replace('.', '_')}.diff": torch.ones(2, 1)}, r"make nothing that fits"),
     ],
 )
 def test_what_does_not_fit_is_said_with_its_name(
-    weights: Weights, lora: Callable[..., Lora], tensors: Mapping[str, Tensor], said: str
+    weights: Weights, lora: Callable[..., Adapter], tensors: Mapping[str, Tensor], said: str
 ) -> None:
     with pytest.raises(CheckpointError, match=said):
-        changed_weights(lora(tensors).file, weights.shapes("clip"))
+        lora(tensors).opened.used_by(weights.shapes("clip"))
 
 
-def test_a_file_replaced_before_it_is_read_is_not_used(weights: Weights, lora: Callable[..., Lora]) -> None:
+def test_a_file_replaced_before_it_is_read_is_not_used(weights: Weights, lora: Callable[..., Adapter]) -> None:
     patch = lora(factors("lora_te_" + FC1.replace(".", "_"), 16, 8))
-    place = Residency(CPU, Precision(), 2**40, is_same=lambda path, identity: path != patch.file.path)
+    place = Residency(CPU, Precision(), 2**40, is_same=lambda path, identity: path != patch.opened.file.path)
     with pytest.raises(CheckpointError, match=r"a.safetensors was replaced"), place.use(Clip(weights, "w", (patch,))):
         pass
