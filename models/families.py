@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 
 from models.config import Shapes
 
@@ -59,12 +59,6 @@ def unread_unet(shapes: Shapes) -> str | None:
     channels = shapes["input_blocks.0.0.weight"][1]
     kind = {9: "an inpainting model", 8: "an instruct-pix2pix model"}.get(channels, "a model of another kind")
     return None if channels == 4 else f"{kind} ({channels} input channels, expected 4)"
-
-
-def predicts_velocity(names: Collection[str], metadata: Mapping[str, str]) -> bool:
-    """Whether the writer of a checkpoint says that its U-Net predicts v (Salimans and Ho 2022, arXiv:2202.00512)."""
-    said = metadata.get("modelspec.prediction_type", "").lower()
-    return "v_pred" in names or said.startswith("v") or metadata.get("ss_v_parameterization") == "True"
 
 
 def _match(signs: tuple[tuple[str, str], ...], names: Iterable[str]) -> str | None:

@@ -10,7 +10,7 @@ from graph.files import FileRef
 from graph.sockets import File
 from graph.spec import Tip, node
 from models.checkpoint import CheckpointError
-from models.families import predicts_velocity, unread_unet
+from models.families import unread_unet
 from models.types import Clip, Model, Vae
 from nodes.services import Context
 from nodes.weights import header, opened, tell_unused
@@ -41,8 +41,6 @@ def checkpoint_loader_simple(
         raise InputError("ckpt_name", f"{error}; a checkpoint has a U-Net at least") from error
     if other:
         raise InputError("ckpt_name", f"{ckpt_name.name} is {other}, a kind that is not supported yet")
-    if predicts_velocity(weights.tensors, weights.metadata):
-        ctx.warn("says that it predicts v, but is used as if it predicted noise; pictures will be wrong", "ckpt_name")
     tell_unused(ctx, weights, "ckpt_name")
     here = [part for part in ("clip", "model", "vae") if part in weights.parts()]
     identity = ctx.services.folders.identity(ckpt_name.path)
