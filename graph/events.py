@@ -6,12 +6,13 @@ written, with the `cell` it is about: a node is started and finished once for ea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from graph.document import NodeId
 from graph.errors import NodeError
+from graph.recipe import Recipe
 from graph.result import NodeWarning, Ui
 from graph.sweep import Axis, Cell
 from graph.thrift import Thrift
@@ -19,12 +20,15 @@ from graph.thrift import Thrift
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """`nodes`: all that the targets rest on, sources first. `axes` of its sweep; `copies` of the nodes that vary."""
+    """`nodes`: all that the targets rest on, sources first. `axes` of its sweep; `copies` of the nodes that vary.
+    `recipes` says, when it is called, what names the results of all nodes: for those who explain the run.
+    """
 
     run_id: str
     nodes: tuple[NodeId, ...]
     axes: tuple[Axis, ...] = ()
     copies: Mapping[NodeId, int] = field(default_factory=dict)
+    recipes: Callable[[], Iterable[Recipe]] = field(default=tuple, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,8 @@ class NodeWarned:
 class NodeFinished:
     """`cached`: it did not run, its result was at hand; told only of targets and of nodes with an equal twin.
 
-    `seconds` counts from NodeStarted, so it includes waiting for a thread of the io lane.
+    `seconds` counts from NodeStarted, so it includes waiting for a thread of the io lane. `peak_bytes`: the most memory
+    in use while a device node ran, where that can be told.
     """
 
     run_id: str
@@ -92,6 +97,7 @@ class NodeFinished:
     seconds: float = 0.0
     cached: bool = False
     cell: Cell | None = None
+    peak_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

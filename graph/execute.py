@@ -5,22 +5,35 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Generic, Self, TypeAlias, TypeVar
 
 from graph.build import BoundNode, Graph, Rule, build, enforce
 from graph.cache import Cache
 from graph.calls import Ending, Relief, call
+from graph.cells import Cells
 from graph.context import Context, Run
 from graph.document import NodeId
 from graph.errors import GraphErrors, Interrupted, NodeError
-from graph.events import NodeFinished, NodesCached, NodeStarted, RunFailed, RunFinished, RunInterrupted, RunStarted
+from graph.events import (
+    NodeFinished,
+    NodesCached,
+    NodeStarted,
+    RunFailed,
+    RunFinished,
+    RunInterrupted,
+    RunStarted,
+)
 from graph.files import Folders
 from graph.fingerprint import Fingerprint, fingerprints
+from graph.itemize import itemize
+from graph.meter import Meter, metered
 from graph.multiply import multiply
 from graph.plan import Frontier
 from graph.result import NodeWarning, Outputs, Pending, Result
@@ -45,6 +58,7 @@ class _Live:
     graph: Graph
     names: Mapping[NodeId, Fingerprint]
     frontier: Frontier
+    cells: Cells | None = None
     results: Future[Results] = field(default_factory=Future)
     begun: bool = False
     started: dict[NodeId, float] = field(default_factory=dict)
@@ -76,7 +90,7 @@ class Executor(Generic[S]):
     The oldest run goes first; a younger one gets the loop while all that is left of the older waits for io.
     `scope` wraps every call of a node function, in the thread that makes it. `salt` stands for whatever else
     results depend on: code, precision, device kind. `rules` hold for every graph, whoever built it. `relief` is
-    for device nodes that run out of memory.
+    for device nodes that run out of memory, `meter` measures what they need.
     """
 
     def __init__(
@@ -90,6 +104,7 @@ class Executor(Generic[S]):
         salt: str = "",
         rules: Sequence[Rule] = (),
         relief: Relief | None = None,
+        meter: Meter | None = None,
         io_workers: int = 2,
     ) -> None:
         self._services = services
@@ -100,6 +115,8 @@ class Executor(Generic[S]):
         self._salt = salt
         self._rules = rules
         self._relief = relief
+        self._meter = meter
+        self._session = uuid.uuid4().hex
         self._pool = ThreadPoolExecutor(io_workers, thread_name_prefix="graph-io")
         self._inbox: SimpleQueue[_Submitted | _Settled | _Wake] = SimpleQueue()
         self._live: list[_Live] = []
@@ -121,8 +138,10 @@ class Executor(Generic[S]):
             raise GraphErrors(graph.errors)
         graph, cells = multiply(graph)
         run = run.over(cells)
+        if self._meter is not None:
+            run = replace(run, emit=metered(run.emit, graph.nodes, self._meter))
         names = fingerprints(graph, self._folders, self._salt)
-        live = _Live(run, graph, names, Frontier(graph, names))
+        live = _Live(run, graph, names, Frontier(graph, names), cells)
         live.results.set_running_or_notify_cancel()
         with self._gate:  # whatever is let in is also seen by the loop before it ends
             if not self._open:
@@ -211,7 +230,8 @@ class Executor(Generic[S]):
         live.begun = True
         run, targets = live.run, live.graph.targets
         cached = live.frontier.plan(self._known)
-        run.tell(RunStarted(run.id, live.graph.order))
+        named = partial(itemize, live.graph, live.names, self._folders, self._salt, self._session, live.cells)
+        run.tell(RunStarted(run.id, live.graph.order, recipes=named))
         run.tell(NodesCached(run.id, cached))
         for problem in live.graph.warnings:
             run.tell_warnings(problem.node_id, [NodeWarning(problem.message, problem.input_name)])

@@ -21,7 +21,7 @@ _json = json.JSONEncoder(allow_nan=False, sort_keys=True, separators=(",", ":"))
 def fingerprints(graph: Graph, folders: Folders, salt: str = "") -> dict[NodeId, Fingerprint]:
     """Name every node's outputs by how they are made, in one pass from sources to sinks.
 
-    Equal names mean equal code (`salt`), type, freshness, literals, file contents and upstream; ids do not matter.
+    Equal names mean equal code (`salt` and the type's `version`), type, freshness, literals, file contents and upstream; ids do not matter.
     The directories that files are written to count for terminal nodes only. Raises GraphErrors if a file is gone.
     """
     destination = [str(folders.output_dir), str(folders.temp_dir)]
@@ -32,6 +32,7 @@ def fingerprints(graph: Graph, folders: Folders, salt: str = "") -> dict[NodeId,
         recipe = [
             salt,
             spec.type,
+            spec.version,
             spec.freshness(node_id, node.inputs, folders) if spec.freshness else None,
             destination if spec.terminal else None,
             {name: _named(value, names, folders, node) for name, value in node.inputs.items()},

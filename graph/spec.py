@@ -15,6 +15,7 @@ from graph.errors import suggestion
 from graph.files import Folders
 from graph.result import Outputs, Pending, Result, Shown
 from graph.sockets import ANY, PYTHON_SOCKETS, Choice, File, Float, Int, Text, Toggle, Widget
+from graph.version import version_of
 
 Lane: TypeAlias = OneOf["device", "io"]
 """Where a node runs: on the loop's own thread, or on the small pool for reading and writing files."""
@@ -93,6 +94,7 @@ class NodeSpec:
     JSON value; links are still links there.
     `terminal` nodes write files: they are what a workflow is run for. `hidden` is only shown in `/object_info`;
     the data comes through the context. `gathers` has the node that each cell passes through, by input: see Each.
+    `version` is that of the function's code: results of another one have other names.
     """
 
     type: str
@@ -110,6 +112,7 @@ class NodeSpec:
     deprecated: bool = False
     experimental: bool = False
     gathers: Mapping[str, NodeSpec] = field(default_factory=dict)
+    version: str = ""
 
     def __call__(self, *args: Any, **inputs: Any) -> Any:
         return self.function(*args, **inputs)
@@ -159,6 +162,7 @@ def node(
             deprecated=deprecated,
             experimental=experimental,
             gathers=gathers,
+            version=version_of(function),
         )
 
     return declare
