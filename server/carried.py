@@ -15,6 +15,7 @@ from types import MappingProxyType
 from PIL import Image, UnidentifiedImageError
 
 from graph.document import json_object
+from graph.parameters_text import is_parameters
 from graph.patient_json import loads
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -48,6 +49,10 @@ class Carried:
         """What the editor saved, else the graph that was run. Raises NoWorkflow."""
         return self._first("workflow", "prompt")
 
+    def has_workflow(self) -> bool:
+        """Whether there is a graph in it, or JSON that ought to be one."""
+        return bool(self.json or {"prompt", "workflow"} & self.texts.keys())
+
     def _first(self, *keys: str) -> object:
         if self.json:
             return _read(self.json)
@@ -75,14 +80,16 @@ def carried(content: bytes) -> Carried:
     if content[8:9] == b"{" and len(content) >= 8 and content[:1] != b"{":
         return Carried(_by_key(_header_texts(content)))
     try:
-        return Carried({}, content.decode("utf-8-sig"))
+        text = content.decode("utf-8-sig")
+        return Carried({"parameters": text}) if is_parameters(text) else Carried({}, text)
     except UnicodeDecodeError:
         raise NoWorkflow("the file is neither JSON nor a picture or latent that could carry a workflow") from None
 
 
 def is_json(content: bytes) -> bool:
-    """Whether bytes may be a JSON text, as opposed to a picture or a latent."""
-    return not (content.startswith(_PNG) or _is_picture(content) or content[8:9] == b"{" != content[:1])
+    """Whether bytes may be a JSON text, as opposed to a picture, a latent, or the text of another program."""
+    is_other = content.startswith(_PNG) or _is_picture(content) or content[8:9] == b"{" != content[:1]
+    return not is_other and (content.lstrip()[:1] in (b"{", b"[", b"") or b"Steps: " not in content)
 
 
 def _read(text: str) -> object:

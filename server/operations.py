@@ -67,8 +67,9 @@ _NEEDS = members(
         "models": {"type": "array", "items": members({"name": TEXT, "folder": TEXT, "url": TEXT}, ["name"])},
         "errors": {"type": "array", "items": OBJECT},
         "warnings": {"type": "array", "items": OBJECT},
+        "program": TEXT,
     },
-    ["types", "models", "errors", "warnings"],
+    ["types", "models", "errors", "warnings", "program"],
 )
 _QUEUE = members(
     {

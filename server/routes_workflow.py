@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from aiohttp import web
 
-from graph.document import as_json
 from graph.errors import GraphErrors
 from graph.node_shapes import shapes_of
 from graph.patient_json import dumps
-from graph.unflatten import unflatten
-from graph.workflow import Workflow, read_workflow
+from graph.workflow import Workflow
 from server.answers import one, send_json
 from server.backend import Engine
 from server.body import read_body, refusing_bad_json
@@ -18,7 +18,7 @@ from server.deps import DEPS, LARGE_BODIES, REDACT, THREADS
 from server.messages import top_error
 from server.refused import Refused, bad_request
 from server.threads import in_thread
-from server.workflow_files import checked
+from server.workflow_files import Form, checked, in_form, understand
 
 
 def routes() -> list[web.RouteDef]:
@@ -28,17 +28,17 @@ def routes() -> list[web.RouteDef]:
 
 async def post_convert(request: web.Request) -> web.StreamResponse:
     """A workflow in the API format, or with `to=editor` as the editor saves it. The body is JSON of either format, or a
-    picture or latent that carries it.
+    picture or latent that carries it, or says how another program made it.
     """
     wanted = request.query.get("to", "api")
-    if wanted not in ("api", "editor"):
+    if wanted not in get_args(Form):
         raise bad_request("to: expected api or editor")
+    form: Form = "editor" if wanted == "editor" else "api"
     deps = request.app[DEPS]
     body = await read_body(request, deps.limits.upload)
     engine = await deps.backend.engine()
-    function = _to_api if wanted == "api" else _to_editor
     async with request.app[LARGE_BODIES]:
-        text = await in_thread(request.app[THREADS], function, body, engine, request.app)
+        text = await in_thread(request.app[THREADS], _converted, body, form, engine, request.app)
     return await send_json(request, one(text))
 
 
@@ -54,16 +54,9 @@ async def post_check(request: web.Request) -> web.StreamResponse:
     return await send_json(request, one(text))
 
 
-def _to_api(body: bytes, engine: Engine, app: web.Application) -> str:
-    workflow = _workflow(body, engine, app, drawn=False)
-    return dumps(as_json(workflow.document))
-
-
-def _to_editor(body: bytes, engine: Engine, app: web.Application) -> str:
-    workflow = _workflow(body, engine, app, drawn=True)
-    if workflow.file is not None:
-        return dumps(workflow.file.raw)
-    return dumps(unflatten(workflow.document, shapes_of(engine.registry, app[DEPS].folders)))
+def _converted(body: bytes, form: Form, engine: Engine, app: web.Application) -> str:
+    workflow = _workflow(body, engine, app, drawn=form == "editor")
+    return dumps(in_form(workflow, form, shapes_of(engine.registry, app[DEPS].folders)))
 
 
 def _report(body: bytes, engine: Engine, app: web.Application) -> str:
@@ -76,14 +69,13 @@ def _workflow(body: bytes, engine: Engine, app: web.Application, *, drawn: bool)
     deps = app[DEPS]
     if sum(map(body.count, (b",", b"[", b"{"))) > deps.limits.values:
         raise Refused(413, "too_many_values", f"the request holds more than {deps.limits.values} values")
-    with refusing_bad_json():
-        try:
-            found = carried(body)
-            raw = found.document() if drawn else found.request()
-        except NoWorkflow as error:
-            raise bad_request(str(error)) from None
+    shapes = shapes_of(engine.registry, deps.folders)
     try:
-        workflow = read_workflow(raw, shapes_of(engine.registry, deps.folders), most_nodes=deps.limits.nodes)
+        with refusing_bad_json():
+            try:
+                workflow = understand(carried(body), shapes, deps.folders, deps.limits.nodes, drawn=drawn)
+            except NoWorkflow as error:
+                raise bad_request(str(error)) from None
         if workflow.document.problems:
             raise GraphErrors(workflow.document.problems)
         return workflow

@@ -17,13 +17,14 @@ from graph.workflow import Workflow, read_workflow
 from server.about import about
 from server.backend import Engine
 from server.body import decoder, is_text, refusing_bad_json
-from server.carried import NoWorkflow, carried, is_json
+from server.carried import Carried, NoWorkflow, carried, is_json
 from server.job import ID_LENGTH, LARGEST, PRIORITIES, Submission
 from server.messages import NodeErrors, refusal, top_error
 from server.operations import BESIDES_PROMPT
 from server.redact import Redactor
 from server.refused import Refused, bad_request
 from server.schema import fault
+from server.workflow_files import understand
 
 MEMBERS = 1000
 """What a body may have besides those that mean something."""
@@ -36,7 +37,7 @@ _WHOLE_PROMPT = frozenset({"missing_node_type", "invalid_prompt"})
 class Request:
     """A body that has the right shape. `prompt` is the JSON of the workflow as it was sent, `workflow` what it says.
 
-    A picture has no `prompt`, only what it carries.
+    A picture has no `prompt`, and `workflow` is then what it carries.
     """
 
     prompt: str
@@ -72,7 +73,7 @@ class Checked:
 def read(body: bytes, most_values: int) -> Request:
     """Take a body apart: a request, a workflow alone, or a picture or latent that carries one. Raises Refused."""
     if not is_json(body):
-        return _alone("", workflow_in(body))
+        return _alone("", _carried(body))
     if sum(map(body.count, (b",", b"[", b"{"))) > most_values:
         raise Refused(413, "too_many_values", f"the request holds more than {most_values} values")
     value, prompt = _taken_apart(body)
@@ -98,13 +99,11 @@ def read(body: bytes, most_values: int) -> Request:
     )
 
 
-def workflow_in(body: bytes) -> object:
-    """The workflow that a body of any kind is or carries, as decoded JSON. Raises Refused."""
-    with refusing_bad_json():
-        try:
-            return carried(body).request()
-        except NoWorkflow as error:
-            raise bad_request(str(error)) from None
+def _carried(body: bytes) -> Carried:
+    try:
+        return carried(body)
+    except NoWorkflow as error:
+        raise bad_request(str(error)) from None
 
 
 def _alone(prompt: str, workflow: object) -> Request:
@@ -125,7 +124,7 @@ def check(
 ) -> Checked:
     """Build the workflow. Raises Refused with all that is wrong, if nothing of it can run."""
     try:
-        workflow = read_workflow(request.workflow, shapes_of(engine.registry, folders), most_nodes=most_nodes)
+        workflow = _understood(request.workflow, engine, folders, most_nodes)
     except GraphErrors as errors:
         raise _refused(top_error(errors.problems, redact), {}) from None
     document = workflow.document
@@ -143,6 +142,17 @@ def check(
         raise _refused(top_error(unknown or graph.errors or nothing, redact), node_errors)
     warnings = dumps([warning.as_json() for warning in workflow.warnings])
     return Checked(_submission(request, number, graph, workflow), document, dumps(node_errors), warnings)
+
+
+def _understood(given: object, engine: Engine, folders: Folders, most_nodes: int) -> Workflow:
+    shapes = shapes_of(engine.registry, folders)
+    if not isinstance(given, Carried):
+        return read_workflow(given, shapes, most_nodes=most_nodes)
+    with refusing_bad_json():
+        try:
+            return understand(given, shapes, folders, most_nodes, drawn=False)
+        except NoWorkflow as error:
+            raise bad_request(str(error)) from None
 
 
 def _submission(request: Request, number: int, graph: Graph, workflow: Workflow) -> Submission:

@@ -11,46 +11,63 @@ from graph.build import Rule, build
 from graph.document import as_json
 from graph.errors import GraphError, GraphErrors
 from graph.files import Folders
+from graph.flatten import MOST_NODES
 from graph.needs import MissingModel, MissingType, Needs, needs_of
-from graph.node_shapes import shapes_of
+from graph.node_shapes import Shapes, shapes_of
 from graph.spec import Registry
 from graph.unflatten import unflatten
-from graph.workflow import Workflow, read_workflow
-from server.carried import open_file
+from graph.workflow import Workflow, read_settings_workflow, read_workflow
+from server.carried import Carried, NoWorkflow, open_file
 
 DONE, REFUSED = 0, 2  # exit statuses
 Form = Literal["api", "editor"]
 
 
+def understand(
+    found: Carried, shapes: Shapes, folders: Folders, most_nodes: int = MOST_NODES, *, drawn: bool
+) -> Workflow:
+    """The workflow that a file carries: what the editor drew if `drawn`, else the graph that was run; and if it carries
+    none, one like what another program says that it did. Raises GraphErrors and NoWorkflow.
+    """
+    try:
+        raw = found.document() if drawn else found.request()
+    except NoWorkflow:
+        if (composed := read_settings_workflow(found.texts, folders)) is None:
+            raise
+        return composed
+    return read_workflow(raw, shapes, most_nodes=most_nodes)
+
+
 def open_workflow(name: str, registry: Registry, folders: Folders) -> Workflow:
     """The workflow in a file: the graph that a picture was made by. Raises GraphErrors, ValueError, OSError."""
-    return read_workflow(open_file(name).request(), shapes_of(registry, folders))
+    return understand(open_file(name), shapes_of(registry, folders), folders, drawn=False)
 
 
 def convert(name: str, form: Form, registry: Registry, folders: Folders) -> int:
     """Print a workflow file in the other format. Returns the exit status."""
     try:
-        file = open_file(name)
         shapes = shapes_of(registry, folders)
-        if form == "api":
-            workflow = read_workflow(file.request(), shapes)
-            made: object = as_json(workflow.document)
-        else:
-            workflow = read_workflow(file.document(), shapes)
-            made = workflow.file.raw if workflow.file else unflatten(workflow.document, shapes)
+        workflow = understand(open_file(name), shapes, folders, drawn=form == "editor")
     except (GraphErrors, ValueError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return REFUSED
     for warning in workflow.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    print(json.dumps(made, indent=2))
+    print(json.dumps(in_form(workflow, form, shapes), indent=2))
     return DONE
+
+
+def in_form(workflow: Workflow, form: Form, shapes: Shapes) -> Mapping[str, object]:
+    """The workflow as JSON of either format; as the editor's it stays what it was, or is laid out."""
+    if form == "api":
+        return as_json(workflow.document)
+    return workflow.file.raw if workflow.file else unflatten(workflow.document, shapes)
 
 
 def check(name: str, registry: Registry, folders: Folders, rules: Sequence[Rule], *, as_json: bool) -> int:
     """Print what a workflow file needs that is not here, and what else is wrong with it. Returns the exit status."""
     try:
-        workflow = read_workflow(open_file(name).document(), shapes_of(registry, folders))
+        workflow = understand(open_file(name), shapes_of(registry, folders), folders, drawn=True)
     except (GraphErrors, ValueError, OSError) as error:
         print(json.dumps({"error": str(error)}) if as_json else f"{name}: {error}")
         return REFUSED
@@ -65,10 +82,13 @@ def check(name: str, registry: Registry, folders: Folders, rules: Sequence[Rule]
 class Report:
     """What is wrong with a workflow, each thing once."""
 
-    def __init__(self, needs: Needs, errors: Sequence[GraphError], warnings: Sequence[GraphError]) -> None:
+    def __init__(
+        self, needs: Needs, errors: Sequence[GraphError], warnings: Sequence[GraphError], program: str
+    ) -> None:
         self._needs = needs
         self._errors = errors
         self._warnings = warnings
+        self._program = program
 
     @property
     def stops(self) -> bool:
@@ -88,6 +108,7 @@ class Report:
             "models": [{"name": each.name, "folder": each.folder, "url": each.url} for each in self._needs.models],
             "errors": [error.as_json() for error in self._errors],
             "warnings": [warning.as_json() for warning in self._warnings],
+            "program": self._program,
         }
 
 
@@ -106,7 +127,7 @@ def checked(workflow: Workflow, registry: Registry, folders: Folders, rules: Seq
     ]
     errors = [error for error in other if error in graph.errors]
     warnings = [*workflow.warnings, *(error for error in other if error not in graph.errors)]
-    return Report(needs, errors, warnings)
+    return Report(needs, errors, warnings, workflow.program)
 
 
 def _type_line(missing: MissingType) -> str:

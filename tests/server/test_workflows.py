@@ -199,3 +199,26 @@ async def test_a_file_that_unfolds_to_too_many_nodes_is_refused(tmp_path: Path) 
     async with serving(deps_of(tmp_path)) as client:
         status, answer = await client.post("/prompt", {"prompt": file})
     assert (status, answer["error"]["type"]) == (400, "too_many_nodes")
+
+
+A1111 = (
+    "a cat\nNegative prompt: a dog\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 512x512, Model: nobody"
+)
+
+
+@in_loop
+async def test_settings_of_another_program_become_a_workflow(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        for body in (png(parameters=A1111), A1111.encode()):
+            status, made = await client.post("/workflow/convert", body)
+            assert status == 200, made
+            assert made["3"]["inputs"]["sampler_name"] == "euler_ancestral"
+            assert made["6"]["inputs"]["text"] == "a cat"
+        status, report = await client.post("/workflow/check", png(parameters=A1111))
+        assert (status, report["program"]) == (200, "A1111")
+        assert any("nobody is not in checkpoints" in warning["message"] for warning in report["warnings"])
+        status, drawn_ = await client.post("/workflow/convert?to=editor", png(parameters=A1111))
+        assert (status, len(drawn_["nodes"])) == (200, 7)
+        status, answer = await client.post("/prompt", png(parameters=A1111))  # the stub nodes have no sampler
+        assert status == 400
+        assert "CheckpointLoaderSimple" in json.dumps(answer)
