@@ -41,6 +41,10 @@ class Guidance(Protocol):
     def needed(self) -> frozenset[int]:
         """The numbers of the texts that are evaluated."""
 
+    @property
+    def strength(self) -> float:
+        """How many times the difference between two estimates it takes at most."""
+
     def __call__(self, x: Tensor, sigma: Tensor, estimates: Mapping[int, Tensor], combine: Combine) -> Tensor:
         """The guided estimate, [B, C, h, w]. combine: classifier-free guidance as the model has it."""
 
@@ -55,6 +59,11 @@ class Cfg:
     def needed(self) -> frozenset[int]:
         """Both, or the first alone."""
         return frozenset({POSITIVE}) if math.isclose(self.scale, 1.0) else frozenset({POSITIVE, NEGATIVE})
+
+    @property
+    def strength(self) -> float:
+        """The scale."""
+        return self.scale
 
     def __call__(self, x: Tensor, sigma: Tensor, estimates: Mapping[int, Tensor], combine: Combine) -> Tensor:
         """[B, C, h, w]."""

@@ -18,23 +18,24 @@ from torch import Tensor
 from models.levels import NoiseLevels
 
 Schedule = Callable[[NoiseLevels, int], Tensor]
-"""(levels, n) -> decreasing sigmas, n of them and a final 0 (ddim_uniform and beta may give another count)."""
+"""(levels, n) -> decreasing sigmas, n of them and a final 0; no level comes twice, so there are fewer where n is large.
+ddim_uniform and beta may give another count."""
 
 
 def simple(levels: NoiseLevels, steps: int) -> Tensor:
     """Every (1000 / n)th trained level, from the top."""
     stride = len(levels.sigmas) / steps
-    return _ended([float(levels.sigmas[-(1 + int(i * stride))]) for i in range(steps)])
+    return ended([float(levels.sigmas[-(1 + int(i * stride))]) for i in range(steps)])
 
 
 def sgm_uniform(levels: NoiseLevels, steps: int) -> Tensor:
     """Equal steps in time, of which the last goes to 0 instead of the lowest level."""
-    return _ended(levels.sigma(torch.linspace(levels.steps - 1, 0, steps + 1)[:-1]))
+    return ended(levels.sigma(torch.linspace(levels.steps - 1, 0, steps + 1)[:-1]))
 
 
 def normal(levels: NoiseLevels, steps: int) -> Tensor:
     """Equal steps in time, both ends included."""
-    return _ended(levels.sigma(torch.linspace(levels.steps - 1, 0, steps)))
+    return ended(levels.sigma(torch.linspace(levels.steps - 1, 0, steps)))
 
 
 def karras(levels: NoiseLevels, steps: int) -> Tensor:
@@ -45,12 +46,12 @@ def karras(levels: NoiseLevels, steps: int) -> Tensor:
 def karras_between(sigma_min: float, sigma_max: float, steps: int, rho: float = 7.0) -> Tensor:
     """Equal steps in sigma ** (1 / rho) between any two levels, and a final 0. [steps + 1]"""
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
-    return _ended((high + torch.linspace(0, 1, steps) * (low - high)) ** rho)
+    return ended((high + torch.linspace(0, 1, steps) * (low - high)) ** rho)
 
 
 def exponential(levels: NoiseLevels, steps: int) -> Tensor:
     """Equal steps in log sigma."""
-    return _ended(torch.linspace(math.log(levels.sigma_max), math.log(levels.sigma_min), steps).exp())
+    return ended(torch.linspace(math.log(levels.sigma_max), math.log(levels.sigma_min), steps).exp())
 
 
 def ddim_uniform(levels: NoiseLevels, steps: int) -> Tensor:
@@ -59,7 +60,7 @@ def ddim_uniform(levels: NoiseLevels, steps: int) -> Tensor:
     The stride is the whole part of 1000 / n, so the list may be longer than n + 1, and it starts below the top.
     """
     stride = max(levels.steps // steps, 1)
-    return _ended(levels.sigmas[1::stride].flip(0))
+    return ended(levels.sigmas[1::stride].flip(0))
 
 
 def beta(levels: NoiseLevels, steps: int) -> Tensor:
@@ -71,7 +72,7 @@ def beta(levels: NoiseLevels, steps: int) -> Tensor:
     # t is the rounded quantile when the distribution has reached q at t + 1/2 but not at t - 1/2.
     borders = _beta_distribution((np.arange(levels.steps - 1) + 0.5) / (levels.steps - 1))
     t = np.unique(np.searchsorted(borders, quantiles, side="right"))[::-1]  # 499.5, the median, is rounded to 500
-    return _ended(levels.sigmas[t.tolist()])
+    return ended(levels.sigmas[t.tolist()])
 
 
 def _beta_distribution(x: NDArray[np.float64], a: float = 0.6) -> NDArray[np.float64]:
@@ -92,25 +93,30 @@ def linear_quadratic(levels: NoiseLevels, steps: int) -> Tensor:
     Movie Gen (Polyak et al. 2024, arXiv:2410.13720, linear-quadratic schedule); the parabola goes on at the slope of the line.
     """
     if steps == 1:
-        return _ended([levels.sigma_max])
+        return ended([levels.sigma_max])
     bend, share = steps // 2, 0.025
     strides = steps - bend
     line = share / bend  # of the way, a step
     curve = (1 - share - line * strides) / strides**2
-    beyond = (torch.arange(steps + 1) - bend).clamp(min=0)
-    way = line * torch.arange(steps + 1) + curve * beyond**2
-    return _ended((1 - way[:-1]) * levels.sigma_max)
+    places = torch.arange(steps + 1, dtype=torch.float64)
+    way = line * places + curve * (places - bend).clamp(min=0) ** 2
+    return ended((1 - way[:-1]) * levels.sigma_max)
 
 
 def kl_optimal(levels: NoiseLevels, steps: int) -> Tensor:
     """Equal steps in arctan sigma (Sabour et al. 2024, arXiv:2404.14507, theorem 3.1). One step starts at the top."""
     low, high = math.atan(levels.sigma_min), math.atan(levels.sigma_max)
     r = torch.linspace(0, 1, steps)
-    return _ended((r * low + (1 - r) * high).tan())
+    return ended((r * low + (1 - r) * high).tan())
 
 
-def _ended(sigmas: Tensor | list[float]) -> Tensor:
-    return torch.cat([torch.as_tensor(sigmas, dtype=torch.float32), torch.zeros(1)])
+def ended(sigmas: Tensor | list[float]) -> Tensor:
+    """Decreasing levels as a sampler takes them: float32, each once, and a final 0.
+
+    A list of more steps than there are levels to tell apart is shorter for that; a sampler cannot stay at a level.
+    """
+    levels = torch.as_tensor(sigmas).float()
+    return torch.cat([torch.unique_consecutive(levels[levels > 0]), torch.zeros(1)])
 
 
 SCHEDULES: Mapping[str, Schedule] = MappingProxyType(

@@ -181,10 +181,11 @@ class Sigmas:
 
 @dataclass(frozen=True, eq=False)
 class ChosenSampler:
-    """A sampler with its settings. sample: a function of `models`, or a `functools.partial` of one, so picklable."""
+    """A sampler with its settings, and what to call it when it fails. Picklable."""
 
     socket: ClassVar[str] = "SAMPLER"
     sample: Sampler
+    name: str
 
 
 @dataclass(frozen=True, eq=False)

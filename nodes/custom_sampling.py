@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Annotated, NamedTuple
 
@@ -17,7 +18,8 @@ from models.schedules import SCHEDULES, karras_between, sigmas_for
 from models.singlestep import sample_ddim
 from models.steps import Stochastic
 from models.types import ChosenSampler, Conditioning, Guider, Latent, Model, Sigmas
-from nodes.sampling import CFG, SAMPLER, SCHEDULER, SEED, Sampled, sampled
+from nodes.denoising import Sampled, sampled
+from nodes.sampling import CFG, SAMPLER, SCHEDULER, SEED
 from nodes.services import Context
 
 PARTS = "sampling/custom_sampling"
@@ -39,7 +41,7 @@ def sampler_custom(
 ) -> Sampled:
     """Denoise latents with a sampler and noise levels of your own."""
     guider = Guider(model, (positive, negative), Cfg(cfg))
-    return sampled(ctx, guider, sampler.sample, sigmas.values, Noise(noise_seed, not add_noise), latent_image)
+    return sampled(ctx, guider, sampler, sigmas.values, Noise(noise_seed, not add_noise), latent_image)
 
 
 @node("SamplerCustomAdvanced", category=PARTS)
@@ -53,7 +55,7 @@ def sampler_custom_advanced(
     latent_image: Annotated[Latent, Tip("What to start from.")],
 ) -> Sampled:
     """Denoise latents with every part of sampling chosen by a node."""
-    return sampled(ctx, guider, sampler.sample, sigmas.values, noise, latent_image, blamed="guider")
+    return sampled(ctx, guider, sampler, sigmas.values, noise, latent_image, blamed="guider")
 
 
 @node("RandomNoise", category=f"{PARTS}/noise")
@@ -99,7 +101,7 @@ def ksampler_select(
     ctx: Context, *, sampler_name: Annotated[str, SAMPLER]
 ) -> Annotated[ChosenSampler, Tip("The sampler.")]:
     """A sampler by its name, with its usual settings."""
-    return ChosenSampler(SAMPLERS[sampler_name])
+    return ChosenSampler(SAMPLERS[sampler_name], sampler_name)
 
 
 @node("SamplerDDIM", category=f"{PARTS}/samplers")
@@ -112,7 +114,7 @@ def sampler_ddim(
     ] = 0.0,
 ) -> Annotated[ChosenSampler, Tip("The sampler.")]:
     """DDIM, between its usual self without fresh noise (eta 0) and DDPM (eta 1)."""
-    return ChosenSampler(Stochastic(partial(sample_ddim, eta=eta)))
+    return ChosenSampler(Stochastic(partial(sample_ddim, eta=eta)), "ddim")
 
 
 @node("BasicScheduler", category=f"{PARTS}/schedulers")
@@ -146,9 +148,20 @@ def karras_scheduler(
     ] = 7.0,
 ) -> Annotated[Sigmas, Tip("The noise levels, ending at 0.")]:
     """Noise levels between two of your own, equal steps in their rho-th root."""
-    if not rho:
-        raise InputError("rho", "there is no 0th root; from 0.01 on")
+    _check_range(sigma_min, sigma_max)
+    largest = max(sigma_max, 1 / max(sigma_min, 1e-30))
+    if rho == 0 or math.log(largest) / rho > MOST_ROOT:
+        raise InputError("rho", f"no number holds the root of {largest:g} that belongs to {rho:g}; 1 and above work")
     return Sigmas(karras_between(sigma_min, sigma_max, steps, rho))
+
+
+MOST_ROOT = 80.0  # float32 ends at exp(88)
+
+
+def _check_range(sigma_min: float, sigma_max: float) -> None:
+    """Blame two levels between which no list descends."""
+    if not 0 <= sigma_min < sigma_max:
+        raise InputError("sigma_max", f"must be above sigma_min, which is {sigma_min:g}, and is {sigma_max:g}")
 
 
 class SplitLevels(NamedTuple):

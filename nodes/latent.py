@@ -8,6 +8,7 @@ from functools import partial
 from typing import Annotated
 
 import torch
+from torch import Tensor
 
 from graph.errors import InputError
 from graph.sockets import Int
@@ -47,9 +48,12 @@ def vae_decode(
         size = partial(decode_bytes, autoencoder.config, dtype=weight.dtype)
         with _room(ctx, size(height, width), size(DECODE_TILE, DECODE_TILE)) as tiled:
             decode = partial(decode_tiled, autoencoder) if tiled else autoencoder.decode
-            pictures = [
-                ((decode(z[None].to(weight), ctx.check).float() + 1) / 2).clamp(0, 1).cpu() for z in samples.samples
-            ]
+            pictures = []
+            for i, z in enumerate(samples.samples):
+                picture = ((decode(z[None].to(weight), ctx.check).float() + 1) / 2).cpu()
+                if not picture.isfinite().all():
+                    raise _not_finite("samples", i, "picture", z)
+                pictures.append(picture.clamp_(0, 1))
     return Image(torch.cat(pictures).movedim(1, -1).contiguous())
 
 
@@ -76,7 +80,22 @@ def vae_encode(
                 encode((picture * 2 - 1).movedim(-1, 0)[None].to(weight), ctx.check).chunk(2, dim=1)[0]
                 for picture in cropped
             ]
-    return Latent(torch.cat(means).float().cpu())
+    latents = torch.cat(means).float().cpu()
+    for i, latent in enumerate(latents):
+        if not latent.isfinite().all():
+            raise _not_finite("pixels", i, "latent", cropped[i])
+    return Latent(latents)
+
+
+def _not_finite(blamed: str, i: int, what: str, given: Tensor) -> InputError:
+    """Blame what the VAE was given where that is not finite, else the VAE. i: which of the batch it is."""
+    if not given.isfinite().all():
+        return InputError(blamed, f"item {i + 1} of the batch holds numbers that are not finite")
+    return InputError(
+        "vae",
+        f"made a {what} with numbers that are not finite of item {i + 1} of the batch, whose own are finite and at most "
+        f"{float(given.abs().max()):.3g}; most likely its weights do not fit 16 bits (start with --force-fp32) or are damaged",
+    )
 
 
 @contextmanager

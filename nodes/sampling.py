@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import torch
-from torch import Tensor
 
-from graph.errors import InputError
 from graph.sockets import Choice, Float, Int
 from graph.spec import Tip, node
-from graph.thrift import Thrift
-from models.activations import unet_bytes
-from models.denoiser import Denoiser, Guided
 from models.guidance import Cfg
-from models.machine import freed_memory_kept
 from models.noise import Noise
-from models.preview import latent_preview, latent_rgb
 from models.samplers import SAMPLERS, SKIP_PENULTIMATE
-from models.schedules import SCHEDULES, Schedule, sigmas_for, starts_from_noise, without_penultimate
-from models.steps import Sampler
-from models.types import Conditioning, Guider, Latent, Model
+from models.schedules import SCHEDULES, Schedule, sigmas_for, without_penultimate
+from models.types import ChosenSampler, Conditioning, Guider, Latent, Model
+from nodes.denoising import sampled
 from nodes.services import Context
 
 SEED = Int(0, 2**64 - 1, control_after_generate=True, tooltip="Decides the noise: the same seed, the same picture.")
@@ -50,7 +42,9 @@ def ksampler(
     """Denoise latents, towards the positive prompt and away from the negative one."""
     sigmas = sigmas_for(_schedule(scheduler, sampler_name), model.diffusion.levels, steps, denoise)
     guider = Guider(model, (positive, negative), Cfg(cfg))
-    return sampled(ctx, guider, SAMPLERS[sampler_name], sigmas, Noise(seed), latent_image).output
+    return sampled(
+        ctx, guider, ChosenSampler(SAMPLERS[sampler_name], sampler_name), sigmas, Noise(seed), latent_image
+    ).output
 
 
 @node("KSamplerAdvanced", category="sampling", title="KSampler (Advanced)")
@@ -85,57 +79,12 @@ def ksampler_advanced(
         return latent_image
     guider = Guider(model, (positive, negative), Cfg(cfg))
     noise = Noise(noise_seed, blank=add_noise == "disable")
-    return sampled(ctx, guider, SAMPLERS[sampler_name], sigmas[start_at_step:], noise, latent_image).output
-
-
-class Sampled(NamedTuple):
-    """Where sampling ended, and the estimate of the clean latent that its last step saw."""
-
-    output: Annotated[Latent, Tip("The latents after the last step.")]
-    denoised_output: Annotated[Latent, Tip("What the last step took for the clean latents.")]
-
-
-def sampled(
-    ctx: Context, guider: Guider, sampler: Sampler, sigmas: Tensor, noise: Noise, latent: Latent, blamed: str = ""
-) -> Sampled:
-    """Noise upon a latent, and the steps of a sampler from there, with progress and previews.
-
-    Without sigmas the latent comes back as it is. blamed: the input that brought the guider, if it came as one.
-    """
-    if not len(sigmas):
-        return Sampled(latent, latent)
-    diffusion, scale = guider.model.diffusion, guider.model.family.latent.scale
-    with ctx.services.use(guider.model, blamed or "model") as unet:
-        _check_text(unet.config.context_dim, guider, blamed)
-        strength = (1 + sigmas[0] ** 2).sqrt() if starts_from_noise(sigmas, diffusion.levels) else sigmas[0]
-        x = latent.samples * scale + noise.initial(tuple(latent.samples.shape)) * strength
-        denoiser = Denoiser(unet, diffusion, ctx.check)
-        apart = ctx.thrift >= Thrift.APART
-        guided = Guided(denoiser, guider.texts, guider.guidance, apart=apart)
-        batch, _, height, width = x.shape
-        needed = unet_bytes(unet.config, guided.at_once * batch, height, width, denoiser.dtype)
-        rgb = latent_rgb(guider.model.weights.metadata)
-        with ctx.services.residency.room(needed), freed_memory_kept(denoiser.device):
-            denoised = None
-            for step in sampler(guided, x.to(denoiser.device), sigmas, noise):
-                ctx.progress(step.i + 1, len(sigmas) - 1, partial(latent_preview, step.denoised, rgb))
-                x, denoised = step.x, step.denoised
-    output = Latent((x / scale).cpu())
-    return Sampled(output, output if denoised is None else Latent((denoised / scale).cpu()))
+    return sampled(
+        ctx, guider, ChosenSampler(SAMPLERS[sampler_name], sampler_name), sigmas[start_at_step:], noise, latent_image
+    ).output
 
 
 def _schedule(scheduler: str, sampler_name: str) -> Schedule:
     """The schedule that these nodes give a sampler; those with a midpoint in log sigma get a longer last step."""
     schedule = SCHEDULES[scheduler]
     return without_penultimate(schedule) if sampler_name in SKIP_PENULTIMATE else schedule
-
-
-def _check_text(width: int, guider: Guider, blamed: str) -> None:
-    """Blame the prompt that another family's text encoder made."""
-    for name, conditioning in zip(guider.names, guider.texts, strict=True):
-        for cond in conditioning.conds:
-            if cond.tokens.shape[-1] != width:
-                raise InputError(
-                    blamed or name,
-                    f"text vectors of width {cond.tokens.shape[-1]}, but this model reads vectors of {width}",
-                )

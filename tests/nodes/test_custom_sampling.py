@@ -37,9 +37,10 @@ from nodes.custom_sampling import (
     sampler_ddim,
     split_sigmas,
 )
+from nodes.denoising import Sampled
 from nodes.loaders import checkpoint_loader_simple
 from nodes.registry import builtin
-from nodes.sampling import Sampled, ksampler, ksampler_advanced
+from nodes.sampling import ksampler, ksampler_advanced
 from tests.engine import open_engine
 from tests.nodes.conftest import CHECKPOINT, Workplace
 from tests.nodes.test_sampling import noise, text

@@ -1,0 +1,125 @@
+"""What all nodes that sample share: noise upon a latent, the steps from there, and what is wrong with the result."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, NamedTuple
+
+import torch
+from torch import Tensor
+
+from graph.errors import InputError
+from graph.spec import Tip
+from graph.thrift import Thrift
+from models.activations import unet_bytes
+from models.denoiser import Denoiser, Guided
+from models.machine import freed_memory_kept
+from models.noise import Noise
+from models.preview import latent_preview, latent_rgb
+from models.schedules import starts_from_noise
+from models.types import ChosenSampler, Guider, Latent
+from nodes.services import Context
+
+LARGE_TEXT = 1e4  # no text encoder gives numbers near this; weights such as (word:1e30) do
+LARGE_CFG = 50.0
+
+
+class Sampled(NamedTuple):
+    """Where sampling ended, and the estimate of the clean latent that its last step saw."""
+
+    output: Annotated[Latent, Tip("The latents after the last step.")]
+    denoised_output: Annotated[Latent, Tip("What the last step took for the clean latents.")]
+
+
+def sampled(
+    ctx: Context, guider: Guider, sampler: ChosenSampler, sigmas: Tensor, noise: Noise, latent: Latent, blamed: str = ""
+) -> Sampled:
+    """Noise upon a latent, and the steps of a sampler from there, with progress and previews.
+
+    Without sigmas the latent comes back as it is. blamed: the input that brought the guider, if it came as one. Raises
+    InputError for what cannot be sampled, and when a step's result is not finite.
+    """
+    if not len(sigmas):
+        return Sampled(latent, latent)
+    _check_levels(sigmas)
+    if not latent.samples.isfinite().all():
+        raise InputError("latent_image", "holds numbers that are not finite")
+    diffusion, scale = guider.model.diffusion, guider.model.family.latent.scale
+    with ctx.services.use(guider.model, blamed or "model") as unet:
+        _check_text(unet.config.context_dim, guider, blamed)
+        strength = (1 + sigmas[0] ** 2).sqrt() if starts_from_noise(sigmas, diffusion.levels) else sigmas[0]
+        x = latent.samples * scale + noise.initial(tuple(latent.samples.shape)) * strength
+        denoiser = Denoiser(unet, diffusion, ctx.check)
+        apart = ctx.thrift >= Thrift.APART
+        guided = Guided(denoiser, guider.texts, guider.guidance, apart=apart)
+        batch, _, height, width = x.shape
+        needed = unet_bytes(unet.config, guided.at_once * batch, height, width, denoiser.dtype)
+        rgb = latent_rgb(guider.model.weights.metadata)
+        with ctx.services.residency.room(needed), freed_memory_kept(denoiser.device):
+            denoised, finite = None, list[Tensor]()
+            for step in sampler.sample(guided, x.to(denoiser.device), sigmas, noise):
+                finite.append(step.x.isfinite().all())  # no GPU is waited for: its answers are read at the end
+                if denoiser.device.type == "cpu" and not finite[-1]:
+                    break
+                ctx.progress(step.i + 1, len(sigmas) - 1, partial(latent_preview, step.denoised, rgb))
+                x, denoised = step.x, step.denoised
+            if finite and not (good := torch.stack(finite).cpu()).all():
+                first = int((~good).nonzero()[0])
+                raise _not_finite(first, sampler, sigmas, guider, denoiser.dtype, blamed)
+    output = Latent((x / scale).cpu())
+    return Sampled(output, output if denoised is None else Latent((denoised / scale).cpu()))
+
+
+def _check_levels(sigmas: Tensor) -> None:
+    """Blame noise levels that no sampler can visit. Those of our schedules never are such."""
+    shown = ", ".join(f"{level:.4g}" for level in sigmas[:8].tolist()) + (", …" if len(sigmas) > 8 else "")
+    if not sigmas.isfinite().all() or (sigmas < 0).any():
+        raise InputError("sigmas", f"noise levels must be finite and not below 0; these are {shown}")
+    if (sigmas[:-1] == 0).any():
+        raise InputError(
+            "sigmas", f"noise level 0 may come last only, since nothing leads away from it; these are {shown}"
+        )
+    if (sigmas.diff() == 0).any():
+        raise InputError("sigmas", f"a step needs two different noise levels; among these one comes twice: {shown}")
+
+
+def _check_text(width: int, guider: Guider, blamed: str) -> None:
+    """Blame the prompt that another family's text encoder made, and one that is not finite."""
+    for name, conditioning in zip(guider.names, guider.texts, strict=True):
+        for cond in conditioning.conds:
+            if cond.tokens.shape[-1] != width:
+                raise InputError(
+                    blamed or name,
+                    f"text vectors of width {cond.tokens.shape[-1]}, but this model reads vectors of {width}",
+                )
+            if not cond.tokens.isfinite().all():
+                raise InputError(blamed or name, "text vectors that are not finite; are its words' weights too large?")
+
+
+def _not_finite(
+    i: int, sampler: ChosenSampler, sigmas: Tensor, guider: Guider, dtype: torch.dtype, blamed: str
+) -> InputError:
+    """What went wrong in step i, and the input that most likely caused it."""
+    sigma, sigma_next = (float(level) for level in sigmas[i : i + 2])
+    what = (
+        f"step {i + 1} of {len(sigmas) - 1} of the sampler {sampler.name}, from noise level {sigma:.4g} to "
+        f"{sigma_next:.4g}, gave numbers that are not finite"
+    )
+    largest = {
+        name: max((float(cond.tokens.abs().max()) for cond in conditioning.conds), default=0.0)
+        for name, conditioning in zip(guider.names, guider.texts, strict=True)
+    }
+    worst = max(largest, key=lambda name: largest[name], default="")
+    if sigma_next > sigma:
+        return InputError(
+            "sigmas", f"{what}; most likely because it cannot climb: euler and others that add no noise can"
+        )
+    if largest.get(worst, 0.0) > LARGE_TEXT:
+        return InputError(blamed or worst, f"{what}; most likely its words' weights are too large for the model")
+    if (scale := guider.guidance.strength) > LARGE_CFG:
+        return InputError(blamed or "cfg", f"{what}; most likely guidance of {scale:g} is too strong")
+    if dtype != torch.float32:
+        return InputError(
+            blamed or "model", f"{what}; most likely the model does not fit 16 bits: start with --force-fp32"
+        )
+    return InputError(blamed or "model", f"{what}; most likely the model's weights are damaged")
