@@ -126,7 +126,7 @@ def serve(options: argparse.Namespace, folders: Folders) -> int:
             history_days=options.history_days,
             tries=options.job_tries,
         ),
-        previews=options.preview_method != "none" and not options.require_safety,  # nobody checks previews
+        previews=_previews(options),
         front_end=options.front_end_root,
         foreign=options.front_end_root != EDITOR,
         examples=EXAMPLES,
@@ -138,6 +138,13 @@ def serve(options: argparse.Namespace, folders: Folders) -> int:
         set_database_aside=options.set_database_aside,
     )
     return launch.serve(deps, listen)
+
+
+def _previews(options: argparse.Namespace) -> bool | None:
+    """Who gets previews; with `--require-safety` nobody, since nobody checks them."""
+    if options.require_safety or options.preview_method == "none":
+        return False
+    return None if options.preview_method == "default" else True
 
 
 def open_engine(options: argparse.Namespace, folders: Folders) -> Engine:

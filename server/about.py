@@ -23,6 +23,7 @@ class About(TypedDict):
     prompt: str | None
     seed: int | None
     workflow_name: str | None
+    workflow_id: str | None
 
 
 def about(graph: Graph, extra: Mapping[str, object]) -> About:
@@ -34,7 +35,17 @@ def about(graph: Graph, extra: Mapping[str, object]) -> About:
         "prompt": _shortened(_prompt(graph, nodes)),
         "seed": next((seed for seed in seeds if isinstance(seed, int) and not isinstance(seed, bool)), None),
         "workflow_name": _shortened(name if isinstance(name, str) else None),
+        "workflow_id": _workflow_id(extra),
     }
+
+
+def _workflow_id(extra: Mapping[str, object]) -> str | None:
+    """The id that the editor gave the file which the graph was made of."""
+    match extra:
+        case {"extra_pnginfo": {"workflow": {"id": str(id_)}}}:
+            return _shortened(id_)
+        case _:
+            return None
 
 
 def _prompt(graph: Graph, nodes: list[BoundNode]) -> str | None:

@@ -18,6 +18,7 @@ from server import (
     routes_docs,
     routes_examples,
     routes_files,
+    routes_front_end,
     routes_info,
     routes_jobs,
     routes_live,
@@ -122,6 +123,7 @@ def _routes() -> Iterable[web.RouteDef]:
         routes_workflow,
         routes_jobs,
         routes_files,
+        routes_front_end,
         routes_info,
         routes_examples,
         routes_userdata,
@@ -352,18 +354,12 @@ async def _home(request: web.Request) -> web.StreamResponse:
     return web.FileResponse(root / "index.html", headers={"Cache-Control": "no-cache"})
 
 
-async def _no_templates(request: web.Request) -> web.Response:
-    return web.json_response([])
-
-
 async def _no_icon(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
 def _serve_front_end(app: web.Application, root: Path | None) -> None:
     app.router.add_get("/", _home)
-    if root is None or not (root / "templates").is_dir():
-        app.router.add_get("/templates/index.json", _no_templates)
     if root is None or not (root / "favicon.ico").is_file():
         app.router.add_get("/favicon.ico", _no_icon)
     if root is not None:

@@ -52,7 +52,7 @@ class Deps:
     """What `create_app` is given.
 
     `sink` makes, of the titles of a job's nodes, what sees all events of its run besides the clients: the terminal's
-    progress bar. `front_end` holds an editor's static files, `foreign` says that it is another program's, `examples` the
+    progress bar. `previews` is for all who follow a run, for nobody, or, as None, for those who ask. `front_end` holds an editor's static files, `foreign` says that it is another program's, `examples` the
     example workflows and their index,
     `locales` a file of translations by language; `version` is shown in `/system_stats`.
     `set_database_aside` has a damaged database give way to a new one.
@@ -63,7 +63,7 @@ class Deps:
     backend: Backend
     guard: Guard = field(default_factory=Guard)
     limits: Limits = field(default_factory=Limits)
-    previews: bool = True
+    previews: bool | None = None
     front_end: Path | None = None
     foreign: bool = False
     examples: Path | None = None

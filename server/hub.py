@@ -27,7 +27,8 @@ CLIENTS = 1000
 @dataclass(slots=True, eq=False)
 class Live:
     """A run that is being told, or was a moment ago. `log` holds its lasting frames with their place in time,
-    `audience` the sockets that follow it.
+    `audience` the sockets that follow it. `previews` says whether all of them get previews, or none; left at None, those do
+    that have told their features: there are clients that take every binary frame for a finished picture.
     """
 
     transcript: Transcript
@@ -35,13 +36,15 @@ class Live:
     watchers: set[Socket] = field(default_factory=set)
     log: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=REPLAY_FRAMES))
     ended: float | None = None
+    previews: bool | None = None
     audience: Sequence[Socket] = ()
 
 
 class Hub:
     """All sockets of the server. Everything here happens on the event loop."""
 
-    def __init__(self, encode_in: ThreadPoolExecutor, previews: bool = True) -> None:
+    def __init__(self, encode_in: ThreadPoolExecutor, previews: bool | None = None) -> None:
+        """previews: to all who follow a run, or to nobody; None: as `Live` says."""
         self._pool = encode_in
         self._previews = previews
         self._sockets: set[Socket] = set()
@@ -120,6 +123,11 @@ class Hub:
         self._listen(live)
         return live
 
+    def choose_previews(self, prompt_id: str, method: object) -> None:
+        """Obey a prompt's own `extra_data.preview_method`: `none` is for nobody, `default` as if nothing was said."""
+        if (live := self._lives.get(prompt_id)) is not None and isinstance(method, str) and method != "default":
+            live.previews = method != "none"
+
     def transcript(self, prompt_id: str) -> Transcript | None:
         """What a run that is live has told so far."""
         live = self._lives.get(prompt_id)
@@ -169,7 +177,7 @@ class Hub:
 
     def encode(self, live: Live, event: Progress) -> Future[bytes | None] | None:
         """Have a preview made, if somebody looks. Called on the engine's thread."""
-        if not self._previews or not live.audience or event.preview is None:
+        if event.preview is None or not any(self._wants_preview(live, socket) for socket in live.audience):
             return None
         try:
             return self._pool.submit(encode_preview, event.preview)
@@ -182,9 +190,17 @@ class Hub:
         text, plain = progress.text(), preview_frame(preview)
         named = preview_frame_with_metadata(preview, node_id, live.transcript.id)
         for socket in live.audience:
+            if not self._wants_preview(live, socket):
+                socket.send(text, droppable=True)
+                continue
             first, second = (named, text) if socket.knows_metadata else (text, plain)
             socket.send(first, droppable=True)
             socket.send(second, droppable=True)
+
+    def _wants_preview(self, live: Live, socket: Socket) -> bool:
+        if self._previews is False or live.previews is False:
+            return False
+        return bool(self._previews or live.previews or socket.knows_previews)
 
     def _catch_up(self, socket: Socket, live: Live, seen: int) -> None:
         for place, text in live.log:

@@ -100,6 +100,7 @@ _JOB = members(
     {"id": TEXT, "status": {"type": "string", "enum": [str(state) for state in State]}, "sweep": _SWEEP},
     ["id", "status"],
 )
+_CANCELLED = members({"cancelled": TRUTH}, ["cancelled"])
 _JOBS = members(
     {"jobs": {"type": "array", "items": _JOB}, "pagination": OBJECT, "paused": TRUTH}, ["jobs", "pagination", "paused"]
 )
@@ -166,6 +167,8 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "POST /history": Operation(body=_REMOVAL),
         "GET /jobs": Operation(_JOBS, _PAGE),
         "GET /jobs/{id}": Operation(_JOB),
+        "POST /jobs/cancel": Operation(_CANCELLED, body=members({"job_ids": NAMES}, ["job_ids"])),
+        "POST /jobs/{id}/cancel": Operation(_CANCELLED),
         "POST /jobs/{id}/retry": Operation(_QUEUED),
         "POST /jobs/{id}/priority": Operation(
             body=members({"priority": BESIDES_PROMPT["properties"]["priority"]}, ["priority"])
@@ -198,6 +201,14 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "GET /internal/logs": Operation(TEXT),
         "GET /internal/logs/raw": Operation(OBJECT),
         "GET /internal/folder_paths": Operation(OBJECT),
+        "GET /internal/files/{folder}": Operation(NAMES),
+        "GET /node_replacements": Operation(OBJECT),
+        "GET /global_subgraphs": Operation(OBJECT),
+        "GET /global_subgraphs/{id}": Operation(OBJECT),
+        "GET /templates/index.json": Operation(_LISTS),
+        "GET /templates/index_logo.json": Operation(OBJECT),
+        "GET /templates/fuse_options.json": Operation(OBJECT),
+        "GET /templates/{file}": Operation("*/*"),
         "GET /metrics": Operation("text/plain"),
         "GET /users": Operation(OBJECT),
         "POST /users": Operation(body=OBJECT),

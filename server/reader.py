@@ -129,6 +129,7 @@ class Reader:
 def _conditions(search: Search) -> Iterator[str]:
     if search.states:
         yield f"state IN ({', '.join('?' * len(search.states))})"
+        yield f"NOT (state = '{State.CANCELLED}' AND started IS NULL)"  # who asks for states means those that have run
     if search.type is not None:
         yield "seq IN (SELECT job FROM job_types WHERE type = ?)"
     for _ in search.words:

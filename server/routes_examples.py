@@ -27,24 +27,25 @@ def routes() -> list[web.RouteDef]:
 
 async def get_examples(request: web.Request) -> web.Response:
     """The examples in their order: name, and by language title and description."""
-    return web.json_response(await in_thread(request.app[THREADS], _index, request.app[DEPS].examples))
+    return web.json_response(await in_thread(request.app[THREADS], examples, request.app[DEPS].examples))
 
 
 async def get_example(request: web.Request) -> web.Response:
     """`NAME.json`, a workflow in API format, or `NAME.webp`, the picture it makes."""
     folder = request.app[DEPS].examples
-    body, kind = await in_thread(request.app[THREADS], _content, folder, request.match_info["file"])
+    body, kind = await in_thread(request.app[THREADS], example, folder, request.match_info["file"])
     return web.Response(body=body, content_type=kind, headers={"Cache-Control": "no-cache"})
 
 
-def _index(folder: Path | None) -> list[Mapping[str, Any]]:
+def examples(folder: Path | None) -> list[Mapping[str, Any]]:
+    """What the index lists."""
     return json.loads((folder / INDEX).read_text("utf-8")) if folder else []
 
 
-def _content(folder: Path | None, file: str) -> tuple[bytes, str]:
+def example(folder: Path | None, file: str) -> tuple[bytes, str]:
     """Only what the index names is looked for. Raises Refused."""
     name, dot, suffix = file.rpartition(".")
     kind = _KINDS.get(dot + suffix)
-    if folder and kind and any(entry["name"] == name for entry in _index(folder)) and (folder / file).is_file():
+    if folder and kind and any(entry["name"] == name for entry in examples(folder)) and (folder / file).is_file():
         return (folder / file).read_bytes(), kind
     raise not_found("no example has that name")

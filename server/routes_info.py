@@ -55,6 +55,7 @@ def features(app: web.Application) -> Mapping[str, object]:
         "supports_preview_metadata": True,
         "max_upload_size": app[DEPS].limits.upload,
         "supports_progress_deltas": True,
+        "node_replacements": True,
     }
 
 

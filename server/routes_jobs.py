@@ -11,9 +11,10 @@ from aiohttp import web
 
 from graph.patient_json import dumps
 from server.answers import one, send_json
-from server.body import read_object, seconds, whole
+from server.body import ids_of, read_object, seconds, whole
 from server.deps import DEPS, HUB, NUMBERS, READER, SEARCHES, STORE, THREADS, WORKER
 from server.job import State
+from server.outputs import files_of, previews_of
 from server.reader import Reader, Search
 from server.refused import Refused, not_found
 from server.routes_run import announce, queue_full
@@ -31,6 +32,7 @@ def routes() -> list[web.RouteDef]:
     return [
         web.get("/jobs", get_jobs),
         web.get("/jobs/{id}", get_job),
+        web.post("/jobs/cancel", post_cancel_several),
         web.post("/jobs/{id}/cancel", post_cancel),
         web.post("/jobs/{id}/retry", post_retry),
         web.post("/jobs/{id}/priority", post_priority),
@@ -79,13 +81,22 @@ async def get_job(request: web.Request) -> web.StreamResponse:
 
 
 async def post_cancel(request: web.Request) -> web.Response:
-    """Take a waiting job out of the queue, or stop a running one."""
-    id_ = request.match_info["id"]
-    if await request.app[STORE](Store.cancel_pending, [id_]):
-        await announce(request.app)
-    elif not request.app[WORKER].interrupt(id_):
-        raise not_found("that job neither waits nor runs")
-    return web.Response()
+    """Take a waiting job out of the queue, or stop a running one; `cancelled` says whether it did either."""
+    return web.json_response({"cancelled": await cancel(request.app, [request.match_info["id"]])})
+
+
+async def post_cancel_several(request: web.Request) -> web.Response:
+    """The same for all of `job_ids`; `cancelled` says whether any of them waited or ran."""
+    ids = ids_of((await read_object(request))["job_ids"])
+    return web.json_response({"cancelled": await cancel(request.app, ids)})
+
+
+async def cancel(app: web.Application, ids: list[str]) -> bool:
+    """Whether any of the jobs waited or ran; those do neither any more."""
+    waited = await app[STORE](Store.cancel_pending, ids)
+    if waited:
+        await announce(app)
+    return any([app[WORKER].interrupt(id_) for id_ in ids]) or waited > 0  # noqa: C419  all of them are stopped
 
 
 async def post_retry(request: web.Request) -> web.Response:
@@ -185,14 +196,7 @@ def _sweep(messages: str) -> object:
 
 def _summary(row: Mapping[str, Any], live: Transcript | None) -> dict[str, object]:
     outputs: Mapping[str, Any] = live.outputs if live else _json(row["outputs"], {})
-    shown = [
-        {**entry, "nodeId": node_id, "mediaType": kind}
-        for node_id, ui in outputs.items()
-        for kind, entries in ui.items()
-        if isinstance(entries, list)
-        for entry in entries
-        if isinstance(entry, dict) and "filename" in entry
-    ]
+    shown, previewable = files_of(outputs), previews_of(outputs)
     return {
         "id": row["id"],
         "status": row["state"],
@@ -204,7 +208,9 @@ def _summary(row: Mapping[str, Any], live: Transcript | None) -> dict[str, objec
         "execution_end_time": _milliseconds(row["finished"]),
         "execution_error": _json(row["error"], None),
         "outputs_count": len(shown),
-        "preview_output": shown[0] if shown else None,
+        "previewable_outputs_count": len(previewable),
+        "preview_output": previewable[0] if previewable else None,
+        "workflow_id": _json(row["about"], {}).get("workflow_id"),
         "about": _json(row["about"], {}),
     }
 

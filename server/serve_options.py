@@ -52,9 +52,9 @@ def add_serve_options(serve: argparse.ArgumentParser) -> None:
     )
     more.add_argument(
         "--preview-method",
-        choices=("auto", "latent2rgb", "taesd", "none"),
-        default="auto",
-        help="none: no pictures while a job runs; the others mean the same here",
+        choices=("auto", "latent2rgb", "taesd", "none", "default"),
+        default="default",
+        help="none: no pictures while a job runs; default: for clients that ask for them; the others: for all",
     )
     cache = more.add_mutually_exclusive_group()
     cache.add_argument("--cache-lru", type=_count, default=0, metavar="N", help="keep at most N results (0: by memory)")

@@ -30,6 +30,7 @@ class Socket:
     def __init__(self, ws: web.WebSocketResponse, client_id: str, transport: asyncio.WriteTransport) -> None:
         """transport: that of `ws`, which was opened without compression."""
         self.client_id = client_id
+        self.knows_previews = False
         self.knows_metadata = False
         self.knows_deltas = False
         self._ws = ws
@@ -50,6 +51,7 @@ class Socket:
 
     def learn(self, features: Mapping[str, object]) -> None:
         """Note what the client says it knows."""
+        self.knows_previews = True  # whoever tells features knows what a binary frame is
         self.knows_metadata = features.get("supports_preview_metadata") is True
         self.knows_deltas = features.get("supports_progress_deltas") is True
 

@@ -227,6 +227,7 @@ class Worker:
         self._running.begin(job.id)
         try:
             document, extra = await in_thread(self._threads, _read, job, self._recent.take(job.id))
+            self._hub.choose_previews(job.id, extra.get("preview_method"))
             transcript.types = {node_id: node.class_type for node_id, node in document.nodes.items()}
             transcript.given = {node_id: node.inputs for node_id, node in document.nodes.items()}
             feed.sinks.append(self._metrics.observe)

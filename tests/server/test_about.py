@@ -57,7 +57,7 @@ def _about(tmp_path: Path, extra: dict[str, object] | None = None, **inputs: dic
 def test_the_prompt_is_what_feeds_the_sampler_nearest_to_the_end(tmp_path: Path) -> None:
     said = _about(
         tmp_path,
-        {"workflow_name": " My\n  cats "},
+        {"workflow_name": " My\n  cats ", "extra_pnginfo": {"workflow": {"id": "0c-1"}}},
         bad={"text": "blurry"},
         a={"text": "  a red\ncat  "},
         b={"text": "oil"},
@@ -66,11 +66,11 @@ def test_the_prompt_is_what_feeds_the_sampler_nearest_to_the_end(tmp_path: Path)
         second={"seed": 2**64 - 1, "negative": ["first", 0], "positive": ["both", 0]},
         out={"image": ["second", 0]},
     )
-    assert said == {"prompt": "a red cat", "seed": 2**64 - 1, "workflow_name": "My cats"}
+    assert said == {"prompt": "a red cat", "seed": 2**64 - 1, "workflow_name": "My cats", "workflow_id": "0c-1"}
 
 
 def test_what_is_not_there_is_null_and_long_words_are_cut(tmp_path: Path) -> None:
-    nothing = {"prompt": None, "seed": None, "workflow_name": None}
+    nothing = {"prompt": None, "seed": None, "workflow_name": None, "workflow_id": None}
     assert _about(tmp_path, {"workflow_name": 7}, a={"text": " "}, out={"image": ["a", 0]}) == nothing
     said = _about(tmp_path, a={"text": {"__sweep__": ["x" * 5000, "y"]}}, out={"image": ["a", 0]})
     assert said == nothing | {"prompt": "x" * WORDS}
@@ -81,7 +81,7 @@ async def test_lists_of_jobs_say_what_they_are(tmp_path: Path) -> None:
     async with serving(deps_of(tmp_path)) as client:
         await client.post("/queue/pause")
         id_ = await client.queue(chain(seed=41), extra_data={"workflow_name": "counting"})
-        said = {"prompt": None, "seed": 41, "workflow_name": "counting"}
+        said = {"prompt": None, "seed": 41, "workflow_name": "counting", "workflow_id": None}
         (job,) = (await client.get("/api/jobs"))["jobs"]
         assert job["status"] == "pending" and job["about"] == said
         assert (await client.get(f"/api/jobs/{id_}"))["about"] == said

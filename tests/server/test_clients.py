@@ -58,8 +58,8 @@ def titled(prompt: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_comfy_api_simplified(tmp_path: Path) -> None:
-    """It takes any binary frame for the result, hence no previews."""
-    with in_background(tmp_path, previews=False) as client:
+    """It takes any binary frame for the result, and asks for no previews."""
+    with in_background(tmp_path) as client:
         api = comfy_api.ComfyApiWrapper(client.url)
         workflow = comfy_api.ComfyWorkflowWrapper(titled(chain(steps=20, seconds=0.01)))
         workflow.set_node_param("Title of s", "seed", 5)

@@ -30,6 +30,7 @@ ELSEWHERE = (
     "interrupt_idle",
     "prompt_get",
     "view_html_upload",
+    "get_global_subgraphs",  # which was 404 then
 )
 """Recorded with jobs or files that this server does not have; see the other tests."""
 

@@ -60,7 +60,13 @@ def real_deps(base: Path) -> Any:
 
     options = parser().parse_args(["serve", "--cpu", "--force-fp32", "--base-directory", str(base)])
     folders = Folders.standard(base)
-    return deps_of(base, folders=folders, backend=LocalBackend(lambda: main.open_engine(options, folders), folders))
+    everywhere = True  # as the server had it that was recorded: previews go to those as well who tell no features
+    return deps_of(
+        base,
+        previews=everywhere,
+        folders=folders,
+        backend=LocalBackend(lambda: main.open_engine(options, folders), folders),
+    )
 
 
 def shape(value: object) -> object:
