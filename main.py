@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         return commands.REFUSED
     if options.command == "serve":
         return serve(options, folders)
-    registry = open_registry()
+    registry = open_registry(options)
     if options.command == "nodes":
         return commands.nodes(registry, folders, as_json=options.json)
     if options.command in ("convert", "check"):
@@ -149,7 +149,7 @@ def _previews(options: argparse.Namespace) -> bool | None:
 
 def open_engine(options: argparse.Namespace, folders: Folders) -> Engine:
     """What the server's backend runs jobs on."""
-    registry, rules = open_registry(), open_rules(options)
+    registry, rules = open_registry(options), open_rules(options)
     import torch
 
     from models.machine import device_memory, device_name
@@ -204,11 +204,15 @@ def open_folders(options: argparse.Namespace) -> Folders:
     return folders.extended({kind: [embedded / kind] for kind in ("checkpoints", "clip_vision", "safety_checker")})
 
 
-def open_registry() -> Registry:
+def open_registry(options: argparse.Namespace) -> Registry:
     """The node types."""
     from nodes.registry import builtin
 
-    return builtin()
+    if not getattr(options, "require_safety", False):
+        return builtin()
+    from nodes.safety_guard import guarded
+
+    return guarded(builtin())
 
 
 def open_rules(options: argparse.Namespace) -> Sequence[Rule]:
@@ -237,7 +241,13 @@ def open_services(options: argparse.Namespace, folders: Folders) -> Services:
         raise ValueError("--vram-budget is for accelerators; on the CPU --ram-budget is what counts")
     budget = int(_ram_budget(options) * (1 - RESULTS)) if on_cpu else options.vram_budget or memory_budget(device)
     packing = on_cpu and can_pack()
-    return Services(Residency(device, precision, budget, packing, folders.identity.matches), folders)
+    residency = Residency(device, precision, budget, packing, folders.identity.matches)
+    if not options.require_safety:
+        return Services(residency, folders)
+    from nodes.safety_guard import operators_checker
+
+    checker = operators_checker(folders, options.safety_checker, SOURCE / "models" / "embedded")
+    return Services(residency, folders, checker=checker)
 
 
 def _ram_budget(options: argparse.Namespace) -> int:

@@ -3,12 +3,14 @@
 A CLIP vision tower turns the picture into a vector, whose cosine with each of 17 unnamed concepts is held against
 that concept's threshold. Three further concepts ask for special care: the first that is found lowers all later
 thresholds by 0.01. Rando et al. 2022 (arXiv:2210.04610) took it apart; the published weights are
-CompVis/stable-diffusion-safety-checker. Its weaknesses come with it: it sees only the square middle of a picture,
-at 224 x 224 pixels, and knows sexual content only.
+CompVis/stable-diffusion-safety-checker. Its weaknesses come with it: it sees squares of 224 x 224 pixels, and knows
+sexual content only. As published it looks at the square middle of a picture; `check_whole` looks at all of it.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +23,10 @@ from models.weights import CheckpointError
 
 SPECIAL_CARE = 0.01
 """What is added to all scores that come after one special-care concept was found."""
+
+
+MOST_SQUARES = 65
+"""Of a picture at most; one that is longer than 32 times its width cannot be judged."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,28 @@ class SafetyChecker(nn.Module):
         if not (care.isfinite().all() and scores.isfinite().all()):
             raise CheckpointError("the safety checker's weights are damaged: its scores are no numbers")
         return judge(scores, care)
+
+    def check_whole(self, picture: Tensor, tick: Callable[[], None] = lambda: None) -> Verdict:
+        """Judge one picture, [H, W, 3] in 0..1, by its middle and by squares that cover it, at its own proportions.
+
+        Each concept's score is the highest of all. tick: called before each square. Raises CheckpointError on scores that
+        are no numbers, ValueError for a picture that would take more than MOST_SQUARES.
+        """
+        height, width = picture.shape[:2]
+        side, longer = min(height, width), max(height, width)
+        count = 1 + 2 * math.ceil((longer - side) / side)  # each overlaps the next by half at least
+        if count > MOST_SQUARES:
+            raise ValueError(f"{width} x {height} pixels are too long and narrow to be judged")
+        verdicts = []
+        for i in range(count):
+            tick()
+            start = round(i * (longer - side) / max(1, count - 1))
+            square = picture if i == count // 2 else picture.narrow(0 if height > width else 1, start, side)
+            verdicts.append(self.check(square))
+        return Verdict(
+            tuple(max(scores) for scores in zip(*(verdict.concepts for verdict in verdicts), strict=True)),
+            tuple(max(scores) for scores in zip(*(verdict.special_care for verdict in verdicts), strict=True)),
+        )
 
 
 def judge(concepts: Tensor, special_care: Tensor) -> Verdict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, NamedTuple
 
 import torch
@@ -76,12 +76,15 @@ def safety_check(
     ] = "blur",
 ) -> Shown[Checked]:
     """Hide the pictures in which a safety checker finds what should not be shown; the others pass as they are."""
-    verdicts = _verdicts(ctx, image, safety_model)
+    if (channels := image.pixels.shape[-1]) != 3:
+        raise InputError("image", f"has {channels} channels, expected 3: a checker sees colours, not transparency")
+    checker = ctx.services.checker or safety_model
+    if checker.identity != safety_model.identity:
+        ctx.warn(f"is not asked: {checker.weights.path.name} is the checker of this server", "safety_model")
+    verdicts = judged(ctx, image.pixels, checker, "safety_model", "image")
     shown = image
     if any(verdict.flagged for verdict in verdicts):
-        hide = _blurred if mode == "blur" else torch.zeros_like
-        judged = zip(image.pixels, verdicts, strict=True)
-        shown = Image(torch.stack([hide(pixels) if verdict.flagged else pixels for pixels, verdict in judged]))
+        shown = Image(hidden(image.pixels, verdicts, blurred if mode == "blur" else torch.zeros_like))
     scores = [_as_json(verdict) for verdict in verdicts]
     flags = [verdict.flagged for verdict in verdicts]
     return Shown(Checked(shown, any(flags), json.dumps(scores)), {"flags": flags, "scores": scores})
@@ -99,22 +102,27 @@ def require_safety(graph: Graph) -> Iterator[GraphError]:
             yield from _faults(graph.nodes[node_id], graph)
 
 
-def _verdicts(ctx: Context, image: Image, safety_model: SafetyModel) -> list[Verdict]:
-    if (channels := image.pixels.shape[-1]) != 3:
-        raise InputError("image", f"has {channels} channels, expected 3: a checker sees colours, not transparency")
-    verdicts = []
+def judged(ctx: Context, pixels: Tensor, checker: SafetyModel, blamed: str, shown: str) -> list[Verdict]:
+    """What a checker thinks of each of some pictures, [B, H, W, 3]. Raises InputError on `blamed` for weights that
+    cannot judge, on `shown` for pictures that cannot be judged."""
     try:
-        with ctx.services.residency.use(safety_model) as checker:
-            for pixels in image.pixels:  # one by one, so that no picture's scores hang on its neighbours
-                ctx.check()
-                verdicts.append(checker.check(pixels))
+        with ctx.services.residency.use(checker) as network:
+            # one by one, so that no picture's scores hang on its neighbours
+            return [network.check_whole(picture, ctx.check) for picture in pixels]
     except CheckpointError as error:
-        raise InputError("safety_model", str(error)) from error
-    return verdicts
+        raise InputError(blamed, str(error)) from error
+    except ValueError as error:
+        raise InputError(shown, str(error)) from error
 
 
-def _blurred(pixels: Tensor) -> Tensor:
-    """[H, W, 3] -> the same size: a few cells of mean colour, each at least eight pixels wide, run into each other."""
+def hidden(pixels: Tensor, verdicts: Sequence[Verdict], hide: Callable[[Tensor], Tensor]) -> Tensor:
+    """[B, H, W, C] with what was flagged hidden; the others as they are."""
+    pairs = zip(pixels, verdicts, strict=True)
+    return torch.stack([hide(picture) if verdict.flagged else picture for picture, verdict in pairs])
+
+
+def blurred(pixels: Tensor) -> Tensor:
+    """[H, W, C] -> the same size: a few cells of mean colour, each at least eight pixels wide, run into each other."""
     height, width = pixels.shape[:2]
     longer = max(height, width)
     cells = min(CELLS, longer / 8)

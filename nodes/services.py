@@ -12,17 +12,18 @@ from graph.errors import InputError
 from graph.files import Folders
 from models.residency import Residency
 from models.tokenizer import ClipTokenizer
-from models.types import ModelHandle, Network
+from models.types import ModelHandle, Network, SafetyModel
 from models.weights import CheckpointError
 
 
 @dataclass(frozen=True)
 class Services:
-    """Made once by `main.py`, handed to every node through its context."""
+    """Made once by `main.py`, handed to every node through its context. checker: the operator's, with --require-safety."""
 
     residency: Residency
     folders: Folders
     tokenizer: ClipTokenizer = field(default_factory=ClipTokenizer)
+    checker: SafetyModel | None = None
 
     @contextmanager
     def use(self, handle: ModelHandle[Network], input_name: str) -> Iterator[Network]:

@@ -98,6 +98,8 @@ def understand(arguments: Sequence[str]) -> argparse.Namespace:
         root.error(f"unrecognized arguments: {' '.join(unknown)}")
     if options.command == "serve" and options.tls_keyfile and not options.tls_certfile:
         root.error("--tls-keyfile needs --tls-certfile")
+    if getattr(options, "safety_checker", None) and not options.require_safety:
+        root.error("--safety-checker needs --require-safety")
     ignored = []
     for flag in _flags(unknown):
         if flag not in IGNORED:
@@ -184,7 +186,15 @@ def _machine() -> argparse.ArgumentParser:
     machine.add_argument(
         "--require-safety",
         action="store_true",
-        help="refuse workflows that show or save a picture which does not come straight from a SafetyCheck",
+        help="refuse workflows that show or save a picture which does not come straight from a SafetyCheck, and hide "
+        "what the checker flags where pictures come into being",
+    )
+    machine.add_argument(
+        "--safety-checker",
+        type=Path,
+        metavar="FILE",
+        help="the checker that --require-safety asks, and no other: a file, or a name in models/safety_checker "
+        "(default: the only one there, else the small one in the box, which knows a stand-in)",
     )
     return machine
 
