@@ -77,7 +77,9 @@ def main(arguments: list[str] | None = None) -> int:
     rules = open_rules(options)
 
     def executor() -> Executor[Services]:
-        return open_executor(options, registry, folders, rules, open_services(options, folders), open_cache(options))
+        return open_executor(
+            options, registry, folders, rules, open_services(options, folders, registry), open_cache(options)
+        )
 
     if options.command == "evaluate":
         from server import evaluate
@@ -155,7 +157,7 @@ def open_engine(options: argparse.Namespace, folders: Folders) -> Engine:
     from models.machine import device_memory, device_name
     from server.backend import Device, Engine
 
-    services, cache = open_services(options, folders), open_cache(options)
+    services, cache = open_services(options, folders, registry), open_cache(options)
     residency = services.residency
 
     def devices() -> list[Device]:
@@ -222,12 +224,14 @@ def open_rules(options: argparse.Namespace) -> Sequence[Rule]:
     return [require_safety] if options.require_safety else []
 
 
-def open_services(options: argparse.Namespace, folders: Folders) -> Services:
+def open_services(options: argparse.Namespace, folders: Folders, registry: Registry) -> Services:
     """What nodes work with."""
     from dataclasses import replace
 
     import torch
 
+    from graph.labels import Labels
+    from graph.node_shapes import shapes_of
     from models.packed import can_pack
     from models.residency import Residency, choose_device, choose_precision, memory_budget
     from nodes.services import Services
@@ -242,12 +246,13 @@ def open_services(options: argparse.Namespace, folders: Folders) -> Services:
     budget = int(_ram_budget(options) * (1 - RESULTS)) if on_cpu else options.vram_budget or memory_budget(device)
     packing = on_cpu and can_pack()
     residency = Residency(device, precision, budget, packing, folders.identity.matches)
+    labels = Labels(workflow=not options.disable_metadata, provenance=not options.no_provenance)
+    services = Services(residency, folders, shapes=shapes_of(registry, folders), labels=labels)
     if not options.require_safety:
-        return Services(residency, folders)
+        return services
     from nodes.safety_guard import operators_checker
 
-    checker = operators_checker(folders, options.safety_checker, SOURCE / "models" / "embedded")
-    return Services(residency, folders, checker=checker)
+    return replace(services, checker=operators_checker(folders, options.safety_checker, SOURCE / "models" / "embedded"))
 
 
 def _ram_budget(options: argparse.Namespace) -> int:

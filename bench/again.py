@@ -21,7 +21,8 @@ def seconds() -> float:
     with tempfile.TemporaryDirectory() as base:
         options = parser().parse_args(["run", str(WORKFLOW), "--base-directory", base, "--cpu"])
         folders = main.open_folders(options)
-        services, cache = main.open_services(options, folders), main.open_cache(options)
-        with main.open_executor(options, main.open_registry(options), folders, [], services, cache) as executor:
+        registry = main.open_registry(options)
+        services, cache = main.open_services(options, folders, registry), main.open_cache(options)
+        with main.open_executor(options, registry, folders, [], services, cache) as executor:
             executor.execute(Run("first", document))
             return statistics.median(timed(lambda: executor.execute(Run("again", document))) for _ in range(RUNS))

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import random
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, NamedTuple
 
 import PIL.Image
 import torch
-from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 
-from graph.document import write
 from graph.errors import InputError
 from graph.files import FileRef
 from graph.result import Outputs
-from graph.sockets import File, Text
+from graph.sockets import File, Text, Toggle
 from graph.spec import Tip, node
 from models.scaling import PICTURE_METHODS
 from models.types import Image, Latent, Mask
 from models.weights import CheckpointError
+from nodes.labels import Said, said_of, workflow_texts, write_picture
 from nodes.latent_files import SAMPLES, UNSCALED, read_latent
 from nodes.output_files import expand, write_numbered
 from nodes.pictures import NO_PICTURE, read_picture, to_pil
@@ -65,9 +63,14 @@ def save_image(
     filename_prefix: Annotated[
         str, Text(tooltip="How the names begin. May hold folders and %year% %month% %day% %width% %height%.")
     ] = "ComfyUI",
+    parameters: Annotated[
+        bool | None,
+        Toggle(tooltip="Also write how it was made in A1111's words, which galleries and sites for models read."),
+    ] = None,
 ) -> Outputs:
     """Save pictures as PNG files in the output directory, each with the workflow that made it."""
-    return _save(ctx, images, filename_prefix, ctx.services.folders.output_dir, "output", compress_level=4)
+    said = said_of(ctx, parameters=parameters is True)
+    return _save(ctx, images, filename_prefix, ctx.services.folders.output_dir, "output", said, compress_level=4)
 
 
 @node("PreviewImage", category="image", title="Preview Image", terminal=True, lane="io", hidden=EMBEDDED)
@@ -75,7 +78,7 @@ def preview_image(ctx: Context, *, images: Annotated[Image, Tip("The pictures to
     """Show pictures without keeping them: they go to the temporary directory."""
     prefix = "ComfyUI_temp_" + "".join(random.choices(string.ascii_lowercase, k=5))
     try:
-        return _save(ctx, images, prefix, ctx.services.folders.temp_dir, "temp", compress_level=1)
+        return _save(ctx, images, prefix, ctx.services.folders.temp_dir, "temp", said_of(ctx), compress_level=1)
     except InputError as error:  # blames the prefix, which is no input here
         raise InputError("images", error.message) from error
 
@@ -122,16 +125,13 @@ def save_latent(
 ) -> Outputs:
     """Save latents as a file in the output directory, with the workflow that made them."""
     tensors = {SAMPLES: samples.samples.contiguous(), UNSCALED: torch.tensor([])}
-    metadata = dict(_embedded(ctx))
+    metadata = dict(workflow_texts(ctx)) if ctx.services.labels.asked(ctx.run.extra).workflow else {}
     place = expand(filename_prefix, ctx.services.folders.output_dir, {})
     name = write_numbered(place, ".latent", lambda path: save_file(tensors, path, metadata))
     return Outputs(ui={"latents": [{"filename": name, "subfolder": place.subfolder, "type": "output"}]})
 
 
-def _save(ctx: Context, images: Image, prefix: str, root: Path, kind: str, compress_level: int) -> Outputs:
-    info = PngInfo()
-    for name, text in _embedded(ctx):
-        info.add_text(name, text)
+def _save(ctx: Context, images: Image, prefix: str, root: Path, kind: str, said: Said, compress_level: int) -> Outputs:
     height, width = images.pixels.shape[1:3]
     shown = []
     for i, pixels in enumerate(images.pixels):
@@ -140,14 +140,7 @@ def _save(ctx: Context, images: Image, prefix: str, root: Path, kind: str, compr
         place = expand(prefix, root, {"width": width, "height": height, "batch_num": i})
 
         def save(path: Path, picture: PIL.Image.Image = picture) -> None:
-            picture.save(path, format="PNG", pnginfo=info, compress_level=compress_level)
+            write_picture(picture, path, "PNG", said, compress_level=compress_level)
 
         shown.append({"filename": write_numbered(place, ".png", save), "subfolder": place.subfolder, "type": kind})
     return Outputs(ui={"images": shown})
-
-
-def _embedded(ctx: Context) -> Iterator[tuple[str, str]]:
-    """The workflow of this run, and what its client sent along to be kept with the files."""
-    yield "prompt", write(ctx.document)
-    for name, value in ctx.kept.items():
-        yield str(name), json.dumps(value)

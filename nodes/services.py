@@ -10,20 +10,31 @@ from typing import TypeAlias
 from graph.context import Context as GraphContext
 from graph.errors import InputError
 from graph.files import Folders
+from graph.labels import Labels
+from graph.node_shapes import NodeShape, Shapes
 from models.residency import Residency
 from models.tokenizer import ClipTokenizer
 from models.types import ModelHandle, Network, SafetyModel
 from models.weights import CheckpointError
 
 
+def _no_shape(type_name: str) -> NodeShape | None:
+    return None
+
+
 @dataclass(frozen=True)
 class Services:
-    """Made once by `main.py`, handed to every node through its context. checker: the operator's, with --require-safety."""
+    """Made once by `main.py`, handed to every node through its context. checker: the operator's, with --require-safety.
+
+    `shapes` knows the node types, for files that are to say which workflow made them; `labels` is what they may say.
+    """
 
     residency: Residency
     folders: Folders
     tokenizer: ClipTokenizer = field(default_factory=ClipTokenizer)
     checker: SafetyModel | None = None
+    shapes: Shapes = _no_shape
+    labels: Labels = field(default_factory=Labels)
 
     @contextmanager
     def use(self, handle: ModelHandle[Network], input_name: str) -> Iterator[Network]:

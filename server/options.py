@@ -184,6 +184,14 @@ def _machine() -> argparse.ArgumentParser:
         help="bytes of the machine's memory for results, and for networks that work on the CPU (default: what is free)",
     )
     machine.add_argument(
+        "--no-provenance",
+        action="store_true",
+        help="do not write into generated pictures that a model made them (IPTC's digital source type, in XMP)",
+    )
+    machine.add_argument(
+        "--disable-metadata", action="store_true", help="do not write into files which workflow made them"
+    )
+    machine.add_argument(
         "--require-safety",
         action="store_true",
         help="refuse workflows that show or save a picture which does not come straight from a SafetyCheck, and hide "

@@ -11,7 +11,20 @@ from aiohttp import web
 from server.answers import joined, one, send_json
 from server.backend import Engine
 from server.body import ids_of, read_body, read_object, whole
-from server.deps import DEPS, HUB, LARGE_BODIES, NUMBERS, READER, RECENT, REDACT, STORE, THREADS, WEBHOOKS, WORKER
+from server.deps import (
+    DEPS,
+    HUB,
+    LARGE_BODIES,
+    NUMBERS,
+    READER,
+    RECENT,
+    REDACT,
+    SETTINGS,
+    STORE,
+    THREADS,
+    WEBHOOKS,
+    WORKER,
+)
 from server.reader import Reader
 from server.refused import Refused
 from server.store import IdTaken, QueueFull, Store
@@ -165,7 +178,7 @@ async def announce(app: web.Application) -> None:
 
 def _checked(body: bytes, number: int, engine: Engine, app: web.Application) -> Checked:
     deps = app[DEPS]
-    asked = read(body, deps.limits.values)
+    asked = read(body, deps.limits.values).labelled(app[SETTINGS].all())
     app[WEBHOOKS].check(asked.extra)
     return check(asked, number, engine, deps.folders, deps.limits.nodes, app[REDACT])
 

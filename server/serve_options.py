@@ -20,7 +20,7 @@ _IGNORED_SWITCHES = """
     force-non-blocking disable-smart-memory deterministic mmap-torch-files disable-mmap dont-print-server
     windows-standalone-build disable-api-nodes multi-user log-stdout enable-compress-response-body
     disable-assets-autoscan enable-manager disable-manager-ui enable-manager-legacy-ui disable-pinned-memory
-    quick-test-for-ci disable-metadata
+    quick-test-for-ci
 """
 _IGNORED_WITH_VALUE = """
     cuda-device default-device oneapi-device-selector reserve-vram default-hashing-function front-end-version

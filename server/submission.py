@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from graph.build import Graph, build
 from graph.document import Document, as_json, json_object
 from graph.errors import GraphError, GraphErrors
 from graph.files import Folders
+from graph.labels import ASKED
 from graph.node_shapes import shapes_of
 from graph.patient_json import Reader, dumps
 from graph.workflow import Workflow, read_workflow
@@ -26,6 +28,10 @@ from server.refused import Refused, bad_request
 from server.schema import fault
 from server.workflow_files import understand
 
+LABELS: Mapping[str, str] = MappingProxyType(
+    {"Darkroom.Labels.Provenance": "provenance", "Darkroom.Labels.Parameters": "parameters"}
+)
+"""The user's settings that say what files of pictures tell, and which label each is about."""
 MEMBERS = 1000
 """What a body may have besides those that mean something."""
 
@@ -49,6 +55,15 @@ class Request:
     front: bool
     priority: int
     targets: tuple[str, ...] | None
+
+    def labelled(self, settings: Mapping[str, object]) -> Request:
+        """The same with the labels on its files that the user's settings ask for, unless the request says which."""
+        chosen = {name: value for key, name in LABELS.items() if isinstance(value := settings.get(key), bool)}
+        if not chosen:
+            return self
+        given = self.extra.get(ASKED)
+        labels = {**chosen, **(given if isinstance(given, dict) else {})}
+        return replace(self, extra={**self.extra, ASKED: labels})
 
     def place(self, number: int) -> int | float:
         """Where it stands in the queue, if `number` is the next one."""

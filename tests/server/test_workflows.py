@@ -222,3 +222,14 @@ async def test_settings_of_another_program_become_a_workflow(tmp_path: Path) -> 
         status, answer = await client.post("/prompt", png(parameters=A1111))  # the stub nodes have no sampler
         assert status == 400
         assert "CheckpointLoaderSimple" in json.dumps(answer)
+
+
+@in_loop
+async def test_the_users_settings_say_which_labels_files_get(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        assert "labels" not in (await client.run(chain(1)))["prompt"][3]
+        await client.post("/settings", {"Darkroom.Labels.Provenance": False, "Darkroom.Labels.Parameters": True})
+        extra = (await client.run(chain(2)))["prompt"][3]
+        assert extra["labels"] == {"provenance": False, "parameters": True}
+        asked = await client.run(chain(3), extra_data={"labels": {"parameters": False}})
+        assert asked["prompt"][3]["labels"] == {"provenance": False, "parameters": False}
