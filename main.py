@@ -94,6 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
             options.workflow, options.changes, options.seed, options.sweeps, registry, folders
         ),
         as_json=options.json,
+        explain=options.explain,
     )
 
 
@@ -288,6 +289,7 @@ def open_executor(
 
     from graph.calls import Relief
     from graph.execute import Executor
+    from models.peak import PeakMemory
     from models.residency import is_out_of_memory
 
     return Executor(
@@ -299,6 +301,7 @@ def open_executor(
         salt=f"{torch.__version__} {services.residency.device} {services.residency.precision}",
         rules=rules,
         relief=Relief(is_out_of_memory, services.residency.clear),
+        meter=PeakMemory(services.residency.device),
     )
 
 

@@ -34,6 +34,7 @@ from server.deps import (
     GUESSES,
     HUB,
     LARGE_BODIES,
+    LEDGER,
     METRICS,
     NUMBERS,
     PATIENCE,
@@ -57,6 +58,7 @@ from server.faults import Handler, answer_faults
 from server.guesses import Guesses
 from server.hub import Hub
 from server.job import Numbers
+from server.ledger import StoredLedger
 from server.lock import Lock, Places, resolved
 from server.metrics import Metrics
 from server.openapi import describe_routes
@@ -191,11 +193,13 @@ async def _with_store(app: web.Application) -> AsyncIterator[None]:
         app[NUMBERS] = Numbers(await app[STORE](Store.next_number))
         with reached():
             digests = StoredDigests(database)
+            app[LEDGER] = StoredLedger(database)
         deps.folders.identity.keep_in(digests)
         places = Places((deps.folders.base, lock.path, database))
         looking = app[WATCH].begin("places", lambda: _look_after(places, app))
         yield
         await _ended(looking)
+        app[LEDGER].close()
         digests.close()
         app[SEARCHES].close()
         running.close()
@@ -255,6 +259,7 @@ async def _with_worker(app: web.Application) -> AsyncIterator[None]:
         app[METRICS],
         app[REDACT],
         app[RUNNING],
+        app[LEDGER],
         app[WATCH],
         ended,
         deps.sink,

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
+import sqlite3
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
+from graph.account import Account
 from graph.build import Graph, Rule, build
 from graph.context import Cancel, Run
 from graph.document import DocNode, Document, Link, NodeId
 from graph.errors import GraphError, GraphErrors, Interrupted, NodeError, suggestion
 from graph.events import Event, NodeFinished, NodeWarned, RunStarted
 from graph.execute import Executor, Results
+from graph.explain import MemoryLedger
 from graph.files import Folders
 from graph.object_info import describe, object_info
 from graph.result import Ui
@@ -27,10 +31,15 @@ from graph.sweep import read_sweep
 from graph.workflow import Workflow
 from server.console import Console
 from server.copies import Copies
+from server.database import Newer
+from server.explanation import lines, told
+from server.ledger import DATABASE, StoredLedger
+from server.redact import Redactor
 from server.sweep_options import read_option
 from server.workflow_files import open_workflow
 
 SEEDS = ("seed", "noise_seed")
+_logger = logging.getLogger(__name__)
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130  # exit statuses
 
 
@@ -87,13 +96,15 @@ def run(
     read: Callable[[], Workflow],
     *,
     as_json: bool,
+    explain: bool = False,
 ) -> int:
     """Run a workflow, show its progress on standard error, print the files it wrote. Returns the exit status.
 
-    What is wrong with the workflow is said before `open_executor` is called.
+    What is wrong with the workflow is said before `open_executor` is called. explain: say of each node what it did and
+    why, compared with what ran in this base directory before; what runs now is remembered there in any case.
     """
     report = _Report(folders, as_json)
-    cancel = Cancel()
+    cancel, account = Cancel(), Account()
     try:
         workflow = read()
         document = workflow.document
@@ -106,9 +117,11 @@ def run(
 
         def show(event: Event) -> None:
             console(event)
+            account(event)
             report.event(event, document)
 
-        with open_executor() as executor, stopping_on_ctrl_c(cancel):
+        explaining = report.explaining(account, titles if explain else None)
+        with explaining, open_executor() as executor, stopping_on_ctrl_c(cancel):
             started = time.monotonic()
             results = executor.execute(Run(uuid.uuid4().hex, document, show, cancel, _extra(workflow)), graph)
     except GraphErrors as error:
@@ -243,6 +256,25 @@ class _Report:
             }
         ]
         print(error, file=sys.stderr)
+
+    @contextmanager
+    def explaining(self, account: Account, titles: Mapping[NodeId, str] | None) -> Iterator[None]:
+        """After the run, remember what ran; say what and why if there are `titles` to say it with."""
+        try:
+            yield
+        finally:
+            try:
+                with closing(StoredLedger(self._folders.base / DATABASE)) as ledger:
+                    explained = account.explain(ledger)
+            except (sqlite3.Error, Newer, OSError) as error:
+                _logger.debug("what ran could not be remembered", exc_info=error)
+                if titles is not None:
+                    print(f"what ran before could not be read: {error}", file=sys.stderr)
+                explained = account.explain(MemoryLedger())
+            if titles is not None:
+                self._json["explain"] = told(explained, Redactor({}))
+                for line in lines(explained, titles):
+                    print(line, file=sys.stderr)
 
     def results(self, results: Results, seconds: float) -> None:
         """The files that were written, and everything else there is to show."""

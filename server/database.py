@@ -58,6 +58,14 @@ MIGRATIONS = (
     UPDATE jobs SET number = 1e15 * sign(number), rank = 1e15 * sign(number)
         WHERE abs(number) > 1e15;
     """,
+    """
+    CREATE TABLE recipes(
+        seq INTEGER PRIMARY KEY, node TEXT NOT NULL, type TEXT NOT NULL, name TEXT NOT NULL, recipe TEXT NOT NULL,
+        UNIQUE(node, type, name));
+    CREATE INDEX recipes_node ON recipes(node, type, seq);
+    CREATE TABLE explanations(
+        job TEXT PRIMARY KEY REFERENCES jobs(id) ON DELETE CASCADE, text TEXT NOT NULL) WITHOUT ROWID;
+    """,
 )
 """What leads from each version (`user_version`) to the next. Never change one that was shipped.
 

@@ -16,6 +16,7 @@ from server.desk import Desk
 from server.guesses import Guesses
 from server.hub import Hub
 from server.job import Numbers
+from server.ledger import StoredLedger
 from server.logs import LogTail
 from server.metrics import Metrics
 from server.patience import Patience
@@ -84,6 +85,7 @@ SEARCHES: web.AppKey[Desk[Reader]] = web.AppKey("searches")
 HUB = web.AppKey("hub", Hub)
 WORKER = web.AppKey("worker", Worker)
 METRICS = web.AppKey("metrics", Metrics)
+LEDGER = web.AppKey("ledger", StoredLedger)
 RECENT = web.AppKey("recent", Recent)
 REDACT = web.AppKey("redact", Redactor)
 THREADS = web.AppKey("threads", ThreadPoolExecutor)

@@ -8,6 +8,8 @@ from types import MappingProxyType
 
 from aiohttp import web
 
+from graph.account import Did
+from graph.explain import Kind
 from server.job import ID_LENGTH, PRIORITIES, State
 from server.places import KINDS
 from server.refused import bad_request
@@ -101,6 +103,54 @@ _JOB = members(
     ["id", "status"],
 )
 _CANCELLED = members({"cancelled": TRUTH}, ["cancelled"])
+_DID: Mapping[str, Schema] = MappingProxyType(
+    {
+        "did": {"type": "string", "enum": [str(did) for did in Did]},
+        "words": {"type": "string", "description": "A sentence whose subject is the node."},
+        "reasons": {
+            "type": "array",
+            "items": members(
+                {
+                    "kind": {"type": "string", "enum": [str(kind) for kind in Kind]},
+                    "words": TEXT,
+                    "input": TEXT,
+                    "before": TEXT,
+                    "after": TEXT,
+                    "node": {"type": "string", "description": "Where the change was made, if it was further up."},
+                },
+                ["kind", "words", "input", "before", "after", "node"],
+            ),
+        },
+        "seconds": {"type": ["number", "null"]},
+        "peak_bytes": {
+            "type": ["integer", "null"],
+            "description": "The most memory in use while it ran: of the accelerator, or of the process on a CPU.",
+        },
+    }
+)
+_EXPLANATION = members(
+    {
+        "id": TEXT,
+        "status": TEXT,
+        "nodes": {
+            "type": "array",
+            "items": members(
+                {
+                    "node_id": TEXT,
+                    "node_type": TEXT,
+                    **_DID,
+                    "cells": {
+                        "type": "array",
+                        "items": members({"cell": {"type": "array"}, **_DID}, ["cell", *_DID]),
+                        "description": "The copies of a swept node, each with its place on the axes.",
+                    },
+                },
+                ["node_id", "node_type", *_DID],
+            ),
+        },
+    },
+    ["id", "status", "nodes"],
+)
 _JOBS = members(
     {"jobs": {"type": "array", "items": _JOB}, "pagination": OBJECT, "paused": TRUTH}, ["jobs", "pagination", "paused"]
 )
@@ -169,6 +219,7 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "GET /jobs/{id}": Operation(_JOB),
         "POST /jobs/cancel": Operation(_CANCELLED, body=members({"job_ids": NAMES}, ["job_ids"])),
         "POST /jobs/{id}/cancel": Operation(_CANCELLED),
+        "GET /jobs/{id}/explain": Operation(_EXPLANATION),
         "POST /jobs/{id}/retry": Operation(_QUEUED),
         "POST /jobs/{id}/priority": Operation(
             body=members({"priority": BESIDES_PROMPT["properties"]["priority"]}, ["priority"])

@@ -223,6 +223,9 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--seed", metavar="N", help="give every seed and noise_seed this value")
     _add_sweep_option(run)
+    run.add_argument(
+        "--explain", action="store_true", help="say of each node whether it ran, why, how long and with how much memory"
+    )
     run.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
 
 

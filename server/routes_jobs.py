@@ -12,8 +12,8 @@ from aiohttp import web
 from graph.patient_json import dumps
 from server.answers import one, send_json
 from server.body import ids_of, read_object, seconds, whole
-from server.deps import DEPS, HUB, NUMBERS, READER, SEARCHES, STORE, THREADS, WORKER
-from server.job import State
+from server.deps import DEPS, HUB, LEDGER, NUMBERS, READER, SEARCHES, STORE, THREADS, WORKER
+from server.job import ENDED, State
 from server.outputs import files_of, previews_of
 from server.reader import Reader, Search
 from server.refused import Refused, not_found
@@ -33,6 +33,7 @@ def routes() -> list[web.RouteDef]:
         web.get("/jobs", get_jobs),
         web.get("/jobs/{id}", get_job),
         web.post("/jobs/cancel", post_cancel_several),
+        web.get("/jobs/{id}/explain", get_explanation),
         web.post("/jobs/{id}/cancel", post_cancel),
         web.post("/jobs/{id}/retry", post_retry),
         web.post("/jobs/{id}/priority", post_priority),
@@ -78,6 +79,19 @@ async def get_job(request: web.Request) -> web.StreamResponse:
     if row is None:
         raise not_found("there is no such job")
     return await send_json(request, one(await in_thread(request.app[THREADS], _record, row, _live(request, row))))
+
+
+async def get_explanation(request: web.Request) -> web.StreamResponse:
+    """What each node of a job that has ended did: whether it ran, why, how long it took and how much memory it needed."""
+    id_ = request.match_info["id"]
+    row = await request.app[READER](Reader.record, id_)
+    if row is None:
+        raise not_found("there is no such job")
+    if row["state"] not in ENDED:
+        raise Refused(409, "not_ended", "the job has not ended yet")
+    nodes = await in_thread(request.app[THREADS], request.app[LEDGER].explanation, id_)
+    head = f'"id": {dumps(id_)}, "status": {dumps(row["state"])}'
+    return await send_json(request, one(f'{{{head}, "nodes": {nodes or "[]"}}}'))
 
 
 async def post_cancel(request: web.Request) -> web.Response:

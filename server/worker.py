@@ -11,16 +11,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from graph.account import Account
 from graph.context import Cancel, Run
 from graph.document import Document, NodeId, parse
 from graph.errors import GraphError, GraphErrors, Interrupted, NodeError
 from graph.events import Event, RunFinished, RunInterrupted
 from graph.execute import Results
+from graph.patient_json import dumps
 from server.backend import Backend, EngineUnavailable
 from server.desk import Desk, StoreUnavailable
+from server.explanation import told
 from server.feed import Feed
 from server.hub import Hub
 from server.job import Job, State
+from server.ledger import StoredLedger
 from server.metrics import Metrics
 from server.recent import Recent
 from server.redact import Redactor
@@ -70,6 +74,7 @@ class Worker:
         metrics: Metrics,
         redact: Redactor,
         running: Running,
+        ledger: StoredLedger,
         watch: Watch,
         ended: Callable[[], None],
         sink: Sink | None = None,
@@ -83,6 +88,7 @@ class Worker:
         self._metrics = metrics
         self._redact = redact
         self._running = running
+        self._ledger = ledger
         self._watch = watch
         self._ended = ended
         self._sink = sink
@@ -199,10 +205,11 @@ class Worker:
         current = self._current = _Current(job)
         begun = time.monotonic()
         transcript = Transcript(job.id, {}, self._redact)
+        account = Account()
         with self._watch.surviving("worker"):
             self._hub.status(self._hub.remaining)
         with self._watch.surviving("worker"):
-            await self._run(current, transcript)
+            await self._run(current, transcript, account)
         if transcript.closing is None:
             _fail(transcript)
         self._running.end()
@@ -211,17 +218,25 @@ class Worker:
             await self._release(job.id)
             self._hub.drop(job.id)
             return
+        with self._watch.surviving("worker"):
+            await in_thread(self._threads, self._explain, job.id, account)
         remaining = await self._keep(transcript)
         self._ended()
         self._hub.close(job.id, remaining)
         self._record(transcript, time.monotonic() - begun)
 
-    async def _run(self, current: _Current, transcript: Transcript) -> None:
+    def _explain(self, job: str, account: Account) -> None:
+        """Keep what the nodes of a job did and why, before anybody is told that it has ended."""
+        if explained := account.explain(self._ledger):
+            self._ledger.keep_explanation(job, dumps(told(explained, self._redact)))
+
+    async def _run(self, current: _Current, transcript: Transcript, account: Account) -> None:
         job = current.job
         feed = Feed(self._hub, self._hub.open(transcript, job.client_id), self._watch)
 
         def tell(event: Event) -> None:
             self._running.note(event)
+            account(event)
             feed(event)
 
         self._running.begin(job.id)
