@@ -302,6 +302,7 @@ def open_executor(
         rules=rules,
         relief=Relief(is_out_of_memory, services.residency.clear),
         meter=PeakMemory(services.residency.device),
+        node_timeout=getattr(options, "node_timeout", None),
     )
 
 

@@ -9,23 +9,35 @@ from typing import TypeAlias
 from graph.axes import Swept, faults
 from graph.document import DocNode, Document, Link, NodeId
 from graph.errors import GraphError, Severity, ValueRefused, brief, listing
-from graph.files import Folders
+from graph.files import FileRef, Folders
+from graph.inputs import InputSpec
 from graph.order import reachable, reverse, sort_sources_first
-from graph.sockets import accepts
-from graph.spec import InputSpec, NodeSpec, Registry
+from graph.result import Made
+from graph.sockets import ANY, accepts
+from graph.spec import NodeSpec, Registry
 from graph.sweep import Alternatives, Sweep
 
 Input: TypeAlias = object
-"""What `BoundNode.inputs` holds: a Link, a FileRef, a plain value, or Alternatives of the last two."""
+"""What `BoundNode.inputs` holds: a Link, a FileRef, a plain value, or Alternatives of the last two; in an expansion also
+a Made, or any other value."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BoundNode:
-    """A node whose inputs are all there, in declared order and of the declared kind."""
+    """A node whose inputs are all there, in declared order and of the declared kind.
+
+    `declared` are its inputs where those of its type depend on what a document gives; see `input_specs`.
+    """
 
     id: NodeId
     spec: NodeSpec
     inputs: Mapping[str, Input]
+    declared: tuple[InputSpec, ...] = ()
+
+    @property
+    def input_specs(self) -> tuple[InputSpec, ...]:
+        """What each of `inputs` takes, in the same order."""
+        return self.declared or self.spec.inputs
 
     def links(self) -> Iterator[Link]:
         """The inputs that come from other nodes."""
@@ -71,35 +83,56 @@ def build(
 
     `targets` may name any nodes; None means all that write files. `rules`: see `enforce`.
     """
-    binder = _Binder(document, registry, folders)
-    for node_id, node in document.nodes.items():
-        binder.bind(node_id, node)
-    sources, bound = binder.sources, binder.bound
-    order, cycles = sort_sources_first(sources)
-    problems = [*document.problems, *binder.problems, *(_cycle_error(cycle, document) for cycle in cycles)]
-    broken = {problem.node_id for problem in problems if problem.severity is Severity.ERROR}
-    stuck = reachable(broken, reverse(sources)) if broken else broken
-
+    binder = _Binder(document.nodes, registry, folders)
+    problems = binder.bind_all(document)
     if targets is None:
-        wanted = _outputs(document, registry, sources)
+        wanted = binder.outputs
         if not wanted:
             problems.append(GraphError("prompt_no_outputs", "nothing to do: no node of this workflow writes a file"))
     else:
         wanted = [target for target in dict.fromkeys(targets) if target in document.nodes]
         problems.extend(_no_target(target) for target in targets if target not in document.nodes)
+    return enforce(_runnable(binder, wanted, problems), (_sweep_fits, *rules) if binder.swept else rules)
+
+
+def build_inner(
+    nodes: Mapping[NodeId, DocNode],
+    outputs: Iterable[NodeId],
+    registry: Registry,
+    folders: Folders,
+    outer: Callable[[NodeId], BoundNode | None],
+) -> Graph:
+    """Bind an expansion: `outputs` and all that write files are the targets. Links may also lead to `outer` nodes."""
+    binder = _Binder(nodes, registry, folders, outer)
+    problems = binder.bind_all(Document(nodes))
+    wanted = [*dict.fromkeys(output for output in outputs if output in nodes)]
+    wanted += [node_id for node_id in binder.outputs if node_id not in wanted]
+    return _runnable(binder, wanted, problems)
+
+
+def _runnable(binder: _Binder, wanted: Sequence[NodeId], problems: Sequence[GraphError]) -> Graph:
+    """What of the wanted nodes can run, and what of the problems keeps others from it."""
+    sources, bound, order = binder.sources, binder.bound, binder.order
+    broken = {problem.node_id for problem in problems if problem.severity is Severity.ERROR}
+    stuck = reachable(broken, reverse(sources)) if broken else broken
     runnable = tuple(target for target in wanted if target not in stuck)
-    kept = reachable(runnable, sources)
-    relevant = kept if len(runnable) == len(wanted) > 0 else reachable(wanted or sources, sources)
-    order = tuple(node_id for node_id in order if node_id in kept)
-    graph = Graph(
-        nodes={node_id: bound[node_id] for node_id in order},
+    kept = set(runnable)
+    for node_id in reversed(order):
+        if node_id in kept:
+            kept.update(sources[node_id])
+    if len(kept) < len(order):
+        order = tuple(node_id for node_id in order if node_id in kept)
+    if problems:
+        relevant = kept if len(runnable) == len(wanted) > 0 else reachable(wanted or sources, sources)
+        problems = [problem if problem.node_id in relevant else _harmless(problem) for problem in problems]
+    return Graph(
+        nodes=bound if len(order) == len(bound) else {node_id: bound[node_id] for node_id in order},
         order=order,
         targets=runnable,
         blocked=tuple(target for target in wanted if target in stuck),
-        problems=tuple(problem if problem.node_id in relevant else _harmless(problem) for problem in problems),
+        problems=tuple(problems),
         swept=binder.swept,
     )
-    return enforce(graph, (_sweep_fits, *rules) if binder.swept else rules)
 
 
 def enforce(graph: Graph, rules: Sequence[Rule]) -> Graph:
@@ -146,37 +179,93 @@ def _sweep_fits(graph: Graph) -> Iterator[GraphError]:
 
 
 class _Binder:
-    """Binds one node after another; gathers what each depends on, and what is wrong."""
+    """Binds one node after another; gathers what each depends on, and what is wrong.
 
-    def __init__(self, document: Document, registry: Registry, folders: Folders) -> None:
+    `outer` knows the nodes around an expansion. In an expansion an input without a widget takes any value.
+    """
+
+    def __init__(
+        self,
+        nodes: Mapping[NodeId, DocNode],
+        registry: Registry,
+        folders: Folders,
+        outer: Callable[[NodeId], BoundNode | None] | None = None,
+    ) -> None:
         self.bound: dict[NodeId, BoundNode] = {}
         self.sources: dict[NodeId, list[NodeId]] = {}
+        self.order: tuple[NodeId, ...] = ()
         self.problems: list[GraphError] = []
-        self._nodes = document.nodes
+        self._nodes = nodes
         self._registry = registry
         self._folders = folders
+        self._outer = outer
         self._hints: dict[str, str] = {}
         self.swept = False
 
-    def bind(self, node_id: NodeId, node: DocNode) -> None:
+    def bind_all(self, document: Document) -> list[GraphError]:
+        """Bind every node and put them in order, sources first; returns all that is wrong."""
+        sources, in_order = self.sources, True
+        for node_id, node in document.nodes.items():
+            self._bind(node_id, node)
+            if in_order:  # most documents are: the editor writes them so
+                for source in sources[node_id]:
+                    if source not in sources or source == node_id:
+                        in_order = False
+        cycles: list[list[NodeId]] = []
+        if in_order:
+            self.order = tuple(sources)
+        else:
+            self.order, cycles = sort_sources_first(sources)
+        return [*document.problems, *self.problems, *(_cycle_error(cycle, self._nodes) for cycle in cycles)]
+
+    @property
+    def outputs(self) -> list[NodeId]:
+        """The nodes a workflow is run for. One of unknown type that nobody reads may have been meant as one."""
+        find, nodes = self._registry.find, self._nodes
+        found = []
+        read: set[NodeId] | None = None
+        for node_id, node in nodes.items():
+            if (spec := find(node.class_type)) is None:
+                if read is None:
+                    read = {source for links in self.sources.values() for source in links}
+                if node_id not in read:
+                    found.append(node_id)
+            elif spec.terminal:
+                found.append(node_id)
+        return found
+
+    def _bind(self, node_id: NodeId, node: DocNode) -> None:
         spec = self._registry.find(node.class_type)
         if spec is None:
             self._unknown_type(node_id, node)
             return
+        nodes, find = self._nodes, self._registry.find
         sources = self.sources[node_id] = []
         if spec.gathers:
             self.swept = True
         inputs: dict[str, Input] = {}
         given = node.inputs
-        for declared in spec.inputs:
+        specs = spec.inputs if spec.is_fixed else spec.declared(given)
+        for declared in specs:
             name = declared.name
             try:
                 if name not in given:
                     inputs[name] = _default(declared)
-                elif type(value := given[name]) is Link:
-                    if value.node in self._nodes:
+                    continue
+                value = given[name]
+                if type(value) is Link:
+                    if value.node in nodes:
                         sources.append(value.node)
-                    self._check_link(declared, value)
+                        source = find(nodes[value.node].class_type)
+                        outputs = source.outputs if source is not None else ()
+                        if not (
+                            0 <= value.slot < len(outputs)
+                            and outputs[value.slot].socket == declared.socket != ANY
+                            and (declared.widget is None or declared.widget.linkable)
+                        ):
+                            self._check_link(declared, value, specs, given)
+                    else:
+                        self._check_link(declared, value, specs, given)
                     inputs[name] = value
                 else:
                     inputs[name] = self._literal(declared, value)
@@ -188,10 +277,10 @@ class _Binder:
                 self.problems.append(
                     GraphError(refused.code, message, node_id, node.class_type, name, received, refused.expected)
                 )
-        if len(inputs) == len(spec.inputs):
-            self.bound[node_id] = BoundNode(node_id, spec, inputs)
+        if len(inputs) == len(specs):
+            self.bound[node_id] = BoundNode(node_id, spec, inputs, () if spec.is_fixed else specs)
         if not inputs.keys() >= given.keys():
-            self._extra(node_id, node, spec)
+            self._extra(node_id, node, specs)
 
     def _alternatives(self, declared: InputSpec, sweep: Sweep) -> Alternatives:
         """Every value of a sweep, each converted like a single one."""
@@ -213,42 +302,84 @@ class _Binder:
     def _literal(self, declared: InputSpec, value: object) -> Input:
         if type(value) is Sweep:
             return self._alternatives(declared, value)
+        if isinstance(value, FileRef | Made):  # in an expansion, from a node that was bound before
+            return value
         if declared.widget is not None and not isinstance(value, list):
             if value is None and declared.optional and declared.default is None:
                 return None
             return declared.widget.coerce(value, self._folders)
+        if self._outer is not None and not isinstance(value, list):
+            return value
         expected = "a link, [node id, output number]"
         if declared.widget is None:
             expected += f", to an output of type {declared.socket}"
         raise ValueRefused("bad_linked_input", expected)
 
-    def _check_link(self, declared: InputSpec, link: Link) -> None:
-        source = self._nodes.get(link.node)
-        if source is None:
+    def _check_link(
+        self, declared: InputSpec, link: Link, specs: Sequence[InputSpec], given: Mapping[str, object]
+    ) -> None:
+        found, type_name, spec = self._source(link)
+        if not found:
             raise ValueRefused(
                 "linked_node_missing", "a node", f"links to node {brief(link.node)}, which does not exist"
             )
-        if (spec := self._registry.find(source.class_type)) is None:
+        if spec is None:
             return
+        named = f"node {link.node} ({type_name})"
         if not 0 <= link.slot < len(spec.outputs):
             count = len(spec.outputs)
             expected = f"one of its {count} outputs, counted from 0" if count else "a node with outputs"
-            message = f"links to output {link.slot} of {_named(link, source)}, expected {expected}"
+            message = f"links to output {link.slot} of {named}, expected {expected}"
             raise ValueRefused("linked_slot_missing", expected, message)
-        socket = spec.outputs[link.slot].socket
         if declared.widget is not None and not declared.widget.linkable:
-            message = f"links to {_named(link, source)}, but a file has to be chosen by its name"
-            raise ValueRefused("return_type_mismatch", "the name of a file", message)
-        if not accepts(declared.socket, socket):
-            message = f"links to {socket} (output {link.slot} of {_named(link, source)}), expected {declared.socket}"
-            raise ValueRefused("return_type_mismatch", declared.socket, message)
+            what = "a file has to be chosen by its name" if declared.widget.socket == "COMBO" else "it has to be given"
+            raise ValueRefused("return_type_mismatch", "the name of a file", f"links to {named}, but {what}")
+        socket, wanted = self._socket(link), self._wanted(declared, link, specs, given)
+        if not accepts(wanted, socket):
+            message = f"links to {socket} (output {link.slot} of {named}), expected {wanted}"
+            raise ValueRefused("return_type_mismatch", wanted, message)
 
-    def _extra(self, node_id: NodeId, node: DocNode, spec: NodeSpec) -> None:
-        names = [declared.name for declared in spec.inputs]
+    def _source(self, link: Link) -> tuple[bool, str, NodeSpec | None]:
+        """Whether the node that `link` leads to is there, and its type."""
+        if (node := self._nodes.get(link.node)) is not None:
+            return True, node.class_type, self._registry.find(node.class_type)
+        if self._outer is not None and (bound := self._outer(link.node)) is not None:
+            return True, bound.spec.type, bound.spec
+        return False, "", None
+
+    def _wanted(self, declared: InputSpec, link: Link, specs: Sequence[InputSpec], given: Mapping[str, object]) -> str:
+        """The socket that an input takes: of those that match each other, what the first is linked to."""
+        if not declared.match:
+            return declared.socket
+        first = _first_link(declared.match, specs, given)
+        if first is None or first is link:
+            return declared.socket
+        socket = self._socket(first)
+        return declared.socket if socket == ANY else socket
+
+    def _socket(self, link: Link) -> str:
+        """The socket of an output; of one that matches an input, what that is linked to, however far back."""
+        seen: set[NodeId] = set()
+        while True:
+            _, _, spec = self._source(link)
+            if spec is None or not 0 <= link.slot < len(spec.outputs):
+                return ANY
+            output = spec.outputs[link.slot]
+            node = self._nodes.get(link.node)
+            if not output.match or node is None or link.node in seen:
+                return output.socket
+            seen.add(link.node)
+            first = _first_link(output.match, spec.declared(node.inputs), node.inputs)
+            if first is None:
+                return output.socket
+            link = first
+
+    def _extra(self, node_id: NodeId, node: DocNode, specs: Sequence[InputSpec]) -> None:
+        names = [declared.name for declared in specs]
         expected = f"one of {listing(names)}" if names else "no input at all"
         message = f"is no input of this node and is ignored, expected {expected}"
         self.problems.extend(
-            GraphError("unknown_input", message, node_id, spec.type, name, value, expected, Severity.WARNING)
+            GraphError("unknown_input", message, node_id, node.class_type, name, value, expected, Severity.WARNING)
             for name, value in node.inputs.items()
             if name not in names
         )
@@ -274,21 +405,17 @@ def _default(declared: InputSpec) -> Input:
     raise ValueRefused("required_input_missing", expected, f"is missing, expected {expected}")
 
 
-def _outputs(document: Document, registry: Registry, sources: Mapping[NodeId, Iterable[NodeId]]) -> list[NodeId]:
-    """The nodes a workflow is run for. One of unknown type that nobody reads may have been meant as one."""
-    read = {source for links in sources.values() for source in links}
-    return [
-        node_id
-        for node_id, node in document.nodes.items()
-        if (node_id not in read if (spec := registry.find(node.class_type)) is None else spec.terminal)
-    ]
+def _first_link(match: str, specs: Iterable[InputSpec], given: Mapping[str, object]) -> Link | None:
+    """The first link to an input of those that match each other."""
+    values = (given.get(spec.name) for spec in specs if spec.match == match)
+    return next((value for value in values if type(value) is Link), None)
 
 
-def _cycle_error(cycle: Sequence[NodeId], document: Document) -> GraphError:
+def _cycle_error(cycle: Sequence[NodeId], nodes: Mapping[NodeId, DocNode]) -> GraphError:
     first = cycle[0]
     message = f"its result depends on itself: {' → '.join([*cycle, first])}"
     return GraphError(
-        "dependency_cycle", message, first, document.nodes[first].class_type, "", tuple(cycle), "links without a cycle"
+        "dependency_cycle", message, first, nodes[first].class_type, "", tuple(cycle), "links without a cycle"
     )
 
 
@@ -300,7 +427,3 @@ def _no_target(target: NodeId) -> GraphError:
 
 def _harmless(problem: GraphError) -> GraphError:
     return replace(problem, severity=Severity.WARNING) if problem.node_id else problem
-
-
-def _named(link: Link, source: DocNode) -> str:
-    return f"node {link.node} ({source.class_type})"

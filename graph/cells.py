@@ -16,6 +16,7 @@ from graph.events import (
     NodeStarted,
     NodeWarned,
     Progress,
+    RunFailed,
     RunInterrupted,
     RunStarted,
 )
@@ -39,9 +40,9 @@ class Cells:
         """`emit`, told of written nodes, with the cell each event is about."""
         return lambda event: emit(self._as_written(event))
 
-    def error(self, error: NodeError) -> NodeError:
+    def error(self, error: NodeError, display_id: NodeId = "") -> NodeError:
         """The same failure, blamed on the node that was written; says at which values."""
-        if (cell := self.cells.get(error.node_id)) is None:
+        if (cell := self.cells.get(display_id or error.node_id)) is None:
             return error
         message = f"{error.message} (at {cell.words})" if cell.words else error.message
         told = replace(error, node_id=self.written(error.node_id), message=message)
@@ -86,11 +87,12 @@ class Cells:
             case NodesCached(nodes=nodes):
                 return self._cached(event, nodes)
             case NodeStarted() | Progress() | NodeRetried() | NodeFinished():
-                if (cell := self.cells.get(event.node_id)) is None:
-                    return event
-                return replace(event, node_id=self.written(event.node_id), cell=cell)
+                told = replace(event, node_id=self.written(event.node_id), display_id=self.written(event.display_id))
+                return replace(told, cell=self.cells.get(event.display_id or event.node_id))
             case NodeWarned() | RunInterrupted():
-                return replace(event, node_id=self.written(event.node_id))
+                return replace(event, node_id=self.written(event.node_id), display_id=self.written(event.display_id))
+            case RunFailed():
+                return replace(event, display_id=self.written(event.display_id))
             case _:
                 return event
 

@@ -12,6 +12,7 @@ from graph.document import Document, NodeId
 from graph.errors import Interrupted, NodeError
 from graph.events import Event, NodeWarned, Progress
 from graph.result import NodeWarning
+from graph.scope import Scope
 from graph.thrift import Thrift
 
 S = TypeVar("S")
@@ -72,9 +73,11 @@ class Run:
         """The same run of a swept graph: whoever watches is told of the nodes that were written."""
         return self if cells is None else replace(self, emit=cells.telling(self.emit), cells=cells)
 
-    def as_written(self, ending: E) -> E | NodeError:
+    def as_written(self, ending: E, display_id: NodeId = "") -> E | NodeError:
         """How the run ended; a failure blames the node that was written."""
-        return self.cells.error(ending) if self.cells is not None and isinstance(ending, NodeError) else ending
+        return (
+            self.cells.error(ending, display_id) if self.cells is not None and isinstance(ending, NodeError) else ending
+        )
 
     def tell(self, event: Event) -> None:
         """Hand `event` to the sink."""
@@ -83,21 +86,27 @@ class Run:
         except Exception:
             _logger.exception("the event sink of run %s failed on %s", self.id, type(event).__name__)
 
-    def tell_warnings(self, node_id: NodeId, warnings: Iterable[NodeWarning]) -> None:
+    def tell_warnings(self, node_id: NodeId, warnings: Iterable[NodeWarning], display_id: NodeId = "") -> None:
         """Tell what the result of a node leaves out."""
         for warning in warnings:
-            self.tell(NodeWarned(self.id, node_id, warning))
+            self.tell(NodeWarned(self.id, node_id, warning, display_id))
 
 
 @dataclass(frozen=True)  # with slots, a generic alias of it could not be called on Python 3.11
 class Context(Generic[S]):
-    """The first argument of every node function: who it is, for whom it works, and what it may use."""
+    """The first argument of every node function: who it is, for whom it works, and what it may use.
+
+    `display_id`: the node of the document that stands for one that an expansion brought; nothing for others. `scope`
+    is the graph that the node stands in, for those that expand.
+    """
 
     node_id: NodeId
     run: Run
     services: S
     thrift: Thrift = Thrift.NONE
     warnings: list[NodeWarning] = field(default_factory=list)
+    display_id: NodeId = ""
+    scope: Scope | None = None
 
     @property
     def document(self) -> Document:
@@ -128,5 +137,5 @@ class Context(Generic[S]):
 
     def progress(self, done: float, total: float, preview: Callable[[], object] | None = None) -> None:
         """Report `done` of `total` steps, then `check`. `preview` is called only if somebody looks."""
-        self.run.tell(Progress(self.run.id, self.node_id, done, total, preview))
+        self.run.tell(Progress(self.run.id, self.node_id, done, total, preview, display_id=self.display_id))
         self.run.cancel.check()

@@ -2,6 +2,9 @@
 
 A run that is stopped before its turn tells only RunInterrupted. In a swept graph every event names the node that was
 written, with the `cell` it is about: a node is started and finished once for each of its copies.
+
+What an expansion brought has an id of its own, such as "9.2", and a `display_id`: the node of the document that stands
+for it. Of all other nodes `display_id` is empty.
 """
 
 from __future__ import annotations
@@ -49,6 +52,7 @@ class NodeStarted:
     run_id: str
     node_id: NodeId
     cell: Cell | None = None
+    display_id: NodeId = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Progress:
     total: float
     preview: Callable[[], object] | None = None
     cell: Cell | None = None
+    display_id: NodeId = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class NodeRetried:
     thrift: Thrift
     message: str
     cell: Cell | None = None
+    display_id: NodeId = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,7 @@ class NodeWarned:
     run_id: str
     node_id: NodeId
     warning: NodeWarning
+    display_id: NodeId = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,7 @@ class NodeFinished:
     cached: bool = False
     cell: Cell | None = None
     peak_bytes: int | None = None
+    display_id: NodeId = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,7 @@ class RunFailed:
 
     run_id: str
     error: NodeError
+    display_id: NodeId = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +123,7 @@ class RunInterrupted:
 
     run_id: str
     node_id: NodeId = ""
+    display_id: NodeId = ""
 
 
 @dataclass(frozen=True, slots=True)

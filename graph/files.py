@@ -180,7 +180,7 @@ class Folders:
 
     def has_files(self, ui: Ui) -> bool:
         """Whether every file that `ui` names is still there."""
-        return all(path.is_file() for path in self.shown_files(ui))
+        return all(os.path.isfile(path) for path in self.shown_files(ui))  # noqa: PTH113 - Path.is_file raises
 
     def _folder(self, name: str) -> Folder:
         if (folder := self.folders.get(_canonical(name))) is None:

@@ -2,59 +2,141 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import marshal
+from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
+from math import isfinite
 from pathlib import Path
+from types import NoneType
 from typing import NewType
 
 from graph.build import BoundNode, Graph, Input
 from graph.document import Link, NodeId
 from graph.errors import GraphError, GraphErrors
 from graph.files import FileRef, Folders
+from graph.result import Made
 
 Fingerprint = NewType("Fingerprint", str)
 
-_json = json.JSONEncoder(allow_nan=False, sort_keys=True, separators=(",", ":")).encode
+_FORMAT = 2
+"""Of marshal's formats the newest that writes equal values as equal bytes, whoever else holds them."""
+
+_SCALARS = frozenset({int, str, bool, NoneType})
+
+
+def _nowhere(node_id: NodeId) -> Fingerprint:
+    raise KeyError(node_id)
 
 
 def fingerprints(graph: Graph, folders: Folders, salt: str = "") -> dict[NodeId, Fingerprint]:
-    """Name every node's outputs by how they are made, in one pass from sources to sinks.
+    """Name every node's outputs by how they are made. Raises GraphErrors if a file is gone."""
+    return Namer(folders, salt).name(graph)
 
-    Equal names mean equal code (`salt` and the type's `version`), type, freshness, literals, file contents and upstream; ids do not matter.
-    The directories that files are written to count for terminal nodes only. Raises GraphErrors if a file is gone.
+
+class Namer:
+    """Names the results of one run, and knows which files it looked at for that.
+
+    Equal names mean equal code (`salt`, and the `version` of the type), type, freshness, literals, file contents and upstream; ids do not matter, but
+    for nodes that are not idempotent. The directories that files are written to count for terminal nodes only.
     """
-    destination = [str(folders.output_dir), str(folders.temp_dir)]
-    names: dict[NodeId, Fingerprint] = {}
-    for node_id in graph.order:
-        node = graph.nodes[node_id]
-        spec = node.spec
-        recipe = [
-            salt,
-            spec.type,
-            spec.version,
-            spec.freshness(node_id, node.inputs, folders) if spec.freshness else None,
-            destination if spec.terminal else None,
-            {name: _named(value, names, folders, node) for name, value in node.inputs.items()},
-        ]
-        names[node_id] = Fingerprint(sha256(_json(recipe).encode()).hexdigest())
-    return names
+
+    def __init__(self, folders: Folders, salt: str = "") -> None:
+        self._looked: list[tuple[Path, str]] = []
+        identity = folders.identity.noting(lambda path, identity: self._looked.append((path, identity)))
+        self._folders = replace(folders, identity=identity)
+        self._identity = folders.identity
+        self._salt = salt
+        self._destination = (str(folders.output_dir), str(folders.temp_dir))
+        self._files: dict[Fingerprint, tuple[tuple[Path, str], ...]] = {}
+
+    def name(
+        self, graph: Graph, outer: Callable[[NodeId], Fingerprint] = _nowhere, origin: str = ""
+    ) -> dict[NodeId, Fingerprint]:
+        """The names of all nodes of `graph`, in one pass from sources to sinks. Raises GraphErrors if a file is gone.
+
+        outer: the name of a node elsewhere that a link leads to. origin: what the graph comes from, which names those
+        values in it that JSON cannot hold.
+        """
+        names: dict[NodeId, Fingerprint] = {}
+        salt, nodes, looked = self._salt, graph.nodes, self._looked
+        for node_id in graph.order:
+            node = nodes[node_id]
+            spec = node.spec
+            special = None if spec.is_pure else self._special(node, origin)
+            recipe: list[tuple[str, object]] = []
+            for name, value in node.inputs.items():
+                if type(value) is Link:
+                    source = value.node
+                    recipe.append((name, (names[source] if source in names else outer(source), value.slot)))
+                elif type(value) in _SCALARS:
+                    recipe.append((name, value))
+                elif type(value) is float:
+                    recipe.append((name, _finite(value)))
+                else:
+                    recipe.append((name, self._other(value, node, (origin, node_id, name))))
+            recipe.sort()
+            whole = marshal.dumps((salt, spec.type, spec.version, special, recipe), _FORMAT)  # type: ignore[arg-type]
+            made = names[node_id] = Fingerprint(sha256(whole).hexdigest())
+            if looked:
+                self._files[made] = tuple(looked)
+                looked.clear()
+        return names
+
+    def stands(self, name: Fingerprint) -> bool:
+        """Whether the files that were looked at for `name` still are what they were: a node may have read others."""
+        return all(self._identity.still(path, identity) for path, identity in self._files.get(name, ()))
+
+    def _special(self, node: BoundNode, origin: str) -> object:
+        """What else names the result of a node that is more than a function of its inputs."""
+        spec, fresh = node.spec, None
+        if (freshness := spec.freshness) is not None:
+            fresh = _looking(node, lambda: freshness(node.id, node.inputs, self._folders))
+        return (
+            self._destination if spec.terminal else None,
+            _plain(fresh),
+            None if spec.idempotent else (origin, node.id),
+        )
+
+    def _other(self, value: Input, node: BoundNode, place: tuple[str, str, str]) -> object:
+        """Tagged, so that no value equals a link or a file."""
+        match value:
+            case Made(source=source, slot=slot):
+                return source, slot
+            case FileRef(path=path):
+                return "file", _looking(node, lambda: self._folders.identity(path))
+            case tuple() | list() | dict() | int() | float() | str():
+                return "value", _plain(value)
+            case _:
+                return "in", *place
 
 
-def _named(value: Input, names: Mapping[NodeId, Fingerprint], folders: Folders, node: BoundNode) -> list[object]:
-    """Tagged, so that a literal never equals a link or a file; JSON keeps 1, 1.0, true and "1" apart."""
-    match value:
-        case Link(source, slot):
-            return ["link", names[source], slot]
-        case FileRef(path=path):
-            return ["file", _identified(path, folders, node)]
-        case _:
-            return ["value", value]
-
-
-def _identified(path: Path, folders: Folders, node: BoundNode) -> str:
+def _looking(node: BoundNode, look: Callable[[], object]) -> object:
     try:
-        return folders.identity(path)
+        return look()
     except OSError as error:
-        message = f"cannot read {path}: {error.strerror or error}"
+        message = f"cannot read {error.filename}: {error.strerror or error}"
         raise GraphErrors([GraphError("file_unreadable", message, node.id, node.spec.type)]) from error
+
+
+def _finite(value: float) -> float:
+    if not isfinite(value):
+        raise ValueError(f"{value!r} is no number that JSON can hold, and equals nothing, so it has no name")
+    return value
+
+
+def _plain(value: object) -> object:
+    """What JSON can hold, as marshal knows it; the order of an object's keys does not count."""
+    match value:
+        case dict():
+            return "object", *((str(key), _plain(value[key])) for key in sorted(value, key=str))
+        case tuple() | list():
+            return "list", *map(_plain, value)
+        case bool() | None:
+            return value
+        case int():
+            return int(value)
+        case float():
+            return _finite(float(value))
+        case _:
+            return str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import threading
@@ -62,6 +63,7 @@ class FileIdentity:
     """
 
     def __init__(self, digests: Digests | None = None) -> None:
+        self._note: Callable[[Path, str], None] | None = None
         self._digests = digests or MemoryDigests()
         self._unread: dict[Stamp, Path] = {}
         self._lock = threading.Lock()
@@ -70,8 +72,20 @@ class FileIdentity:
         """Remember there from now on what files are, and believe what it remembers."""
         self._digests = digests
 
+    def noting(self, note: Callable[[Path, str], None]) -> FileIdentity:
+        """The same, which tells `note` what it was asked and what it said."""
+        noting = copy.copy(self)
+        noting._note = note
+        return noting
+
     def __call__(self, path: Path) -> str:
         """The identity of the file now at `path`. Raises OSError if it cannot be read."""
+        identity = self._identify(path)
+        if self._note is not None:
+            self._note(path, identity)
+        return identity
+
+    def _identify(self, path: Path) -> str:
         with path.open("rb") as file:
             stamp = _stamp(file)
             if (known := self._digests.known(stamp)) is not None:
@@ -85,9 +99,16 @@ class FileIdentity:
                 self._digests.remember(stamp, digest)
             return digest
 
+    def still(self, path: Path, identity: str) -> bool:
+        """Whether `path` still is the file that was named so; not if it cannot be read."""
+        try:
+            return self.matches(path, identity)
+        except OSError:
+            return False
+
     def matches(self, path: Path, identity: str) -> bool:
         """Whether `path` still is the file that was named so. Raises OSError if it cannot be read."""
-        if self(path) == identity:
+        if self._identify(path) == identity:
             return True
         with path.open("rb") as file:
             return _by_stamp(file, _stamp(file)) == identity  # its name before it was found to be a copy

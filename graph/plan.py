@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
-from graph.build import BoundNode, Graph
+from graph.build import BoundNode
 from graph.document import Link, NodeId
 from graph.fingerprint import Fingerprint
-from graph.result import Outputs
+from graph.order import reachable
+from graph.result import LATER, Expand, Made, Outputs
+from graph.scope import Place, Scope
 
 AHEAD = 4
 """Results that io nodes may make before a device node needs them: a thousand pictures do not fit into memory at once."""
 
+TOGETHER = 32
+"""Async nodes that are under way at once."""
+
+Lookup: TypeAlias = Callable[[BoundNode, Fingerprint], Outputs | None]
+
+
+class CycleError(Exception):
+    """A node waits for what waits for it; `node_id` is on the way."""
+
+    def __init__(self, node_id: NodeId) -> None:
+        super().__init__(node_id)
+        self.node_id = node_id
+
 
 @dataclass(slots=True, eq=False)
-class _Task:
-    """A result to be made by `node`. `twins` are nodes of equal name, which get the same without running."""
+class Task:
+    """A result to be made by `node`, which events call `id`.
+
+    `twins` are nodes of equal name, which get the same without running: what events call them, and what shows them.
+    `expansion`: what takes the node's place, once it said so. `shows`: some of it writes files, so that it has to be
+    looked into again.
+    """
 
     node: BoundNode
-    sources: list[Fingerprint]
+    name: Fingerprint
+    scope: Scope
+    id: NodeId
+    display_id: NodeId = ""
+    sources: list[Fingerprint] = field(default_factory=list)
     waiting: int = 0
-    readers: list[_Task] = field(default_factory=list)
-    twins: list[NodeId] = field(default_factory=list)
+    readers: list[Task] = field(default_factory=list)
+    twins: list[tuple[NodeId, NodeId]] = field(default_factory=list)
+    expansion: Expand | None = None
+    inner: Scope | None = None
+    rounds: int = 0
+    shows: bool = False
 
 
 class Frontier:
@@ -31,20 +60,29 @@ class Frontier:
     The newest ready node comes first (depth first: few values alive, early results). Before all others come io nodes:
     those that write results at once, those that make some up to `AHEAD`, and beyond that when nothing else is ready.
     Holds results strongly until their last reader has run, so nothing that happens to a cache can break a run.
+
+    Lazy inputs are not followed until their node needs them, and an expanded node waits for its inner nodes; both may
+    add tasks at any time.
     """
 
-    def __init__(self, graph: Graph, names: Mapping[NodeId, Fingerprint]) -> None:
-        self._graph = graph
-        self._names = names
-        self._wanted = {names[target] for target in graph.targets}
-        self._tasks: dict[Fingerprint, _Task] = {}
+    def __init__(self, scope: Scope, targets: Sequence[NodeId], lookup: Lookup) -> None:
+        """lookup: the result of a node that is at hand."""
+        self._scope = scope
+        self._targets = targets
+        self._lookup = lookup
+        self._wanted = {scope.names[target] for target in targets}
+        self._tasks: dict[Fingerprint, Task] = {}
         self._held: dict[Fingerprint, Outputs] = {}
         self._unread: dict[Fingerprint, int] = {}
-        self._sinks: list[_Task] = []
-        self._io: list[_Task] = []
+        self._expanded: list[Task] = []
+        self._sinks: list[Task] = []
+        self._io: list[Task] = []
+        self._async: list[Task] = []
+        self._device: list[Task] = []
         self._under_way: set[Fingerprint] = set()  # io nodes handed out that have not come back
-        self._ahead: set[Fingerprint] = set()  # these, and those whose results wait for a reader
-        self._device: list[_Task] = []
+        self._together: set[Fingerprint] = set()  # async nodes handed out that have not come back
+        self._ahead: set[Fingerprint] = set()  # io nodes under way, and those whose results wait for a reader
+        self._met: list[Task] = []
 
     @property
     def done(self) -> bool:
@@ -55,86 +93,172 @@ class Frontier:
         """Let go of every result: the run is over."""
         self._held.clear()
 
-    def plan(self, lookup: Callable[[BoundNode, Fingerprint], Outputs | None]) -> tuple[NodeId, ...]:
+    def plan(self) -> tuple[NodeId, ...]:
         """Find out what has to run, and return the nodes that need not, sources first.
 
         Walks depth first, first target first; `ready` pops from the end, hence the reversals.
         """
-        nodes, names = self._graph.nodes, self._names
-        path: list[BoundNode | _Task] = [nodes[target] for target in reversed(self._graph.targets)]
-        while path:
-            entry = path.pop()
-            if isinstance(entry, _Task):
-                self._connect(entry)
-                continue
-            name = names[entry.id]
-            if name in self._tasks or name in self._held:
-                continue
-            if (outputs := lookup(entry, name)) is not None:
-                self._held[name] = outputs
-                continue
-            links = [link.node for link in entry.links()]
-            task = self._tasks[name] = _Task(entry, list(dict.fromkeys(names[source] for source in links)))
-            path.append(task)
-            path.extend(nodes[source] for source in reversed(links))
-        for ready in (self._sinks, self._io, self._device):
+        self._walk([self._scope.place(target) for target in self._targets])
+        for ready in (self._sinks, self._io, self._async, self._device):
             ready.reverse()
         return self._at_hand()
 
-    def ready(self) -> BoundNode | None:
-        """The node to run next, handed out once; None while all that is left waits for others."""
+    def ready(self) -> Task | None:
+        """The task to do next, handed out once; None while all that is left waits for others."""
+        if self._expanded:
+            return self._expanded.pop()
         if self._sinks:
-            return self._sinks.pop().node
+            return self._sinks.pop()
         if self._io and len(self._under_way) < AHEAD and (len(self._ahead) < AHEAD or not self._device):
-            node = self._io.pop().node
-            self._under_way.add(self._names[node.id])
-            self._ahead.add(self._names[node.id])
-            return node
-        return self._device.pop().node if self._device else None
+            task = self._io.pop()
+            self._under_way.add(task.name)
+            self._ahead.add(task.name)
+            return task
+        if self._async and len(self._together) < TOGETHER:
+            task = self._async.pop()
+            self._together.add(task.name)
+            return task
+        return self._device.pop() if self._device else None
 
-    def again(self, node: BoundNode) -> None:
-        """Take back a node that was handed out."""
-        self._under_way.discard(self._names[node.id])
-        self._ahead.discard(self._names[node.id])
-        self._push(self._tasks[self._names[node.id]])
+    def again(self, task: Task) -> None:
+        """Take back a task that was handed out."""
+        self._take_back(task)
+        self._push(task)
 
-    def inputs(self, node: BoundNode) -> dict[str, object]:
-        """What to call `node` with; its sources have run."""
-        held, names = self._held, self._names
+    def inputs(self, task: Task) -> dict[str, object]:
+        """What to call the task's node with; what it has asked for is there."""
+        held, names, node = self._held, task.scope.names, task.node
+        if task.scope.outer is None and node.spec.is_eager:
+            return {
+                name: held[names[value.node]].values[value.slot] if type(value) is Link else value
+                for name, value in node.inputs.items()
+            }
         return {
-            name: held[names[value.node]].values[value.slot] if type(value) is Link else value
-            for name, value in node.inputs.items()
+            name: self._input(task, value, declared.raw)
+            for declared, (name, value) in zip(node.input_specs, node.inputs.items(), strict=True)
         }
 
-    def finish(self, node: BoundNode, outputs: Outputs) -> list[NodeId]:
-        """Take the result of `node`, let go of inputs that nobody needs any more, and return its twins."""
-        name = self._names[node.id]
-        task = self._tasks.pop(name)
+    def need(self, task: Task, names: Iterable[str]) -> bool:
+        """Have these lazy inputs computed, and the task handed out again; whether there is anything to compute.
+
+        Raises CycleError.
+        """
+        links = [value for name in names if type(value := task.node.inputs.get(name)) is Link]
+        places = [task.scope.place(link.node) for link in links]
+        known = set(task.sources)
+        fresh = [place for place in places if place.name not in known]
+        if fresh:
+            self._take_back(task)
+            self._wait(task, fresh)
+        return bool(fresh)
+
+    def expand(self, task: Task, expansion: Expand, inner: Scope, targets: Iterable[NodeId]) -> None:
+        """Have the task wait for what takes its place: the outputs, and whatever else is a target there.
+
+        Raises CycleError.
+        """
+        self._take_back(task)
+        self._let_go(task)
+        task.expansion, task.inner, task.sources = expansion, inner, []
+        task.rounds += 1
+        targets = tuple(targets)
+        task.shows |= any(inner.nodes[target].spec.terminal for target in targets)
+        links = (output.node for output in expansion.outputs if type(output) is Link)
+        self._wait(task, [inner.place(node_id) for node_id in dict.fromkeys((*links, *targets))])
+
+    def at_hand(self, scope: Scope, targets: Iterable[NodeId]) -> Iterator[tuple[NodeId, Outputs]]:
+        """Those of an expansion's targets that need not run."""
+        for target in targets:
+            if (outputs := self._held.get(scope.names[target])) is not None:
+                yield target, outputs
+
+    def made(self, task: Task) -> tuple[Made, ...]:
+        """The outputs of an expanded task."""
+        assert task.expansion is not None
+        assert task.inner is not None
+        return tuple(self._output(task, task.inner, i, it) for i, it in enumerate(task.expansion.outputs))
+
+    def finish(self, task: Task, outputs: Outputs) -> list[tuple[NodeId, NodeId]]:
+        """Take the result of `task`, let go of inputs that nobody needs any more, and return its twins."""
+        name = task.name
+        del self._tasks[name]
         self._under_way.discard(name)
+        self._together.discard(name)
         if task.readers or name in self._wanted:
             self._held[name] = outputs
         if not task.readers:
             self._ahead.discard(name)
-        for source in task.sources:
-            self._unread[source] -= 1
-            if not self._unread[source]:
-                self._ahead.discard(source)
-                if source not in self._wanted:
-                    del self._held[source]
+        self._let_go(task)
         for reader in reversed(task.readers):
             reader.waiting -= 1
+            reader.shows |= task.shows and reader.expansion is not None
             if not reader.waiting:
                 self._push(reader)
         return task.twins
 
     def results(self) -> dict[NodeId, Outputs]:
         """The outputs of the targets that have run."""
-        held = ((target, self._held.get(self._names[target])) for target in self._graph.targets)
-        return {target: outputs for target, outputs in held if outputs is not None}
+        held, names = self._held, self._scope.names
+        found = ((target, held.get(names[target])) for target in self._targets)
+        return {target: outputs for target, outputs in found if outputs is not None}
 
-    def _connect(self, task: _Task) -> None:
-        """Called once all that `task` reads is in `_tasks` or at hand."""
-        for source in task.sources:
+    def _walk(self, starts: Sequence[Place]) -> None:
+        """Make tasks of these and of all that they rest on, as far as it is not at hand."""
+        tasks, held, lookup = self._tasks, self._held, self._lookup
+        path: list[Place | Task] = list(reversed(starts))
+        while path:
+            entry = path.pop()
+            if isinstance(entry, Task):
+                self._connect(entry, entry.sources)
+                continue
+            node, name, scope = entry
+            if name in tasks:
+                self._meet(tasks[name], node, scope)
+                continue
+            if name in held:
+                continue
+            if (outputs := lookup(node, name)) is not None:
+                held[name] = outputs
+                continue
+            links = [scope.place(link.node) for link in _eager(node)]
+            task = tasks[name] = Task(node, name, scope, scope.prefix + node.id, scope.visible(node.id))
+            task.sources = list(dict.fromkeys([link.name for link in links]))
+            path.append(task)
+            path.extend(reversed(links))
+
+    def _meet(self, task: Task, node: BoundNode, scope: Scope) -> None:
+        """A walk came to a task that is there already."""
+        self._met.append(task)
+        if scope.outer is not None and (told := scope.prefix + node.id) != task.id:
+            task.twins.append((told, scope.visible(node.id)))
+
+    def _wait(self, task: Task, places: Sequence[Place]) -> None:
+        """Have `task` wait for more than it did. Raises CycleError."""
+        self._met.clear()
+        self._walk(places)
+        names = list(dict.fromkeys(place.name for place in places))
+        own = self._tasks.get(task.name) is task and task.name in names
+        if own or self._rests_on(self._met, task):
+            raise CycleError(task.id)
+        self._met.clear()
+        task.sources += names
+        self._connect(task, names)
+
+    def _rests_on(self, starts: Sequence[Task], task: Task) -> bool:
+        """Whether some of the tasks wait for `task`, directly or not."""
+        seen, pending = set[int](), list(starts)
+        while pending:
+            current = pending.pop()
+            if current is task:
+                return True
+            if id(current) not in seen:
+                seen.add(id(current))
+                pending.extend(self._tasks[source] for source in current.sources if source in self._tasks)
+        return False
+
+    def _connect(self, task: Task, sources: Sequence[Fingerprint]) -> None:
+        """Called once all of `sources` is in `_tasks` or at hand."""
+        for source in sources:
             self._unread[source] = self._unread.get(source, 0) + 1
             if (maker := self._tasks.get(source)) is not None:
                 maker.readers.append(task)
@@ -142,16 +266,76 @@ class Frontier:
         if not task.waiting:
             self._push(task)
 
-    def _push(self, task: _Task) -> None:
+    def _let_go(self, task: Task) -> None:
+        """What `task` has read, it needs no more."""
+        unread = self._unread
+        for source in task.sources:
+            if unread[source] > 1:
+                unread[source] -= 1
+                continue
+            del unread[source]
+            self._ahead.discard(source)
+            if source not in self._wanted:
+                del self._held[source]
+
+    def _take_back(self, task: Task) -> None:
+        self._under_way.discard(task.name)
+        self._together.discard(task.name)
+        self._ahead.discard(task.name)
+
+    def _push(self, task: Task) -> None:
         spec = task.node.spec
-        (self._device if spec.lane != "io" else self._sinks if spec.terminal else self._io).append(task)
+        if task.expansion is not None:
+            self._expanded.append(task)
+        elif spec.lane == "device":
+            self._device.append(task)
+        elif spec.lane == "async":
+            self._async.append(task)
+        else:
+            (self._sinks if spec.terminal else self._io).append(task)
+
+    def _input(self, task: Task, value: object, raw: bool) -> object:
+        if type(value) is Made:
+            return value.value
+        if type(value) is not Link or raw:
+            return value
+        name = task.scope.name(value.node)
+        return self._held[name].values[value.slot] if name in task.sources else LATER
+
+    def _output(self, task: Task, inner: Scope, index: int, output: object) -> Made:
+        if type(output) is Link:
+            name = inner.name(output.node)
+            return Made(self._held[name].values[output.slot], name, output.slot)
+        return output if type(output) is Made else Made(output, f"{task.name}.{task.rounds}", index)
 
     def _at_hand(self) -> tuple[NodeId, ...]:
+        tasks, names = self._tasks, self._scope.names
+        if not tasks:
+            return tuple(names)
+        later = self._later()
         cached = []
-        for node_id in self._graph.order:
-            task = self._tasks.get(self._names[node_id])
+        for node_id, name in names.items():
+            task = tasks.get(name)
             if task is None:
-                cached.append(node_id)
-            elif task.node.id != node_id:
-                task.twins.append(node_id)
+                if node_id not in later or name in self._held:
+                    cached.append(node_id)
+            elif task.id != node_id:
+                task.twins.append((node_id, ""))
         return tuple(cached)
+
+    def _later(self) -> set[NodeId]:
+        """The nodes that only lazy inputs lead to: whether they run is not known yet."""
+        nodes = self._scope.nodes
+        lazy = [task.node for task in self._tasks.values() if not task.node.spec.is_eager]
+        if not lazy:
+            return set()
+        links: Mapping[NodeId, list[NodeId]] = {it: [link.node for link in node.links()] for it, node in nodes.items()}
+        return reachable([link.node for node in lazy for link in node.links()], links)
+
+
+def _eager(node: BoundNode) -> Iterator[Link]:
+    """The links whose values have to be there before the node is called."""
+    if node.spec.is_eager:
+        return node.links()
+    specs = zip(node.input_specs, node.inputs.values(), strict=True)
+    return (value for spec, value in specs if type(value) is Link and not spec.lazy)

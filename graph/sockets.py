@@ -55,7 +55,7 @@ class Widget(Protocol):
     @property
     def tooltip(self) -> str: ...
 
-    def coerce(self, value: object, folders: Folders) -> Literal:
+    def coerce(self, value: object, folders: Folders) -> object:
         """`value` as the node function gets it; never loses information. Raises ValueRefused."""
 
 
@@ -164,6 +164,18 @@ class Toggle:
                 return word == "true"
             case _:
                 raise ValueRefused("invalid_input_type", "true or false")
+
+
+@dataclass(frozen=True, slots=True)
+class Anything:
+    """Whatever the document has, as it is."""
+
+    tooltip: str = ""
+    socket: ClassVar[str] = ANY
+    linkable: ClassVar[bool] = True
+
+    def coerce(self, value: object, folders: Folders) -> object:
+        return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
@@ -85,6 +86,11 @@ class ModelHandle(Generic[Network]):
     weights: Weights
     identity: str
     patches: tuple[Patch, ...] = ()
+
+    @property
+    def files(self) -> tuple[tuple[Path, str], ...]:
+        """The files it stands and falls with, and what they were when it was made."""
+        return (self.weights.path, self.identity), *(source for patch in self.patches for source in patch.sources)
 
     @property
     def family(self) -> Family:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -265,6 +265,8 @@ async def _with_worker(app: web.Application) -> AsyncIterator[None]:
         deps.sink,
     )
     worker.paused = await app[STORE](Store.setting, PAUSED, "") == "true"
+    loop, watch = asyncio.get_running_loop(), app[WATCH]
+    deps.backend.when_dead(lambda reason: _tell(loop, watch.give_up, reason))
     serving = app[WATCH].begin("worker", worker.serve)
     pruning = app[WATCH].begin("history", lambda: _prune(app[STORE], deps.limits, prune))
     yield
@@ -295,6 +297,11 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 async def _say_goodbye(app: web.Application) -> None:
     await app[HUB].shut_down()
+
+
+def _tell(loop: asyncio.AbstractEventLoop, hear: Callable[[str], None], reason: str) -> None:
+    with contextlib.suppress(RuntimeError):  # nobody waits any more
+        loop.call_soon_threadsafe(hear, reason)
 
 
 async def _close(backend: Backend) -> None:

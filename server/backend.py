@@ -69,9 +69,12 @@ class Backend(Protocol):
     def start(self) -> None:
         """Begin to build the engine."""
 
+    def when_dead(self, tell: Callable[[str], None]) -> None:
+        """Have `tell` called once, in words and from any thread, when no job can run any more: the process should end."""
+
     @property
     def is_ready(self) -> bool:
-        """Whether `engine` answers at once."""
+        """Whether `engine` answers at once, and jobs run."""
 
     async def engine(self) -> Engine:
         """The engine, once it is there. Raises EngineUnavailable."""
@@ -90,21 +93,31 @@ class LocalBackend:
         """factory: called on the backend's thread; may import for seconds."""
         self._factory = factory
         self._folders = folders
+        self._tell_dead: Callable[[str], None] = _logger.critical
+        self._is_dead = threading.Event()
         self._engine: Future[Engine] = Future()
         self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
+
+    def when_dead(self, tell: Callable[[str], None]) -> None:
+        self._tell_dead = tell
 
     def start(self) -> None:
         self._thread.start()
 
     @property
     def is_ready(self) -> bool:
-        return self._engine.done() and self._engine.exception() is None
+        """Whether jobs run: not while a node is stuck, and never again once the loop has died."""
+        if not self._engine.done() or self._engine.exception() is not None or self._is_dead.is_set():
+            return False
+        return not self._engine.result().executor.is_stuck
 
     async def engine(self) -> Engine:
         return await asyncio.shield(asyncio.wrap_future(self._engine))
 
     def submit(self, run: Run, targets: Sequence[str]) -> Future[Results]:
         engine = self._engine.result()
+        if self._is_dead.is_set():
+            raise EngineUnavailable("the engine has died; the server's log says why")
         graph = build(run.document, engine.registry, self._folders, targets)
         if graph.errors:
             raise GraphErrors(graph.errors)
@@ -127,5 +140,15 @@ class LocalBackend:
             _logger.exception("the engine could not be built")
             self._engine.set_exception(EngineUnavailable("the engine could not be built; the server's log says why"))
             return
+        engine.executor.when_stuck(self._die)
         self._engine.set_result(engine)
-        engine.executor.serve()
+        try:
+            engine.executor.serve()
+        except BaseException as error:
+            _logger.critical("the engine's loop has died", exc_info=error)
+            self._die(f"the engine's loop has died of {type(error).__name__}: {error}")
+
+    def _die(self, reason: str) -> None:
+        if not self._is_dead.is_set():
+            self._is_dead.set()
+            self._tell_dead(reason)

@@ -52,6 +52,15 @@ class Copies:
         self._shown.setdefault(node_id, {})[turn] = marked
         return marked
 
+    def show_more(self, node_id: NodeId, cell: Cell, shown: Shown) -> Shown:
+        """As `show`, of what stands inside the node: beside what the same copy has shown before."""
+        before = dict(self._shown.get(node_id, {}))
+        marked = self.show(node_id, cell, shown)
+        for turn, entries in before.items():
+            if self._shown[node_id][turn] is marked:
+                self._shown[node_id][turn] = together(entries, marked)
+        return marked
+
     def outputs(self, others: Mapping[NodeId, Any]) -> dict[NodeId, Any]:
         """What all nodes have shown so far: `others`, and of swept ones the cells one after the other."""
         whole = dict(others)
@@ -77,6 +86,11 @@ class Copies:
                 for axis in self.axes
             ]
         }
+
+
+def together(first: Shown, second: Shown) -> Shown:
+    """What was shown in turn, by name."""
+    return {name: [*_listed(first.get(name, [])), *_listed(second.get(name, []))] for name in {**first, **second}}
 
 
 def _listed(entries: object) -> list[object]:

@@ -192,6 +192,13 @@ def _machine() -> argparse.ArgumentParser:
         "--disable-metadata", action="store_true", help="do not write into files which workflow made them"
     )
     machine.add_argument(
+        "--node-timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help="fail the run of a node that takes longer; one that does not even stop then stops the server, which keeps "
+        "its queue (default: no limit)",
+    )
+    machine.add_argument(
         "--require-safety",
         action="store_true",
         help="refuse workflows that show or save a picture which does not come straight from a SafetyCheck, and hide "
@@ -285,6 +292,16 @@ def _pixels(text: str) -> tuple[int, int]:
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; expected one such as 512x512")
     return int(found[1]), int(found[2])
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; expected seconds such as 600")
+    return seconds
 
 
 def _size(text: str) -> int:

@@ -26,7 +26,7 @@ from graph.events import (
 )
 from graph.patient_json import dumps
 from graph.sweep import Cell
-from server.copies import Copies
+from server.copies import Copies, together
 from server.job import Outcome, State
 from server.messages import shown
 from server.redact import Redactor
@@ -69,7 +69,8 @@ class Transcript:
     """Turns one run's events into messages, in order, and remembers what the history needs.
 
     `closing` is the last message of the run; it waits until the outcome is stored. `given` are the inputs of each node
-    as the prompt has them, until the run ends.
+    as the prompt has them, until the run ends. What an expansion brings is told by its own id with the visible node
+    beside it, under which alone the history keeps what it shows; the ids are few however often a loop runs.
     """
 
     id: str
@@ -86,6 +87,7 @@ class Transcript:
     copies: Copies = field(default_factory=Copies)
     given: Mapping[NodeId, Mapping[str, object]] = field(default_factory=dict)
     _fragments: dict[NodeId, str] = field(default_factory=dict)
+    _visible: dict[NodeId, NodeId] = field(default_factory=dict)
 
     def apply(self, event: Event, when: float) -> Iterator[Message | NodeId]:
         """The messages for `event`, told at `when`; a node id stands where that node's progress_state belongs."""
@@ -99,47 +101,51 @@ class Transcript:
                 self.copies.at_hand(event)
                 data = {"nodes": list(cached), "prompt_id": self.id, "timestamp": int(when * 1000)}
                 yield self._noted("execution_cached", data)
-            case NodeStarted(node_id=node_id, cell=cell):
-                self._advance(node_id, cell)
+            case NodeStarted(node_id=node_id, cell=cell, display_id=display_id):
+                self._advance(node_id, cell, display_id)
                 yield node_id
-                data = {"node": node_id, "display_node": node_id, "prompt_id": self.id}
+                data = {"node": node_id, "display_node": display_id or node_id, "prompt_id": self.id}
                 yield Message("executing", data | _place(cell))
-            case Progress(node_id=node_id, done=done, total=total, cell=cell):
+            case Progress(node_id=node_id, done=done, total=total, cell=cell, display_id=display_id):
                 value, most = as_number(done), as_number(total)
-                self._advance(node_id, cell, value, most)
+                self._advance(node_id, cell, display_id, value, most)
                 yield node_id
                 data = {"value": value, "max": most, "prompt_id": self.id, "node": node_id}
                 yield Message("progress", data | _place(cell), lasting=False)
-            case NodeRetried(node_id=node_id, thrift=thrift, message=message, cell=cell):
-                self._advance(node_id, cell)
+            case NodeRetried(node_id=node_id, thrift=thrift, message=message, cell=cell, display_id=display_id):
+                self._advance(node_id, cell, display_id)
                 yield node_id
+                node_id = display_id or node_id
                 data = {"prompt_id": self.id, "node_id": node_id, "node_type": self.types.get(node_id)}
                 data |= {"thrift": thrift.name.lower(), "how": thrift.words, "exception_message": self.redact(message)}
                 yield self._noted("execution_retried", data | {"timestamp": int(when * 1000)})
-            case NodeWarned(node_id=node_id, warning=warning):
+            case NodeWarned(node_id=node_id, warning=warning, display_id=display_id):
+                node_id = display_id or node_id
                 data = {"prompt_id": self.id, "node_id": node_id, "display_node": node_id}
                 data |= {"node_type": self.types.get(node_id), "input_name": warning.input_name}
                 data |= {"message": self.redact(warning.message), "timestamp": int(when * 1000)}
                 yield self._noted(WARNING, data)
             case NodeFinished():
                 yield from self._finished(event)
-            case RunFailed(error=error):
+            case RunFailed(error=error, display_id=display_id):
                 self._stop(error.node_id)
                 yield error.node_id
-                self.fail(error, when)
-            case RunInterrupted(node_id=node_id):
+                self.fail(error, when, display_id)
+            case RunInterrupted(node_id=node_id, display_id=display_id):
+                node_id = display_id or node_id
                 data = {"prompt_id": self.id, "node_id": node_id or None, "node_type": self.types.get(node_id)}
                 self._close(State.CANCELLED, "execution_interrupted", data | {"executed": list(self.executed)}, when)
             case RunFinished():
                 self._close(State.COMPLETED, "execution_success", {"prompt_id": self.id}, when)
 
-    def fail(self, error: NodeError | GraphErrors, when: float) -> None:
-        """The run ends with a failure."""
+    def fail(self, error: NodeError | GraphErrors, when: float, display_id: NodeId = "") -> None:
+        """The run ends with a failure. display_id: the visible node that stands for the one that failed."""
         data: dict[str, object] = {"prompt_id": self.id, "executed": list(self.executed), "traceback": []}
         match error:
             case NodeError():
-                inputs = {name: [shown(value)] for name, value in self.given.get(error.node_id, {}).items()}
-                data |= {"node_id": error.node_id, "node_type": error.node_type, "current_inputs": inputs}
+                blamed = display_id or error.node_id
+                inputs = {name: [shown(value)] for name, value in self.given.get(blamed, {}).items()}
+                data |= {"node_id": blamed, "node_type": error.node_type, "current_inputs": inputs}
                 data |= {"current_outputs": [], "exception_message": self.redact(error.message)}
                 kind = type(error.__cause__) if error.__cause__ is not None else NodeError
                 data |= {"exception_type": _qualified(kind), "input_name": error.input_name}
@@ -191,17 +197,11 @@ class Transcript:
     def _finished(self, event: NodeFinished) -> Iterator[Message | NodeId]:
         node_id, cell = event.node_id, event.cell
         if event.ui:
-            shown: Any = plain(event.ui)
-            if cell is None:
-                self.outputs[node_id] = shown
-            else:
-                shown = self.copies.show(node_id, cell, shown)
-            data: dict[str, object] = {"node": node_id, "display_node": node_id, "output": shown}
-            yield Message("executed", data | {"prompt_id": self.id} | ({"merge": True} if cell else {}) | _place(cell))
+            yield self._shown(event)
         before = self.nodes.get(node_id, NodeProgress())
-        if not event.cached and (cell is None or not before.seconds):
+        if not (event.cached or event.display_id) and (cell is None or not before.seconds):
             self.executed.append(node_id)
-        if cell is None:
+        if cell is None or event.display_id:
             self._move(node_id, NodeProgress(before.max, before.max, "finished", event.seconds, event.cached))
         else:
             state = "finished" if self.copies.ended(node_id, cell) else "running"
@@ -209,9 +209,27 @@ class Transcript:
             self._move(node_id, NodeProgress(*self.copies.progress(node_id), state, seconds, cached))
         yield node_id
 
-    def _advance(self, node_id: NodeId, cell: Cell | None, done: float = 0.0, total: float = 1.0) -> None:
+    def _shown(self, event: NodeFinished) -> Message:
+        """What a node shows. What stands inside another, perhaps in a loop, adds to what that has shown."""
+        node_id, cell = event.display_id or event.node_id, event.cell
+        shown: Any = plain(event.ui)
+        if cell is not None:
+            shown = (self.copies.show_more if event.display_id else self.copies.show)(node_id, cell, shown)
+        elif event.display_id and node_id in self.outputs:
+            self.outputs[node_id] = together(self.outputs[node_id], shown)
+        else:
+            self.outputs[node_id] = shown
+        data: dict[str, object] = {"node": event.node_id, "display_node": node_id, "output": shown}
+        merge = {"merge": True} if cell or event.display_id else {}
+        return Message("executed", data | {"prompt_id": self.id} | merge | _place(cell))
+
+    def _advance(
+        self, node_id: NodeId, cell: Cell | None, display_id: NodeId, done: float = 0.0, total: float = 1.0
+    ) -> None:
         """A node is at work. One that stands more than once counts its copies."""
-        if cell is None:
+        if display_id:
+            self._visible[node_id] = display_id
+        if cell is None or display_id:
             self._move(node_id, NodeProgress(done, total))
             return
         seconds = self.nodes[node_id].seconds if node_id in self.nodes else None
@@ -231,10 +249,12 @@ class Transcript:
         if (known := self._fragments.get(node_id)) is not None:
             return known
         progress, name = self.nodes[node_id], encode_basestring_ascii(node_id)
+        visible = encode_basestring_ascii(self._visible[node_id]) if node_id in self._visible else name
+        parent = "null" if visible == name else visible
         written = self._fragments[node_id] = (
             f'{name}: {{"value": {_number(progress.value)}, "max": {_number(progress.max)}, "state": '
-            f'"{progress.state}", "node_id": {name}, "prompt_id": {self._id}, "display_node_id": {name}, '
-            f'"parent_node_id": null, "real_node_id": {name}}}'
+            f'"{progress.state}", "node_id": {name}, "prompt_id": {self._id}, "display_node_id": {visible}, '
+            f'"parent_node_id": {parent}, "real_node_id": {name}}}'
         )
         return written
 

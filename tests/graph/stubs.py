@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, NamedTuple, Self, TypeAlias
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeAlias
 
-from graph.build import Graph, build
+from graph.build import Graph, Rule, build
 from graph.cache import Cache
 from graph.context import Cancel, Context, Run
 from graph.document import DocNode, Document, Link
@@ -26,7 +28,7 @@ from graph.events import (
 )
 from graph.execute import Executor, Results
 from graph.files import FileRef, Folders
-from graph.result import Outputs
+from graph.result import Outputs, Pending
 from graph.sockets import Choice, File, Float, Int, Text, Toggle
 from graph.spec import Each, Registry, node
 from graph.sweep import Gathered
@@ -59,6 +61,8 @@ class Desk:
     entered: threading.Event = field(default_factory=threading.Event)
     threads: dict[str, str] = field(default_factory=dict)
     broken: bool = False
+    met: list[int] = field(default_factory=list)
+    promised: Future[Any] = field(default_factory=Future)
     at_watch: Callable[[], None] | None = None
     made: list[weakref.ref[Num]] = field(default_factory=list)
 
@@ -169,6 +173,40 @@ def watch(ctx: Ctx, *, a: Num) -> Num:
     return a
 
 
+@node("Promise", category="stub", terminal=True)
+def promise(ctx: Ctx, *, a: Num) -> Outputs:
+    """A result that the test brings, or whatever else it makes of the promise."""
+    return Pending(ctx.services.promised)  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A file that was opened, and stands only while it is there."""
+
+    socket: ClassVar[str] = "OPENED"
+    path: Path
+    identity: str
+
+    @property
+    def files(self) -> tuple[tuple[Path, str], ...]:
+        """What the engine asks."""
+        return ((self.path, self.identity),)
+
+
+@node("OpenFile", category="stub")
+def open_file(ctx: Ctx, *, file: Annotated[FileRef, File("checkpoints")]) -> Opened:
+    """A handle on a file, which is read by others."""
+    if ctx.services.at_watch:
+        ctx.services.at_watch()
+    return Opened(file.path, ctx.services.folders.identity(file.path))
+
+
+@node("ReadOpened", category="stub")
+def read_opened(ctx: Ctx, *, opened: Opened, plus: Annotated[int | None, Int()] = 0) -> Num:
+    """The number that an opened file holds."""
+    return Num(int(opened.path.read_text()) + (plus or 0))
+
+
 @node("Warn", category="stub")
 def warn(ctx: Ctx, *, a: Num) -> Num:
     """Leaves something out, says so twice, and fails with a broken desk."""
@@ -231,6 +269,9 @@ REGISTRY = Registry(
         count,
         door,
         watch,
+        promise,
+        open_file,
+        read_opened,
         warn,
         warn_on_io,
         widgets,
@@ -251,6 +292,11 @@ def doc(nodes: Nodes) -> Document:
 def link(node_id: str, slot: int = 0) -> Link:
     """An output of another node."""
     return Link(node_id, slot)
+
+
+def joined(document: Document, nodes: Nodes) -> Document:
+    """The document with further nodes, or others in their place."""
+    return Document({**document.nodes, **doc(nodes).nodes})
 
 
 def edited(document: Document, node_id: str, **inputs: object) -> Document:
@@ -285,6 +331,12 @@ class Trace:
         return [(event.node_id, event.warning.input_name, event.warning.message) for event in told]
 
     @property
+    def places(self) -> dict[str, str]:
+        """Which node of the document stands for each that ran, where it is not the node itself."""
+        started = [event for event in self.events if isinstance(event, NodeStarted)]
+        return {event.node_id: event.display_id for event in started if event.display_id}
+
+    @property
     def shown(self) -> dict[str, object]:
         """What nodes gave to show."""
         return {event.node_id: event.ui for event in self.events if isinstance(event, NodeFinished) and event.ui}
@@ -310,16 +362,27 @@ class Lab:
         cache: Cache | None = None,
         scope: Callable[[], AbstractContextManager[object]] = nullcontext,
         salt: str = "",
+        registry: Registry = REGISTRY,
+        rules: Sequence[Rule] = (),
+        node_timeout: float | None = None,
     ) -> None:
         self.folders = folders
         self.desk = Desk(folders)
         self.cache = cache or Cache(2**25, sizeof)
-        self.executor = Executor(self.desk, REGISTRY, folders, self.cache, scope=scope, salt=salt)
+        self.registry = registry
+        self.executor = Executor(
+            *(self.desk, registry, folders, self.cache),
+            scope=scope,
+            salt=salt,
+            rules=rules,
+            node_timeout=node_timeout,
+            grace=0.0,
+        )
         self.trace = Trace()
 
     def build(self, document: Document, targets: Sequence[str] | None = None) -> Graph:
         """What becomes of a document here."""
-        return build(document, REGISTRY, self.folders, targets)
+        return build(document, self.registry, self.folders, targets)
 
     def start(self, document: Document, cancel: Cancel | None = None, run_id: str = "run") -> Run:
         """A run with a trace of its own."""

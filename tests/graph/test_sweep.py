@@ -63,7 +63,7 @@ def test_the_axis_nearest_the_sources_varies_slowest(lab: Lab) -> None:
     assert shown(lab.trace) == [value + 5 for value in expected]
     (started,) = [event for event in lab.trace.events if isinstance(event, RunStarted)]
     assert [axis.inputs for axis in started.axes] == [(("load", "value"),), (("text", "plus"),), (("sample", "plus"),)]
-    assert started.nodes == ("load", "fixed", "text", "sample", "save")
+    assert started.nodes == ("load", "text", "fixed", "sample", "save")
     assert [at for node_id, at in ran(lab.trace) if node_id == "text"] == [
         (0, 0, None), (0, 1, None), (1, 0, None), (1, 1, None),
     ]  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from graph.context import Cancel, Run
@@ -184,6 +185,50 @@ def test_a_checkpoint_replaced_in_the_middle_of_a_run_does_not_mix_with_the_old_
     assert caught.value.node_id == "8" and caught.value.input_name == "vae"
     engine.run(text)
     assert set("3468") <= set(engine.ran), "the next run uses the new one only"
+
+
+def test_a_lora_file_replaced_between_its_loader_and_its_use_is_not_used(engine: Engine) -> None:
+    place = engine.folders.roots("loras")[0]
+    place.mkdir(parents=True, exist_ok=True)
+    stem = "lora_te_text_model_encoder_layers_0_mlp_fc1"
+
+    def write(name: str, value: float) -> Path:
+        factors = {f"{stem}.lora_up.weight": torch.full((16, 1), value), f"{stem}.lora_down.weight": torch.ones(1, 8)}
+        save_file(factors, place / name)
+        return place / name
+
+    file = write("style.safetensors", 0.1)
+    document = json.loads(workflow(n6_clip=["20", 1]))
+    document["20"] = {
+        "class_type": "LoraLoader",
+        "inputs": {
+            "model": ["4", 0],
+            "clip": ["4", 1],
+            "lora_name": file.name,
+            "strength_model": 1.0,
+            "strength_clip": 1.0,
+        },
+    }
+    text = json.dumps(document)
+
+    def replace(event: Event) -> None:
+        if isinstance(event, NodeFinished) and event.node_id == "20":
+            write("new.safetensors", 9.0).replace(file)
+
+    with pytest.raises(NodeError, match=r"style\.safetensors was replaced while it was in use"):
+        engine.executor.execute(Run("run", parse(text), replace))
+    engine.run(text)
+    assert {"20", "6"} <= set(engine.ran), "the next run uses the new one"
+
+
+def test_a_renamed_checkpoint_is_opened_again_but_nothing_drawn_again(engine: Engine) -> None:
+    place = engine.folders.roots("checkpoints")[0]
+    engine.run(workflow())
+    (place / CHECKPOINT).rename(place / "renamed.safetensors")
+    engine.run(workflow(n4_ckpt_name="renamed.safetensors"))
+    assert engine.ran == []
+    engine.run(workflow(n4_ckpt_name="renamed.safetensors", n3_seed=5))
+    assert engine.ran == ["3", "4", "8", "9"]
 
 
 def test_another_seed_loads_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
