@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "submit":
         from server.client import submit
 
-        return submit(options.server, options.workflow, options.wait, options.sweeps)
+        return submit(options.server, options.workflow, options.wait, options.sweeps, resolve=options.resolve)
     from server import commands
 
     try:
@@ -85,17 +85,28 @@ def main(arguments: list[str] | None = None) -> int:
         from server import evaluate
 
         return evaluate.run(executor, registry, folders, rules, lambda: evaluate.asked(options, folders))
-    return commands.run(
+    status = commands.run(
         executor,
         registry,
         folders,
         rules,
         lambda: commands.read_workflow(
-            options.workflow, options.changes, options.seed, options.sweeps, registry, folders
+            options.workflow,
+            options.changes,
+            options.seed,
+            options.sweeps,
+            registry,
+            folders,
+            resolve=options.resolve,
         ),
         as_json=options.json,
         explain=options.explain,
     )
+    if options.seed_after and status == commands.DONE:
+        from server.workflow_files import step_seeds
+
+        return step_seeds(options.workflow, registry, folders)
+    return status
 
 
 def serve(options: argparse.Namespace, folders: Folders) -> int:

@@ -79,6 +79,24 @@ def write_values(shape: NodeShape, bound: Bound) -> list[object]:
     return written
 
 
+def place_of(shape: NodeShape, given: Sequence[object], name: str) -> int | None:
+    """Where the value of a field stands in a list."""
+    count, found = 0, None
+
+    def take(shape: InputShape, part: Part) -> object:
+        nonlocal count, found
+        value = given[count] if count < len(given) else None
+        if part == "value" and shape.name == name:
+            found = count
+        count += 1
+        return shape.default if value is None else value
+
+    forced = len(given) > _length(shape.inputs, given, forced=False)
+    forced = forced and len(given) == _length(shape.inputs, given, forced=True)
+    _walk(shape.inputs, take, forced=forced)
+    return found
+
+
 def _walk(inputs: Iterable[InputShape], take: Take, *, forced: bool) -> None:
     """Call `take` for every position, in order."""
     buttons: list[InputShape] = []

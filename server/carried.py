@@ -66,9 +66,9 @@ class Carried:
         raise NoWorkflow("the file carries no workflow")
 
 
-def open_file(name: str) -> Carried:
-    """What a file (`-`: standard input) is or carries. Raises OSError and NoWorkflow."""
-    return carried(sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes())
+def read_file(name: str) -> bytes:
+    """What is in a file (`-`: standard input). Raises OSError."""
+    return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
 
 
 def carried(content: bytes) -> Carried:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from server.carried import open_file
+from server.carried import carried, read_file
 from server.sweep_options import read_option
 
 DONE, FAILED, REFUSED = 0, 1, 2  # exit statuses
@@ -24,19 +24,26 @@ class Unreachable(Exception):
     """The server does not answer, or not as it should; the message says how."""
 
 
-def submit(server: str, workflow: str, wait: bool, sweeps: Sequence[str] = ()) -> int:
+def submit(server: str, workflow: str, wait: bool, sweeps: Sequence[str] = (), *, resolve: bool = False) -> int:
     """Queue a workflow file (`-`: standard input); with `wait` print what it made. Returns the exit status.
 
-    sweeps: see `sweep_options`; what inputs there are is asked of the server.
+    sweeps: see `sweep_options`; what inputs there are is asked of the server. resolve: texts are as editors queue them.
     """
     try:
-        prompt: Any = open_file(workflow).request()
+        content = read_file(workflow)
+        found = carried(content)
+        prompt: Any = found.request() if found.has_workflow() else None
     except (OSError, ValueError) as error:
         print(f"{workflow}: {error}", file=sys.stderr)
         return REFUSED
     try:
+        if prompt is None or (sweeps and "nodes" in prompt):
+            prompt = _converted(server, content)
         prompt = _swept(server, prompt, sweeps)
-        status, answer = _call(server, "/prompt", {"prompt": prompt, "prompt_id": str(uuid.uuid4())})
+        body = {"prompt": prompt, "prompt_id": str(uuid.uuid4())} | (
+            {"extra_data": {"resolve": True}} if resolve else {}
+        )
+        status, answer = _call(server, "/prompt", body)
         _tell_problems(answer)
         if status != 200:
             return REFUSED
@@ -53,14 +60,18 @@ def submit(server: str, workflow: str, wait: bool, sweeps: Sequence[str] = ()) -
         return FAILED
 
 
+def _converted(server: str, content: bytes) -> Any:
+    """The file in the API format, which the server makes of it: it knows the node types. Raises ValueError, Unreachable."""
+    status, answer = _call(server, "/workflow/convert", content)
+    if status != 200:
+        raise ValueError(f"{server} cannot convert the workflow: {answer['error']['message']}")
+    return answer
+
+
 def _swept(server: str, prompt: Any, sweeps: Sequence[str]) -> Any:
     """The workflow with several values where `--sweep` says so. Raises ValueError, Unreachable."""
     if not sweeps:
         return prompt
-    if "nodes" in prompt:
-        status, prompt = _call(server, "/workflow/convert", prompt)
-        if status != 200:
-            raise ValueError(f"{server} cannot convert the workflow: {prompt['error']['message']}")
     nodes = prompt if isinstance(prompt, dict) else {}
     for typed in sweeps:
         option = read_option(typed, nodes)
@@ -98,7 +109,7 @@ def _call(server: str, path: str, body: object = None) -> tuple[int, Any]:
     headers = {"Content-Type": "application/json"}
     if token := os.environ.get("DARKROOM_TOKEN"):
         headers["Authorization"] = f"Bearer {token}"
-    data = None if body is None else json.dumps(body).encode()
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     try:
         request = urllib.request.Request(server.rstrip("/") + path, data, headers)
         with urllib.request.urlopen(request, timeout=60) as answer:

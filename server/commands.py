@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import signal
 import sqlite3
 import sys
@@ -12,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from graph.account import Account
@@ -23,7 +25,9 @@ from graph.events import Event, NodeFinished, NodeWarned, RunStarted
 from graph.execute import Executor, Results
 from graph.explain import MemoryLedger
 from graph.files import Folders
+from graph.node_shapes import shapes_of
 from graph.object_info import describe, object_info
+from graph.queue_time import resolve_texts
 from graph.result import Ui
 from graph.sockets import Float, Int, Toggle
 from graph.spec import NodeSpec, Registry
@@ -60,10 +64,13 @@ def read_workflow(
     sweeps: Iterable[str],
     registry: Registry,
     folders: Folders,
+    *,
+    resolve: bool = False,
 ) -> Workflow:
     """The workflow in a file (`-`: standard input) of any kind, changed as the command line says.
 
     changes: `NODE.INPUT=VALUE` each. seed: for every literal `seed` and `noise_seed`. sweeps: see `sweep_options`.
+    resolve: texts are as editors queue them; with a seed they are the same every time.
     Raises GraphErrors, ValueError for a change that names nothing, OSError.
     """
     workflow = open_workflow(name, registry, folders)
@@ -85,6 +92,8 @@ def read_workflow(
         edited[option.node] = replace(node, inputs={**node.inputs, option.input: read_sweep(raw, lambda one: one)})
     is_changed = edited != workflow.document.nodes
     document = replace(workflow.document, nodes=edited)
+    if resolve:
+        document = resolve_texts(document, shapes_of(registry, folders), random.Random(seed), datetime.now())
     return replace(workflow, document=document, file=None if is_changed else workflow.file)
 
 

@@ -229,11 +229,26 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
         help="give an input another value",
     )
     run.add_argument("--seed", metavar="N", help="give every seed and noise_seed this value")
+    run.add_argument(
+        "--seed-after",
+        action="store_true",
+        help="after the run write the next seeds into the file, as its control words say; files of the editor only",
+    )
+    _add_resolve_option(run)
     _add_sweep_option(run)
     run.add_argument(
         "--explain", action="store_true", help="say of each node whether it ran, why, how long and with how much memory"
     )
     run.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+
+
+def _add_resolve_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--resolve",
+        action="store_true",
+        help="as editors do when they queue: choose one of each {a|b} in prompts, and fill %%date:yyyy-MM-dd%% and "
+        "%%Node.field%% into file names",
+    )
 
 
 def _add_sweep_option(command: argparse.ArgumentParser) -> None:
@@ -257,6 +272,7 @@ def _add_submit_options(submit: argparse.ArgumentParser) -> None:
     )
     _add_sweep_option(submit)
     submit.add_argument("--server", default="http://127.0.0.1:8188", metavar="URL", help="default: %(default)s")
+    _add_resolve_option(submit)
     submit.add_argument("--wait", action="store_true", help="wait until it has run")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import random
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from types import MappingProxyType
 
 from graph.build import Graph, build
@@ -15,6 +17,7 @@ from graph.files import Folders
 from graph.labels import ASKED
 from graph.node_shapes import shapes_of
 from graph.patient_json import Reader, dumps
+from graph.queue_time import resolve_texts
 from graph.workflow import Workflow, read_workflow
 from server.about import about
 from server.backend import Engine
@@ -139,7 +142,7 @@ def check(
 ) -> Checked:
     """Build the workflow. Raises Refused with all that is wrong, if nothing of it can run."""
     try:
-        workflow = _understood(request.workflow, engine, folders, most_nodes)
+        workflow = _understood(request, engine, folders, most_nodes)
     except GraphErrors as errors:
         raise _refused(top_error(errors.problems, redact), {}) from None
     document = workflow.document
@@ -159,15 +162,22 @@ def check(
     return Checked(_submission(request, number, graph, workflow), document, dumps(node_errors), warnings)
 
 
-def _understood(given: object, engine: Engine, folders: Folders, most_nodes: int) -> Workflow:
+def _understood(request: Request, engine: Engine, folders: Folders, most_nodes: int) -> Workflow:
+    """The workflow, with its texts as editors queue them if `extra_data` says `"resolve": true`."""
     shapes = shapes_of(engine.registry, folders)
-    if not isinstance(given, Carried):
-        return read_workflow(given, shapes, most_nodes=most_nodes)
-    with refusing_bad_json():
-        try:
-            return understand(given, shapes, folders, most_nodes, drawn=False)
-        except NoWorkflow as error:
-            raise bad_request(str(error)) from None
+    given = request.workflow
+    if isinstance(given, Carried):
+        with refusing_bad_json():
+            try:
+                workflow = understand(given, shapes, folders, most_nodes, drawn=False)
+            except NoWorkflow as error:
+                raise bad_request(str(error)) from None
+    else:
+        workflow = read_workflow(given, shapes, most_nodes=most_nodes)
+    if request.extra.get("resolve") is not True:
+        return workflow
+    resolved = resolve_texts(workflow.document, shapes, random.Random(), datetime.now())
+    return replace(workflow, document=resolved, is_as_sent=False)
 
 
 def _submission(request: Request, number: int, graph: Graph, workflow: Workflow) -> Submission:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 from graph.build import Rule, build
@@ -12,12 +15,15 @@ from graph.document import as_json
 from graph.errors import GraphError, GraphErrors
 from graph.files import Folders
 from graph.flatten import MOST_NODES
+from graph.litegraph import read_editor
 from graph.needs import MissingModel, MissingType, Needs, needs_of
 from graph.node_shapes import Shapes, shapes_of
+from graph.queue_time import next_seeds
 from graph.spec import Registry
 from graph.unflatten import unflatten
+from graph.whole_files import write_whole
 from graph.workflow import Workflow, read_settings_workflow, read_workflow
-from server.carried import Carried, NoWorkflow, open_file
+from server.carried import Carried, NoWorkflow, carried, read_file
 
 DONE, REFUSED = 0, 2  # exit statuses
 Form = Literal["api", "editor"]
@@ -40,14 +46,14 @@ def understand(
 
 def open_workflow(name: str, registry: Registry, folders: Folders) -> Workflow:
     """The workflow in a file: the graph that a picture was made by. Raises GraphErrors, ValueError, OSError."""
-    return understand(open_file(name), shapes_of(registry, folders), folders, drawn=False)
+    return understand(carried(read_file(name)), shapes_of(registry, folders), folders, drawn=False)
 
 
 def convert(name: str, form: Form, registry: Registry, folders: Folders) -> int:
     """Print a workflow file in the other format. Returns the exit status."""
     try:
         shapes = shapes_of(registry, folders)
-        workflow = understand(open_file(name), shapes, folders, drawn=form == "editor")
+        workflow = understand(carried(read_file(name)), shapes, folders, drawn=form == "editor")
     except (GraphErrors, ValueError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return REFUSED
@@ -64,10 +70,26 @@ def in_form(workflow: Workflow, form: Form, shapes: Shapes) -> Mapping[str, obje
     return workflow.file.raw if workflow.file else unflatten(workflow.document, shapes)
 
 
+def step_seeds(name: str, registry: Registry, folders: Folders) -> int:
+    """Write the next seeds into a file of the editor, as its control words say. Returns the exit status."""
+    try:
+        text = Path(name).read_text("utf-8-sig")
+        file = read_editor(json.loads(text))
+        stepped = next_seeds(file, shapes_of(registry, folders), random.Random())
+        if stepped != file.raw:
+            indent = re.match(r"\s*\{\r?\n( +)", text)
+            written = json.dumps(stepped, ensure_ascii=False, indent=len(indent[1]) if indent else None)
+            write_whole(Path(name), written.encode())
+    except (GraphErrors, ValueError, RecursionError, OSError) as error:
+        print(f"--seed-after: {name}: {error}", file=sys.stderr)
+        return REFUSED
+    return DONE
+
+
 def check(name: str, registry: Registry, folders: Folders, rules: Sequence[Rule], *, as_json: bool) -> int:
     """Print what a workflow file needs that is not here, and what else is wrong with it. Returns the exit status."""
     try:
-        workflow = understand(open_file(name), shapes_of(registry, folders), folders, drawn=True)
+        workflow = understand(carried(read_file(name)), shapes_of(registry, folders), folders, drawn=True)
     except (GraphErrors, ValueError, OSError) as error:
         print(json.dumps({"error": str(error)}) if as_json else f"{name}: {error}")
         return REFUSED

@@ -103,3 +103,37 @@ def test_files_without_a_workflow_are_told(tmp_path: Path, call: Call) -> None:
         status, out, err = call(command, picture, "--base-directory", tmp_path)
         assert status == 2
         assert "the file carries no workflow" in out + err
+
+
+def test_texts_and_seeds_are_what_an_editor_would_make_of_them(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "models/checkpoints").mkdir(parents=True)
+    write_tiny_checkpoint(tmp_path / "models/checkpoints/tiny.safetensors")
+    _, out, _ = call("convert", WORKFLOW, "--to", "editor", "--base-directory", tmp_path)
+    drawn = json.loads(out)
+    for node in drawn["nodes"]:
+        match node["type"]:
+            case "KSampler":
+                node["widgets_values"] = [5, "increment", 1, *node["widgets_values"][3:]]
+            case "EmptyLatentImage":
+                node["widgets_values"] = [32, 32, 1]
+            case "CheckpointLoaderSimple":
+                node["widgets_values"] = ["tiny.safetensors"]
+            case "SaveImage":
+                node["widgets_values"] = ["%KSampler.seed%-seed"]
+            case "CLIPTextEncode":
+                node["widgets_values"] = ["{cat}"]
+    file = tmp_path / "drawn.json"
+    file.write_text(json.dumps(drawn, indent=4), "utf-8")
+    given = ["run", file, "--base-directory", tmp_path, "--cpu", "--seed-after", "--resolve"]
+    for seed in (5, 6):
+        status, out, _ = call(*given)
+        assert (status, Path(out.strip()).name) == (0, f"{seed}-seed_00001_.png")
+    [sampler] = (node for node in json.loads(file.read_text("utf-8"))["nodes"] if node["type"] == "KSampler")
+    assert sampler["widgets_values"][0] == 7
+    assert file.read_text("utf-8").startswith('{\n    "')
+    with PIL.Image.open(out.strip()) as picture:
+        prompt = json.loads(picture.info["prompt"])
+    assert {node["inputs"]["text"] for node in prompt.values() if node["class_type"] == "CLIPTextEncode"} == {"cat"}
+    status, _, err = call("run", WORKFLOW, *given[2:], "--seed", "1", *TINY)
+    assert status == 2
+    assert "expected a workflow of the editor" in err

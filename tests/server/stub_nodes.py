@@ -97,7 +97,7 @@ def specs(folders: Folders) -> list[NodeSpec]:
         os._exit(9)
 
     @node("Save", category="stub", terminal=True, lane="io")
-    def save(ctx: Context[Any], *, value: int, prefix: Annotated[str, Text()] = "out") -> Outputs:
+    def save(ctx: Context[Any], *, value: int, prefix: Annotated[str, Text(dynamic_prompts=True)] = "out") -> Outputs:
         """Writes a picture whose name tells its value."""
         buffer = io.BytesIO()
         Image.new("RGB", (16, 16), (value % 256, 0, 0)).save(buffer, format="PNG")

@@ -233,3 +233,14 @@ async def test_the_users_settings_say_which_labels_files_get(tmp_path: Path) -> 
         assert extra["labels"] == {"provenance": False, "parameters": True}
         asked = await client.run(chain(3), extra_data={"labels": {"parameters": False}})
         assert asked["prompt"][3]["labels"] == {"provenance": False, "parameters": False}
+
+
+@in_loop
+async def test_texts_are_resolved_for_those_who_ask(tmp_path: Path) -> None:
+    file = drawn(4)
+    file["nodes"][2]["widgets_values"] = [0, "{cat}"]
+    async with serving(deps_of(tmp_path)) as client:
+        plain, resolved = await client.run(file), await client.run(file, extra_data={"resolve": True})
+    assert plain["prompt"][2]["3"]["inputs"]["prefix"] == "{cat}"
+    assert resolved["prompt"][2]["3"]["inputs"]["prefix"] == "cat"
+    assert resolved["prompt"][3]["extra_pnginfo"]["workflow"] == file
