@@ -15,6 +15,7 @@ from graph.described import describe_picture
 from graph.document import Document, Link, NodeId, write
 from graph.node_shapes import Shapes
 from graph.parameters_text import write_parameters
+from graph.patient_json import dumps
 from graph.unflatten import unflatten
 from nodes.services import Context
 
@@ -64,7 +65,7 @@ def workflow_texts(ctx: Context) -> Iterator[tuple[str, str]]:
     for name, value in ctx.kept.items():
         yield str(name), json.dumps(value)
     if "workflow" not in ctx.kept:
-        yield "workflow", json.dumps(unflatten(ctx.document, ctx.services.shapes))
+        yield "workflow", dumps(unflatten(ctx.document, ctx.services.shapes))
 
 
 def is_generated(document: Document, saved: NodeId, shapes: Shapes) -> bool:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from graph.document import read
 from graph.node_shapes import shapes_of
-from graph.replacements import RENAMED, Replacement
+from graph.replacements import RENAMED, replacements_json
 from graph.unflatten import unflatten
 from server.backend import Engine
 from server.deps import DEPS, THREADS
@@ -51,7 +51,7 @@ async def get_files(request: web.Request) -> web.Response:
 
 async def get_node_replacements(request: web.Request) -> web.Response:
     """Which node types are called otherwise now, by their old names."""
-    return web.json_response({old: [_replacement(found)] for old, found in RENAMED.items()})
+    return web.json_response(replacements_json(RENAMED))
 
 
 async def get_subgraphs(request: web.Request) -> web.Response:
@@ -97,19 +97,6 @@ async def get_template(request: web.Request) -> web.Response:
         engine = await app[DEPS].backend.engine()
         body = await in_thread(app[THREADS], _drawn, body, engine, app)
     return web.Response(body=body, content_type=kind)
-
-
-def _replacement(found: Replacement) -> dict[str, object]:
-    inputs: list[dict[str, object]] = [{"new_id": new, "old_id": old} for new, old in found.inputs.items()]
-    inputs += [{"new_id": new, "set_value": value} for new, value in found.values.items()]
-    outputs = [{"new_idx": new, "old_idx": old} for old, new in found.outputs.items()]
-    return {
-        "new_node_id": found.new,
-        "old_node_id": found.old,
-        "old_widget_ids": list(found.widgets) or None,
-        "input_mapping": inputs or None,
-        "output_mapping": outputs or None,
-    }
 
 
 def _template(entry: Mapping[str, Any]) -> dict[str, object]:

@@ -1,0 +1,48 @@
+"""The workflow templates that ComfyUI's front end comes with (PyPI comfyui-workflow-templates-json, MIT; not shipped)."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graph.document import parse, write
+from graph.flatten import flatten
+from graph.litegraph import read_editor
+from graph.unflatten import unflatten
+from tests.editor_files import shape
+
+FOUND = find_spec("comfyui_workflow_templates_json")
+pytestmark = pytest.mark.skipif(FOUND is None, reason="the templates are not installed")
+COUNT = 644
+
+
+@cache
+def templates() -> dict[str, Any]:
+    """Every template by name."""
+    assert FOUND is not None and FOUND.origin is not None
+    read = {
+        path.stem: json.loads(path.read_text("utf-8")) for path in sorted(Path(FOUND.origin).parent.rglob("*.json"))
+    }
+    return {name: file for name, file in read.items() if isinstance(file, dict) and "nodes" in file}
+
+
+def test_all_of_them_convert() -> None:
+    assert len(templates()) == COUNT
+    for name, file in templates().items():
+        made = flatten(read_editor(file), shape)
+        assert not made.document.problems, name
+        assert not [warning for warning in made.warnings if warning.code == "link_missing"], name
+
+
+def test_drawn_anew_they_give_the_same_graph() -> None:
+    for name, file in list(templates().items())[::12]:
+        document = flatten(read_editor(file), shape).document
+        again = flatten(read_editor(unflatten(document, shape)), shape).document
+        for node_id, node in document.nodes.items():
+            assert node.inputs.items() <= dict(again.nodes[node_id].inputs).items(), f"{name} {node_id}"
+        assert parse(write(again)) == again, name
