@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,6 +38,7 @@ NEEDED = (
     "tqdm",
     "aiohttp",
     "prometheus_client",
+    "tomlkit",
 )
 HOW_TO_INSTALL = (
     "Type `make run`; or without make: `pip install torch==2.13.0`, then `pip install -r requirements.txt`."
@@ -65,7 +67,28 @@ def main(arguments: list[str] | None = None) -> int:
         return commands.REFUSED
     if options.command == "serve":
         return serve(options, folders)
-    registry = open_registry(options)
+    if options.command == "new-node":
+        from nodes.packs.commands import new_node
+
+        return new_node(folders, options.name)
+    if options.command == "packs":
+        from nodes.packs.commands import asking, packs
+
+        ask = asking(folders, options.trust_packs, has_strangers=False)
+        return packs(options.what, options.name, folders, partial(open_registry, options), ask)
+    with ExitStack() as opened:
+        try:
+            registry, rules = opened.enter_context(open_node_types(options, folders, has_strangers=False))
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return commands.REFUSED
+        return work(options, folders, registry, rules)
+
+
+def work(options: argparse.Namespace, folders: Folders, registry: Registry, pack_rules: Sequence[Rule]) -> int:
+    """Run a command that needs node types; returns the exit status."""
+    from server import commands
+
     if options.command == "nodes":
         return commands.nodes(registry, folders, as_json=options.json)
     if options.command in ("convert", "check"):
@@ -74,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "convert":
             return workflow_files.convert(options.workflow, options.to, registry, folders)
         return workflow_files.check(options.workflow, registry, folders, (), as_json=options.json)
-    rules = open_rules(options)
+    rules = [*open_rules(options), *pack_rules]
 
     def executor() -> Executor[Services]:
         return open_executor(
@@ -162,13 +185,17 @@ def _previews(options: argparse.Namespace) -> bool | None:
 
 
 def open_engine(options: argparse.Namespace, folders: Folders) -> Engine:
-    """What the server's backend runs jobs on."""
-    registry, rules = open_registry(options), open_rules(options)
+    """What the server's backend runs jobs on. Raises ValueError if the owner's list of packs cannot be read."""
     import torch
 
     from models.machine import device_memory, device_name
     from server.backend import Device, Engine
+    from server.security import is_loopback
 
+    opened = ExitStack()
+    beyond = any(not is_loopback(host) for host in options.listen.split(","))
+    registry, pack_rules = opened.enter_context(open_node_types(options, folders, has_strangers=beyond))
+    rules = [*open_rules(options), *pack_rules]
     services, cache = open_services(options, folders, registry), open_cache(options)
     residency = services.residency
 
@@ -190,6 +217,7 @@ def open_engine(options: argparse.Namespace, folders: Folders) -> Engine:
         devices=devices,
         free=free,
         gauges=lambda: {"weights": residency.resident_bytes, "results": cache.used_bytes},
+        close=opened.close,
     )
 
 
@@ -227,6 +255,34 @@ def open_registry(options: argparse.Namespace) -> Registry:
     from nodes.safety_guard import guarded
 
     return guarded(builtin())
+
+
+@contextmanager
+def open_node_types(
+    options: argparse.Namespace, folders: Folders, *, has_strangers: bool
+) -> Iterator[tuple[Registry, Sequence[Rule]]]:
+    """Those of Darkroom and of the packs there are, and what packs ask of graphs. Raises ValueError if the
+    owner's list of packs cannot be read."""
+    from nodes.packs.found import find_packs
+
+    registry = open_registry(options)
+    if not wants_packs(options) or not any(find_packs(folders.roots("custom_nodes"))):
+        yield registry, ()
+        return
+    from nodes.packs.collection import open_packs
+    from nodes.packs.commands import asking
+    from nodes.safety_guard import guarded_packs
+
+    ask = asking(folders, options.trust_packs, has_strangers)
+    with open_packs(folders, registry, ask, only=options.whitelist_custom_nodes) as packs:
+        foreign = guarded_packs(packs.specs) if getattr(options, "require_safety", False) else packs.specs
+        registry.replace([*registry.values(), *foreign])
+        yield registry, (packs.rule,)
+
+
+def wants_packs(options: argparse.Namespace) -> bool:
+    """Whether any pack is to be loaded."""
+    return bool(options.whitelist_custom_nodes) or not options.disable_all_custom_nodes
 
 
 def open_rules(options: argparse.Namespace) -> Sequence[Rule]:

@@ -146,7 +146,7 @@ class Folders:
         """Names of the files in `folder`, sorted, with `/` between directories; `resolve` takes each of them."""
         known = self._folder(folder)
         wanted = known.suffixes if suffixes is None else suffixes
-        names = {name for root in known.roots for name in _names(root, known.recursive)}
+        names = {name for root in known.roots for name in files_below(root, known.recursive)}
         return sorted(name for name in names if _has_suffix(name, wanted) and not objection(name))
 
     def resolve(self, folder: str, name: str, suffixes: Collection[str] | None = None) -> Path:
@@ -233,7 +233,7 @@ def _encodable(name: str) -> bool:
     return True
 
 
-def _names(root: Path, recursive: bool) -> Iterator[str]:
+def files_below(root: Path, recursive: bool = True) -> Iterator[str]:
     """Files below `root`. Links are followed; one that leads back to a directory above itself is not."""
     pending: list[tuple[str, str, frozenset[str]]] = [(str(root), "", frozenset())]
     while pending:

@@ -166,13 +166,14 @@ def node(
 
 
 class Registry(Mapping[str, NodeSpec]):
-    """The node types of one program. Raises ValueError if two share a name."""
+    """The node types of one program. Raises ValueError if two share a name. May be read from any thread."""
 
     def __init__(self, specs: Iterable[NodeSpec]) -> None:
-        self._specs: dict[str, NodeSpec] = {}
-        for spec in specs:
-            if (other := self._specs.setdefault(spec.type, spec)) is not spec:
-                raise ValueError(f"node type {spec.type!r} is declared in {other.module} and in {spec.module}")
+        self._specs = _by_type(specs)
+
+    def replace(self, specs: Iterable[NodeSpec]) -> None:
+        """Hold these from now on; graphs that were built keep theirs. Raises ValueError as above, and changes nothing."""
+        self._specs = _by_type(specs)
 
     def __getitem__(self, type: str) -> NodeSpec:  # noqa: A002
         return self._specs[type]
@@ -190,6 +191,14 @@ class Registry(Mapping[str, NodeSpec]):
     def suggestion(self, type: str) -> str:  # noqa: A002
         """What an unknown type may have meant."""
         return suggestion(type, self._specs)
+
+
+def _by_type(specs: Iterable[NodeSpec]) -> dict[str, NodeSpec]:
+    found: dict[str, NodeSpec] = {}
+    for spec in specs:
+        if (other := found.setdefault(spec.type, spec)) is not spec:
+            raise ValueError(f"node type {spec.type!r} is declared in {other.module} and in {spec.module}")
+    return found
 
 
 def collect(*modules: ModuleType) -> list[NodeSpec]:

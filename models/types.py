@@ -5,8 +5,8 @@ Each class names its socket, so `graph` can type links without importing this pa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
@@ -30,10 +30,14 @@ Network = TypeVar("Network", bound=nn.Module, covariant=True)
 
 @dataclass(frozen=True, eq=False)
 class Latent:
-    """Pictures as the VAE sees them. samples: [B, C, H / factor, W / factor] float32, not scaled (see LatentSpace)."""
+    """Pictures as the VAE sees them. samples: [B, C, H / factor, W / factor] float32, not scaled (see LatentSpace).
+
+    extra: what packs keep with it; nodes that make a latent of a latent hand it on.
+    """
 
     socket: ClassVar[str] = "LATENT"
     samples: Tensor
+    extra: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +61,14 @@ class Cond:
     """One encoded text, for all of the picture or an area of it.
 
     tokens: [1, T, D] float32, T a multiple of 77; pooled: [1, D], the vector at the first EOS; strength: its weight
-    where several texts count.
+    where several texts count; extra: what packs keep with it.
     """
 
     tokens: Tensor
     pooled: Tensor
     area: Area | Share | None = None
     strength: float = 1.0
+    extra: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,6 +219,8 @@ def nbytes(value: object) -> int:
             return 0
         case tuple() | list():
             return _total(value)
+        case Mapping():
+            return _total(value.values())
         case _ if is_dataclass(value):
             return _total(getattr(value, field.name) for field in fields(value))
         case _:

@@ -64,7 +64,7 @@ def write_numbered(prefix: Prefix, suffix: str, write: Callable[[Path], None]) -
     try:
         with draft(prefix.folder) as part:
             write(part.path)
-            number = _highest(prefix) + 1
+            number = highest(prefix) + 1
             while not part.take(prefix.folder / f"{prefix.stem}_{number:05}_{suffix}"):
                 number += 1
     except OSError as error:
@@ -73,7 +73,7 @@ def write_numbered(prefix: Prefix, suffix: str, write: Callable[[Path], None]) -
     return f"{prefix.stem}_{number:05}_{suffix}"
 
 
-def _highest(prefix: Prefix) -> int:
+def highest(prefix: Prefix) -> int:
     """The highest number that files of this prefix have."""
     pattern = re.compile(re.escape(os.path.normcase(prefix.stem)) + "_([0-9]+)_")
     found = (pattern.match(os.path.normcase(entry.name)) for entry in os.scandir(prefix.folder))

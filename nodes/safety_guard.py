@@ -6,7 +6,7 @@ turning a picture before the last SafetyCheck gains nothing. Only the operator's
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from typing import Any
 from graph.context import Context as GraphContext
 from graph.errors import ValueRefused
 from graph.files import Folders
-from graph.result import Outputs, Result
+from graph.result import Expand, Items, Need, Outputs, Result
+from graph.sockets import ANY
 from graph.spec import NodeSpec, Registry
 from models.checkpoint import CheckpointError, read_header
 from models.types import Image, Mask, SafetyModel
@@ -29,6 +30,13 @@ MAKERS = NETWORKS | {"LATENT"}
 def guarded(registry: Registry) -> Registry:
     """The same node types; those whose pictures come into being there look at them, on the device."""
     return Registry(_guarded(spec) if makes_pictures(spec) else spec for spec in registry.values())
+
+
+def guarded_packs(specs: Iterable[NodeSpec]) -> Iterator[NodeSpec]:
+    """The node types of packs, whose pictures may be of any origin: all that may be pictures is looked at."""
+    for spec in specs:
+        shows = any(output.socket in PICTURES or output.socket == ANY for output in spec.outputs)
+        yield _guarded(spec) if shows else spec
 
 
 def makes_pictures(spec: NodeSpec) -> bool:
@@ -67,6 +75,8 @@ def operators_checker(folders: Folders, file: Path | None, embedded: Path) -> Sa
 def _guarded(spec: NodeSpec) -> NodeSpec:
     def run(ctx: GraphContext[Any], inputs: Mapping[str, object]) -> Result:
         result = spec.run(ctx, inputs)
+        if isinstance(result, Need | Expand):  # what comes of it is looked at where it comes into being
+            return result
         if not isinstance(result, Outputs):
             raise TypeError(f"{spec.type} makes pictures that come later, which --require-safety cannot look at")
         return replace(result, values=tuple(_looked_at(ctx, value) for value in result.values))
@@ -81,6 +91,8 @@ def _looked_at(ctx: Context, value: object) -> object:
             pixels = value.pixels
         case Mask():
             pixels = value.values[..., None]
+        case Items(values=items):
+            return Items(tuple(_looked_at(ctx, item) for item in items))
         case list():
             return [_looked_at(ctx, item) for item in value]
         case tuple() if type(value) is tuple:

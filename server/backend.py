@@ -39,6 +39,10 @@ def _keep(unload_models: bool, free_memory: bool) -> None:
     pass
 
 
+def _nothing() -> None:
+    pass
+
+
 def _no_gauges() -> Mapping[str, float]:
     return {}
 
@@ -48,6 +52,7 @@ class Engine:
     """What the factory makes. The functions may be called from any thread while no run is live.
 
     `free(unload_models, free_memory)` lets go of weights, and of results as well. `gauges` are bytes by name.
+    `close` is called when no run will come any more.
     """
 
     executor: Executor[Any]
@@ -57,6 +62,7 @@ class Engine:
     devices: Callable[[], Sequence[Device]] = _no_devices
     free: Callable[[bool, bool], None] = _keep
     gauges: Callable[[], Mapping[str, float]] = _no_gauges
+    close: Callable[[], None] = _nothing
 
 
 class EngineUnavailable(Exception):
@@ -128,10 +134,12 @@ class LocalBackend:
             self._engine.cancel()
             return
         try:
-            self._engine.result().executor.close()
+            engine = self._engine.result()
         except EngineUnavailable:
             return
+        engine.executor.close()
         self._thread.join()
+        engine.close()
 
     def _serve(self) -> None:
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from server.serve_options import IGNORED, add_serve_options
 
 SOURCE = Path(__file__).resolve().parent.parent
-COMMANDS = ("serve", "run", "submit", "evaluate", "convert", "check", "nodes")
+COMMANDS = ("serve", "run", "submit", "evaluate", "convert", "check", "nodes", "packs", "new-node")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
         "nodes", parents=[places], help="list the node types", description="List the node types."
     )
     nodes.add_argument("--json", action="store_true", help="print what GET /object_info answers")
+    _add_pack_commands(commands, places)
     return root
 
 
@@ -150,7 +151,39 @@ def _places() -> argparse.ArgumentParser:
         metavar="FILE",
         help="a YAML file that names more model folders",
     )
+    packs = places.add_argument_group("packs of nodes")
+    packs.add_argument("--trust-packs", action="store_true", help="load all packs without being asked about them")
+    packs.add_argument("--disable-all-custom-nodes", action="store_true", help="load no packs")
+    packs.add_argument(
+        "--whitelist-custom-nodes",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="load these packs alone, also with --disable-all-custom-nodes",
+    )
     return places
+
+
+def _add_pack_commands(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], places: argparse.ArgumentParser
+) -> None:
+    packs = commands.add_parser(
+        "packs",
+        parents=[places],
+        help="list, check, allow, disable, lock or verify packs of nodes",
+        description="Packs are folders and files below custom_nodes: other people's code. list: what is there; check: "
+        "load them and say what is wrong or missing; allow and disable NAME; lock: write down what they are now; "
+        "verify: compare with that.",
+    )
+    packs.add_argument("what", choices=("list", "check", "allow", "disable", "lock", "verify"), help="what to do")
+    packs.add_argument("name", nargs="?", default="", metavar="NAME", help="of the pack, for allow and disable")
+    new = commands.add_parser(
+        "new-node",
+        parents=[places],
+        help="write a first pack: one node and its test",
+        description="Write a pack of one node, and a test of it, below custom_nodes in the base directory.",
+    )
+    new.add_argument("name", metavar="NAME", help="of the pack's folder, such as less-colour")
 
 
 def _machine() -> argparse.ArgumentParser:

@@ -26,7 +26,7 @@ _IGNORED_WITH_VALUE = """
     cuda-device default-device oneapi-device-selector reserve-vram default-hashing-function front-end-version
     user-directory comfy-api-base database-url preview-size
 """
-_IGNORED_WITH_VALUES = "directml fast whitelist-custom-nodes cache-ram"
+_IGNORED_WITH_VALUES = "directml fast cache-ram"
 
 IGNORED: Mapping[str, str] = MappingProxyType(
     {f"--{name}": "" for name in _IGNORED_SWITCHES.split()}
@@ -59,7 +59,6 @@ def add_serve_options(serve: argparse.ArgumentParser) -> None:
     cache = more.add_mutually_exclusive_group()
     cache.add_argument("--cache-lru", type=_count, default=0, metavar="N", help="keep at most N results (0: by memory)")
     cache.add_argument("--cache-none", action="store_true", help="keep no results")
-    more.add_argument("--disable-all-custom-nodes", action="store_true", help="load no packs")
     more.add_argument(
         "--verbose",
         nargs="?",

@@ -243,3 +243,58 @@ def test_a_budget_too_small_for_the_networks_is_said_with_the_sizes(base: Path, 
 def test_a_budget_for_an_accelerator_is_refused_where_there_is_none(base: Path, call: Call) -> None:
     status, _, err = call("run", WORKFLOW, "--base-directory", base, "--cpu", "--vram-budget", "6G", *TINY)
     assert status == 2 and "--ram-budget" in err
+
+
+# --- packs ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_first_pack_is_written_listed_and_runs_and_its_test_passes(base: Path, call: Call) -> None:
+    status, out, _ = call("new-node", "less-colour", "--base-directory", base)
+    file, test = map(Path, out.split())
+    assert status == 0 and file == base / "custom_nodes/less-colour/__init__.py"
+    assert subprocess.run([sys.executable, "-m", "pytest", "-q", str(test)], cwd=ROOT, check=False).returncode == 0
+
+    status, out, _ = call("packs", "list", "--base-directory", base)
+    assert status == 0 and out.startswith("less-colour") and "not seen before" in out
+
+    PIL.Image.new("RGB", (8, 8), (255, 0, 0)).save(base / "input/red.png")
+    workflow = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "red.png"}},
+        "2": {"class_type": "LessColour", "inputs": {"image": ["1", 0], "amount": 1.0}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "grey"}},
+    }
+    (base / "grey.json").write_text(json.dumps(workflow))
+    status, out, err = call("run", base / "grey.json", "--base-directory", base, "--cpu")
+    assert status == 0, err
+    assert "less-colour" in err and "may do whatever you may: loaded" in err  # nobody was there to be asked
+    with PIL.Image.open(out.strip()) as picture:
+        assert picture.getpixel((0, 0)) == (85, 85, 85)
+
+    status, _, err = call("run", base / "grey.json", "--base-directory", base, "--cpu", "--disable-all-custom-nodes")
+    assert status == 2 and "no node type 'LessColour'" in err
+
+
+def test_packs_are_checked_decided_on_and_locked(base: Path, call: Call) -> None:
+    def packs(*words: str) -> tuple[int, str, str]:
+        return call("packs", *words, "--base-directory", base)
+
+    for name, text in {"fine": "NODE_CLASS_MAPPINGS = {}", "broken": "import a_package_that_nobody_has"}.items():
+        (base / "custom_nodes" / name).mkdir(parents=True)
+        (base / "custom_nodes" / name / "__init__.py").write_text(text)
+    (base / "custom_nodes/fine/requirements.txt").write_text(
+        "numpy>=1\ntorch<1  # old\n--extra-index-url x\nnothing-of-this-name\n"
+    )
+
+    status, out, _ = packs("check")
+    assert status == 1 and "broken: no nodes" in out and "a_package_that_nobody_has" in out
+    assert "torch<1 is wanted" in out and "nothing-of-this-name is not installed" in out and "numpy" not in out
+
+    assert packs("allow", "fine")[:2] == (0, "fine: allowed\n")
+    assert packs("disable", "broken")[:2] == (0, "broken: disabled\n")
+    status, _, err = packs("disable", "gone")
+    assert status == 2 and "no pack 'gone', only broken, fine" in err
+
+    assert packs("lock")[0] == 0 and packs("verify")[:2] == (0, "all packs are as the lock says\n")
+    (base / "custom_nodes/fine/__init__.py").write_text("NODE_CLASS_MAPPINGS = {}\n")
+    status, out, _ = packs("verify")
+    assert status == 1 and out.startswith("fine: its files differ")

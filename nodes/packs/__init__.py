@@ -1,0 +1,1 @@
+"""Node packs: what people wrote for ComfyUI, and typed functions in folders of their own."""

@@ -1,0 +1,211 @@
+"""Calling a node of a pack: what it gets, what it asks for, and what it gives back."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graph.document import DocNode, Document, Link, write
+from graph.inputs import OutputSpec
+from graph.result import LATER, Blocked, Expand, Items, Need, Outputs, Result
+from nodes.packs.host import Host
+from nodes.packs.shim.graph_utils import ExecutionBlocker, is_link
+from nodes.packs.values import from_pack, to_pack
+from nodes.services import Context
+
+
+@dataclass(frozen=True, eq=False)
+class PackNode:
+    """What both protocols have in common. `callee(context)`: the object whose method `function` is called.
+
+    hidden: name -> what is behind it. is_list: it is called once, with all values of every link. `gather(inputs)`: the
+    inputs as its function has them, where several of them are one.
+    """
+
+    host: Host
+    function: str
+    outputs: tuple[OutputSpec, ...]
+    hidden: Mapping[str, str]
+    is_list: bool
+    callee: Callable[[Context], Any]
+    gather: Callable[[Mapping[str, object]], Mapping[str, object]] = lambda inputs: inputs
+
+
+def run(node: PackNode, context: Context, inputs: Mapping[str, object]) -> Result:
+    """Call the node. What it raises goes through."""
+    token = node.host.running.set(context)
+    try:
+        callee = node.callee(context)
+        given = _given(node, context, inputs)
+        if (need := _needed(node, callee, inputs, given)) is not None:
+            return need
+        return _result(node, getattr(callee, node.function)(**given))
+    finally:
+        node.host.running.reset(token)
+
+
+async def run_async(node: PackNode, context: Context, inputs: Mapping[str, object]) -> Result:
+    """The same for an async function."""
+    node.host.running.set(context)  # each task has variables of its own
+    callee = node.callee(context)
+    given = _given(node, context, inputs)
+    if (need := _needed(node, callee, inputs, given)) is not None:
+        return need
+    return _result(node, await getattr(callee, node.function)(**given))
+
+
+def _given(node: PackNode, context: Context, inputs: Mapping[str, object]) -> dict[str, object]:
+    """What the function is called with. Optional inputs that were not given are left out, as packs expect."""
+    document = context.run.document.nodes.get(context.node_id)
+    known = inputs.keys() if document is None else document.inputs.keys()
+    given = {name: _value(value, node) for name, value in inputs.items() if value is not None or name in known}
+    whole = dict(node.gather(given))
+    for name, what in node.hidden.items():
+        value = behind(context, what)
+        whole[name] = [value] if node.is_list else value
+    return whole
+
+
+def _value(value: object, node: PackNode) -> object:
+    match value:
+        case _ if value is LATER:
+            return None
+        case Link(node=source, slot=slot):
+            return [source, slot]
+        case list():
+            return [to_pack(item, node.host) for item in value]
+        case _:
+            return to_pack(value, node.host)
+
+
+def behind(context: Context, what: str) -> object:
+    """The value of a hidden input, by what is behind it."""
+    match what:
+        case "UNIQUE_ID":
+            return context.node_id
+        case "PROMPT":
+            return json.loads(write(context.run.document))
+        case "EXTRA_PNGINFO":
+            return context.run.extra.get("extra_pnginfo")
+        case "DYNPROMPT":
+            return DynamicPrompt(context.run.document)
+        case _:
+            return None
+
+
+@dataclass(frozen=True)
+class DynamicPrompt:
+    """The graph that runs, as packs look into it."""
+
+    document: Document
+
+    def get_original_prompt(self) -> dict[str, object]:
+        """The graph as it was submitted."""
+        written: dict[str, object] = json.loads(write(self.document))
+        return written
+
+    def has_node(self, node_id: str) -> bool:
+        """Whether a node has this id."""
+        return node_id in self.document.nodes
+
+    def get_node(self, node_id: str) -> object:
+        """A node as it was submitted. Raises KeyError."""
+        return self.get_original_prompt()[node_id]
+
+    def all_node_ids(self) -> set[str]:
+        """The ids of all nodes."""
+        return set(self.document.nodes)
+
+    def get_real_node_id(self, node_id: str) -> str:
+        """The node itself."""
+        return node_id
+
+    def get_parent_node_id(self, node_id: str) -> str | None:
+        """The node that brought it; here always none, since expansions have graphs of their own."""
+        return None
+
+    def get_display_node_id(self, node_id: str) -> str:
+        """The visible node that stands for it."""
+        return node_id
+
+
+def _needed(node: PackNode, callee: Any, inputs: Mapping[str, object], given: Mapping[str, object]) -> Need | None:
+    """The lazy inputs that the node asks for and that are not there yet."""
+    check = getattr(callee, "check_lazy_status", None)
+    if check is None or LATER not in inputs.values():
+        return None
+    asked = check(
+        **{name: (None,) if node.is_list and inputs.get(name) is LATER else value for name, value in given.items()}
+    )
+    if inspect.isawaitable(asked):
+        asked = asyncio.run(awaited(asked))
+    wanted = tuple(name for name in asked or () if inputs.get(name) is LATER)
+    return Need(wanted) if wanted else None
+
+
+async def awaited(promise: Any) -> Any:
+    """What is promised."""
+    return await promise
+
+
+def _result(node: PackNode, returned: Any) -> Result:
+    """A class returns a tuple, a dictionary of `ui`, `result` and `expand`, or something that blocks."""
+    outputs = node.outputs
+    ui: Mapping[str, Any] = {}
+    expansion = None
+    if isinstance(returned, Mapping):
+        ui, expansion, returned = returned.get("ui", {}), returned.get("expand"), returned.get("result")
+    if isinstance(returned, ExecutionBlocker):
+        returned = (returned,) * len(outputs)
+    values = tuple(returned or ())
+    shown = {key: list(entries) for key, entries in ui.items()}
+    if expansion is not None:
+        return _expanded(node, expansion, values, outputs, shown)
+    values += (None,) * (len(outputs) - len(values))
+    if len(values) > len(outputs):
+        raise TypeError(f"returned {len(values)} outputs, declared {len(outputs)}")
+    made = (_made(value, spec, node.host) for value, spec in zip(values, outputs, strict=True))
+    return Outputs(tuple(made), shown)
+
+
+def _made(value: Any, spec: OutputSpec, host: Host) -> object:
+    if isinstance(value, ExecutionBlocker):
+        return Blocked(value.message or "")
+    if not spec.is_list:
+        return from_pack(value, spec.socket, host)
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"output {spec.name} is declared as a list, got {type(value).__name__}")
+    return Items(tuple(_made(item, _single(spec), host) for item in value))
+
+
+def _single(spec: OutputSpec) -> OutputSpec:
+    return OutputSpec(spec.name, spec.socket)
+
+
+def _expanded(
+    node: PackNode, graph: Any, values: Sequence[Any], outputs: Sequence[OutputSpec], ui: Mapping[str, list[object]]
+) -> Expand:
+    nodes = {
+        node_id: DocNode(entry["class_type"], {key: _input(value, node.host) for key, value in entry["inputs"].items()})
+        for node_id, entry in graph.items()
+    }
+    display = {
+        node_id: str(entry["override_display_id"])
+        for node_id, entry in graph.items()
+        if entry.get("override_display_id")
+    }
+    given = tuple(
+        Link(value[0], int(value[1])) if is_link(value) else _made(value, spec, node.host)
+        for value, spec in zip(values, outputs, strict=False)
+    )
+    return Expand(nodes, given, ui=ui, display=display)
+
+
+def _input(value: Any, host: Host) -> object:
+    if is_link(value):
+        return Link(value[0], int(value[1]))
+    return tuple(value) if isinstance(value, list) else from_pack(value, "*", host)

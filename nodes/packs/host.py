@@ -1,0 +1,45 @@
+"""What packs and their stand-ins share: the user's folders, the node that runs now, and what was asked for in vain."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from graph.files import Folders
+from graph.spec import NodeSpec
+from nodes.services import Context
+
+
+def _nobody(event: str, data: object, client_id: str | None) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Host:
+    """One for a program. `specs`: the node types that packs use as helpers. `send`: a message of a pack to clients, or
+    to one of them. `missed`: names that packs asked a stand-in for which it does not have, and how often.
+    """
+
+    folders: Folders
+    specs: Mapping[str, NodeSpec]
+    send: Callable[[str, object, str | None], None] = _nobody
+    missed: Counter[str] = field(default_factory=Counter)
+    running: ContextVar[Context | None] = field(default_factory=lambda: ContextVar("the node of a pack", default=None))
+
+    def unique(self) -> str:
+        """A text that no other is equal to."""
+        return uuid.uuid4().hex
+
+    def miss(self, name: str) -> None:
+        """Count a name that no stand-in has."""
+        self.missed[name] += 1
+
+    @property
+    def context(self) -> Context:
+        """That of the node that runs. Raises RuntimeError outside of one, such as while a pack is imported."""
+        if (context := self.running.get()) is None:
+            raise RuntimeError("this can be used by a node that runs, not while its pack is imported")
+        return context

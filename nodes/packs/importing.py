@@ -1,0 +1,179 @@
+"""Importing packs: their modules see stand-ins where ComfyUI's own modules would be, and nobody else does.
+
+`nodes` and `server` are packages of Darkroom and modules of ComfyUI. So every module of a pack gets an `__import__` of
+its own, which knows the stand-ins; nothing that others import is changed.
+"""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
+from typing import Any
+
+from nodes.packs.found import Pack
+
+PREFIX = "custom_nodes."
+
+
+class StandIn(ModuleType):
+    """A module that packs import by a name of ComfyUI's. What it lacks is said in its own words, and counted."""
+
+    def __init__(self, name: str, names: Mapping[str, object], missed: Callable[[str], None]) -> None:
+        super().__init__(name, f"Darkroom's stand-in for {name}.")
+        self.__dict__.update(names)
+        self.__path__: list[str] = []
+        self._missed = missed
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self._missed(f"{self.__name__}.{name}")
+        raise AttributeError(f"Darkroom's stand-in for {self.__name__} has no {name!r}")
+
+
+class AbsentError(ImportError):
+    """A pack imports what no stand-in has."""
+
+
+class _AbsentType(type):
+    """The type of what stands for a name that Darkroom has not: it can be inherited from, and says so when it is used."""
+
+    said: str
+
+    def __call__(cls, *args: object, **given: object) -> object:
+        raise AbsentError(cls.said)
+
+    def __getattr__(cls, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AbsentError(cls.said)
+
+
+class PackImporter(MetaPathFinder):
+    """Imports packs with `modules` in the place of ComfyUI's. To be used as a context: it is among Python's finders
+    as long as it is open, since packs import of themselves at any time."""
+
+    def __init__(self, modules: Mapping[str, ModuleType], missed: Callable[[str], None]) -> None:
+        self._modules = _linked(modules)
+        self._missed = missed
+        self._roots = {name.partition(".")[0] for name in modules} - {"nodes", "server"} | {"comfy_extras"}
+        self._parent = ModuleType(PREFIX.rstrip("."), "The packs.")
+        self._parent.__path__ = []
+        self._lenient: dict[str, dict[str, ModuleType]] = {}  # the stand-ins of packs that are not told what is absent
+        self._builtins = {**vars(builtins), "__import__": self._import}
+
+    def __enter__(self) -> PackImporter:
+        sys.meta_path.insert(0, self)
+        sys.modules[self._parent.__name__] = self._parent
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        sys.meta_path.remove(self)
+        sys.modules.pop(self._parent.__name__, None)
+
+    def load(self, pack: Pack, file_name: str = "", lenient: bool = False) -> ModuleType:
+        """Run a pack's main file, or another of its files, as a module. Raises whatever it raises.
+
+        Names that no stand-in has raise AbsentError where they are imported, for packs that know what else to do; or,
+        if `lenient`, where they are used.
+        """
+        self._lenient.pop(pack.module, None)
+        if lenient:
+            own = {name: StandIn(name, vars(module), self._missed) for name, module in self._modules.items()}
+            self._lenient[pack.module] = _linked(own)
+        file = pack.folder / file_name if file_name else pack.main_file
+        name = pack.module + (f".{file.stem}" if file_name else "")
+        package = [str(pack.path)] if pack.path.is_dir() and not file_name else None
+        spec = spec_from_file_location(
+            name, file, loader=_PackLoader(name, str(file), self._builtins), submodule_search_locations=package
+        )
+        assert spec is not None and spec.loader is not None
+        module = sys.modules[name] = module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            self.forget(pack)
+            raise
+        return module
+
+    def forget(self, pack: Pack) -> None:
+        """Take the pack's modules out of Python's table, so that they are read anew."""
+        for name in [name for name in sys.modules if name == pack.module or name.startswith(pack.module + ".")]:
+            del sys.modules[name]
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The submodules of packs get the packs' `__import__` too."""
+        if not fullname.startswith(PREFIX) or path is None:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader) and spec.origin is not None:
+            spec.loader = _PackLoader(fullname, spec.origin, self._builtins)
+        return spec
+
+    def _import(
+        self,
+        name: str,
+        globals: Mapping[str, Any] | None = None,  # noqa: A002
+        locals: Mapping[str, Any] | None = None,  # noqa: A002
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        """`import` as the modules of packs have it."""
+        if level or (name not in self._modules and name.partition(".")[0] not in self._roots):
+            return __import__(name, globals, locals, fromlist or (), level)
+        pack = ".".join(str((globals or {}).get("__name__", "")).split(".")[:2])
+        modules = self._lenient.get(pack)
+        module = (
+            self._modules.get(name) if modules is None else modules.get(name) or _added(modules, name, self._missed)
+        )
+        if module is None:
+            raise self._absent(name)
+        for item in fromlist or ():
+            if item != "*" and not hasattr(module, item):
+                if modules is None:
+                    raise self._absent(f"{name}.{item}")
+                self._missed(f"{name}.{item}")
+                setattr(module, item, _AbsentType(item, (), {"said": f"Darkroom has no stand-in for {name}.{item}"}))
+        return module if fromlist else (modules or self._modules)[name.partition(".")[0]]
+
+    def _absent(self, name: str) -> AbsentError:
+        self._missed(name)
+        return AbsentError(f"Darkroom has no stand-in for {name}", name=name)
+
+
+def _added(modules: dict[str, ModuleType], name: str, missed: Callable[[str], None]) -> ModuleType:
+    """An empty stand-in among `modules`, and those around it that are not there."""
+    missed(name)
+    module = modules[name] = StandIn(name, {}, missed)
+    parent, _, child = name.rpartition(".")
+    if parent:
+        setattr(modules.get(parent) or _added(modules, parent, missed), child, module)
+    return module
+
+
+def _linked(modules: Mapping[str, ModuleType]) -> dict[str, ModuleType]:
+    """The same modules, each an attribute of the one before its last dot."""
+    for name, module in modules.items():
+        parent, _, child = name.rpartition(".")
+        if parent:
+            setattr(modules[parent], child, module)
+    return dict(modules)
+
+
+class _PackLoader(SourceFileLoader):
+    """Runs a module with builtins of its own."""
+
+    def __init__(self, name: str, path: str, names: Mapping[str, object]) -> None:
+        super().__init__(name, path)
+        self._names = names
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__dict__["__builtins__"] = dict(self._names)
+        super().exec_module(module)

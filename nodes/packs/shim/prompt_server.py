@@ -1,0 +1,83 @@
+"""`server`: messages to clients, and routes that packs add while they are imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from nodes.packs.host import Host
+
+
+class BinaryEventTypes(IntEnum):
+    """The first number of a binary message."""
+
+    PREVIEW_IMAGE = 1
+    UNENCODED_PREVIEW_IMAGE = 2
+    TEXT = 3
+    PREVIEW_IMAGE_WITH_METADATA = 4
+
+
+@dataclass(frozen=True)
+class Route:
+    """An address that a pack answers. handler: an aiohttp handler."""
+
+    method: str
+    path: str
+    handler: Callable[[Any], Any]
+
+
+@dataclass
+class Routes:
+    """The routes of all packs, in the order they were added."""
+
+    added: list[Route] = field(default_factory=list)
+
+    def _adding(self, method: str) -> Callable[..., Callable[[Callable[[Any], Any]], Callable[[Any], Any]]]:
+        def add(path: str, **_: object) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+            def decorated(handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
+                self.added.append(Route(method, path, handler))
+                return handler
+
+            return decorated
+
+        return add
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("get", "post", "put", "patch", "delete", "head", "options"):
+            return self._adding(name.upper())
+        raise AttributeError(name)
+
+
+class PromptServer:
+    """What packs know as the server. There is one instance for a program, which `PromptServer.instance` names."""
+
+    instance: PromptServer
+
+    def __init__(self, host: Host, routes: Routes) -> None:
+        self._host = host
+        self.routes = routes
+        self.client_id: str | None = None
+        self.last_node_id: str | None = None
+        self.number = 0
+        self.supports: list[str] = []
+
+    def send_sync(self, event: str, data: object, sid: str | None = None) -> None:
+        """Tell clients something, or one of them."""
+        self._host.send(event, data, sid)
+
+    def send_progress_text(self, text: object, node_id: object, sid: str | None = None) -> None:
+        """Show a text at a node while it runs."""
+        self._host.send("progress_text", {"text": str(text), "node": str(node_id)}, sid)
+
+    def add_on_prompt_handler(self, handler: Callable[[Any], Any]) -> None:
+        """Packs that want to change what is submitted are told that nobody does so here."""
+        self._host.miss("server.PromptServer.add_on_prompt_handler")
+
+
+def names(host: Host, routes: Routes) -> Mapping[str, object]:
+    """What the module holds."""
+    cls: Any = type("PromptServer", (PromptServer,), {})
+    cls.instance = cls(host, routes)
+    return {"PromptServer": cls, "BinaryEventTypes": BinaryEventTypes}

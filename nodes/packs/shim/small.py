@@ -1,0 +1,153 @@
+"""The smaller modules: samplers by name, types for editors of code, conditioning, previews."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from models.samplers import SAMPLERS
+from models.schedules import SCHEDULES
+from nodes.packs.host import Host
+from nodes.packs.shim.comfy_utils import ProgressBar
+
+
+class KSampler:
+    """The names of samplers and schedules, which packs offer as choices."""
+
+    SAMPLERS: ClassVar[list[str]] = list(SAMPLERS)
+    SCHEDULERS: ClassVar[list[str]] = list(SCHEDULES)
+
+
+def samplers(host: Host) -> Mapping[str, object]:
+    """`comfy.samplers`."""
+    return {"KSampler": KSampler, "SAMPLER_NAMES": list(SAMPLERS), "SCHEDULER_NAMES": list(SCHEDULES)}
+
+
+class IO(StrEnum):
+    """Names of types of links."""
+
+    STRING = "STRING"
+    IMAGE = "IMAGE"
+    MASK = "MASK"
+    LATENT = "LATENT"
+    BOOLEAN = "BOOLEAN"
+    INT = "INT"
+    FLOAT = "FLOAT"
+    CONDITIONING = "CONDITIONING"
+    SAMPLER = "SAMPLER"
+    SIGMAS = "SIGMAS"
+    GUIDER = "GUIDER"
+    NOISE = "NOISE"
+    CLIP = "CLIP"
+    CONTROL_NET = "CONTROL_NET"
+    VAE = "VAE"
+    MODEL = "MODEL"
+    CLIP_VISION = "CLIP_VISION"
+    CLIP_VISION_OUTPUT = "CLIP_VISION_OUTPUT"
+    STYLE_MODEL = "STYLE_MODEL"
+    GLIGEN = "GLIGEN"
+    UPSCALE_MODEL = "UPSCALE_MODEL"
+    AUDIO = "AUDIO"
+    POINT = "POINT"
+    FACE_ANALYSIS = "FACE_ANALYSIS"
+    BBOX = "BBOX"
+    SEGS = "SEGS"
+    VIDEO = "VIDEO"
+    COMBO = "COMBO"
+    NUMBER = "FLOAT,INT"
+    PRIMITIVE = "STRING,FLOAT,INT,BOOLEAN"
+    ANY = "*"
+
+    def __ne__(self, other: object) -> bool:
+        """`ANY` differs from nothing, and nothing from it."""
+        if self is IO.ANY or other is IO.ANY or other == "*":
+            return False
+        return not str.__eq__(self, str(other))
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, str(other)) if isinstance(other, str) else False
+
+    def __hash__(self) -> int:
+        return str.__hash__(self)
+
+
+class ComfyNodeABC:
+    """What classes of nodes may inherit from."""
+
+
+class CheckLazyMixin:
+    """A node that wants all of its lazy inputs."""
+
+    def check_lazy_status(self, **given: object) -> list[str]:
+        """Those that are not there yet."""
+        return [name for name, value in given.items() if value is None]
+
+
+def comfy_types(host: Host) -> Mapping[str, object]:
+    """`comfy.comfy_types`."""
+    plain = ("InputTypeDict", "FileLocator", "InputTypeOptions", "HiddenInputTypeDict")
+    return {"IO": IO, "ComfyNodeABC": ComfyNodeABC, "CheckLazyMixin": CheckLazyMixin, **dict.fromkeys(plain, dict)}
+
+
+def cli_args(host: Host) -> Mapping[str, object]:
+    """`comfy.cli_args`: settings that packs ask for, as they are here."""
+    args = SimpleNamespace(
+        cpu=False, listen="127.0.0.1", port=8188, disable_metadata=False, preview_method="none", verbose="INFO",
+        output_directory=str(host.folders.output_dir), input_directory=str(host.folders.input_dir),
+        temp_directory=str(host.folders.temp_dir), user_directory=None, base_directory=str(host.folders.base),
+    )  # fmt: skip
+    return {"args": args}
+
+
+def conditioning_set_values(
+    conditioning: Sequence[Sequence[Any]],
+    values: Mapping[str, object] = SimpleNamespace().__dict__,
+    append: bool = False,
+) -> list[list[Any]]:
+    """Every entry with more options. append: behind those that are there."""
+    made = []
+    for tokens, options in conditioning:
+        added = {k: options[k] + v if append and k in options else v for k, v in values.items()}
+        made.append([tokens, {**options, **added}])
+    return made
+
+
+def node_helpers(host: Host) -> Mapping[str, object]:
+    """`node_helpers`."""
+
+    def pillow(fn: Any, arg: Any) -> Any:
+        return fn(arg)
+
+    def string_to_torch_dtype(string: str) -> torch.dtype | None:
+        return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}.get(string)
+
+    def image_alpha_fix(destination: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+        if destination.shape[-1] < source.shape[-1]:
+            return destination, source[..., : destination.shape[-1]]
+        if destination.shape[-1] > source.shape[-1]:
+            return torch.nn.functional.pad(destination, (0, 1), value=1.0), source
+        return destination, source
+
+    functions = (conditioning_set_values, pillow, string_to_torch_dtype, image_alpha_fix)
+    return {function.__name__: function for function in functions}
+
+
+def latent_preview(host: Host) -> Mapping[str, object]:
+    """`latent_preview`: progress without pictures."""
+
+    def prepare_callback(model: object, steps: int, x0_output_dict: dict[str, object] | None = None) -> Any:
+        bar = ProgressBar(host, steps)
+
+        def callback(step: int, x0: object, x: object, total_steps: int) -> None:
+            if x0_output_dict is not None:
+                x0_output_dict["x0"] = x0
+            bar.update_absolute(step + 1, total_steps)
+
+        return callback
+
+    return {"prepare_callback": prepare_callback, "get_previewer": lambda device, latent_format: None}

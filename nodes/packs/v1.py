@@ -1,0 +1,180 @@
+"""ComfyUI's first protocol: a class with `INPUT_TYPES`, `RETURN_TYPES` and `FUNCTION` -> a NodeSpec."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias
+
+from graph.document import Link, NodeId
+from graph.files import Folders
+from graph.inputs import REQUIRED, InputSpec, OutputSpec
+from graph.sockets import Anything, Choice, Float, Int, Text, Toggle, Widget
+from graph.spec import NodeSpec
+from nodes.packs.calling import PackNode, awaited, run, run_async
+from nodes.packs.checks import check_of, self_checked
+from nodes.packs.host import Host
+from nodes.packs.values import to_pack
+from nodes.services import Context
+
+Declared: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""What `INPUT_TYPES` returns: group -> name -> (type, options)."""
+
+KEPT = 1000  # instances of one class: one for each node of a workflow
+
+
+@dataclass(eq=False)
+class V1Node:
+    """One class of a pack, and the instances of it that nodes of the present workflow have."""
+
+    name: str
+    cls: Any
+    host: Host
+    instances: dict[NodeId, Any] = field(default_factory=dict)
+
+    @property
+    def declared(self) -> Declared:
+        """What the class says of its inputs now; lists of files are read anew."""
+        return dict(self.cls.INPUT_TYPES())
+
+    def instance(self, context: Context) -> Any:
+        """The object that stands for a node as long as workflows have it."""
+        node_id = context.node_id
+        if node_id not in self.instances:
+            if len(self.instances) >= KEPT:
+                self.instances.clear()
+            self.instances[node_id] = self.cls()
+        return self.instances[node_id]
+
+
+def v1_spec(name: str, cls: Any, title: str, host: Host, code: str) -> NodeSpec:
+    """code: the digest of the pack's files, which names its results too. Raises TypeError, ValueError, AttributeError or what the class raises for one that does not keep to the protocol."""
+    node = V1Node(name, cls, host)
+    declared = node.declared
+    hidden = {key: _hidden(value) for key, value in declared.get("hidden", {}).items()}
+    function = getattr(cls, cls.FUNCTION)
+    is_async = inspect.iscoroutinefunction(function)
+    outputs = tuple(_outputs(cls))
+    called = PackNode(host, cls.FUNCTION, outputs, hidden, bool(getattr(cls, "INPUT_IS_LIST", False)), node.instance)
+    return NodeSpec(
+        type=name,
+        function=function,
+        inputs=tuple(_inputs(node, declared)),
+        outputs=outputs,
+        run=partial(run_async if is_async else run, called),
+        category=str(getattr(cls, "CATEGORY", "sd")),
+        title=title or name,
+        description=inspect.cleandoc(str(getattr(cls, "DESCRIPTION", ""))),
+        terminal=getattr(cls, "OUTPUT_NODE", False) is True,
+        lane="async" if is_async else "device",
+        freshness=partial(_freshness, node, code, "UNIQUE_ID" in hidden.values()),
+        hidden=hidden,
+        deprecated=bool(getattr(cls, "DEPRECATED", False)),
+        experimental=bool(getattr(cls, "EXPERIMENTAL", False)),
+        idempotent=not getattr(cls, "NOT_IDEMPOTENT", False),
+        takes_all=any(_takes_any(group) for key, group in declared.items() if key != "hidden"),
+    )
+
+
+def _hidden(value: Any) -> str:
+    return str(value[0] if isinstance(value, tuple | list) else value)
+
+
+def _takes_any(group: object) -> bool:
+    """Whether a dictionary says of any name that it is there, which is how packs take inputs that nobody declared."""
+    return type(group) is not dict and isinstance(group, dict) and "a name that nobody would give" in group
+
+
+def _inputs(node: V1Node, declared: Declared) -> Iterator[InputSpec]:
+    is_list = bool(getattr(node.cls, "INPUT_IS_LIST", False))
+    unchecked = self_checked(check_of(node.cls))
+    for group in ("required", "optional"):
+        for name, entry in declared.get(group, {}).items():
+            kind, options = _taken_apart(entry)
+            widget = _widget(node, group, name, kind, options, unchecked is None or name in unchecked)
+            yield InputSpec(
+                name=name,
+                socket="COMBO" if isinstance(kind, list | tuple) else kind,
+                widget=widget,
+                default=REQUIRED if group == "required" else None,
+                optional=group == "optional",
+                tooltip=str(options.get("tooltip", "")),
+                extra={key: value for key, value in options.items() if key not in ("options", "tooltip")},
+                lazy=options.get("lazy") is True,
+                raw=options.get("rawLink") is True,
+                is_list=is_list,
+            )
+
+
+def _taken_apart(entry: Any) -> tuple[Any, Mapping[str, Any]]:
+    if not isinstance(entry, tuple | list) or not entry:
+        raise TypeError(f"an input is declared as {entry!r}, expected (type, options)")
+    options = entry[1] if len(entry) > 1 else {}
+    return entry[0], options if isinstance(options, Mapping) else {}
+
+
+def _widget(node: V1Node, group: str, name: str, kind: Any, options: Mapping[str, Any], unchecked: bool) -> Widget:
+    if isinstance(kind, list | tuple) or kind == "COMBO":
+        if unchecked:
+            return Text()
+        return Choice(partial(_choices, node, group, name), typed=kind == "COMBO")
+    low, high = (None, None) if unchecked else (options.get("min"), options.get("max"))
+    if kind == "INT":
+        return Int(low, high)
+    if kind == "FLOAT":
+        return Float(low, high)
+    if kind == "STRING":
+        return Text()
+    return Toggle() if kind == "BOOLEAN" else Anything()  # a value in the place of a link is the pack's affair
+
+
+def _choices(node: V1Node, group: str, name: str) -> Sequence[str]:
+    kind, options = _taken_apart(node.declared[group][name])
+    return [str(choice) for choice in (options.get("options", ()) if kind == "COMBO" else kind)]
+
+
+def _outputs(cls: Any) -> Iterator[OutputSpec]:
+    kinds = getattr(cls, "RETURN_TYPES", ())
+    names, tips = getattr(cls, "RETURN_NAMES", ()) or (), getattr(cls, "OUTPUT_TOOLTIPS", ()) or ()
+    lists = getattr(cls, "OUTPUT_IS_LIST", ()) or ()
+    for i, kind in enumerate(kinds):
+        socket = "COMBO" if isinstance(kind, list | tuple) else kind
+        yield OutputSpec(
+            name=str(names[i]) if i < len(names) else str(socket),
+            socket=socket,
+            tooltip=str(tips[i] or "") if i < len(tips) else "",
+            is_list=bool(lists[i]) if i < len(lists) else False,
+        )
+
+
+def _freshness(
+    node: V1Node, code: str, by_id: bool, node_id: NodeId, inputs: Mapping[str, object], folders: Folders
+) -> object:
+    """The pack's code, the node's id where the class sees it, and what the class says of whether its result stands."""
+    seen = node_id if by_id else None
+    check = getattr(node.cls, "IS_CHANGED", None)
+    if check is None:
+        return [code, seen]
+    constants = {name: None if isinstance(value, Link) else to_pack(value, node.host) for name, value in inputs.items()}
+    try:
+        state = check(**_asked(check, constants))
+        if inspect.isawaitable(state):
+            state = asyncio.run(awaited(state))
+        if isinstance(state, float) and math.isnan(state):
+            raise ValueError("never equal")
+        text = state if isinstance(state, str | int | float | bool | None) else repr(state)
+    except Exception:  # noqa: BLE001 - a class that cannot say is taken to have changed
+        text = node.host.unique()
+    return [code, seen, text]
+
+
+def _asked(function: Callable[..., object], values: Mapping[str, object]) -> dict[str, object]:
+    """Those of `values` that a function has parameters for."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return dict(values)
+    return {parameter.name: values[parameter.name] for parameter in parameters if parameter.name in values}

@@ -1,0 +1,180 @@
+"""ComfyUI's third protocol: a class with `define_schema` and `execute` -> a NodeSpec."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+from graph.document import Link, NodeId
+from graph.files import Folders
+from graph.inputs import REQUIRED, Cases, Group, InputSpec, OutputSpec, gathered
+from graph.sockets import Choice, Float, Int, Text, Toggle, Widget
+from graph.spec import NodeSpec
+from nodes.packs.calling import PackNode, awaited, behind, run, run_async
+from nodes.packs.host import Host
+from nodes.packs.shim.api_io import Autogrow, Hidden, Input, MatchType, Schema
+from nodes.packs.shim.graph_utils import ExecutionBlocker
+from nodes.packs.values import to_pack
+from nodes.services import Context
+
+
+def v3_spec(cls: Any, host: Host, code: str) -> NodeSpec:
+    """code: the digest of the pack's files. Raises what the class raises, TypeError or AttributeError for one that does not keep to the protocol."""
+    schema: Schema = cls.define_schema()
+    inputs = tuple(_input(given, schema.is_input_list) for given in schema.inputs)
+    outputs = tuple(_outputs(schema))
+    shown = [*schema.hidden, *([Hidden.prompt, Hidden.extra_pnginfo] if schema.is_output_node else [])]
+    is_async = inspect.iscoroutinefunction(cls.execute)
+    node = PackNode(
+        host,
+        "execute",
+        outputs,
+        {},
+        schema.is_input_list,
+        partial(_Called, cls, tuple(dict.fromkeys(shown)), schema),
+        partial(_gathered, inputs),
+    )
+    return NodeSpec(
+        type=schema.node_id,
+        function=cls.execute,
+        inputs=inputs,
+        outputs=outputs,
+        run=partial(run_async if is_async else run, node),
+        category=schema.category,
+        title=schema.display_name or schema.node_id,
+        description=inspect.cleandoc(schema.description or ""),
+        terminal=schema.is_output_node,
+        lane="async" if is_async else "device",
+        freshness=partial(_freshness, cls, host, code, Hidden.unique_id in shown),
+        hidden={hidden.name: hidden.value for hidden in dict.fromkeys(shown)},
+        deprecated=schema.is_deprecated,
+        experimental=schema.is_experimental,
+        idempotent=not schema.not_idempotent,
+        takes_all=schema.accept_all_inputs,
+    )
+
+
+class _Called:
+    """The class with what is hidden, for one call."""
+
+    def __init__(self, cls: Any, hidden: tuple[Hidden, ...], schema: Schema, context: Context) -> None:
+        values = {it.name: behind(context, it.value) for it in hidden}
+        self._cls: Any = type(cls.__name__, (cls,), {"hidden": SimpleNamespace(**values), "__module__": cls.__module__})
+        self._schema = schema
+
+    def execute(self, **inputs: Any) -> Any:
+        """Run it; what it returns as the first protocol has it."""
+        returned = self._cls.execute(**inputs)
+        return self._later(returned) if inspect.isawaitable(returned) else self._as_v1(returned)
+
+    async def _later(self, promise: Any) -> Any:
+        return self._as_v1(await promise)
+
+    @property
+    def check_lazy_status(self) -> Any:
+        """Which lazy inputs it asks for, where it says."""
+        return getattr(self._cls, "check_lazy_status", None)
+
+    def _as_v1(self, returned: Any) -> Any:
+        if returned is None or isinstance(returned, tuple | dict | ExecutionBlocker):
+            return returned
+        if isinstance(returned, list):
+            raise TypeError("returned a list, expected NodeOutput or a tuple")
+        if returned.block_execution is not None:
+            return ExecutionBlocker(returned.block_execution)
+        if returned.expand is not None and not self._schema.enable_expand:
+            raise TypeError("returned an expansion, which its schema does not declare (enable_expand)")
+        ui = returned.ui.as_dict() if hasattr(returned.ui, "as_dict") else returned.ui or {}
+        whole = {"ui": ui, "result": returned.args}
+        return whole if returned.expand is None else {**whole, "expand": returned.expand}
+
+
+def _input(given: Input, is_list: bool) -> InputSpec:
+    spec = InputSpec(
+        name=given.id,
+        socket=given.io_type,
+        widget=_widget(given),
+        default=None if given.optional else REQUIRED,
+        optional=given.optional,
+        tooltip=given.tooltip or "",
+        extra={
+            **{key: value for key, value in given.options.items() if key != "options"},
+            **({"display_name": given.display_name} if given.display_name else {}),
+            **({"lazy": True} if given.lazy else {}),
+        },
+        lazy=given.lazy,
+        raw=given.raw,
+        is_list=is_list,
+    )
+    match given.template:
+        case MatchType.Template(template_id=name):
+            return replace(spec, match=name)
+        case Autogrow.TemplatePrefix(input=one, prefix=prefix, min=least, max=most):
+            return replace(spec, members=Group(prefix, (), least, most, _input(one, is_list)))
+        case Autogrow.TemplateNames(input=one, names=names, min=least):
+            return replace(spec, members=Group("", tuple(names), least, len(names), _input(one, is_list)))
+        case tuple() as options:
+            cases = {option.key: tuple(_input(inner, is_list) for inner in option.inputs) for option in options}
+            return replace(spec, members=Cases(cases))
+        case _:
+            return spec
+
+
+def _widget(given: Input) -> Widget | None:
+    options = given.options
+    match options.get("widgetType", given.io_type):
+        case "INT":
+            return Int(options.get("min"), options.get("max"))
+        case "FLOAT":
+            return Float(options.get("min"), options.get("max"))
+        case "STRING":
+            return Text()
+        case "BOOLEAN":
+            return Toggle()
+        case "COMBO":
+            return Choice(tuple(str(name) for name in options.get("options", ())), typed=True)
+        case _:
+            return None
+
+
+def _outputs(schema: Schema) -> Iterator[OutputSpec]:
+    for output in schema.outputs:
+        match = output.template.template_id if isinstance(output.template, MatchType.Template) else ""
+        name = output.display_name or output.id or output.io_type
+        yield OutputSpec(name, output.io_type, output.tooltip or "", output.is_output_list, match)
+
+
+def _gathered(inputs: tuple[InputSpec, ...], given: Mapping[str, object]) -> Mapping[str, object]:
+    """Groups and choices as one dictionary each; what was not given is left out."""
+    grouped = {spec.name: spec for spec in inputs if spec.members is not None}
+    plain = {name: value for name, value in given.items() if name.partition(".")[0] not in grouped}
+    return plain | {name: _thawed(gathered(spec, given)) for name, spec in grouped.items()}
+
+
+def _thawed(value: object) -> object:
+    return {key: _thawed(item) for key, item in value.items()} if isinstance(value, Mapping) else value
+
+
+def _freshness(
+    cls: Any, host: Host, code: str, by_id: bool, node_id: NodeId, inputs: Mapping[str, object], folders: Folders
+) -> object:
+    seen = node_id if by_id else None
+    if not hasattr(cls, "fingerprint_inputs"):
+        return [code, seen]
+    constants = {name: None if isinstance(value, Link) else to_pack(value, host) for name, value in inputs.items()}
+    try:
+        state = cls.fingerprint_inputs(**constants)
+        if inspect.isawaitable(state):
+            state = asyncio.run(awaited(state))
+        if isinstance(state, float) and math.isnan(state):
+            raise ValueError("never equal")
+        text = state if isinstance(state, str | int | float | bool | None) else repr(state)
+    except Exception:  # noqa: BLE001 - a class that cannot say is taken to have changed
+        text = host.unique()
+    return [code, seen, text]

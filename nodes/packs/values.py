@@ -1,0 +1,109 @@
+"""Values at the boundary to packs: ours are frozen objects, theirs plain tensors, dictionaries and lists.
+
+What goes to a pack is a copy, so that one which changes a tensor in place cannot spoil a result that is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from graph.files import FileRef
+from models.areas import Area, Share
+from models.types import Clip, Cond, Conditioning, Image, Latent, Mask, Model, Sigmas, Vae
+from nodes.packs.handles import Handle, PackClip, PackModel, PackVae
+from nodes.packs.host import Host
+
+_SOCKETS = frozenset({"IMAGE", "MASK", "SIGMAS", "LATENT", "CONDITIONING"})
+_OF_CONDS = frozenset({"pooled_output", "area", "strength"})
+
+
+def to_pack(value: object, host: Host) -> Any:
+    """`value` as packs know it; what they do not know goes as it is."""
+    match value:
+        case Image(pixels=tensor) | Mask(values=tensor) | Sigmas(values=tensor):
+            return tensor.clone()
+        case Latent(samples=samples, extra=extra):
+            return {"samples": samples.clone(), **extra}
+        case Conditioning(conds=conds):
+            return [_entry(cond) for cond in conds]
+        case Model():
+            return PackModel(value, host)
+        case Clip():
+            return PackClip(value, host)
+        case Vae():
+            return PackVae(value, host)
+        case FileRef():
+            return value.name
+        case tuple():
+            return list(value)
+        case _:
+            return value
+
+
+def from_pack(value: Any, socket: str, host: Host) -> object:
+    """What a pack gave for an output `socket`, as our nodes take it; for `*` by what it looks like."""
+    if isinstance(value, Handle):
+        return value.handle
+    kind = socket if socket in _SOCKETS else _looks_like(value) if socket == "*" else ""
+    match kind:
+        case "IMAGE" if isinstance(value, Tensor):
+            return Image(_plain(value if value.ndim == 4 else value[None]))
+        case "MASK" if isinstance(value, Tensor):
+            return Mask(_plain(value.reshape(-1, *value.shape[-2:])))
+        case "SIGMAS" if isinstance(value, Tensor):
+            return Sigmas(_plain(value))
+        case "LATENT" if isinstance(value, Mapping):
+            return Latent(_plain(value["samples"]), {key: item for key, item in value.items() if key != "samples"})
+        case "CONDITIONING" if isinstance(value, list | tuple):
+            return Conditioning(tuple(_cond(tokens, options) for tokens, options in value))
+        case _:
+            return value
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.detach().float().cpu()
+
+
+def _looks_like(value: Any) -> str:
+    match value:
+        case Tensor() if value.ndim == 4 and value.shape[-1] in (1, 3, 4):
+            return "IMAGE"
+        case Tensor() if value.ndim == 3:
+            return "MASK"
+        case Tensor() if value.ndim == 1:
+            return "SIGMAS"
+        case Mapping() if isinstance(value.get("samples"), Tensor):
+            return "LATENT"
+        case [[Tensor(), Mapping()], *_]:
+            return "CONDITIONING"
+        case _:
+            return ""
+
+
+def _entry(cond: Cond) -> list[Any]:
+    options: dict[str, object] = {"pooled_output": cond.pooled.clone(), **cond.extra}
+    match cond.area:
+        case Area(height, width, y, x):
+            options["area"] = (height, width, y, x)
+        case Share(height, width, y, x):
+            options["area"] = ("percentage", height, width, y, x)
+    if cond.area is not None or cond.strength != 1.0:
+        options["strength"] = cond.strength
+    return [cond.tokens.clone(), options]
+
+
+def _cond(tokens: Tensor, options: Mapping[str, Any]) -> Cond:
+    pooled, given = options.get("pooled_output"), options.get("area")
+    area: Area | Share | None = None
+    if given is not None:
+        area = Share(*given[1:]) if given[0] == "percentage" else Area(*given)
+    return Cond(
+        _plain(tokens),
+        _plain(pooled) if isinstance(pooled, Tensor) else _plain(tokens)[:, -1] * 0,
+        area,
+        float(options.get("strength", 1.0)),
+        {key: value for key, value in options.items() if key not in _OF_CONDS},
+    )
