@@ -77,6 +77,8 @@ class Account:
             case NodesCached(nodes=nodes, cells=cells):
                 self._cached.update(nodes)
                 self._cached.update(cell.id for found in cells.values() for cell in found)
+            case NodeStarted(display_id=inside) | NodeFinished(display_id=inside) if inside:
+                pass  # an expansion's: the node that it stands for is told of besides
             case NodeStarted(node_id=node_id, cell=cell):
                 self._did[self._at(node_id, cell)] = Did.STOPPED
             case NodeFinished(node_id=node_id, cell=cell, cached=cached):

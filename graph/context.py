@@ -111,7 +111,11 @@ class Context(Generic[S]):
     @property
     def document(self) -> Document:
         """The workflow as it was submitted; in a swept graph with the values of this node's cell, and without sweeps."""
-        return self.run.document if self.run.cells is None else self.run.cells.document(self.node_id, self.run.document)
+        return (
+            self.run.document
+            if self.run.cells is None
+            else self.run.cells.document(self.display_id or self.node_id, self.run.document)
+        )
 
     @property
     def kept(self) -> Mapping[str, object]:
@@ -120,7 +124,7 @@ class Context(Generic[S]):
         if not isinstance(extra, Mapping):
             return {}
         cells = self.run.cells
-        return extra if cells is None else cells.extra(self.node_id, self.run.document, extra)
+        return extra if cells is None else cells.extra(self.display_id or self.node_id, self.run.document, extra)
 
     def check(self) -> None:
         """Raise Interrupted if the run was asked to stop; cheap enough to call for every block of a network."""

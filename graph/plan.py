@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -15,6 +16,12 @@ from graph.scope import Place, Scope
 
 AHEAD = 4
 """Results that io nodes may make before a device node needs them: a thousand pictures do not fit into memory at once."""
+
+WRITING = 8
+"""Results that wait to be written while the device goes on: a slow disk holds it up instead of filling the memory."""
+
+LATER_WALKS = 2**32
+"""Turns that are left for each walk after the first."""
 
 TOGETHER = 32
 """Async nodes that are under way at once."""
@@ -35,7 +42,7 @@ class Task:
     """A result to be made by `node`, which events call `id`.
 
     `twins` are nodes of equal name, which get the same without running: what events call them, and what shows them.
-    `expansion`: what takes the node's place, once it said so. `shows`: some of it writes files, so that it has to be
+    `turn`: when the walk had been to all that it reads. `expansion`: what takes the node's place, once it said so. `shows`: some of it writes files, so that it has to be
     looked into again.
     """
 
@@ -52,13 +59,15 @@ class Task:
     inner: Scope | None = None
     rounds: int = 0
     shows: bool = False
+    turn: int = 0
 
 
 class Frontier:
     """Walks back from the targets, stops at results that are at hand, and hands out what is left.
 
-    The newest ready node comes first (depth first: few values alive, early results). Before all others come io nodes:
-    those that write results at once, those that make some up to `AHEAD`, and beyond that when nothing else is ready.
+    Of the ready nodes that which the walk came to first comes first: depth first, so few values are alive, and in the
+    order of the targets, so results come early and cells of a sweep in turn. Before all others come io nodes: those that
+    write results, up to `WRITING`, those that make some up to `AHEAD`, and beyond that when nothing else is ready.
     Holds results strongly until their last reader has run, so nothing that happens to a cache can break a run.
 
     Lazy inputs are not followed until their node needs them, and an expanded node waits for its inner nodes; both may
@@ -82,7 +91,11 @@ class Frontier:
         self._under_way: set[Fingerprint] = set()  # io nodes handed out that have not come back
         self._together: set[Fingerprint] = set()  # async nodes handed out that have not come back
         self._ahead: set[Fingerprint] = set()  # io nodes under way, and those whose results wait for a reader
+        self._writing: set[Fingerprint] = set()  # io nodes handed out that write results
         self._met: list[Task] = []
+        self._turn = 0
+        self._walks = 0
+        self._planned = False
 
     @property
     def done(self) -> bool:
@@ -101,6 +114,7 @@ class Frontier:
         self._walk([self._scope.place(target) for target in self._targets])
         for ready in (self._sinks, self._io, self._async, self._device):
             ready.reverse()
+        self._planned = True
         return self._at_hand()
 
     def ready(self) -> Task | None:
@@ -108,7 +122,11 @@ class Frontier:
         if self._expanded:
             return self._expanded.pop()
         if self._sinks:
-            return self._sinks.pop()
+            if len(self._writing) >= WRITING:
+                return None
+            task = self._sinks.pop()
+            self._writing.add(task.name)
+            return task
         if self._io and len(self._under_way) < AHEAD and (len(self._ahead) < AHEAD or not self._device):
             task = self._io.pop()
             self._under_way.add(task.name)
@@ -184,6 +202,7 @@ class Frontier:
         del self._tasks[name]
         self._under_way.discard(name)
         self._together.discard(name)
+        self._writing.discard(name)
         if task.readers or name in self._wanted:
             self._held[name] = outputs
         if not task.readers:
@@ -209,6 +228,8 @@ class Frontier:
         while path:
             entry = path.pop()
             if isinstance(entry, Task):
+                self._turn += 1
+                entry.turn = self._turn
                 self._connect(entry, entry.sources)
                 continue
             node, name, scope = entry
@@ -233,8 +254,10 @@ class Frontier:
             task.twins.append((told, scope.visible(node.id)))
 
     def _wait(self, task: Task, places: Sequence[Place]) -> None:
-        """Have `task` wait for more than it did. Raises CycleError."""
+        """Have `task` wait for more than it did: that comes before all else. Raises CycleError."""
         self._met.clear()
+        self._walks += 1
+        self._turn = -LATER_WALKS * self._walks
         self._walk(places)
         names = list(dict.fromkeys(place.name for place in places))
         own = self._tasks.get(task.name) is task and task.name in names
@@ -281,18 +304,24 @@ class Frontier:
     def _take_back(self, task: Task) -> None:
         self._under_way.discard(task.name)
         self._together.discard(task.name)
+        self._writing.discard(task.name)
         self._ahead.discard(task.name)
 
     def _push(self, task: Task) -> None:
         spec = task.node.spec
         if task.expansion is not None:
             self._expanded.append(task)
-        elif spec.lane == "device":
-            self._device.append(task)
+            return
+        if spec.lane == "device":
+            ready = self._device
         elif spec.lane == "async":
-            self._async.append(task)
+            ready = self._async
         else:
-            (self._sinks if spec.terminal else self._io).append(task)
+            ready = self._sinks if spec.terminal else self._io
+        if self._planned and ready and ready[-1].turn < task.turn:
+            insort(ready, task, key=_from_the_end)
+        else:
+            ready.append(task)
 
     def _input(self, task: Task, value: object, raw: bool) -> object:
         if type(value) is Made:
@@ -331,6 +360,11 @@ class Frontier:
             return set()
         links: Mapping[NodeId, list[NodeId]] = {it: [link.node for link in node.links()] for it, node in nodes.items()}
         return reachable([link.node for node in lazy for link in node.links()], links)
+
+
+def _from_the_end(task: Task) -> int:
+    """The order of tasks that are ready: the next one is the last."""
+    return -task.turn
 
 
 def _eager(node: BoundNode) -> Iterator[Link]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 
 import pytest
@@ -11,11 +12,15 @@ from graph.cache import Cache
 from graph.context import Cancel
 from graph.document import Document, parse, write
 from graph.errors import Interrupted, NodeError
-from graph.events import NodeFinished, NodesCached, NodeStarted, RunFailed, RunStarted
+from graph.events import Event, NodeFinished, NodesCached, NodeStarted, RunFailed, RunStarted
 from graph.files import Folders
+from graph.fingerprint import fingerprints
 from graph.multiply import multiply
+from graph.plan import WRITING, Frontier
+from graph.result import Outputs
+from graph.scope import Scope
 from graph.sweep import Sweep
-from tests.graph.stubs import Lab, Nodes, Trace, doc, edited, link, sizeof
+from tests.graph.stubs import TIMEOUT, Lab, Nodes, Num, Trace, doc, edited, link, sizeof
 
 
 def sweep(*values: object, axis: str = "") -> object:
@@ -297,3 +302,56 @@ def test_the_editors_workflow_has_the_values_of_the_cell_or_is_left_out(lab: Lab
     }
     assert cells.extra(node_id, document, {"workflow": {"nodes": nodes[1:]}, "other": 1}) == {"other": 1}
     assert cells.extra("fixed", document, {"workflow": 1}) == {"workflow": 1}
+
+
+def test_a_cell_is_done_with_before_the_next_whichever_file_was_read_first(lab: Lab) -> None:
+    """Three io nodes have come back in any order before the loop gets to what reads them."""
+    lab.desk.opened.set()
+    doors = 0
+    back = threading.Event()
+
+    def look(event: Event) -> None:
+        nonlocal doors
+        lab.trace(event)
+        if isinstance(event, NodeFinished) and event.node_id == "load":
+            doors += 1
+            if doors == 3:
+                back.set()
+
+    lab.desk.at_watch = lambda: assert_set(back)
+    nodes: Nodes = {
+        "first": ("Watch", {"a": link("number")}),
+        "number": ("Number", {"value": 1}),
+        "seen": ("Show", {"a": link("first")}),
+        "value": ("Number", {"value": sweep(10, 20, 30)}),
+        "load": ("Door", {"a": link("value")}),
+        "sample": ("Add", {"a": link("load"), "plus": sweep(1, 2)}),
+        "decode": ("Add", {"a": link("sample"), "plus": 100}),
+        "save": ("Show", {"a": link("decode")}),
+    }
+    document = doc(nodes)
+    lab.executor.execute(replace(lab.start(document), emit=look), lab.build(document, ["save", "seen"]))
+    assert shown(lab.trace) == [111, 112, 121, 122, 131, 132]
+    order = [(node_id, at[0]) for node_id, at in ran(lab.trace) if node_id in ("sample", "decode", "save")]
+    assert [file for _, file in order] == sorted(file for _, file in order if file is not None)
+
+
+def assert_set(event: threading.Event) -> None:
+    assert event.wait(TIMEOUT)
+
+
+def test_a_slow_disk_holds_up_the_device(lab: Lab) -> None:
+    """Nothing is written yet, and the frontier hands out no more than some cells."""
+    nodes: Nodes = {
+        "1": ("Number", {"value": sweep(*range(60))}),
+        "2": ("Write", {"a": link("1"), "name": "number"}),
+    }
+    graph, _ = multiply(lab.build(doc(nodes)))
+    frontier = Frontier(Scope(graph.nodes, fingerprints(graph, lab.folders)), graph.targets, lambda node, name: None)
+    frontier.plan()
+    handed: list[str] = []
+    while (task := frontier.ready()) is not None:
+        handed.append(task.node.spec.type)
+        if task.node.spec.type == "Number":
+            frontier.finish(task, Outputs((Num(1),)))
+    assert (handed.count("Write"), handed.count("Number")) == (WRITING, WRITING + 1)
