@@ -13,6 +13,7 @@ from graph.events import (
     NodesCached,
     NodeStarted,
     RunFailed,
+    RunFinished,
     RunStarted,
 )
 from graph.explain import Comparison, Ledger, Reason
@@ -27,7 +28,8 @@ class Did(StrEnum):
     AT_HAND = "at_hand"
     FAILED = "failed"
     STOPPED = "stopped"  # it was under way when the run ended
-    NOT_REACHED = "not_reached"
+    NOT_NEEDED = "not_needed"  # a branch that no node asked for, or what was at hand further on
+    NOT_REACHED = "not_reached"  # the run ended before
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Explanation:
         match self.did:
             case Did.AT_HAND:
                 return "did not have to run: nothing that it depends on has changed"
+            case Did.NOT_NEEDED:
+                return "did not have to run: no node that ran asked for it"
             case Did.NOT_REACHED:
                 return "was not reached"
             case Did.RAN:
@@ -68,6 +72,7 @@ class Account:
     _did: dict[str, Did] = field(default_factory=dict)
     _finished: dict[str, NodeFinished] = field(default_factory=dict)
     _failed: str = ""
+    _is_whole: bool = False
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
@@ -89,6 +94,8 @@ class Account:
                     self._finished[place] = event
             case RunFailed(error=error):
                 self._failed = error.node_id
+            case RunFinished():
+                self._is_whole = True
             case _:
                 pass
 
@@ -109,7 +116,9 @@ class Account:
     def _became(self, recipe: Recipe) -> Did:
         if (did := self._did.get(recipe.id)) is not None:
             return Did.FAILED if did is Did.STOPPED and recipe.node == self._failed else did
-        return Did.AT_HAND if {recipe.id, recipe.node} & self._cached else Did.NOT_REACHED
+        if {recipe.id, recipe.node} & self._cached:
+            return Did.AT_HAND
+        return Did.NOT_NEEDED if self._is_whole else Did.NOT_REACHED
 
     def _explained(self, recipe: Recipe, comparison: Comparison) -> Explanation:
         did = self._became(recipe)
@@ -138,7 +147,7 @@ def summed(copies: Sequence[Explanation]) -> Explanation:
     """One explanation for all copies of a node: their seconds together, and the most that any of them needed."""
     if len(copies) == 1:
         return copies[0]
-    order = (Did.FAILED, Did.STOPPED, Did.RAN, Did.AT_HAND, Did.NOT_REACHED)
+    order = (Did.FAILED, Did.STOPPED, Did.RAN, Did.AT_HAND, Did.NOT_NEEDED, Did.NOT_REACHED)
     did = next(did for did in order if any(one.did is did for one in copies))
     seconds = [one.seconds for one in copies if one.seconds is not None]
     peaks = [one.peak_bytes for one in copies if one.peak_bytes is not None]
