@@ -109,13 +109,18 @@ class Context(Generic[S]):
     scope: Scope | None = None
 
     @property
+    def here(self) -> NodeId:
+        """The id of the node in its own graph, which is what links there call it."""
+        return self.node_id if self.scope is None else self.node_id.removeprefix(self.scope.prefix)
+
+    @property
+    def _shown(self) -> NodeId:
+        return self.display_id or self.node_id
+
+    @property
     def document(self) -> Document:
         """The workflow as it was submitted; in a swept graph with the values of this node's cell, and without sweeps."""
-        return (
-            self.run.document
-            if self.run.cells is None
-            else self.run.cells.document(self.display_id or self.node_id, self.run.document)
-        )
+        return self.run.document if self.run.cells is None else self.run.cells.document(self._shown, self.run.document)
 
     @property
     def kept(self) -> Mapping[str, object]:
@@ -124,7 +129,7 @@ class Context(Generic[S]):
         if not isinstance(extra, Mapping):
             return {}
         cells = self.run.cells
-        return extra if cells is None else cells.extra(self.display_id or self.node_id, self.run.document, extra)
+        return extra if cells is None else cells.extra(self._shown, self.run.document, extra)
 
     def check(self) -> None:
         """Raise Interrupted if the run was asked to stop; cheap enough to call for every block of a network."""

@@ -388,9 +388,9 @@ class Executor(Generic[S]):
             inner, targets = entered(task, expansion, self._registry, self._folders, live.namer, self._rules)
             live.frontier.expand(task, expansion, inner, targets)
             for target, outputs in live.frontier.at_hand(inner, targets):
-                if outputs.ui:
-                    told = NodeFinished(live.run.id, inner.prefix + target, outputs.ui, cached=True)
-                    live.run.tell(replace(told, display_id=inner.visible(target)))
+                task.shows = True
+                told = NodeFinished(live.run.id, inner.prefix + target, outputs.ui, cached=True)
+                live.run.tell(replace(told, display_id=inner.visible(target)))
         except GraphErrors as errors:
             message = "; ".join(f"its expansion cannot run: {problem}" for problem in errors.problems[:3])
             self._stop(live, NodeError(task.id, task.node.spec.type, message), task)

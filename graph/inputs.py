@@ -74,7 +74,7 @@ class Group:
     """Any number of inputs of one kind: `images.image0`, `images.image1`, …; the function gets them by their own names.
 
     Names are `prefix` and a number below `max`, or those in `names`; with neither, whatever the document has. The
-    first `min` have to be there. `of` is what each of them takes.
+    first `min` have to be there. `of` is what each of them takes. flat: the names stand alone, without the group's.
     """
 
     prefix: str = ""
@@ -82,18 +82,24 @@ class Group:
     min: int = 0
     max: int = 100
     of: InputSpec = field(default_factory=lambda: InputSpec("", "*"))
+    flat: bool = False
 
     def declared(self, whole: InputSpec, given: Mapping[str, object]) -> Iterator[InputSpec]:
-        start = len(whole.name) + 1
-        members = [name[start:] for name in given if name.startswith(f"{whole.name}.")]
+        before = self.before(whole)
+        members = [name[len(before) :] for name in given if name.startswith(before)]
         for name in self._known(members):
             optional = not (name in self.fixed and whole.default is REQUIRED)
             default = None if self.of.default is REQUIRED else self.of.default
-            yield replace(self.of, name=f"{whole.name}.{name}", optional=optional, default=default)
+            yield replace(self.of, name=f"{before}{name}", optional=optional, default=default)
 
     def gather(self, whole: InputSpec, values: Mapping[str, object]) -> Mapping[str, object]:
-        start = len(whole.name) + 1
-        return {name[start:]: value for name, value in values.items() if name.startswith(f"{whole.name}.")}
+        before = self.before(whole)
+        members = (name[len(before) :] for name in values if name.startswith(before))
+        return {name: values[before + name] for name in members if not self.flat or self._is_numbered(name)}
+
+    def before(self, whole: InputSpec) -> str:
+        """What stands before the names of the members."""
+        return "" if self.flat else f"{whole.name}."
 
     @property
     def fixed(self) -> tuple[str, ...]:

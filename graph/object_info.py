@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from graph.files import Folders
+from graph.inputs import Cases, Group
 from graph.sockets import Choice, File, Float, Int, Text, Widget
 from graph.spec import REQUIRED, InputSpec, NodeSpec
 
@@ -26,7 +28,7 @@ def describe(spec: NodeSpec, folders: Folders) -> dict[str, object]:
         "input": shown,
         "input_order": {group: list(inputs) for group, inputs in shown.items()},
         "output": [output.socket for output in spec.outputs],
-        "output_is_list": [False for _ in spec.outputs],
+        "output_is_list": [output.is_list for output in spec.outputs],
         "output_name": [output.name for output in spec.outputs],
         "name": spec.type,
         "display_name": spec.title,
@@ -48,7 +50,17 @@ def _input(declared: InputSpec, folders: Folders) -> list[object]:
     options |= _widget_options(declared.widget)
     if declared.tooltip:
         options["tooltip"] = declared.tooltip
+    if declared.lazy and not declared.raw:
+        options["lazy"] = True
+    if declared.raw:
+        options["rawLink"] = True
     options |= declared.extra
+    match declared.members:
+        case Group() as group:
+            return ["COMFY_AUTOGROW_V3", options | {"template": _template(group, declared, folders)}]
+        case Cases(options=cases):
+            shown = [{"key": key, "inputs": _grouped(inputs, folders)} for key, inputs in cases.items()]
+            return ["COMFY_DYNAMICCOMBO_V3", options | {"options": shown}]
     match declared.widget:
         case Choice(typed=typed) as choice:
             return _combo(list(choice.options()), typed, options)
@@ -56,6 +68,22 @@ def _input(declared: InputSpec, folders: Folders) -> list[object]:
             return _combo(list(file.options(folders)), typed, options)
         case _:
             return [declared.socket, options]
+
+
+def _template(group: Group, declared: InputSpec, folders: Folders) -> dict[str, object]:
+    """How an editor makes one more member of a group."""
+    one = _input(replace(group.of, name=declared.name, members=None), folders)
+    kind = "required" if group.min else "optional"
+    named = {"names": list(group.names)} if group.names else {"prefix": group.prefix or "value", "max": group.max}
+    return {"input": {kind: {group.prefix or "value": one}}, "min": group.min, **named}
+
+
+def _grouped(inputs: Iterable[InputSpec], folders: Folders) -> dict[str, dict[str, object]]:
+    """Inputs by whether they have to be given; a group that nobody has is left out."""
+    groups: dict[str, dict[str, object]] = {"required": {}, "optional": {}}
+    for declared in inputs:
+        groups["optional" if declared.optional else "required"][declared.name] = _input(declared, folders)
+    return {group: members for group, members in groups.items() if members}
 
 
 def _combo(names: list[str], typed: bool, options: dict[str, object]) -> list[object]:

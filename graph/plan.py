@@ -42,8 +42,8 @@ class Task:
     """A result to be made by `node`, which events call `id`.
 
     `twins` are nodes of equal name, which get the same without running: what events call them, and what shows them.
-    `turn`: when the walk had been to all that it reads. `expansion`: what takes the node's place, once it said so. `shows`: some of it writes files, so that it has to be
-    looked into again.
+    `turn`: when the walk had been to all that it reads. `expansion`: what takes the node's place, once it said so.
+    `shows`: some of it shows something, and would not if the result were taken from the cache.
     """
 
     node: BoundNode
@@ -179,15 +179,13 @@ class Frontier:
         self._let_go(task)
         task.expansion, task.inner, task.sources = expansion, inner, []
         task.rounds += 1
-        targets = tuple(targets)
-        task.shows |= any(inner.nodes[target].spec.terminal for target in targets)
         links = (output.node for output in expansion.outputs if type(output) is Link)
         self._wait(task, [inner.place(node_id) for node_id in dict.fromkeys((*links, *targets))])
 
     def at_hand(self, scope: Scope, targets: Iterable[NodeId]) -> Iterator[tuple[NodeId, Outputs]]:
-        """Those of an expansion's targets that need not run."""
+        """Those of an expansion's targets that show something and need not run."""
         for target in targets:
-            if (outputs := self._held.get(scope.names[target])) is not None:
+            if (outputs := self._held.get(scope.names[target])) is not None and outputs.ui:
                 yield target, outputs
 
     def made(self, task: Task) -> tuple[Made, ...]:
@@ -210,7 +208,8 @@ class Frontier:
         self._let_go(task)
         for reader in reversed(task.readers):
             reader.waiting -= 1
-            reader.shows |= task.shows and reader.expansion is not None
+            if reader.expansion is not None:
+                reader.shows |= task.shows or (task.node.spec.terminal and bool(outputs.ui))
             if not reader.waiting:
                 self._push(reader)
         return task.twins

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Protocol, TypeAlias, TypeVar, Union, get_args
 
 from graph.inputs import REQUIRED, Cases, Group, InputSpec, OutputSpec, gathered
 from graph.result import Blocked, Expand, Items, Lazy, Need, NeededError, Outputs, Pending, Result, Shown
-from graph.sockets import ANY, PYTHON_SOCKETS, Choice, File, Float, Int, Text, Toggle, Widget
+from graph.sockets import ANY, PYTHON_SOCKETS, Anything, Choice, File, Float, Int, Text, Toggle, Widget
 
 Call: TypeAlias = Callable[[Any, Mapping[str, object]], Any]
 """`run(ctx, inputs)`: the Result, or for an async function a promise of one."""
@@ -56,7 +56,9 @@ class Extra:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """The node function gets the link itself; what it leads to is not computed."""
+    """The node function gets the link itself, to an output of type `socket`; what it leads to is not computed."""
+
+    socket: str = ANY
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ def _asked(name: str, value: object) -> object:
 
 def _gathered(spec: InputSpec, values: Mapping[str, object]) -> object:
     """As `gathered`; the members of a lazy group are lazy each."""
-    if isinstance(spec.members, Group) and spec.members.of.lazy:
+    if isinstance(spec.members, Group) and spec.members.of.lazy and not spec.members.of.raw:
         values = {
             name: Lazy(name, value) if name.startswith(f"{spec.name}.") else value for name, value in values.items()
         }
@@ -148,17 +150,17 @@ def _input(name: str, hint: Any, default: object, function: Callable[..., object
     wanted = [kind for kind in kinds if kind is not NoneType]
     if each := next((mark.node for mark in marks if isinstance(mark, Each)), None):
         return next(declared for declared in each.inputs if declared.name == name)
-    if any(isinstance(mark, Raw) for mark in marks):
+    if raw := next((mark for mark in marks if isinstance(mark, Raw)), None):
         tooltip = next((mark.text for mark in marks if isinstance(mark, Tip)), "")
         optional = len(wanted) < len(kinds)
-        return InputSpec(name, ANY, None, default, optional, tooltip, lazy=True, raw=True)
+        return InputSpec(name, raw.socket, None, default, optional, tooltip, lazy=True, raw=True)
     if len(wanted) == 1 and get_origin(wanted[0]) in (list, Lazy):
         inner = Annotated[(get_args(wanted[0])[0], *marks)] if marks else get_args(wanted[0])[0]
         single = _input(name, inner, default, function)
         is_list = get_origin(wanted[0]) is list
         optional = single.optional or len(wanted) < len(kinds)
         return replace(single, is_list=single.is_list or is_list, lazy=single.lazy or not is_list, optional=optional)
-    widgets = (mark for mark in marks if isinstance(mark, Int | Float | Text | Toggle | Choice | File))
+    widgets = (mark for mark in marks if isinstance(mark, Int | Float | Text | Toggle | Choice | File | Anything))
     widget: Widget | None = next(widgets, None)
     if widget is None and len(wanted) == 1:
         widget = _plain_widget(wanted[0])
@@ -192,7 +194,8 @@ def _several(
     _, item = get_args(kind) if get_origin(kind) is not None else (str, Any)
     of = _input(name, item, REQUIRED, function)
     group = replace(members, of=replace(of, tooltip=of.tooltip or tooltip))
-    return InputSpec(name, of.socket, None, default, default is not REQUIRED, tooltip, extra, members=group)
+    optional = default is not REQUIRED
+    return InputSpec(name, of.socket, None, None if optional else REQUIRED, optional, tooltip, extra, members=group)
 
 
 def _fields(shape: Any, function: Callable[..., object]) -> Iterator[InputSpec]:
@@ -215,12 +218,12 @@ def _outputs(
 def _returned(
     function: Callable[..., object], hint: object
 ) -> tuple[tuple[OutputSpec, ...], Callable[[object], Result]]:
-    bare, _ = _unwrap(hint)
+    bare, marks = _unwrap(hint)
     kinds = get_args(bare) if get_origin(bare) in (Union, UnionType) else ()
-    if Expand in kinds or Blocked in kinds:
-        rest = [kind for kind in kinds if kind not in (Expand, Blocked)]
-        outputs, pack = _returned(function, Union[tuple(rest)])  # noqa: UP007
-        return outputs, _instead(pack, len(outputs))
+    if rest := [kind for kind in kinds if kind not in (Expand, Blocked, NoneType)]:
+        whole: Any = Union[tuple(rest)]  # noqa: UP007
+        outputs, pack = _returned(function, Annotated[(whole, *marks)] if marks else whole)
+        return outputs, _instead(pack, len(outputs), NoneType in kinds)
     if get_origin(bare) is Shown:
         outputs, pack = _returned(function, get_args(bare)[0])
         return outputs, _shown(pack)
@@ -262,13 +265,14 @@ def _as_is(value: object) -> Result:
     return value
 
 
-def _instead(pack: Callable[[object], Result], outputs: int) -> Callable[[object], Result]:
-    """For a function that may also return what stands for all its outputs."""
+def _instead(pack: Callable[[object], Result], outputs: int, nothing: bool) -> Callable[[object], Result]:
+    """For a function that may also return what stands for all its outputs, or `nothing`."""
 
     def pack_instead(value: object) -> Result:
         if isinstance(value, Expand):
             return value
-        return Outputs((value,) * outputs) if isinstance(value, Blocked) else pack(value)
+        is_all = isinstance(value, Blocked) or (nothing and value is None)
+        return Outputs((value,) * outputs) if is_all else pack(value)
 
     return pack_instead
 

@@ -13,7 +13,10 @@ from nodes import (
     effects,
     image,
     latent,
+    lists,
     loaders,
+    logic,
+    loops,
     lora,
     masks,
     primitives,
@@ -51,5 +54,8 @@ def builtin() -> Registry:
             batches,
             strings,
             primitives,
+            logic,
+            lists,
+            loops,
         )
     )

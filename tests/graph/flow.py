@@ -191,6 +191,12 @@ def unique(ctx: Ctx, *, value: Annotated[int, Int()]) -> Num:
     return ctx.services.make(value)
 
 
+@node("PlainNumber", category="stub")
+def plain_number(ctx: Ctx, *, a: Num) -> int:
+    """A number that a field takes."""
+    return a.value
+
+
 @node("ShowBoth", category="stub", terminal=True)
 def show_both(ctx: Ctx, *, a: Num) -> Shown[Num]:
     """A number, for people and for other nodes."""
@@ -219,6 +225,7 @@ FLOW = Registry(
         wait,
         fail_in_time,
         unique,
+        plain_number,
         show_both,
     ]
 )
