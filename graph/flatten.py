@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TypeAlias
 
+from graph.bypass import passage
 from graph.document import DocNode, Document, Link, NodeId, literal
 from graph.errors import GraphError, GraphErrors, Severity
 from graph.group_nodes import with_group_nodes
 from graph.library import Library
 from graph.litegraph import (
     BYPASSED,
+    GET_NODE,
     INPUT_NODE,
     MUTED,
     NOTES,
+    PASSING,
     PRIMITIVE,
     REROUTE,
+    SET_NODE,
     SHELLS,
     EditorFile,
     EditorGraph,
@@ -25,9 +29,8 @@ from graph.litegraph import (
     EditorNode,
     Subgraph,
 )
-from graph.node_shapes import InputShape, Shapes, fits
+from graph.node_shapes import InputShape, Shapes
 from graph.replacements import RENAMED, Replacement, with_replacements
-from graph.sockets import ANY
 from graph.widget_values import active_inputs, value_of
 
 MOST_NODES = 20_000
@@ -116,6 +119,7 @@ class _Flattening:
         self._library = Library(file, shapes, replacements)
         self._most_nodes = most_nodes
         self._counted = 0
+        self._left: set[str] = set()
         self._nodes: dict[NodeId, DocNode] = {}
         self._found: dict[_Step, _Source] = {}
 
@@ -128,9 +132,27 @@ class _Flattening:
         for node in level.graph.nodes.values():
             if subgraph := self._file.subgraphs.get(node.type):
                 self._write_level(self._enter(level, node, subgraph))
-            elif level.mode_of(node) not in (MUTED, BYPASSED) and node.type not in SHELLS:
+            elif level.mode_of(node) not in (MUTED, BYPASSED) and self._is_sent(level, node):
                 self._count()
                 self._nodes[level.prefix + node.id] = self._node(level, node)
+
+    def _is_sent(self, level: _Level, node: EditorNode) -> bool:
+        """Whether a node is more than a thing of the canvas. Of unknown types only what is joined to others can be."""
+        if node.type in SHELLS:
+            return False
+        if not self._is_unknown(node):
+            return True
+        if node.type in PASSING or node.type == GET_NODE:
+            return False
+        if node.id in level.graph.givers or any(slot.link is not None for slot in node.inputs):
+            return True
+        if node.type not in self._left:
+            self._left.add(node.type)
+            self._warn("left_out", "its type is unknown, and it is joined to nothing: it is left out", level, node)
+        return False
+
+    def _is_unknown(self, node: EditorNode) -> bool:
+        return self._library.find(node.type) is None
 
     def _count(self) -> None:
         self._counted += 1
@@ -217,8 +239,10 @@ class _Flattening:
             return self._primitive(level, node), None
         if level.mode_of(node) == MUTED:
             return _Nothing.LOST, None
-        if node.type == REROUTE:
+        if node.type == REROUTE or (node.type in PASSING and self._is_unknown(node)):
             return _step(level, node.inputs[0].link if node.inputs else None, step.type), None
+        if node.type == GET_NODE and self._is_unknown(node):
+            return self._named_elsewhere(level, _name_of(node), step.type), None
         if level.mode_of(node) == BYPASSED:
             return self._bypass(level, node, link.origin_slot, step.type), None
         if subgraph := self._file.subgraphs.get(node.type):
@@ -252,21 +276,21 @@ class _Flattening:
         return _Nothing.LOST
 
     def _bypass(self, level: _Level, node: EditorNode, slot: int, wanted: str) -> _Step | _Source:
-        """The input that an output of a bypassed node goes on with."""
         shape = self._library.find(node.type)
-        ends = _ends(node, active_inputs(shape.inputs, self._library.bound(node).values) if shape else ())
-        outputs = shape.outputs if shape else [each.type for each in node.outputs]
-        given = outputs[slot] if 0 <= slot < len(outputs) else ANY
-        same = ends[slot] if 0 <= slot < len(ends) else None
-        if wanted == ANY:
-            chosen = same or (ends[0] if ends else None)
-        elif same and fits(same.type, given) and fits(same.type, wanted):
-            chosen = same
-        else:
-            exact = (end for end in ends if end.type == wanted)
-            near = (end for end in ends if fits(end.type, given) and fits(end.type, wanted))
-            chosen = next(exact, None) or next(near, None)
-        return _step(level, chosen.link, chosen.type) if chosen else _Nothing.LOST
+        inputs = active_inputs(shape.inputs, self._library.bound(node).values) if shape else ()
+        outputs = shape.outputs if shape else tuple(each.type for each in node.outputs)
+        found = passage(node, inputs, outputs, slot, wanted)
+        return _step(level, found.link, found.type) if found else _Nothing.LOST
+
+    def _named_elsewhere(self, level: _Level, name: object, wanted: str) -> _Step | _Source:
+        """What goes into the SetNode of that name, here or around here."""
+        at: _Level | None = level
+        while at is not None:
+            for node in at.graph.nodes.values():
+                if node.type == SET_NODE and _name_of(node) == name and node.inputs:
+                    return _step(at, node.inputs[0].link, wanted)
+            at = at.outer.level if at.outer else None
+        return _Nothing.LOST
 
     def _warn(self, code: str, message: str, level: _Level, node: EditorNode, name: str = "") -> None:
         where = level.prefix + node.id
@@ -277,19 +301,9 @@ def _step(level: _Level, link: str | None, wanted: str) -> _Step | _Source:
     return _Nothing.LOST if link is None else _Step(level, link, wanted)
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    type: str
-    link: str | None
-
-
-def _ends(node: EditorNode, inputs: Iterable[InputShape]) -> list[_End]:
-    """A node's inputs as an editor lists them: sockets in their order, then fields, then what only the file knows."""
-    links = {slot.name: slot.link for slot in reversed(node.inputs)}
-    shapes = sorted(inputs, key=lambda shape: shape.is_field)
-    known = {shape.name for shape in shapes}
-    ends = [_End(shape.type, links.get(shape.name)) for shape in shapes]
-    return ends + [_End(slot.type, slot.link) for slot in node.inputs if slot.name not in known]
+def _name_of(node: EditorNode) -> object:
+    """What a SetNode or GetNode is called: the value of its only field."""
+    return node.values[0] if isinstance(node.values, list) and node.values else None
 
 
 def _local(shape: InputShape, value: object) -> object:

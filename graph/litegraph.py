@@ -16,6 +16,10 @@ REROUTE, PRIMITIVE = "Reroute", "PrimitiveNode"
 NOTES = frozenset({"Note", "MarkdownNote"})
 SHELLS = NOTES | {REROUTE, PRIMITIVE}
 """Node types that only editors know: they are in files, and never sent."""
+SET_NODE, GET_NODE = "SetNode", "GetNode"
+"""Of a widely used pack: what goes into a SetNode comes out of it, and of each GetNode of the same name."""
+PASSING = frozenset({SET_NODE, "Reroute (rgthree)"})
+"""Node types of packs that pass on what comes into their first input, and are never sent either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,14 @@ class EditorLink:
 class EditorGraph:
     """One level of a file: the root, or the inside of a subgraph.
 
-    `outlets` gives for each output of a subgraph the link that feeds it; of several the first.
+    `outlets` gives for each output of a subgraph the link that feeds it; of several the first. `givers` are the
+    nodes that links come from.
     """
 
     nodes: Mapping[str, EditorNode]
     links: Mapping[str, EditorLink]
     outlets: Mapping[int, str]
+    givers: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,7 +124,10 @@ def graph_of(nodes: Iterable[EditorNode], links: Iterable[EditorLink]) -> Editor
     ends = {(link.target, link.target_slot): link.id for link in by_id.values()}
     out = (link for link in reversed(by_id.values()) if link.target == OUTPUT_NODE)
     return EditorGraph(
-        {node.id: _mended(node, by_id, ends) for node in nodes}, by_id, {link.target_slot: link.id for link in out}
+        {node.id: _mended(node, by_id, ends) for node in nodes},
+        by_id,
+        {link.target_slot: link.id for link in out},
+        frozenset(link.origin for link in by_id.values()),
     )
 
 

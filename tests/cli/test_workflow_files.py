@@ -78,11 +78,12 @@ def test_check_tells_each_thing_once(tmp_path: Path, call: Call) -> None:
             "widgets_values": ["big.safetensors"],
             "properties": {"models": models},
         },
-        {"id": 2, "type": "FancySampler", "properties": {"cnr_id": "fancy-pack"}},
-        {"id": 3, "type": "FancySampler", "properties": {"cnr_id": "fancy-pack"}},
+        {"id": 2, "type": "FancySampler", "properties": {"cnr_id": "fancy-pack"}, "inputs": [{"name": "m", "link": 1}]},
+        {"id": 3, "type": "FancySampler", "properties": {"cnr_id": "fancy-pack"}, "inputs": [{"name": "m", "link": 2}]},
     ]
+    links = [[1, 1, 0, 2, 0, "MODEL"], [2, 1, 0, 3, 0, "MODEL"]]
     file = tmp_path / "file.json"
-    file.write_text(json.dumps({"nodes": nodes, "links": []}), "utf-8")
+    file.write_text(json.dumps({"nodes": nodes, "links": links}), "utf-8")
     status, out, _ = call("check", file, "--base-directory", tmp_path)
     assert status == 2
     assert out.splitlines()[:2] == [

@@ -55,10 +55,59 @@ def test_a_link_that_is_not_in_the_file_is_told() -> None:
 
 
 def test_values_that_nothing_names_are_told() -> None:
-    node = {"id": 1, "type": "NobodyKnows", "widgets_values": [1, 2, 3], "inputs": [], "outputs": []}
-    made = converted({"nodes": [node], "links": []})
+    node = {"id": 1, "type": "NobodyKnows", "widgets_values": [1, 2, 3], "outputs": [{}]}
+    reader = {"id": 2, "type": "Show", "inputs": [{"name": "text", "type": "STRING", "link": 1}]}
+    made = converted({"nodes": [node, reader], "links": [[1, 1, 0, 2, 0, "STRING"]]})
     assert api(made.document)["1"]["inputs"] == {}
     assert [warning.code for warning in made.warnings] == ["unnamed_values"]
+
+
+def test_things_of_the_canvas_that_packs_bring_are_left_out() -> None:
+    """Labels, buttons that bypass groups: unknown, and joined to nothing."""
+    nodes = [{"id": number, "type": "Label (rgthree)"} for number in range(3)] + [{"id": 9, "type": "Show"}]
+    made = converted({"nodes": nodes, "links": []})
+    assert list(made.document.nodes) == ["9"]
+    assert [(warning.code, warning.node_type) for warning in made.warnings] == [("left_out", "Label (rgthree)")]
+
+
+def test_values_are_set_and_got_by_name() -> None:
+    """SetNode and GetNode, also from inside a subgraph, and a reroute of a pack."""
+    inner = {
+        "id": "s",
+        "nodes": [
+            {"id": 11, "type": "GetNode", "widgets_values": ["words"], "outputs": [{}]},
+            {"id": 12, "type": "Show", "inputs": [{"name": "text", "type": "STRING", "link": 1}]},
+        ],
+        "links": [[1, 11, 0, 12, 0, "STRING"]],
+    }
+    nodes = [
+        {"id": 1, "type": "Typed", "widgets_values": ["a", "b"], "outputs": [{}]},
+        {
+            "id": 2,
+            "type": "SetNode",
+            "widgets_values": ["words"],
+            "inputs": [{"name": "S", "link": 1}],
+            "outputs": [{}],
+        },
+        {"id": 3, "type": "GetNode", "widgets_values": ["words"], "outputs": [{}]},
+        {"id": 4, "type": "Reroute (rgthree)", "inputs": [{"name": "", "link": 2}], "outputs": [{}]},
+        {"id": 5, "type": "Show", "inputs": [{"name": "text", "type": "STRING", "link": 3}]},
+        {"id": 6, "type": "Show", "inputs": [{"name": "text", "type": "STRING", "link": 4}]},
+        {"id": 7, "type": "s"},
+        {"id": 8, "type": "GetNode", "widgets_values": ["nobody"], "outputs": [{}]},
+        {"id": 9, "type": "Show", "widgets_values": ["own"], "inputs": [{"name": "text", "type": "STRING", "link": 5}]},
+    ]
+    links = [
+        [1, 1, 0, 2, 0, "*"],
+        [2, 3, 0, 4, 0, "*"],
+        [3, 4, 0, 5, 0, "*"],
+        [4, 2, 0, 6, 0, "*"],
+        [5, 8, 0, 9, 0, "*"],
+    ]
+    made = converted({"nodes": nodes, "links": links, "definitions": {"subgraphs": [inner]}}).document.nodes
+    assert list(made) == ["1", "5", "6", "7:12", "9"]
+    assert all(made[key].inputs["text"] == Link("1", 0) for key in ("5", "6", "7:12"))
+    assert made["9"].inputs["text"] == "own"
 
 
 def test_json_that_is_no_file_is_refused() -> None:

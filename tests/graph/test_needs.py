@@ -33,7 +33,8 @@ def needs(raw: object, folders: Folders) -> Needs:
 
 def drawn(id_: int, type_: str, values: list[object], **properties: object) -> dict[str, object]:
     """A node of a file."""
-    return {"id": id_, "type": type_, "widgets_values": values, "properties": properties}
+    inputs = [{"name": "from", "type": "*", "link": id_}]  # links that are gone, so that it counts as joined to others
+    return {"id": id_, "type": type_, "widgets_values": values, "inputs": inputs, "properties": properties}
 
 
 def test_unknown_types_are_told_once_each_with_the_pack_that_the_file_names(folders: Folders) -> None:

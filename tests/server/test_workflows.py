@@ -181,7 +181,9 @@ async def test_convert_gives_either_format(tmp_path: Path) -> None:
 @in_loop
 async def test_check_says_what_is_missing(tmp_path: Path) -> None:
     file = drawn()
-    file["nodes"].append({"id": 8, "type": "Fancy", "properties": {"cnr_id": "fancy-pack"}})
+    fancy = {"id": 8, "type": "Fancy", "inputs": [{"name": "a", "link": 3}], "properties": {"cnr_id": "fancy-pack"}}
+    file["nodes"].append(fancy)
+    file["links"].append([3, 1, 0, 8, 0, "INT"])
     async with serving(deps_of(tmp_path)) as client:
         status, answer = await client.post("/workflow/check", file)
     assert status == 200
