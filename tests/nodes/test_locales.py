@@ -33,6 +33,14 @@ def test_clients_read_the_chinese_of_a_node(described: dict[str, Any]) -> None:
     assert chinese["nodeCategories"]["sampling"] == "采样"
 
 
+def test_english_has_words_for_identifiers_that_read_badly(described: dict[str, Any]) -> None:
+    tables = json.loads((LOCALES / "en.json").read_text("utf-8"))
+    known = {name for node in described.values() for name, _ in _inputs(node)}
+    assert set(tables["inputs"]) - known == set(), "words for inputs that no node has"
+    loader = translations(LOCALES, described)["en"]["nodeDefs"]["CheckpointLoaderSimple"]
+    assert loader["inputs"]["ckpt_name"]["name"] == "checkpoint"
+
+
 def test_what_is_not_translated_is_left_out(described: dict[str, Any], tmp_path: Path) -> None:
     tables: dict[str, dict[str, str]] = {"names": {}, "texts": {}, "inputs": {}, "categories": {}}
     (tmp_path / "xx.json").write_text(json.dumps(tables))

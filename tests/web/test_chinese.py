@@ -12,19 +12,19 @@ TEXTS = """() => {
     const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
     while (walk.nextNode()) {
         const holder = walk.currentNode.parentElement
-        if (!holder.closest('script, style, code, kbd, textarea, .where, .key-set, .combo, .react-flow__attribution, .job-name'))
+        if (!holder.closest('script, style, code, kbd, textarea, .where, .key-set, .combo, .react-flow__attribution, .job-name, .job-about'))
             found.push(walk.currentNode.data)
     }
     for (const each of document.querySelectorAll('[aria-label], [title], [placeholder]'))
         for (const name of ['aria-label', 'title', 'placeholder'])
-            if (each.getAttribute(name) && !each.closest('.combo, .key-set, .thumb')) found.push(each.getAttribute(name))
+            if (each.getAttribute(name) && !each.closest('.combo, .key-set, .thumb') && !each.matches('.job')) found.push(each.getAttribute(name))
     return found
 }"""
 # names of things, keys and types, which are the same in every language
 SAME = r"""Darkroom|React Flow( attribution)?|%\w+%|English|CLIP|VAE|KSampler\w*|Karras|DDIM|DDPM|CFG|U-Net|PNG|JSON|API|UI|LoRA|FID|Inception|LAION
 |SafetyCheck|WatermarkEmbed|PSNR|SSIM|OpenAI|cfg|denoise|eta|rho|sigma|Stable|Diffusion|Ctrl|Shift|Alt|Enter|Esc|Backspace
 |Delete|Home|End|Tab|out:LATENT|in:|text_to_image\S*|[\w-]+\.(safetensors|png|webp|json)|[A-Z][A-Z_]+|#\d+|SaveImage
-|embedding:|models/\S*|\.latent|Conditioning|\(Combine\)|Combine|Markdown|Hessel|Fr.chet|v1|(?<=任务 )[0-9a-f]{8}"""
+|^\w+(?=\ ·\ )|embedding:|models/\S*|\.latent|Conditioning|\(Combine\)|Combine|Markdown|Hessel|Fr.chet|v1|(?<=任务 )[0-9a-f]{8}"""
 WORKFLOWS = "|".join(file.stem for file in (SOURCE / "workflows").glob("*.json"))  # what jobs are called
 UNLABELLED = re.compile(r"[A-Za-z]{3,}")
 

@@ -42,7 +42,7 @@ def test_from_nothing_to_a_picture(editor: Editor) -> None:
     page.locator("#canvas").focus()
     keys.find("Control+k", "new workf")
     page.locator(".card").first.wait_for(state="detached")
-    for words in ("savei", "vaed", "ksampler", "empty", "clipt", "clipt", "ckpt"):
+    for words in ("savei", "vaed", "ksampler", "emptyl", "clipt", "clipt", "ckpt"):
         keys.find("a", words if words != "ckpt" else "checkp")
     assert page.locator(".card").count() == 7
     for words in ("model", "clip 5", "clip 6", "vae"):

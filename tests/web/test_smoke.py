@@ -228,7 +228,7 @@ def test_what_the_server_would_refuse_is_shown_before_anything_runs(editor: Edit
 
     page.route("**/object_info", offer)
     editor.open(page.reload)
-    page.get_by_role("combobox", name="ckpt_name, 4").click()
+    page.get_by_role("combobox", name="checkpoint, 4").click()
     page.get_by_role("combobox").last.fill("gone")
     page.keyboard.press("Enter")
     page.locator('[data-id="4"] .field-problem', has_text="gone.safetensors").wait_for()

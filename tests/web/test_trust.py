@@ -52,7 +52,7 @@ def test_mouse_and_keys_are_undone_alike_to_the_last_byte(editor: Editor) -> Non
     page.locator('[data-id="8"] .card-head').click()
     page.keyboard.press("Control+b")
     page.keyboard.press("Control+d")
-    page.fill('[aria-label="cfg, 3"]', "7.5")
+    page.fill('[aria-label="CFG, 3"]', "7.5")
     end = download(editor)
     assert end != start
     for _ in range(6):
@@ -189,7 +189,7 @@ def test_the_seed_on_screen_makes_the_picture_again(editor: Editor, server: str)
     editor.until(lambda: page.input_value(SEED) != "42")  # the second picture is there
     seed = page.input_value(SEED)
     page.get_by_label("seed: after a run").select_option("fixed")
-    page.fill('[aria-label="filename_prefix, 9"]', "again")  # so that it is saved once more
+    page.fill('[aria-label="file name prefix, 9"]', "again")  # so that it is saved once more
     with page.expect_response("**/prompt") as answer:
         page.keyboard.press("Control+Enter")
     again = picture_of(server, answer.value.json()["prompt_id"])

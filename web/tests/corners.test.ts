@@ -8,12 +8,12 @@ import { readUi, writeUi } from '../src/io/ui'
 import { controlOf, freshValues, looksShifted } from '../src/io/widgets'
 import { fittingNames } from '../src/model/completion'
 import { defaultOf, readDefinitions, type NodeDef } from '../src/model/definitions'
-import { addGroup, removeGroup, rename, resizeNode, setColor, setValue } from '../src/model/edit'
+import { addGroup, moveNodes, removeGroup, removeLinks, removeNodes, rename, resizeNode, setColor, setMode, setValue } from '../src/model/edit'
 import { begin, commit, mapHistory, redo, undo } from '../src/model/history'
 import { searchNodes } from '../src/model/search'
 import { choose, nextSeeds, resolveTexts, seedKey, seedsOf, whole, wordOf } from '../src/model/seed'
 import { fits, typeName } from '../src/model/types'
-import { checkValue, nearest, stillHolds, told } from '../src/model/validate'
+import { checkValue, holding, nearest, told } from '../src/model/validate'
 import { reweigh } from '../src/model/weight'
 import { flagOf, type Document, type Node } from '../src/model/document'
 import { definitions, exampleText, object } from './helpers'
@@ -170,13 +170,14 @@ test('a list of values for another version of the node is seen', () => {
 
 test('a problem that was told holds until its node changes', () => {
   const doc = start()
-  const at = (from: Document) => (id: string): Node | undefined => from.nodes.get(id)
-  const [held] = told(at(doc), [{ node: '3', input: 'steps', code: 'server', params: {} }])
-  if (!held) throw new Error('nothing told')
-  expect(stillHolds(held, doc.nodes.get('3'))).toBe(true)
-  expect(stillHolds(held, setValue(doc, '3', 'steps', 3).nodes.get('3'))).toBe(false)
-  expect(stillHolds(held, undefined)).toBe(false)
-  expect(told(() => undefined, [held.problem])[0]?.values).toBeUndefined()
+  const all = told(doc, defs, [{ node: '3', input: 'steps', code: 'server', params: {} }])
+  const left = holding(doc, defs, all)
+  expect(left).toHaveLength(1)
+  expect(holding(moveNodes(doc, new Map([['3', [1, 2] as const]])), defs, all)).toBe(left)
+  expect(holding(rename(doc, '3', 'mine'), defs, all)).toBe(left)
+  for (const changed of [setValue(doc, '3', 'steps', 3), setValue(doc, '4', 'ckpt_name', 'other'), setMode(doc, ['6'], 4), removeLinks(doc, [[...doc.links.keys()][0] as string]), removeNodes(doc, new Set(['3']))]) expect(holding(changed, defs, all), 'its cause has gone').toEqual([])
+  expect(holding(setValue(doc, '9', 'filename_prefix', 'x'), defs, all)).toHaveLength(1)
+  expect(holding(doc, defs, told(undefined, defs, [{ node: '3', input: '', code: 'failed', params: {} }]))).toEqual([])
 })
 
 test('small edits: sizes, colours, names, frames', () => {

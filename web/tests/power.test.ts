@@ -120,3 +120,19 @@ test('Markdown is read, HTML is not', () => {
   expect(readSpans('**a** `b` __c__ _d_ [e](https://x.y) https://z.w [f](javascript:x)').map((span) => span.kind)).toEqual(['strong', 'text', 'code', 'text', 'strong', 'text', 'em', 'text', 'link', 'text', 'link', 'text', 'text'])
   expect(readMarkdown('#no heading')).toEqual([{ kind: 'text', spans: [{ kind: 'text', text: '#no heading' }] }])
 })
+
+test('arranging keeps frames around what is in them, frames in frames too, and overlaps nothing', () => {
+  const spread = moveNodes(start(), new Map([['6', [0, 100] as const], ['7', [0, 300] as const], ['4', [900, 900] as const], ['3', [1500, 100] as const], ['5', [1500, 300] as const], ['8', [2500, 40] as const], ['9', [2500, 200] as const]]))
+  const framed = addGroup(addGroup(addGroup(spread, 'empty', [5000, 0, 90, 70], '#888'), 'outer', [-40, 0, 400, 500], '#888'), 'inner', [-20, 20, 200, 150], '#888')
+  const done = arrange(framed, sizeOf)
+  const inside = (frame: number): string[] => [...membersOf(done, frame, sizeOf).nodes].sort()
+  expect([inside(0), inside(1), inside(2)]).toEqual([[], ['6', '7'], ['6']])
+  expect([...membersOf(done, 1, sizeOf).groups]).toEqual([2])
+  expect(done.groups[0]?.box.slice(2)).toEqual([90, 70])
+  const boxes = [...done.nodes.values()].filter((node) => !inside(1).includes(node.id)).map((node) => [node.pos[0], node.pos[1] - 30, ...sizeOf(node.id)] as const)
+  const all = [...boxes, done.groups[0]?.box as never, done.groups[1]?.box as never]
+  for (const [i, a] of all.entries()) for (const b of all.slice(i + 1)) expect(a[0] < b[0] + b[2] && b[0] < a[0] + a[2] && a[1] < b[1] + b[3] && b[1] < a[1] + a[3]).toBe(false)
+  expect(posOf(done, '3')[0]).toBeGreaterThan(done.groups[1]?.box[0] ?? Infinity)
+  const some = arrange(framed, sizeOf, new Set(['3', '5', '6']))
+  expect(some.groups[1]).toBe(framed.groups[1]) // not all of it was chosen
+})

@@ -1,14 +1,14 @@
 import { useState } from 'react'
 import { useT } from '../i18n'
-import { activate, isUnsaved, redo, undo, useDocuments, useTab } from '../state/documents'
+import { redo, undo, useTab } from '../state/documents'
 import { useRun } from '../state/run'
 import { setSettings, useSettings } from '../state/settings'
 import { setView } from '../state/view'
-import { askClose } from './closing'
 import { setAuto, useAuto, type Auto } from './auto'
 import { command, keysOf, stop } from './commands'
 import { Icon, type IconName } from './Icon'
 import { runOpen } from './queue'
+import { Tabs } from './Tabs'
 
 export function TopBar() {
   const t = useT()
@@ -52,28 +52,6 @@ function Tool({ icon, label, run, disabled, pressed }: { icon: IconName; label: 
   )
 }
 
-function Tabs() {
-  const t = useT()
-  const tabs = useDocuments((state) => state.tabs)
-  const active = useDocuments((state) => state.active)
-  return (
-    <nav className="tabs" aria-label={t('bar.workflows')}>
-      {tabs.map((tab) => (
-        <div key={tab.id} className={`tab ${tab.id === active ? 'active' : ''}`}>
-          <button type="button" className="tab-name" aria-current={tab.id === active} onClick={() => activate(tab.id)} onAuxClick={(event) => event.button === 1 && askClose(tab.id)} title={tab.name + (isUnsaved(tab) ? ` – ${t('bar.unsaved')}` : '')}>
-            {tab.name}
-          </button>
-          <button type="button" className="tab-close" aria-label={t('bar.closeTab', { name: tab.name })} onClick={() => askClose(tab.id)}>
-            {isUnsaved(tab) && <span className="dot" />}
-            <Icon name="close" />
-          </button>
-        </div>
-      ))}
-      <Tool icon="plus" label={t('bar.newTab')} run={command('new').run} />
-    </nav>
-  )
-}
-
 function RunBox() {
   const t = useT()
   const [batch, setBatch] = useState('1')
@@ -82,12 +60,10 @@ function RunBox() {
   const count = Math.max(1, Math.min(100, Number(batch) || 1))
   return (
     <div className="run-box">
-      {(remaining > 0 || auto !== 'off') && (
-        <button type="button" className="button" title={`${t('cmd.stop')} (${keysOf('stop')})`} onClick={stop}>
-          <Icon name="stop" />
-          {t('run.stop')}
-        </button>
-      )}
+      <button type="button" className="button" title={`${t('cmd.stop')} (${keysOf('stop')})`} disabled={remaining === 0 && auto === 'off'} onClick={stop}>
+        <Icon name="stop" />
+        {t('run.stop')}
+      </button>
       <select className={`auto ${auto}`} aria-label={t('run.auto')} title={t('run.auto')} value={auto} onChange={(event) => setAuto(event.target.value as Auto)}>
         {(['off', 'change', 'repeat'] as const).map((mode) => (
           <option key={mode} value={mode}>
@@ -99,7 +75,8 @@ function RunBox() {
       <button type="button" className="button primary" id="run" title={`${t('run.run')} (${keysOf('run')})`} onClick={() => void runOpen(count)}>
         <Icon name="play" />
         {t('run.run')}
-        {remaining > 1 ? <span>{remaining}</span> : <kbd>{keysOf('run')}</kbd>}
+        <kbd>{keysOf('run')}</kbd>
+        {remaining > 1 && <span className="run-count">{remaining}</span>}
       </button>
     </div>
   )

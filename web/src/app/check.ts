@@ -4,9 +4,9 @@ import { toApi } from '../io/api'
 import { writeJson, type JsonObject } from '../io/json'
 import { validate } from '../model/validate'
 import { activeTab, tabOf, useDocuments } from '../state/documents'
-import { foresee, useRun } from '../state/run'
-import { serverDefinitions } from '../state/server'
-import { readErrors } from './queue'
+import { foresee, forgetRefusals, useRun } from '../state/run'
+import { serverDefinitions, useDefinitions } from '../state/server'
+import { readErrors } from './refusals'
 
 const CALM_MS = 700
 
@@ -37,6 +37,12 @@ function soon(): void {
 /** Asks whenever a workflow has changed and its author pauses. */
 export function startChecking(): () => void {
   soon()
-  const stops = [useDocuments.subscribe(soon), useRun.subscribe((now, before) => now.connected !== before.connected && soon())]
+  const stopReading = useDefinitions.subscribe((now, before) => {
+    if (now.given === before.given) return
+    asked = ''
+    forgetRefusals()
+    soon()
+  })
+  const stops = [stopReading, useDocuments.subscribe(soon), useRun.subscribe((now, before) => now.connected !== before.connected && soon())]
   return () => stops.forEach((stop) => stop())
 }

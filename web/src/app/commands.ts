@@ -34,7 +34,7 @@ const openSide = (panel: 'gallery' | 'queue' | 'problems' | 'help'): void => {
   requestAnimationFrame(() => (document.querySelector<HTMLElement>('.side-body [data-job], .side-body .help') ?? document.getElementById(`tab-${panel}`))?.focus())
 }
 const addAtMiddle = (): void => setView({ palette: { kind: 'add', at: null, place: middle(), filter: {}, pending: null } })
-const openPalette = (kind: 'goto' | 'commands' | 'connect' | 'disconnect'): void => setView({ palette: { kind, at: null, place: null, filter: {}, pending: null } })
+const openPalette = (kind: 'goto' | 'commands' | 'connect' | 'disconnect' | 'tabs'): void => setView({ palette: { kind, at: null, place: null, filter: {}, pending: null } })
 
 async function save(): Promise<void> {
   const tab = activeTab()
@@ -71,6 +71,7 @@ export const COMMANDS: readonly Command[] = [
   { id: 'default', title: 'cmd.default', keys: [], group: 'general', run: openExample },
   { id: 'download', title: 'cmd.download', keys: [], group: 'general', run: downloadOpen },
   { id: 'downloadApi', title: 'cmd.downloadApi', keys: [], group: 'general', run: downloadApi },
+  { id: 'tabs', title: 'cmd.tabs', keys: ['T'], group: 'general', run: () => openPalette('tabs') },
   { id: 'closeTab', title: 'cmd.closeTab', keys: [], group: 'general', run: () => askClose(useDocuments.getState().active) },
   { id: 'commands', title: 'cmd.commands', keys: ['Mod+K'], group: 'general', run: () => openPalette('commands'), anywhere: true },
   { id: 'queue', title: 'cmd.queue', keys: ['Q'], group: 'general', run: () => (openSide('queue'), void refreshJobs()) },

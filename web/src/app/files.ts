@@ -14,10 +14,14 @@ import type { Document, Point } from '../model/document'
 import { TITLE_HEIGHT } from '../model/document'
 import { rename } from '../model/edit'
 import { arrange } from '../model/layout'
+import { missingOf } from '../model/missing'
+import { validate } from '../model/validate'
 import { withCamera } from '../state/cameras'
 import { serverDefinitions } from '../state/server'
 import { activeTab, changeTab, openTab, type Tab } from '../state/documents'
+import { setSettings } from '../state/settings'
 import { say, setView, tell } from '../state/view'
+import { wordsOf } from './refusals'
 import { giveFile } from '../widgets/PicturePick'
 
 export function readWorkflow(file: Json): Document | null {
@@ -51,7 +55,17 @@ export function openText(text: string, name: string, about: { path?: string; sto
   const indent = indentOf(text)
   openTab(doc, { name: name.replace(/\.json$/i, ''), indent, source: writeJson(file, indent) === text ? '' : text, ...about })
   say(t('say.opened', { name }))
+  showMissing(doc)
   return true
+}
+
+/** A workflow that needs what is not here says so at once, in one place. */
+function showMissing(doc: Document): void {
+  const { types, files } = missingOf(doc, serverDefinitions(), validate(doc, serverDefinitions()))
+  if (!types.length && !files.length) return
+  setSettings({ sideOpen: true })
+  setView({ panel: 'problems' })
+  tell(t('missing.told', { types: types.length, files: files.length }))
 }
 
 export const openValue = (value: Json, name: string): boolean => openText(writeJson(value), name)
@@ -139,7 +153,7 @@ export async function saveAs(tab: Tab, name: string, replace: boolean): Promise<
     return 'saved'
   } catch (error) {
     if (error instanceof Refused && error.status === 409) return 'exists'
-    tell(error instanceof Error ? error.message : '', 'error')
+    tell(wordsOf(error), 'error')
     return 'failed'
   }
 }

@@ -2,16 +2,17 @@
 import { api, Refused } from '../api/client'
 import { t } from '../i18n'
 import { previewIdOf, toApi, type ApiPrompt } from '../io/api'
-import { isArray, isObject, toText, type Json, type JsonObject } from '../io/json'
+import { isObject, toText, type JsonObject } from '../io/json'
 import { writeUi } from '../io/ui'
 import type { Definitions } from '../model/definitions'
 import { resolveTexts } from '../model/seed'
-import { validate, type Problem } from '../model/validate'
+import { validate } from '../model/validate'
 import { serverDefinitions } from '../state/server'
 import { activeTab, newId, shownOf, tabOf } from '../state/documents'
 import { clientId, own, refreshJobs, setProblems } from '../state/run'
 import { queuedWith, withNextSeeds } from '../state/seeds'
 import { say, setView, tell } from '../state/view'
+import { readErrors, wordsOf } from './refusals'
 
 interface Wish {
   /** Before all that wait. */
@@ -100,21 +101,5 @@ function refused(id: string, error: unknown): void {
   }
   const type = body && isObject(body.error) ? toText(body.error.type) : ''
   if (ours.length) setProblems(id, ours)
-  tell(type === 'prompt_no_outputs' ? t('run.empty') : error instanceof Refused ? t('run.failed', { message: error.message }) : t('app.noServer'), 'error')
-}
-
-/** The server's node_errors, each at its input; but for those of one type. */
-export function readErrors(errors: JsonObject, besides = ''): Problem[] {
-  const problems: Problem[] = []
-  for (const [node, entry] of Object.entries(errors)) {
-    if (!isObject(entry)) continue
-    for (const error of isArray(entry.errors) ? entry.errors : []) {
-      if (!isObject(error) || error.type === besides) continue
-      const info: Json = error.extra_info ?? null
-      const input = isObject(info) ? toText(info.input_name) : ''
-      const details = toText(error.details)
-      problems.push({ node, input: input || (toText(error.type) === 'required_input_missing' ? details : ''), code: 'server', params: { message: [toText(error.message), details].filter(Boolean).join(': ') } })
-    }
-  }
-  return problems
+  tell(type === 'prompt_no_outputs' ? t('run.empty') : wordsOf(error), 'error')
 }

@@ -4,14 +4,14 @@ import { Icon } from '../app/Icon'
 import { inputName, nodeName, useT } from '../i18n'
 import { BUILTIN } from '../model/builtin'
 import { portsWith, type Ports } from '../model/connect'
-import { BYPASSED, flagOf, inputsOf, isKnot, isNote, MUTED, modeOf, titleOf, type Node } from '../model/document'
+import { BYPASSED, flagOf, inputsOf, isKnot, isNote, MUTED, modeOf, titleOf, type Document, type Node } from '../model/document'
 import { isPrimitive } from '../model/primitive'
 import { isEnd } from '../model/subgraphs'
 import { looksShifted } from '../io/widgets'
 import type { NodeDef } from '../model/definitions'
-import { checkValues, stillHolds, type Problem, type Told } from '../model/validate'
+import { checkValues, holding, type Problem, type Told } from '../model/validate'
 import { resize } from './actions'
-import { useDef, useDefinitions } from '../state/definitions'
+import { serverDefinitions, useDef, useDefinitions } from '../state/definitions'
 import { usePrefix, useDocuments } from '../state/documents'
 import { runOf, useRun, type NodeRun } from '../state/run'
 import { useView } from '../state/view'
@@ -27,6 +27,8 @@ import { showsPictures } from './size'
 import type { Card } from './toFlow'
 
 const NOTHING_TOLD: readonly Told[] = []
+const NO_PROBLEMS: readonly Problem[] = []
+const standing = (root: Document | undefined, told: readonly Told[]): readonly Problem[] => (root && told.length ? holding(root, serverDefinitions(), told) : NO_PROBLEMS)
 /** Whether the graph is seen from far. Told to all cards at once: a thousand that look at the zoom are felt in every frame. */
 export const FromFar = createContext(false)
 
@@ -37,13 +39,14 @@ export const GraphNode = memo(function GraphNode({ data: { node }, selected, hei
   const tab = useDocuments((state) => state.active)
   const id = usePrefix() + node.id
   const run = useRun((state) => runOf(state.nodes[tab], id, isSubgraph))
-  const all = useRun((state) => state.problems[tab] ?? NOTHING_TOLD)
+  const told = useRun((state) => state.problems[tab] ?? NOTHING_TOLD)
+  const all = useDocuments((state) => standing(state.tabs.find((each) => each.id === tab)?.history.present, told))
   const far = useContext(FromFar)
   const fitting = useView((view) => view.dragging !== null && view.dragging.node !== node.id)
   const ports = useMemo(() => portsWith(node, def), [node, def])
   const linked = useMemo(() => new Set(inputsOf(node).filter((slot) => slot.link !== null).map((slot) => slot.name)), [node])
   const problems = useMemo(() => {
-    const theirs = all.filter((each) => (each.problem.node === id || (isSubgraph && each.problem.node.startsWith(`${id}:`))) && (each.problem.node !== id || stillHolds(each, node))).map((each) => (each.problem.node === id ? each.problem : { ...each.problem, input: '' }))
+    const theirs = all.filter((each) => each.node === id || (isSubgraph && each.node.startsWith(`${id}:`))).map((each) => (each.node === id ? each : { ...each, input: '' }))
     const ours = def && modeOf(node) !== MUTED && modeOf(node) !== BYPASSED ? checkValues(node, def, linked) : []
     return [...theirs, ...ours.filter((problem) => !theirs.some((each) => each.input === problem.input))]
   }, [all, node, def, linked, id, isSubgraph])

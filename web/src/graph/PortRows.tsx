@@ -31,7 +31,7 @@ export function PortRows({ node, inputs, outputs, linked, problems }: Props) {
         const problem = input && problems.find((each) => each.input === input.name)
         return [
           input ? (
-            <div key={`i${row}`} className={`port in ${input.optional ? 'optional' : ''} ${problem ? 'problem' : ''}`} style={{ gridRow: row + 1 }} title={problem ? t(`problem.${problem.code}`, problem.params) : `${input.type}${input.def?.tooltip ? ` – ${input.def.tooltip}` : ''}`}>
+            <div key={`i${row}`} className={`port in ${input.optional ? 'optional' : ''} ${problem ? 'problem' : ''}`} style={{ gridRow: row + 1 }} title={problem ? t(`problem.${problem.code}`, problem.params) : `${input.name} · ${input.type}${input.def?.tooltip ? ` – ${input.def.tooltip}` : ''}`}>
               <Socket side="in" id={handleIn(input.name)} node={node.id} type={input.type} linked={linked.has(input.name)} bare hint={input.type} />
               <span>{input.label === input.name ? inputName(input.name) : input.label}</span>
             </div>

@@ -36,9 +36,9 @@ export function useLinking() {
     join({ from: connection.source, fromSlot: Number(connection.sourceHandle.slice(2)), to: connection.target, input: connection.targetHandle.slice(2) })
   }, [])
 
-  /** Let go of over a node: the only input, or the first output, that fits. */
+  /** Let go of over a node: the first free input, or the first output, that fits. Where all are taken, which one is to go is asked. */
   const offer = useCallback(
-    (now: Document, drag: Dragging, hit: string, replaced?: string): void => {
+    (now: Document, drag: Dragging, hit: string, at: Point, replaced?: string): void => {
       const target = now.nodes.get(hit)
       if (!target) return
       if (drag.side === 'from') {
@@ -46,6 +46,7 @@ export function useLinking() {
         const from = drag.ends.from ?? ''
         const fromSlot = drag.ends.fromSlot ?? 0
         const fitting = fittingInputs(base, definitions, from, fromSlot, target)[0]
+        if (fitting && linkInto(base, target, fitting.name)) return setView({ palette: { kind: 'replace', at, place: null, filter: {}, pending: { from, fromSlot, to: hit, ...(replaced ? { moved: replaced } : {}) } } })
         const first = portsOf(target, definitions).inputs[0] ?? portsOf(target, definitions).widgets[0]
         if (fitting ?? first) join({ from, fromSlot, to: hit, input: (fitting ?? first)?.name ?? '' }, replaced)
         else tell(t('say.noInput', { type: drag.type }), 'error')
@@ -60,7 +61,8 @@ export function useLinking() {
 
   /** A link taken off its input: put on another one, or let go of. */
   const putDown = useCallback(
-    (now: Document, drag: Dragging, under: Element | null): void => {
+    (now: Document, drag: Dragging, at: Point): void => {
+      const under = document.elementFromPoint(at[0], at[1])
       const picked = now.links.get(drag.picked ?? '')
       if (!picked) return
       const handle = under?.closest<HTMLElement>('.react-flow__handle-left')
@@ -69,7 +71,7 @@ export function useLinking() {
         const input = handle.dataset.handleid?.slice(2) ?? ''
         const own = now.nodes.get(picked.to)
         if (handle.dataset.nodeid !== picked.to || (own && inputsOf(own)[picked.toSlot]?.name !== input)) join({ from: picked.from, fromSlot: picked.fromSlot, to: handle.dataset.nodeid, input }, picked.id)
-      } else if (hit !== undefined && hit !== picked.to && hit !== picked.from) offer(now, drag, hit, picked.id)
+      } else if (hit !== undefined && hit !== picked.to && hit !== picked.from) offer(now, drag, hit, at, picked.id)
       else if (under?.closest('.react-flow__pane, .react-flow__edges')) cut([picked.id])
     },
     [offer],
@@ -91,9 +93,9 @@ export function useLinking() {
       if (!drag || !doc || (state.toHandle && state.isValid && !drag.picked)) return
       const at = pointOf(event)
       const under = document.elementFromPoint(at[0], at[1])
-      if (drag.picked) return putDown(doc, drag, under)
+      if (drag.picked) return putDown(doc, drag, at)
       const hit = under?.closest<HTMLElement>('.react-flow__node-card')?.dataset.id
-      if (hit !== undefined) return hit === drag.node ? undefined : offer(doc, drag, hit)
+      if (hit !== undefined) return hit === drag.node ? undefined : offer(doc, drag, hit, at)
       if (!under?.closest('.react-flow__pane')) return
       openFor(drag, at)
     },

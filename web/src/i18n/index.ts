@@ -41,7 +41,8 @@ export const nameShown = (node: Node, doc: Document, definitions: Definitions): 
 }
 /** What else search finds it by, whatever language is shown. */
 export const otherName = (def: NodeDef): string => chinese().nodes.get(def.type)?.name ?? ''
-export const inputName = (name: string): string => (isChinese() ? (chinese().inputs.get(name) ?? name) : name)
+/** An input in words; its identifier is shown where somebody points at it. */
+export const inputName = (name: string): string => (isChinese() ? (chinese().inputs.get(name) ?? name) : (useDefinitions.getState().english.inputs.get(name) ?? name.replace(/(?<=\w)_(?=\w)/g, ' ')))
 export const categoryName = (category: string): string =>
   isChinese() ? category.split('/').map((part) => chinese().categories.get(part) ?? (part === 'utils' ? t('builtin.utils') : part)).join(' / ') : category.replaceAll('/', ' / ')
 

@@ -153,4 +153,11 @@ export const panels = {
   'side.copySeed': 'Copy the seed',
   'say.seedCopied': 'Seed {seed} copied',
   'say.notCopied': 'The browser does not let this page copy.',
+  'missing.types': 'Node types that this server lacks',
+  'missing.files': 'Files that are not here',
+  'missing.noPack': 'of an unknown pack',
+  'missing.instead': 'Instead of {value}',
+  'missing.replace': 'Replace everywhere',
+  'missing.replaced': '{value} in {count} fields',
+  'missing.told': 'This workflow needs what is not here: {types} node types and {files} files. The problems panel lists them.',
 } as const

@@ -155,4 +155,11 @@ export const panels: Readonly<Record<keyof typeof english, string>> = {
   'side.copySeed': '复制种子',
   'say.seedCopied': '已复制种子 {seed}',
   'say.notCopied': '浏览器不允许此页面复制。',
+  'missing.types': '此服务器没有的节点类型',
+  'missing.files': '缺少的文件',
+  'missing.noPack': '来源未知的节点包',
+  'missing.instead': '替换 {value}',
+  'missing.replace': '全部替换',
+  'missing.replaced': '已在 {count} 个字段中使用 {value}',
+  'missing.told': '此工作流缺少 {types} 种节点和 {files} 个文件，详见“问题”面板。',
 }

@@ -40,3 +40,28 @@ export function moveGroup(doc: Document, index: number, by: Point, members: Memb
     return box ? setGroup(next, at, { box: [box[0] + by[0], box[1] + by[1], box[2], box[3]] }) : next
   }, moved)
 }
+
+/** The innermost frame that holds each node and each frame; null where none does. */
+export interface Holder {
+  readonly nodes: ReadonlyMap<string, number | null>
+  readonly frames: ReadonlyMap<number, number | null>
+}
+
+/** `counts` says whether a frame with these nodes in it is looked at. */
+export function holderOf(doc: Document, sizeOf: (id: string) => Point, counts: (nodes: readonly string[]) => boolean): Holder {
+  const area = (at: number): number => (doc.groups[at]?.box[2] ?? 0) * (doc.groups[at]?.box[3] ?? 0)
+  const nodes = new Map<string, number | null>([...doc.nodes.keys()].map((id) => [id, null]))
+  const frames = new Map<number, number | null>()
+  // the largest first: a smaller one in it takes over; of two alike, the first one is the outer one
+  const order = doc.groups.map((_, at) => at).sort((a, b) => area(b) - area(a) || a - b)
+  const found = order.flatMap((at) => {
+    const members = membersOf(doc, at, sizeOf)
+    return counts([...members.nodes]) ? [{ at, members }] : []
+  })
+  for (const { at } of found) frames.set(at, null)
+  found.forEach(({ at, members }, place) => {
+    for (const id of members.nodes) nodes.set(id, at)
+    for (const inner of found.slice(place + 1)) if (members.groups.has(inner.at)) frames.set(inner.at, at)
+  })
+  return { nodes, frames }
+}

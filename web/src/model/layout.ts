@@ -1,37 +1,81 @@
 /** Places for nodes, sources left. */
 import { Graph, layout } from '@dagrejs/dagre'
 import { TITLE_HEIGHT, type Document, type Point } from './document'
-import { moveNodes } from './edit'
+import { moveNodes, setGroup } from './edit'
+import { holderOf, type Holder } from './groups'
 
+/** What a frame leaves free around what is in it; above it has its title. */
+const EDGE = 18
+const HEAD = 48
+
+type Box4 = readonly [number, number, number, number]
+
+/** Where things are, counted from the corner of what holds them. */
+interface Placed {
+  readonly nodes: ReadonlyMap<string, Point>
+  readonly frames: ReadonlyMap<number, Box4>
+  readonly size: Point
+}
+
+/** Puts nodes where data flows from left to right. What is in a frame stays in it; frames become as large as they need. */
 export function arrange(doc: Document, sizeOf: (id: string) => Point, only?: ReadonlySet<string>): Document {
   const ids = [...doc.nodes.keys()].filter((id) => !only || only.has(id))
   if (!ids.length) return doc
+  const holder = holderOf(doc, sizeOf, (members) => !only || (members.length > 0 && members.every((id) => only.has(id))))
+  const { nodes, frames } = placeIn(doc, sizeOf, ids, holder, null)
+  const corner: Point = only ? cornerOf(doc, ids) : [60, 60 - TITLE_HEIGHT]
+  const moved = moveNodes(doc, new Map([...nodes].map(([id, [x, y]]) => [id, [corner[0] + x, corner[1] + y + TITLE_HEIGHT] as Point])))
+  return [...frames].reduce((next, [at, [x, y, width, height]]) => setGroup(next, at, { box: [corner[0] + x, corner[1] + y, width, height] }), moved)
+}
+
+/** What a frame, or the whole graph (null), holds: what its inner frames hold first, which then are boxes like nodes. */
+function placeIn(doc: Document, sizeOf: (id: string) => Point, ids: readonly string[], holder: Holder, of: number | null): Placed {
+  const own = ids.filter((id) => holder.nodes.get(id) === of)
+  const inner = new Map([...holder.frames].filter(([, held]) => held === of).map(([frame]) => [frame, placeIn(doc, sizeOf, ids, holder, frame)]))
   const graph = new Graph()
   graph.setGraph({ rankdir: 'LR', nodesep: 36, ranksep: 70 })
   graph.setDefaultEdgeLabel(() => ({}))
-  for (const id of ids) {
-    const [width, height] = sizeOf(id)
-    graph.setNode(id, { width, height })
+  const name = (frame: number): string => `frame ${frame}`
+  for (const id of own) graph.setNode(id, { width: sizeOf(id)[0], height: sizeOf(id)[1] })
+  for (const [frame, { size }] of inner) graph.setNode(name(frame), { width: size[0], height: size[1] })
+  const here = (id: string): string | undefined => {
+    let at = holder.nodes.get(id)
+    if (at === of) return id
+    while (at !== null && at !== undefined && holder.frames.get(at) !== of) at = holder.frames.get(at)
+    return at === null || at === undefined ? undefined : name(at)
   }
-  for (const link of doc.links.values()) if (graph.hasNode(link.from) && graph.hasNode(link.to)) graph.setEdge(link.from, link.to)
+  for (const link of doc.links.values()) {
+    const [from, to] = [here(link.from), here(link.to)]
+    if (from !== undefined && to !== undefined && from !== to && graph.hasNode(from) && graph.hasNode(to)) graph.setEdge(from, to)
+  }
   layout(graph)
-  const corner = only ? cornerOf(doc, ids) : ([60, 60] as Point)
-  const placed = new Map<string, Point>()
-  let left = Infinity
-  let top = Infinity
-  for (const id of ids) {
-    const at = graph.node(id) as { x: number; y: number; width: number; height: number }
-    const point: Point = [Math.round(at.x - at.width / 2), Math.round(at.y - at.height / 2) + TITLE_HEIGHT]
-    placed.set(id, point)
-    left = Math.min(left, point[0])
-    top = Math.min(top, point[1])
+  const boxOf = (key: string): Box4 => {
+    const at = graph.node(key) as { x: number; y: number; width: number; height: number }
+    return [Math.round(at.x - at.width / 2), Math.round(at.y - at.height / 2), at.width, at.height]
   }
-  return moveNodes(doc, new Map([...placed].map(([id, [x, y]]) => [id, [x - left + corner[0], y - top + corner[1]] as Point])))
+  const boxes = new Map(graph.nodes().map((key: string) => [key, boxOf(key)]))
+  const left = Math.min(...[...boxes.values()].map((box) => box[0]))
+  const top = Math.min(...[...boxes.values()].map((box) => box[1]))
+  const [edge, head] = of === null ? [0, 0] : [EDGE, HEAD]
+  const at = (key: string): Point => [(boxes.get(key)?.[0] ?? 0) - left + edge, (boxes.get(key)?.[1] ?? 0) - top + head]
+  const nodes = new Map<string, Point>(own.map((id) => [id, at(id)]))
+  const frames = new Map<number, Box4>()
+  for (const [frame, placed] of inner) {
+    const [x, y] = at(name(frame))
+    frames.set(frame, [x, y, placed.size[0], placed.size[1]])
+    for (const [id, place] of placed.nodes) nodes.set(id, [x + place[0], y + place[1]])
+    for (const [each, box] of placed.frames) frames.set(each, [x + box[0], y + box[1], box[2], box[3]])
+  }
+  const box = of === null ? undefined : doc.groups[of]?.box
+  if (!boxes.size) return { nodes, frames, size: [box?.[2] ?? 0, box?.[3] ?? 0] }
+  const right = Math.max(...[...boxes.values()].map((each) => each[0] + each[2]))
+  const bottom = Math.max(...[...boxes.values()].map((each) => each[1] + each[3]))
+  return { nodes, frames, size: [right - left + 2 * edge, bottom - top + head + edge] }
 }
 
 function cornerOf(doc: Document, ids: readonly string[]): Point {
   const points = ids.map((id) => doc.nodes.get(id)?.pos ?? ([0, 0] as Point))
-  return [Math.min(...points.map((point) => point[0])), Math.min(...points.map((point) => point[1]))]
+  return [Math.min(...points.map((point) => point[0])), Math.min(...points.map((point) => point[1])) - TITLE_HEIGHT]
 }
 
 export type Side = 'left' | 'right' | 'top' | 'bottom'

@@ -3,30 +3,60 @@ import { isArray, isObject, RawNumber, sameJson, toNumber, toText, type Json } f
 import { looksShifted, valueOf } from '../io/widgets'
 import type { Definitions, InputDef, NodeDef } from './definitions'
 import { known } from './library'
-import { openSubgraph } from './subgraphs'
+import { graphOf, openSubgraph } from './subgraphs'
 import { BYPASSED, isVirtual, linkInto, MUTED, modeOf, type Document, type Node } from './document'
 
-export type ProblemCode = 'unknown_type' | 'missing_link' | 'not_in_list' | 'too_small' | 'too_big' | 'not_a_number' | 'shifted' | 'server' | 'foreseen' | 'failed'
+export type ProblemCode = 'unknown_type' | 'missing_link' | 'not_in_list' | 'no_choices' | 'nothing_chosen' | 'too_small' | 'too_big' | 'not_a_number' | 'shifted' | 'wrong_type' | 'wrong_kind' | 'link_gone' | 'unchecked' | 'unreadable' | 'bad_sweep' | 'server' | 'failed'
 
+/** `foreseen`: the server says that it would refuse it, before anything is run. */
 export interface Problem {
   readonly node: string
   readonly input: string
   readonly code: ProblemCode
   readonly params: Readonly<Record<string, string>>
+  readonly foreseen?: boolean
+  /** Whether the server said so: it may be over once its files or rules are others. */
+  readonly said?: boolean
 }
 
-/** A problem that somebody told us, with what it was about: once that changes, nobody knows whether it still holds. */
+/** A problem that somebody told us, with all that the node rests on: once any of that changes, nobody knows whether it still holds. */
 export interface Told {
   readonly problem: Problem
-  readonly values: unknown
-  readonly inputs: unknown
+  readonly cause: readonly unknown[]
 }
 
-export function told(nodeAt: (id: string) => Node | undefined, problems: readonly Problem[]): Told[] {
-  return problems.map((problem) => ({ problem, values: nodeAt(problem.node)?.values, inputs: nodeAt(problem.node)?.raw.inputs }))
+export const told = (root: Document | undefined, server: Definitions, problems: readonly Problem[]): Told[] => problems.map((problem) => ({ problem, cause: root ? causeOf(root, server, problem.node) : [] }))
+
+const held = new WeakMap<readonly Told[], { readonly root: Document; readonly left: readonly Problem[] }>()
+
+/** Of what we were told, what may hold still. The same list as long as that does not change. */
+export function holding(root: Document, server: Definitions, all: readonly Told[]): readonly Problem[] {
+  const kept = held.get(all)
+  if (kept?.root === root) return kept.left
+  const left = all.filter(({ problem, cause }) => isSame(cause, causeOf(root, server, problem.node))).map(({ problem }) => problem)
+  const same = kept && kept.left.length === left.length && left.every((problem, at) => problem === kept.left[at]) ? kept.left : left
+  held.set(all, { root, left: same })
+  return same
 }
 
-export const stillHolds = (each: Told, node: Node | undefined): boolean => node !== undefined && each.values === node.values && each.inputs === node.raw.inputs
+const isSame = (a: readonly unknown[], b: readonly unknown[]): boolean => a.length > 0 && a.length === b.length && a.every((each, at) => each === b[at])
+
+/** The values, links and modes of a node and of all that it reads, in its graph and, of a subgraph's node, outside; empty where it is gone. */
+function causeOf(root: Document, server: Definitions, id: string): unknown[] {
+  const graph = graphOf(root, id, server)
+  const start = graph?.doc.nodes.get(id.split(':').at(-1) ?? '')
+  if (!graph || !start) return []
+  const sources = new Map<string, string[]>()
+  for (const link of graph.doc.links.values()) sources.set(link.to, [...(sources.get(link.to) ?? []), link.from])
+  const seen = new Set([start.id])
+  for (const each of seen) for (const from of sources.get(each) ?? []) seen.add(from)
+  const own = [...seen].flatMap((each) => {
+    const node = graph.doc.nodes.get(each)
+    return node ? [each, node.values, node.raw.inputs, node.raw.mode] : [each]
+  })
+  const outer = id.split(':').slice(0, -1).join(':')
+  return outer ? [...own, ...causeOf(root, server, outer)] : own
+}
 
 /** What is wrong with a node's own values, whatever it is linked to. */
 export function checkValues(node: Node, def: NodeDef, linked: ReadonlySet<string>): Problem[] {
@@ -70,6 +100,8 @@ function validateGraph(root: Document, doc: Document, server: Definitions, prefi
 export function checkValue(input: InputDef, value: Json): { code: ProblemCode; params: Record<string, string> } | null {
   if (input.widget === 'combo') {
     if (input.choices.some((choice) => sameJson(choice, value))) return null
+    if (!input.choices.length) return { code: 'no_choices', params: {} }
+    if (value === '' || value === null) return { code: 'nothing_chosen', params: {} }
     const text = toText(value, String(value))
     return { code: 'not_in_list', params: { value: text, near: nearest(text, input.choices.filter((choice): choice is string => typeof choice === 'string')) } }
   }

@@ -1,3 +1,4 @@
+import { wordsOf } from '../app/refusals'
 import { useEffect, useRef, useState } from 'react'
 import { setField } from '../graph/actions'
 import { t as text, useT } from '../i18n'
@@ -53,7 +54,7 @@ export default function MaskEditor({ asked }: { asked: MaskAsked }) {
       setView({ mask: null })
       tell(text('mask.saved', { name }))
     } catch (error) {
-      tell(text('field.uploadFailed', { message: error instanceof Error ? error.message : '' }), 'error')
+      tell(text('field.uploadFailed', { message: wordsOf(error) }), 'error')
     }
   }
   const press = (event: React.KeyboardEvent): void => {

@@ -9,10 +9,11 @@ import { standardSize } from '../graph/size'
 import { typeColor } from '../graph/types'
 import { aboutNode, categoryName, inputName, nameShown, nodeName, otherName, t as text, useT } from '../i18n'
 import { fittingInputs, portsOf } from '../model/connect'
-import { inputsOf } from '../model/document'
+import { inputsOf, linkInto } from '../model/document'
+import { removeLinks } from '../model/edit'
 import { searchNodes } from '../model/search'
 import { definitions } from '../state/definitions'
-import { activeDoc, nodeCalled } from '../state/documents'
+import { activate, activeDoc, isUnsaved, nodeCalled, useDocuments } from '../state/documents'
 import { useSettings } from '../state/settings'
 import { selected, setView, useView, type Palette as Asked } from '../state/view'
 
@@ -20,6 +21,8 @@ interface Item {
   readonly key: string
   readonly name: string
   readonly where: string
+  /** What it is found by besides: identifiers. */
+  readonly also?: string
   readonly keys?: string
   readonly types?: readonly string[]
   readonly about?: string
@@ -127,6 +130,10 @@ function itemsOf(asked: Asked, query: string): Item[] {
       return filtered(connectItems(), query)
     case 'disconnect':
       return filtered(disconnectItems(), query)
+    case 'tabs':
+      return filtered(tabItems(), query)
+    case 'replace':
+      return filtered(replaceItems(asked), query)
     case 'choose':
       return filtered(choiceItems(asked), query)
   }
@@ -134,7 +141,7 @@ function itemsOf(asked: Asked, query: string): Item[] {
 
 const filtered = (items: Item[], query: string): Item[] => {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean)
-  return items.filter((item) => words.every((word) => `${item.name} ${item.where}`.toLowerCase().includes(word)))
+  return items.filter((item) => words.every((word) => `${item.name} ${item.where} ${item.also ?? ''}`.toLowerCase().includes(word)))
 }
 
 function addItems(asked: Asked, query: string): Item[] {
@@ -164,6 +171,26 @@ function gotoItems(): Item[] {
   return [...(doc?.nodes.values() ?? [])].map((node) => ({ key: node.id, name: doc ? nameShown(node, doc, definitions()) : '', where: `${node.type} · ${node.id}`, run: () => goTo(node.id, true) }))
 }
 
+function tabItems(): Item[] {
+  const { tabs, active } = useDocuments.getState()
+  return tabs.map((tab) => ({ key: tab.id, name: tab.name, where: isUnsaved(tab) ? text('bar.unsaved') : '', on: tab.id === active, run: () => activate(tab.id) }))
+}
+
+/** The inputs of a node that a link fits, all of which are taken. */
+function replaceItems({ pending }: Asked): Item[] {
+  const doc = activeDoc()
+  const target = doc?.nodes.get(pending?.to ?? '')
+  const from = pending?.from ?? ''
+  const fromSlot = pending?.fromSlot ?? 0
+  if (!doc || !target) return []
+  const defs = definitions()
+  const base = pending?.moved ? removeLinks(doc, [pending.moved]) : doc
+  return fittingInputs(base, defs, from, fromSlot, target).map((input) => {
+    const held = doc.nodes.get(linkInto(doc, target, input.name)?.from ?? '')
+    return { key: input.name, name: input.label === input.name ? inputName(input.name) : input.label, where: held ? text('palette.instead', { name: nameShown(held, doc, defs) }) : '', types: [input.type], run: () => join({ from, fromSlot, to: target.id, input: input.name }, pending?.moved) }
+  })
+}
+
 function commandItems(): Item[] {
   return COMMANDS.filter((command) => command.id !== 'commands').map((command) => ({ key: command.id, name: text(command.title), where: '', keys: keysOf(command.id), run: command.run }))
 }
@@ -181,6 +208,7 @@ function connectItems(): Item[] {
             key: `${output.slot} ${target.id} ${input.name}`,
             name: `${output.type} → ${nameShown(target, doc, defs)}`,
             where: `${inputName(input.name)} · ${target.id}${inputsOf(target).some((slot) => slot.name === input.name && slot.link !== null) ? ' ·  ↺' : ''}`,
+            also: input.name,
             types: [output.type],
             run: () => (join({ from: from.id, fromSlot: output.slot, to: target.id, input: input.name }), focusNode(from.id)),
           })),

@@ -2,6 +2,7 @@ import { useEffect, useState } from 'react'
 import { api, type Example } from '../api/client'
 import { chooseFile, openEmpty, openExample, openText } from '../app/files'
 import { Icon } from '../app/Icon'
+import { wordsOf } from '../app/refusals'
 import { useT } from '../i18n'
 import { useSettings } from '../state/settings'
 import { tell } from '../state/view'
@@ -12,7 +13,7 @@ interface Saved {
   readonly modified: number
 }
 
-const complain = (error: unknown): void => tell(error instanceof Error ? error.message : '', 'error')
+const complain = (error: unknown): void => tell(wordsOf(error), 'error')
 
 /** The examples come a moment after the window: the first of them takes the focus that had nothing better to be on. */
 const takeFocus = (button: HTMLElement | null): void => {

@@ -1,11 +1,15 @@
 import { useMemo } from 'react'
 import { goTo } from '../graph/camera'
 import { inputName, nameShown, useT } from '../i18n'
+import type { Definitions } from '../model/definitions'
+import type { Document } from '../model/document'
+import { missingOf } from '../model/missing'
 import { nodeAt } from '../model/subgraphs'
-import { stillHolds, validate, type Problem, type Told } from '../model/validate'
+import { holding, validate, type Problem, type Told } from '../model/validate'
 import { useDefinitions } from '../state/definitions'
 import { useDocuments } from '../state/documents'
 import { useRun } from '../state/run'
+import { MissingParts } from './MissingParts'
 
 const NONE: readonly Problem[] = []
 const NOTHING_TOLD: readonly Told[] = []
@@ -18,7 +22,7 @@ export function useProblems(tab: string): readonly Problem[] {
   return useMemo(() => {
     if (!doc) return NONE
     const ours = validate(doc, definitions)
-    const theirs = told.filter((each) => stillHolds(each, nodeAt(doc, each.problem.node, definitions))).map((each) => each.problem)
+    const theirs = holding(doc, definitions, told)
     return [...theirs.filter((problem) => !ours.some((each) => each.node === problem.node && each.input === problem.input)), ...ours]
   }, [doc, definitions, told])
 }
@@ -29,7 +33,8 @@ export function Problems() {
   const doc = useDocuments((state) => state.tabs.find((each) => each.id === state.active)?.history.present)
   const definitions = useDefinitions((state) => state.definitions)
   const problems = useProblems(tab)
-  if (!doc || !problems.length)
+  const missing = useMemo(() => doc && missingOf(doc, definitions, problems), [doc, definitions, problems])
+  if (!doc || !missing || !problems.length)
     return (
       <div className="calm">
         <b>{t('problem.none')}</b>
@@ -38,15 +43,23 @@ export function Problems() {
     )
   return (
     <div className="list">
-      {problems.map((problem, at) => {
+      <MissingParts missing={missing} />
+      {missing.rest.map((problem, at) => {
         const node = nodeAt(doc, problem.node, definitions)
         return (
           <button key={at} type="button" className="trouble-item" title={t('problem.goto')} onClick={() => goTo(problem.node, true)}>
             <b>{node ? nameShown(node, doc, definitions) : problem.node}</b>
-            <span>{t(problem.code === 'not_in_list' && problem.params.near ? 'problem.not_in_list_near' : `problem.${problem.code}`, { ...problem.params, input: inputName(problem.params.input ?? '') })}</span>
+            <span>{t(`problem.${problem.code}`, { ...problem.params, input: inputName(problem.params.input ?? '') })}</span>
           </button>
         )
       })}
     </div>
   )
+}
+
+/** How many things there are to put right: a type or a file that is missing many times is one. */
+export function countOf(doc: Document | undefined, definitions: Definitions, problems: readonly Problem[]): number {
+  if (!doc || !problems.length) return 0
+  const { types, files, rest } = missingOf(doc, definitions, problems)
+  return types.length + files.length + rest.length
 }

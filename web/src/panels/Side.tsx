@@ -1,11 +1,12 @@
-import type { KeyboardEvent } from 'react'
+import { useMemo, type KeyboardEvent } from 'react'
 import { useT } from '../i18n'
+import { useDefinitions } from '../state/definitions'
 import { useDocuments } from '../state/documents'
 import { useRun } from '../state/run'
 import { setView, useView } from '../state/view'
 import { Gallery } from './Gallery'
 import { NodeHelp } from './NodeHelp'
-import { Problems, useProblems } from './Problems'
+import { countOf, Problems, useProblems } from './Problems'
 import { Queue } from './Queue'
 
 const PANELS = ['gallery', 'queue', 'problems', 'help'] as const
@@ -27,7 +28,10 @@ export function Side() {
   const remaining = useRun((state) => state.remaining)
   const tab = useDocuments((state) => state.active)
   const problems = useProblems(tab)
-  const counts = { gallery: 0, queue: remaining, problems: problems.length, help: 0 }
+  const doc = useDocuments((state) => state.tabs.find((each) => each.id === tab)?.history.present)
+  const definitions = useDefinitions((state) => state.definitions)
+  const count = useMemo(() => countOf(doc, definitions, problems), [doc, definitions, problems])
+  const counts = { gallery: 0, queue: remaining, problems: count, help: 0 }
   return (
     <aside className="side">
       <div className="side-tabs" role="tablist" onKeyDown={walk}>

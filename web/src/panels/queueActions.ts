@@ -1,6 +1,7 @@
 /** What is done to jobs: shown at once, and again as the server has it. */
 import { api, type Job } from '../api/client'
 import { openValue } from '../app/files'
+import { wordsOf } from '../app/refusals'
 import { t } from '../i18n'
 import { changeJobs, useRun } from '../state/run'
 import { setSettings, useSettings } from '../state/settings'
@@ -8,7 +9,7 @@ import { say, tell } from '../state/view'
 
 function act(call: Promise<unknown>, words: string): void {
   say(words)
-  changeJobs(call).catch((error: unknown) => tell(error instanceof Error ? error.message : '', 'error'))
+  changeJobs(call).catch((error: unknown) => tell(wordsOf(error), 'error'))
 }
 
 /** Puts a waiting job at a place, counted from 0. */

@@ -175,6 +175,16 @@ export function closeTab(id: string): void {
   dropCamera(id)
 }
 
+/** Puts a tab at a place among the others, counted from 0. */
+export function moveTab(id: string, place: number): void {
+  useDocuments.setState((state) => {
+    const moved = state.tabs.find((tab) => tab.id === id)
+    const rest = state.tabs.filter((tab) => tab.id !== id)
+    const to = Math.max(0, Math.min(place, rest.length))
+    return moved && state.tabs[to] !== moved ? { tabs: [...rest.slice(0, to), moved, ...rest.slice(to)] } : {}
+  })
+}
+
 /** Looks at the inside of an instance, or out again as far as `depth`. */
 export const enter = (instance: string): void => goInto((path) => [...path, instance])
 export const leave = (depth: number): void => goInto((path) => path.slice(0, depth))

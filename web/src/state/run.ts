@@ -3,8 +3,6 @@ import { create } from 'zustand'
 import { api, type Job, type Picture, type Verdict, type Warning } from '../api/client'
 import { shownBy } from '../io/api'
 import { connectSocket, type LiveMessage } from '../api/socket'
-import type { Node } from '../model/document'
-import { nodeAt } from '../model/subgraphs'
 import { told, type Problem, type Told } from '../model/validate'
 import { newId, tabOf } from './documents'
 import { recallSeeds, showSeedsOf } from './seeds'
@@ -91,20 +89,21 @@ export function own(prompt: string, doc: string): void {
 }
 export const ownerOf = (prompt: string): string | undefined => owners.get(prompt)
 
-const nodeIn = (doc: string) => (id: string): Node | undefined => {
-  const root = tabOf(doc)?.history.present
-  return root && nodeAt(root, id, serverDefinitions())
-}
+const toldOf = (doc: string, problems: readonly Problem[]): readonly Told[] => told(tabOf(doc)?.history.present, serverDefinitions(), problems)
 
-export const setProblems = (doc: string, problems: readonly Problem[]): void => useRun.setState((state) => ({ problems: { ...state.problems, [doc]: told(nodeIn(doc), problems) } }))
+export const setProblems = (doc: string, problems: readonly Problem[]): void => useRun.setState((state) => ({ problems: { ...state.problems, [doc]: toldOf(doc, problems) } }))
+
+/** What the server said of the files it has may be over once it has been asked again what there is. */
+export const forgetRefusals = (): void =>
+  useRun.setState((state) => ({ problems: Object.fromEntries(Object.entries(state.problems).map(([doc, all]) => [doc, all.filter(({ problem }) => !problem.said)])) }))
 
 /** Takes in what the server would refuse, in place of what it would have before. */
 export function foresee(doc: string, problems: readonly Problem[]): void {
   useRun.setState((state) => {
-    const others = (state.problems[doc] ?? []).filter((each) => each.problem.code !== 'foreseen')
+    const others = (state.problems[doc] ?? []).filter((each) => !each.problem.foreseen)
     const fresh = problems.filter((problem) => !others.some((each) => each.problem.node === problem.node && each.problem.input === problem.input))
     if (!fresh.length && others.length === (state.problems[doc]?.length ?? 0)) return state
-    return { problems: { ...state.problems, [doc]: [...others, ...told(nodeIn(doc), fresh.map((problem) => ({ ...problem, code: 'foreseen' as const })))] } }
+    return { problems: { ...state.problems, [doc]: [...others, ...toldOf(doc, fresh.map((problem) => ({ ...problem, foreseen: true })))] } }
   })
 }
 
@@ -175,7 +174,7 @@ function apply(state: Run, message: LiveMessage): Run {
       return { ...next, current: { ...state.current, preview: url } }
     }
     case 'error':
-      return { ...set(message.node, { state: 'error' }), problems: { ...state.problems, [doc]: told(nodeIn(doc), [{ node: message.node, input: message.input, code: 'failed', params: { message: message.message, kind: message.kind } }]) } }
+      return { ...set(message.node, { state: 'error' }), problems: { ...state.problems, [doc]: toldOf(doc, [{ node: message.node, input: message.input, code: 'failed', params: { message: message.message, kind: message.kind } }]) } }
     case 'success':
     case 'interrupted':
       return state

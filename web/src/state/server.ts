@@ -11,10 +11,12 @@ interface State {
   /** As the server has them, in English. */
   readonly given: Definitions
   readonly chinese: Translations
+  /** Words for inputs whose identifiers read badly. */
+  readonly english: Translations
   readonly state: 'loading' | 'ready' | 'failed'
 }
 
-export const useDefinitions = create<State>(() => ({ definitions: new Map(), given: new Map(), chinese: UNTRANSLATED, state: 'loading' }))
+export const useDefinitions = create<State>(() => ({ definitions: new Map(), given: new Map(), chinese: UNTRANSLATED, english: UNTRANSLATED, state: 'loading' }))
 
 let asked: Promise<readonly string[]> | null = null
 
@@ -22,7 +24,7 @@ export async function loadDefinitions(): Promise<boolean> {
   asked = null
   try {
     const [given, texts] = await Promise.all([api.objectInfo(), api.translations().catch(() => null)])
-    useDefinitions.setState({ given: readDefinitions(given), chinese: readTranslations(isObject(texts) ? texts.zh : undefined), state: 'ready' })
+    useDefinitions.setState({ given: readDefinitions(given), chinese: readTranslations(isObject(texts) ? texts.zh : undefined), english: readTranslations(isObject(texts) ? texts.en : undefined), state: 'ready' })
     explain()
     return true
   } catch {

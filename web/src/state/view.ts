@@ -6,12 +6,12 @@ import type { Filter } from '../model/search'
 import type { Ends } from '../model/edit'
 
 export interface Palette {
-  readonly kind: 'add' | 'goto' | 'commands' | 'connect' | 'disconnect' | 'choose'
+  readonly kind: 'add' | 'goto' | 'commands' | 'connect' | 'disconnect' | 'choose' | 'tabs' | 'replace'
   readonly at: Point | null
   /** In the graph's own coordinates: where a new node goes. */
   readonly place: Point | null
   readonly filter: Filter
-  readonly pending: { readonly from?: string; readonly fromSlot?: number; readonly to?: string; readonly input?: string } | null
+  readonly pending: { readonly from?: string; readonly fromSlot?: number; readonly to?: string; readonly input?: string; /** A link that moves there. */ readonly moved?: string } | null
 }
 
 export interface Dragging {

@@ -34,7 +34,7 @@ export const Field = memo(function Field({ node, input, label, linked, problem, 
   const isToggle = input.widget === 'toggle'
   const near = problem?.params.near
   const words = problem && t(problem.code === 'not_in_list' && near ? 'problem.not_in_list_near' : `problem.${problem.code}`, problem.params)
-  const hint = `${input.type}${input.tooltip ? ` – ${input.tooltip}` : ''}${linked ? ` (${t('field.linked')})` : ''}`
+  const hint = `${input.name} · ${input.type}${input.tooltip ? ` – ${input.tooltip}` : ''}${linked ? ` (${t('field.linked')})` : ''}`
   const name = `${shown}, ${node.id}`
   const Row = isToggle ? 'label' : 'div'
   return (

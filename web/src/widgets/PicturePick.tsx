@@ -1,6 +1,7 @@
 import { useRef } from 'react'
 import { api } from '../api/client'
 import { Icon } from '../app/Icon'
+import { wordsOf } from '../app/refusals'
 import { setField } from '../graph/actions'
 import { t as text, useT } from '../i18n'
 import type { InputDef } from '../model/definitions'
@@ -14,7 +15,7 @@ export async function giveFile(node: string, input: string, file: File): Promise
     await loadDefinitions()
     setField(node, input, name)
   } catch (error) {
-    tell(text('field.uploadFailed', { message: error instanceof Error ? error.message : '' }), 'error')
+    tell(text('field.uploadFailed', { message: wordsOf(error) }), 'error')
   }
 }
 
