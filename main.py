@@ -39,6 +39,7 @@ NEEDED = (
     "aiohttp",
     "prometheus_client",
     "tomlkit",
+    "blake3",
 )
 HOW_TO_INSTALL = (
     "Type `make run`; or without make: `pip install torch==2.13.0`, then `pip install -r requirements.txt`."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from graph.build import BoundNode, Graph
 from graph.document import Link
@@ -24,6 +24,7 @@ class About(TypedDict):
     seed: int | None
     workflow_name: str | None
     workflow_id: str | None
+    labels: NotRequired[Mapping[str, str]]
 
 
 def about(graph: Graph, extra: Mapping[str, object]) -> About:
@@ -31,12 +32,15 @@ def about(graph: Graph, extra: Mapping[str, object]) -> About:
     name = extra.get(NAME)
     nodes = list(_upstream(graph, graph.targets))
     seeds = (_first(node.inputs.get(seed)) for node in nodes for seed in _SEEDS)
-    return {
+    said: About = {
         "prompt": _shortened(_prompt(graph, nodes)),
         "seed": next((seed for seed in seeds if isinstance(seed, int) and not isinstance(seed, bool)), None),
         "workflow_name": _shortened(name if isinstance(name, str) else None),
         "workflow_id": _workflow_id(extra),
     }
+    if isinstance(labels := extra.get("metadata"), dict) and labels:
+        said["labels"] = labels
+    return said
 
 
 def _workflow_id(extra: Mapping[str, object]) -> str | None:

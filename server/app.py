@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
@@ -24,17 +25,25 @@ from server import (
     routes_live,
     routes_run,
     routes_userdata,
+    routes_v2_assets,
+    routes_v2_events,
+    routes_v2_jobs,
     routes_workflow,
 )
+from server.assets import Assets
 from server.backend import Backend
+from server.blobs import Blobs
 from server.database import make_sound
 from server.deps import (
     ALONE,
+    ASSETS,
+    BLOBS,
     DEPS,
     GUESSES,
     HUB,
     LARGE_BODIES,
     LEDGER,
+    LOOKING,
     METRICS,
     NUMBERS,
     PATIENCE,
@@ -45,6 +54,7 @@ from server.deps import (
     SEARCHES,
     SETTINGS,
     STORE,
+    STREAMS,
     THREADS,
     WATCH,
     WEBHOOKS,
@@ -81,6 +91,7 @@ from server.worker import PAUSED, Worker
 
 CLOSING_SECONDS = 5.0
 LOOK_SECONDS = 2.0
+EXPIRY_SECONDS = 30.0
 """How often it is looked whether the base directory is still there."""
 CLOCK_SECONDS = 3600.0
 """How long a clock may have been wrong at the start."""
@@ -104,7 +115,7 @@ def create_app(deps: Deps) -> web.Application:
     app[PATIENCE] = Patience(deps.limits.patience)
     app[REDACT] = _redactor(deps)
     app.cleanup_ctx.extend(
-        [_with_threads, _with_user, _with_store, _with_temp, _with_hub, _with_webhooks, _with_worker]
+        [_with_threads, _with_user, _with_store, _with_assets, _with_temp, _with_hub, _with_webhooks, _with_worker]
     )
     app.on_response_prepare.append(_add_headers)
     app.on_shutdown.append(_say_goodbye)
@@ -130,6 +141,9 @@ def _routes() -> Iterable[web.RouteDef]:
         routes_examples,
         routes_userdata,
         routes_live,
+        routes_v2_jobs,
+        routes_v2_events,
+        routes_v2_assets,
         routes_docs,
     ):
         yield from module.routes()
@@ -234,6 +248,29 @@ async def _with_hub(app: web.Application) -> AsyncIterator[None]:
         app[HUB] = Hub(pool, app[DEPS].previews)
         app[HUB].status(await app[READER](Reader.remaining))
         yield
+
+
+async def _with_assets(app: web.Application) -> AsyncIterator[None]:
+    app[ASSETS] = Desk(Assets, app[DEPS].database)
+    app[BLOBS] = Blobs(app[DEPS].folders, app[ASSETS], app[THREADS])
+    app[LOOKING] = set()
+    app[STREAMS] = set()
+    expiring = app[WATCH].begin("assets", partial(_expire_assets, app))
+    yield
+    await _ended(expiring)
+    looking: set[asyncio.Task[None]] = app[LOOKING]
+    for task in list(looking):
+        await _ended(task)
+    app[ASSETS].close()
+
+
+async def _expire_assets(app: web.Application) -> None:
+    """Remove assets whose time is over."""
+    while True:
+        for id_ in await app[ASSETS](Assets.expired, time.time()):
+            if (asset := await app[ASSETS](Assets.get, id_)) and not await app[ASSETS](Assets.is_in_use, id_):
+                await routes_v2_assets.remove(app, asset)
+        await asyncio.sleep(EXPIRY_SECONDS)
 
 
 async def _with_webhooks(app: web.Application) -> AsyncIterator[None]:

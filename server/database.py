@@ -66,6 +66,17 @@ MIGRATIONS = (
     CREATE TABLE explanations(
         job TEXT PRIMARY KEY REFERENCES jobs(id) ON DELETE CASCADE, text TEXT NOT NULL) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE assets(
+        id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, content_type TEXT NOT NULL, size INTEGER NOT NULL,
+        hash TEXT, created REAL NOT NULL, expires REAL, job TEXT, node TEXT, content TEXT, uploaded INTEGER NOT NULL,
+        tags TEXT NOT NULL, gone INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+    CREATE INDEX assets_file ON assets(kind, name) WHERE gone = 0;
+    CREATE INDEX assets_job ON assets(job) WHERE job IS NOT NULL;
+    CREATE INDEX assets_expire ON assets(expires) WHERE gone = 0 AND expires IS NOT NULL;
+    CREATE TABLE blobs(stamp TEXT PRIMARY KEY, hash TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL) WITHOUT ROWID;
+    CREATE INDEX blobs_hash ON blobs(hash);
+    """,
 )
 """What leads from each version (`user_version`) to the next. Never change one that was shipped.
 

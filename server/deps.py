@@ -11,7 +11,9 @@ from pathlib import Path
 from aiohttp import web
 
 from graph.files import Folders
+from server.assets import Assets
 from server.backend import Backend
+from server.blobs import Blobs
 from server.desk import Desk
 from server.guesses import Guesses
 from server.hub import Hub
@@ -92,6 +94,12 @@ THREADS = web.AppKey("threads", ThreadPoolExecutor)
 ALONE = web.AppKey("alone", ThreadPoolExecutor)
 """One thread, for what takes so much memory that two at once would be too much: large pictures."""
 LARGE_BODIES = web.AppKey("large_bodies", asyncio.Lock)
+ASSETS: web.AppKey[Desk[Assets]] = web.AppKey("assets")
+BLOBS = web.AppKey("blobs", Blobs)
+LOOKING: web.AppKey[set[asyncio.Task[None]]] = web.AppKey("looking")
+"""The task that looks what the folders contain, if it is at work."""
+STREAMS: web.AppKey[set[object]] = web.AppKey("streams")
+"""The event streams that are open."""
 GUESSES = web.AppKey("guesses", Guesses)
 PATIENCE = web.AppKey("patience", Patience)
 RUNNING = web.AppKey("running", Running)

@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from server.answers import one, send_json
+from server.api_v2 import error_text, is_v2
 from server.backend import EngineUnavailable
 from server.desk import StoreUnavailable
 from server.refused import Refused
@@ -66,7 +67,8 @@ async def answer_faults(request: web.Request, handler: Handler) -> web.StreamRes
             _logger.exception("%s %s failed", request.method, request.path)
             refused = Refused(500, "internal", "the server failed; its log says why")
         traceback.clear_frames(error.__traceback__)
-        response = await send_json(request, one(refused.text), refused.status, refused.headers)
+        text = error_text(refused) if is_v2(request.path) else refused.text
+        response = await send_json(request, one(text), refused.status, refused.headers)
     if request.content.exception() is not None:  # nothing that comes over this connection can be understood any more
         response.force_close()
         request.content.feed_eof()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +26,20 @@ _WRITTEN_AT_ONCE = 2**20
 class Form:
     """A form that came in whole. `path` holds the file until the `with` of `receive` ends."""
 
-    fields: Mapping[str, str]
+    several: Mapping[str, Sequence[str]]
     filename: str
     content_type: str
     path: Path
     size: int
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """The last text of each name."""
+        return {name: texts[-1] for name, texts in self.several.items()}
+
+    def all(self, name: str) -> list[str]:
+        """Every text of a name that may be there several times."""
+        return list(self.several.get(name, ()))
 
 
 @asynccontextmanager
@@ -53,7 +62,7 @@ async def receive(request: web.Request, field: str, limit: int, folder: Path) ->
                 raise bad_request(f"the multipart body is damaged: {error}") from None
         if sink.file_part is None:
             raise bad_request(f"expected a file, with a name, in the field `{field}`")
-        texts = {name: _text(name, content) for name, content in sink.fields.items()}
+        texts = {name: [_text(name, each) for each in contents] for name, contents in sink.fields.items()}
         yield Form(texts, sink.file_part.filename or "", sink.file_part.content_type, path, sink.size)
     finally:
         await in_thread(request.app[THREADS], path.unlink, missing_ok=True)
@@ -71,10 +80,10 @@ async def _fill(request: web.Request, sink: _Sink) -> None:
 
 
 class _Sink:
-    """Where the parts go; of fields that have the same name the last one counts."""
+    """Where the parts go."""
 
     def __init__(self, file: BinaryIO, field: str, limit: int) -> None:
-        self.fields: dict[str, bytearray] = {}
+        self.fields: dict[str, list[bytearray]] = {}
         self.file_part: Part | None = None
         self.size = 0
         self.waiting = 0
@@ -95,7 +104,8 @@ class _Sink:
                     raise bad_request(f"more than one file in the field `{self._field}`")
                 self.file_part = event
             elif len(self.fields) < FIELDS or event.name in self.fields:
-                self._into = self.fields[event.name] = bytearray()
+                self._into = bytearray()
+                self.fields.setdefault(event.name, []).append(self._into)
         elif self._in_file:
             self.size += len(event)
             if self.size > self._limit:

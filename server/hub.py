@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from graph.document import NodeId
 from graph.events import Event, Progress
 from server.messages import preview_frame, preview_frame_with_metadata
 from server.previews import encode_preview
@@ -37,6 +39,7 @@ class Live:
     log: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=REPLAY_FRAMES))
     ended: float | None = None
     previews: bool | None = None
+    preview: tuple[NodeId, bytes] | None = None
     audience: Sequence[Socket] = ()
 
 
@@ -51,6 +54,7 @@ class Hub:
         self._clients: dict[str, set[Socket]] = {}
         self._lives: OrderedDict[str, Live] = OrderedDict()
         self._left: OrderedDict[str, int] = OrderedDict()
+        self._previewing = Counter[str]()
         self._expecting: dict[str, set[Socket]] = {}
         self._place = 0
         self.remaining = 0
@@ -128,6 +132,22 @@ class Hub:
         if (live := self._lives.get(prompt_id)) is not None and isinstance(method, str) and method != "default":
             live.previews = method != "none"
 
+    @contextmanager
+    def previewing(self, prompt_id: str) -> Iterator[None]:
+        """Have previews made of a run for the length of a `with`, from its beginning, even if that is yet to come."""
+        self._previewing[prompt_id] += 1
+        try:
+            yield
+        finally:
+            self._previewing[prompt_id] -= 1
+            if not self._previewing[prompt_id]:
+                del self._previewing[prompt_id]
+
+    def last_preview(self, prompt_id: str) -> tuple[NodeId, bytes] | None:
+        """Node and JPEG of the newest preview of a run that is live, if any was made."""
+        live = self._lives.get(prompt_id)
+        return None if live is None else live.preview
+
     def transcript(self, prompt_id: str) -> Transcript | None:
         """What a run that is live has told so far."""
         live = self._lives.get(prompt_id)
@@ -177,7 +197,10 @@ class Hub:
 
     def encode(self, live: Live, event: Progress) -> Future[bytes | None] | None:
         """Have a preview made, if somebody looks. Called on the engine's thread."""
-        if event.preview is None or not any(self._wants_preview(live, socket) for socket in live.audience):
+        streamed = live.transcript.id in self._previewing and self._previews is not False and live.previews is not False
+        if event.preview is None or not (
+            streamed or any(self._wants_preview(live, socket) for socket in live.audience)
+        ):
             return None
         try:
             return self._pool.submit(encode_preview, event.preview)
@@ -187,6 +210,7 @@ class Hub:
     def _show_preview(self, live: Live, event: Event, progress: Message, preview: bytes) -> None:
         """The two kinds of preview stand on different sides of the progress message."""
         node_id = event.node_id if isinstance(event, Progress) else ""
+        live.preview = (node_id, preview)
         text, plain = progress.text(), preview_frame(preview)
         named = preview_frame_with_metadata(preview, node_id, live.transcript.id)
         for socket in live.audience:

@@ -12,7 +12,8 @@ from typing import Any
 
 from aiohttp import web
 
-from server.operations import OPERATIONS, Operation
+from server.operation import Operation
+from server.operations import OPERATIONS
 from server.schema import OBJECT, TEXT, Schema, members
 
 _PLACEHOLDER = re.compile(r"{(\w+)}")
@@ -73,17 +74,24 @@ def _described(route: web.RouteDef, operation: Operation) -> dict[str, Any]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
         for name in _PLACEHOLDER.findall(route.path)
     ]
+    header = [
+        {"name": name, "in": "header", "required": False, "schema": _plain(schema)}
+        for name, schema in operation.header.items()
+    ]
+    errors = _error_content(operation.error)
     described: dict[str, Any] = {
         "summary": words[0] if words else route.path,
         "operationId": getattr(route.handler, "__name__", route.path),
-        "parameters": places + query,
+        "parameters": places + query + header,
         "responses": {
             str(operation.status): _answer(operation),
-            "4XX": {"description": "The client's mistake.", "content": _error_content()},
-            "503": {"description": "Not now; the text says why.", "content": _error_content()},
-            "507": {"description": "There is no room to store it.", "content": _error_content()},
+            "4XX": {"description": "The client's mistake.", "content": errors},
+            "503": {"description": "Not now; the text says why.", "content": errors},
+            "507": {"description": "There is no room to store it.", "content": errors},
         },
     }
+    if operation.also is not None:
+        described["responses"][str(operation.also)] = _answer(operation)
     for schema, kind in ((operation.body, "application/json"), (operation.form, "multipart/form-data")):
         if schema is not None:
             needed = "required" in schema or not schema  # of an object whose members are optional none need come
@@ -103,8 +111,9 @@ def _answer(operation: Operation) -> dict[str, Any]:
             return {"description": "The answer.", "content": {"application/json": {"schema": _plain(schema)}}}
 
 
-def _error_content() -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}, "text/plain": {}}
+def _error_content(schema: Schema | None) -> dict[str, Any]:
+    shown = {"$ref": "#/components/schemas/Error"} if schema is None else _plain(schema)
+    return {"application/json": {"schema": shown}, "text/plain": {}}
 
 
 def _plain(schema: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from aiohttp import web
@@ -11,6 +10,8 @@ from aiohttp import web
 from graph.account import Did
 from graph.explain import Kind
 from server.job import ID_LENGTH, PRIORITIES, State
+from server.operation import Operation
+from server.operations_v2 import OPERATIONS_V2
 from server.places import KINDS
 from server.refused import bad_request
 from server.schema import (
@@ -41,22 +42,6 @@ _FIELD: Schema = MappingProxyType({"description": "A text, as all fields of a fo
 _UPLOAD: Mapping[str, Schema] = MappingProxyType(
     {"image": _FILE, "type": KIND, "subfolder": _FIELD, "overwrite": _FIELD}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """What one route takes and gives. `answer` is the JSON of 200, None for an empty body, a text for another type.
-
-    A request's body is JSON (`body`), a form (`form`) or any bytes (`content`).
-    """
-
-    answer: Schema | str | None = None
-    query: Mapping[str, Schema] = field(default_factory=dict)
-    body: Schema | None = None
-    form: Schema | None = None
-    content: bool = False
-    status: int = 200
-    needed: frozenset[str] = frozenset()
 
 
 _REMAINING = members({"exec_info": members({"queue_remaining": WHOLE}, ["queue_remaining"])}, ["exec_info"])
@@ -201,6 +186,7 @@ _QUEUED = members({"prompt_id": TEXT, "number": NUMBER, "node_errors": OBJECT}, 
 
 OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     {
+        **OPERATIONS_V2,
         "POST /prompt": Operation(_QUEUED, body=_PROMPT),
         "POST /prompt/check": Operation(members({"error": ANYTHING, "node_errors": OBJECT}, ["error"]), body=_CHECKED),
         "POST /workflow/convert": Operation(

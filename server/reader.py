@@ -36,6 +36,7 @@ class Search:
 
     states: tuple[State, ...] = ()
     type: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()  # of the Comfy API v2: name and value, all of them
     words: tuple[str, ...] = ()  # each to be found in the prompt, the outputs, the error or the id
     after: float | None = None
     before: float | None = None
@@ -76,6 +77,11 @@ class Reader:
         """Jobs that wait or run."""
         (count,) = self._db.execute(f"SELECT count(*) FROM jobs WHERE {_QUEUED}").fetchone()
         return int(count)
+
+    def position(self, id_: str) -> int | None:
+        """How many jobs will run before a waiting one; None if it does not wait."""
+        queued = f"SELECT id FROM jobs WHERE state = '{State.PENDING}' ORDER BY priority DESC, rank, seq"
+        return next((place for place, (found,) in enumerate(self._db.execute(queued)) if found == id_), None)
 
     def history(self, limit: int | None, offset: int | None) -> list[int]:
         """Jobs that have ended, oldest first: the newest `limit`, or that many from `offset`; `entries` shows them."""
@@ -132,6 +138,8 @@ def _conditions(search: Search) -> Iterator[str]:
         yield f"NOT (state = '{State.CANCELLED}' AND started IS NULL)"  # who asks for states means those that have run
     if search.type is not None:
         yield "seq IN (SELECT job FROM job_types WHERE type = ?)"
+    for _ in search.labels:
+        yield "EXISTS(SELECT 1 FROM json_each(about, '$.labels') WHERE key = ? AND value = ?)"
     for _ in search.words:
         yield f"(instr({_SEARCHED}, ?) OR instr({_SEARCHED}, ?))"
     if search.after is not None:
@@ -144,6 +152,8 @@ def _values(search: Search) -> Iterator[object]:
     yield from search.states
     if search.type is not None:
         yield search.type
+    for label in search.labels:
+        yield from label
     for word in search.words:
         yield word.translate(_LOWER)
         yield json.dumps(word)[1:-1].lower()  # as clients write it that send ASCII only

@@ -11,7 +11,7 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Refused(Exception):
-    """Ends a request with `status`, `headers` and `text`, which is JSON; `message` is for people, `type` for programs."""
+    """Ends a request with `status`, `headers` and `body`; `message` is for people, `type` for programs."""
 
     def __init__(
         self,
@@ -20,11 +20,21 @@ class Refused(Exception):
         message: str,
         body: Mapping[str, object] | None = None,
         headers: Mapping[str, str] = _NOTHING,
+        details: Mapping[str, object] | None = None,
     ) -> None:
+        """body: what is answered instead of the usual words. details: what the Comfy API v2 tells besides."""
         super().__init__(status, type_, message)
         self.status = status
+        self.type = type_
+        self.message = message
         self.headers = headers
-        self.text = dumps(body or {"error": {"type": type_, "message": message, "details": "", "extra_info": {}}})
+        self.details = details
+        self.body = body or {"error": {"type": type_, "message": message, "details": "", "extra_info": {}}}
+
+    @property
+    def text(self) -> str:
+        """The answer."""
+        return dumps(self.body)
 
 
 def bad_request(message: str) -> Refused:

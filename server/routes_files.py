@@ -7,7 +7,6 @@ import struct
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import MappingProxyType
 from urllib.parse import quote
 
 from aiohttp import web
@@ -16,6 +15,7 @@ from graph.errors import ValueRefused
 from graph.files import IMAGES
 from server.deps import ALONE, DEPS, THREADS
 from server.forms import Form, receive
+from server.media import SHOWN
 from server.pictures import LARGE, as_preview, channel, masked, open_picture, pixels_of
 from server.places import annotated, below, directory, is_file
 from server.refused import Refused, bad_request, not_found
@@ -23,28 +23,6 @@ from server.threads import in_thread
 from server.uploads import place
 
 _HEADER_BYTES = 16 * 2**20
-
-_SHOWN: Mapping[str, str] = MappingProxyType(
-    {
-        ".png": "image/png",
-        ".jpg": "image/jpeg",
-        ".jpeg": "image/jpeg",
-        ".jfif": "image/jpeg",
-        ".webp": "image/webp",
-        ".avif": "image/avif",
-        ".gif": "image/gif",
-        ".bmp": "image/bmp",
-        ".tif": "image/tiff",
-        ".tiff": "image/tiff",
-        ".mp4": "video/mp4",
-        ".webm": "video/webm",
-        ".mp3": "audio/mpeg",
-        ".wav": "audio/wav",
-        ".flac": "audio/flac",
-        ".ogg": "audio/ogg",
-    }
-)
-"""Types that a browser may show: none of them can run anything. All others are only for saving."""
 
 
 def routes() -> list[web.RouteDef]:
@@ -71,7 +49,7 @@ async def get_view(request: web.Request) -> web.StreamResponse:
     if (name := request.query.get("channel")) in ("rgb", "a"):
         body = await in_thread(await _pool(request.app, path), channel, path, name, most)
         return web.Response(body=body, content_type="image/png", headers=headers)
-    kind = _SHOWN.get(path.suffix.lower(), "application/octet-stream")
+    kind = SHOWN.get(path.suffix.lower(), "application/octet-stream")
     if kind == "application/octet-stream":
         headers["Content-Disposition"] = f"attachment; {disposition}"
     return web.FileResponse(path, headers={**headers, "Content-Type": kind})

@@ -27,7 +27,7 @@ from server.deps import (
 )
 from server.reader import Reader
 from server.refused import Refused
-from server.store import IdTaken, QueueFull, Store
+from server.store import Accepted, IdTaken, QueueFull, Store
 from server.submission import Checked, check, read
 from server.threads import in_thread
 
@@ -64,18 +64,26 @@ async def post_prompt(request: web.Request) -> web.StreamResponse:
     if abs(job.number) != number:
         request.app[NUMBERS].give_back(number)
     try:
-        accepted = await request.app[STORE](Store.accept, job, deps.limits.waiting)
-    except QueueFull:
-        raise queue_full(deps.limits.waiting) from None
+        accepted = await enqueue(request.app, checked)
     except IdTaken:
         raise Refused(409, "prompt_id_taken", "that prompt_id belongs to another workflow") from None
-    if not accepted.repeated:
-        request.app[RECENT].keep(job.id, job.prompt, checked.document)
-        await announce(request.app)
-        request.app[WORKER].wake()
     named = f'"prompt_id": {json.dumps(job.id)}, "number": {json.dumps(accepted.number)}'
     lost = "" if checked.warnings == "[]" else f', "warnings": {checked.warnings}'
     return await send_json(request, one(f'{{{named}, "node_errors": {checked.node_errors}{lost}}}'))
+
+
+async def enqueue(app: web.Application, checked: Checked) -> Accepted:
+    """Put a job on disk and let it be run. Raises IdTaken, Refused if too many wait."""
+    job, bound = checked.submission, app[DEPS].limits.waiting
+    try:
+        accepted = await app[STORE](Store.accept, job, bound)
+    except QueueFull:
+        raise queue_full(bound) from None
+    if not accepted.repeated:
+        app[RECENT].keep(job.id, job.prompt, checked.document)
+        await announce(app)
+        app[WORKER].wake()
+    return accepted
 
 
 async def post_check(request: web.Request) -> web.StreamResponse:
@@ -168,7 +176,9 @@ async def post_history(request: web.Request) -> web.Response:
 
 def queue_full(bound: int) -> Refused:
     """The answer when `bound` jobs wait."""
-    return Refused(429, "queue_full", f"{bound} jobs wait already; try again when some have run")
+    return Refused(
+        429, "queue_full", f"{bound} jobs wait already; try again when some have run", headers={"Retry-After": "5"}
+    )
 
 
 async def announce(app: web.Application) -> None:

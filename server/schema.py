@@ -112,5 +112,6 @@ def _member_fault(schema: Schema, value: Mapping[str, object], name: str) -> str
             return f"{dot}{key}: is missing"
     if schema.get("additionalProperties") is False and (more := [key for key in value if key not in properties]):
         return f"{dot}{more[0][:50]}: is not known"
-    faults = (fault(each, value[key], f"{dot}{key}") for key, each in properties.items() if key in value)
+    named = {key: properties.get(key, schema.get("additionalProperties")) for key in value}
+    faults = (fault(each, value[key], f"{dot}{key}") for key, each in named.items() if isinstance(each, Mapping))
     return next((found for found in faults if found), None)

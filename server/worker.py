@@ -122,6 +122,10 @@ class Worker:
         current.cancel.set()
         return True
 
+    def is_stopping(self, prompt_id: str) -> bool:
+        """Whether that job runs, and a user has stopped it."""
+        return self._current is not None and self._current.job.id == prompt_id and self._current.unwanted
+
     def free(self, unload_models: bool, free_memory: bool) -> None:
         """Let go of memory as soon as no job runs."""
         self._wishes.unload_models |= unload_models

@@ -342,7 +342,7 @@ def test_the_checker_knows_what_the_descriptions_use() -> None:
     known |= {"additionalProperties", "description", "format"}
     names = set(re.findall(r'"([A-Za-z]+)": (?=["\[{0-9-])', used))
     inputs = {name for it in OPERATIONS.values() for name in (*it.query, *((it.body or {}).get("properties", ())))}
-    assert names <= known | inputs | {"image", "subfolder", "overwrite", "original_ref"}
+    assert names <= known | inputs | {"file", "image", "subfolder", "overwrite", "original_ref"}
     shape = members({"a": optional(WHOLE), "b": {"type": "array", "items": TEXT}}, ["a"], closed=True)
     assert fault(shape, {"a": None}) is None and fault(shape, {"a": 2.0, "b": ["x"]}) is None
     for wrong, word in (
