@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from server.options import understand
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from graph.spec import Registry
     from nodes.services import Services
     from server.backend import Engine
+    from server.foreign import Foreign
 
 SOURCE = Path(__file__).resolve().parent
 EXAMPLES = SOURCE / "workflows"
@@ -79,11 +80,11 @@ def main(arguments: list[str] | None = None) -> int:
         return packs(options.what, options.name, folders, partial(open_registry, options), ask)
     with ExitStack() as opened:
         try:
-            registry, rules = opened.enter_context(open_node_types(options, folders, has_strangers=False))
+            types = opened.enter_context(open_node_types(options, folders, has_strangers=False))
         except ValueError as error:
             print(error, file=sys.stderr)
             return commands.REFUSED
-        return work(options, folders, registry, rules)
+        return work(options, folders, types.registry, types.rules)
 
 
 def work(options: argparse.Namespace, folders: Folders, registry: Registry, pack_rules: Sequence[Rule]) -> int:
@@ -195,7 +196,9 @@ def open_engine(options: argparse.Namespace, folders: Folders) -> Engine:
 
     opened = ExitStack()
     beyond = any(not is_loopback(host) for host in options.listen.split(","))
-    registry, pack_rules = opened.enter_context(open_node_types(options, folders, has_strangers=beyond))
+    registry, pack_rules, foreign = opened.enter_context(
+        open_node_types(options, folders, has_strangers=beyond, watched=True)
+    )
     rules = [*open_rules(options), *pack_rules]
     services, cache = open_services(options, folders, registry), open_cache(options)
     residency = services.residency
@@ -219,6 +222,7 @@ def open_engine(options: argparse.Namespace, folders: Folders) -> Engine:
         free=free,
         gauges=lambda: {"weights": residency.resident_bytes, "results": cache.used_bytes},
         close=opened.close,
+        foreign=foreign,
     )
 
 
@@ -258,32 +262,50 @@ def open_registry(options: argparse.Namespace) -> Registry:
     return guarded(builtin())
 
 
+class NodeTypes(NamedTuple):
+    """What graphs are made of, what packs ask of them, and what packs bring to a server."""
+
+    registry: Registry
+    rules: Sequence[Rule]
+    foreign: Foreign
+
+
 @contextmanager
 def open_node_types(
-    options: argparse.Namespace, folders: Folders, *, has_strangers: bool
-) -> Iterator[tuple[Registry, Sequence[Rule]]]:
-    """Those of Darkroom and of the packs there are, and what packs ask of graphs. Raises ValueError if the
-    owner's list of packs cannot be read."""
+    options: argparse.Namespace, folders: Folders, *, has_strangers: bool, watched: bool = False
+) -> Iterator[NodeTypes]:
+    """Those of Darkroom and of the packs there are. watched: packs may come, go and change later.
+
+    Raises ValueError if the owner's list of packs cannot be read.
+    """
     from nodes.packs.found import find_packs
+    from server.foreign import Foreign, Relay
 
     registry = open_registry(options)
-    if not wants_packs(options) or not any(find_packs(folders.roots("custom_nodes"))):
-        yield registry, ()
+    wanted = bool(options.whitelist_custom_nodes) or not options.disable_all_custom_nodes
+    if not wanted or not (watched or any(find_packs(folders.roots("custom_nodes")))):
+        yield NodeTypes(registry, (), Foreign())
         return
     from nodes.packs.collection import open_packs
-    from nodes.packs.commands import asking
+    from nodes.packs.commands import asking, asking_later
     from nodes.safety_guard import guarded_packs
 
-    ask = asking(folders, options.trust_packs, has_strangers)
-    with open_packs(folders, registry, ask, only=options.whitelist_custom_nodes) as packs:
-        foreign = guarded_packs(packs.specs) if getattr(options, "require_safety", False) else packs.specs
-        registry.replace([*registry.values(), *foreign])
-        yield registry, (packs.rule,)
+    own, relay = list(registry.values()), Relay()
 
+    def refresh() -> bool:
+        changed = packs.refresh(later)
+        if changed:
+            mix()
+        return changed
 
-def wants_packs(options: argparse.Namespace) -> bool:
-    """Whether any pack is to be loaded."""
-    return bool(options.whitelist_custom_nodes) or not options.disable_all_custom_nodes
+    def mix() -> None:
+        checked = getattr(options, "require_safety", False)
+        registry.replace([*own, *(guarded_packs(packs.specs) if checked else packs.specs)])
+
+    ask, later = (decide(folders, options.trust_packs, has_strangers) for decide in (asking, asking_later))
+    with open_packs(folders, registry, ask, relay, options.whitelist_custom_nodes) as packs:
+        mix()
+        yield NodeTypes(registry, (packs.rule,), Foreign(refresh, lambda: packs.routes, lambda: packs.web, relay))
 
 
 def open_rules(options: argparse.Namespace) -> Sequence[Rule]:

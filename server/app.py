@@ -23,6 +23,7 @@ from server import (
     routes_info,
     routes_jobs,
     routes_live,
+    routes_packs,
     routes_run,
     routes_userdata,
     routes_v2_assets,
@@ -31,7 +32,7 @@ from server import (
     routes_workflow,
 )
 from server.assets import Assets
-from server.backend import Backend
+from server.backend import Backend, EngineUnavailable
 from server.blobs import Blobs
 from server.database import make_sound
 from server.deps import (
@@ -79,12 +80,14 @@ from server.recent import Recent
 from server.redact import Redactor
 from server.refused import Refused
 from server.routes_docs import DOCUMENT
+from server.routes_packs import answer_for_packs
 from server.running import Running
 from server.security import COOKIE, OTHERS_PAGES, PAGES
 from server.settings import Settings
 from server.store import Store
 from server.temp_files import sweep
 from server.threads import in_thread
+from server.transcript import Message, plain
 from server.watch import Watch
 from server.webhooks import Webhooks
 from server.worker import PAUSED, Worker
@@ -105,7 +108,7 @@ def create_app(deps: Deps) -> web.Application:
 
     Starting raises Held where another server has the database, Newer for a database of a later version, and Damaged.
     """
-    app = web.Application(middlewares=[answer_faults, _guard], client_max_size=deps.limits.upload)
+    app = web.Application(middlewares=[answer_faults, _guard, answer_for_packs], client_max_size=deps.limits.upload)
     app[DEPS] = deps
     app[METRICS] = Metrics()
     app[WATCH] = Watch(app[METRICS])
@@ -144,6 +147,7 @@ def _routes() -> Iterable[web.RouteDef]:
         routes_v2_jobs,
         routes_v2_events,
         routes_v2_assets,
+        routes_packs,
         routes_docs,
     ):
         yield from module.routes()
@@ -305,11 +309,27 @@ async def _with_worker(app: web.Application) -> AsyncIterator[None]:
     loop, watch = asyncio.get_running_loop(), app[WATCH]
     deps.backend.when_dead(lambda reason: _tell(loop, watch.give_up, reason))
     serving = app[WATCH].begin("worker", worker.serve)
+    listening = asyncio.create_task(_hear_packs(app))
     pruning = app[WATCH].begin("history", lambda: _prune(app[STORE], deps.limits, prune))
     yield
     await worker.stop(serving)
     await _ended(pruning)
+    await _ended(listening)
     await _close(deps.backend)
+
+
+async def _hear_packs(app: web.Application) -> None:
+    """Have what packs tell go to clients, once there is an engine."""
+    loop, hub = asyncio.get_running_loop(), app[HUB]
+
+    def hear(event: str, data: object, client_id: str | None) -> None:
+        with contextlib.suppress(RuntimeError):  # nobody waits any more
+            told = plain(data)
+            message = Message(event, told if isinstance(told, dict) else {"value": told})
+            loop.call_soon_threadsafe(hub.announce, message, client_id)
+
+    with contextlib.suppress(EngineUnavailable):  # which the worker tells of
+        (await app[DEPS].backend.engine()).foreign.relay.hear = hear
 
 
 async def _prune(store: Desk[Store], limits: Limits, wanted: asyncio.Event) -> None:

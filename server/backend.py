@@ -16,6 +16,7 @@ from graph.errors import GraphErrors
 from graph.execute import Executor, Results
 from graph.files import Folders
 from graph.spec import Registry
+from server.foreign import Foreign
 
 _logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Engine:
     """What the factory makes. The functions may be called from any thread while no run is live.
 
     `free(unload_models, free_memory)` lets go of weights, and of results as well. `gauges` are bytes by name.
-    `close` is called when no run will come any more.
+    `close` is called when no run will come any more. `foreign` is what packs bring.
     """
 
     executor: Executor[Any]
@@ -63,6 +64,7 @@ class Engine:
     free: Callable[[bool, bool], None] = _keep
     gauges: Callable[[], Mapping[str, float]] = _no_gauges
     close: Callable[[], None] = _nothing
+    foreign: Foreign = field(default_factory=Foreign)
 
 
 class EngineUnavailable(Exception):

@@ -118,6 +118,12 @@ class Hub:
         for socket in self._sockets:
             socket.send(text)
 
+    def announce(self, message: Message, client_id: str | None = None) -> None:
+        """Tell every socket something that belongs to no run, or those of one client."""
+        text = message.text()
+        for socket in self._sockets if client_id is None else self._clients.get(client_id, ()):
+            socket.send(text)
+
     def open(self, transcript: Transcript, client_id: str | None) -> Live:
         """Begin to tell a run; a Feed brings what there is to tell."""
         self._recent()

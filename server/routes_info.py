@@ -38,7 +38,6 @@ def routes() -> list[web.RouteDef]:
         web.get("/experiment/models", get_model_folders),
         web.get("/experiment/models/{folder}", get_model_entries),
         web.get("/embeddings", get_embeddings),
-        web.get("/extensions", get_extensions),
         web.get("/workflow_templates", get_nothing),
         web.get("/i18n", get_i18n),
         web.get("/internal/logs", get_logs),
@@ -136,18 +135,6 @@ async def get_embeddings(request: web.Request) -> web.Response:
     """The names that prompts may use as `embedding:name`."""
     names = await _names(request, "embeddings")
     return web.json_response([name.rpartition(".")[0] for name in names])
-
-
-async def get_extensions(request: web.Request) -> web.Response:
-    """The scripts that the served front end loads."""
-    root = request.app[DEPS].front_end
-    if root is None or not (root / "extensions").is_dir():
-        return web.json_response([])
-
-    def scripts() -> list[str]:
-        return sorted(f"/{path.relative_to(root).as_posix()}" for path in (root / "extensions").rglob("*.js"))
-
-    return web.json_response(await in_thread(request.app[THREADS], scripts))
 
 
 async def get_nothing(request: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -31,7 +32,7 @@ from server.redact import Redactor
 from server.running import Running
 from server.store import Store
 from server.threads import in_thread
-from server.transcript import Transcript
+from server.transcript import Message, Transcript
 from server.watch import Watch
 
 Sink: TypeAlias = Callable[[Mapping[NodeId, str]], Callable[[Event], None]]
@@ -40,6 +41,9 @@ PAUSED = "queue_paused"
 GRACE_SECONDS = 10.0
 """How long a stopping server waits for the node that is running."""
 RETRY_SECONDS = 1.0
+LOOK_SECONDS = 2.0
+"""How often an idle server looks whether packs have changed."""
+NODE_TYPES_CHANGED = "node_types_changed"
 
 _logger = logging.getLogger(__name__)
 
@@ -142,13 +146,14 @@ class Worker:
         while not self._stopping:
             self._wake.clear()
             await self._grant_wishes()
+            await self._refresh()
             self._busy = True
             try:
                 worked = not self.paused and await self._next()
             finally:
                 self._busy = False
             if not worked:
-                await self._wake.wait()
+                await self._woken()
 
     async def stop(self, serving: asyncio.Task[None]) -> None:
         """Put the running job back into the queue and end `serving`. What has ended or is being taken is not cut off."""
@@ -169,6 +174,19 @@ class Worker:
             engine = await self._backend.engine()
             with self._watch.surviving("worker"):
                 await in_thread(self._threads, engine.free, wishes.unload_models, wishes.free_memory)
+
+    async def _refresh(self) -> None:
+        """Load packs that have changed, while nothing runs, and tell editors that there are other node types."""
+        engine = await self._backend.engine()
+        with self._watch.surviving("worker"):
+            if await in_thread(self._threads, engine.foreign.refresh):
+                self._hub.announce(Message(NODE_TYPES_CHANGED, {}))
+
+    async def _woken(self) -> None:
+        """Wait for work, or until it is time to look at packs again."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._wake.wait()
 
     async def _next(self) -> bool:
         """Take the next job and have it run; whether there was one. Whatever fails, the job is not lost."""

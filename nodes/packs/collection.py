@@ -28,17 +28,15 @@ _logger = logging.getLogger(__name__)
 class Packs:
     """What became of them, and of those that change while the program runs."""
 
-    def __init__(
-        self, host: Host, importer: PackImporter, routes: Routes, known: Path, ask: Ask, only: Collection[str]
-    ) -> None:
+    def __init__(self, host: Host, importer: PackImporter, routes: Routes, known: Path, only: Collection[str]) -> None:
         self.host = host
         self.loaded: tuple[Loaded, ...] = ()
         self._importer = importer
         self._routes = routes
         self._known = known
-        self._ask = ask
         self._only = only
         self._stamps: dict[str, tuple[object, ...]] = {}
+        self._said: tuple[int, int] | None = None
 
     @property
     def specs(self) -> Iterator[NodeSpec]:
@@ -50,27 +48,39 @@ class Packs:
         """The addresses that packs answer."""
         return tuple(self._routes.added)
 
+    @property
+    def web(self) -> Mapping[str, Path]:
+        """The folders of files for browsers, by the names of packs."""
+        return {name: place for loaded in self.loaded for name, place in loaded.web.items()}
+
     def rule(self, graph: Graph) -> Iterable[GraphError]:
         """What packs say of their nodes' inputs."""
         return checking({name: check for loaded in self.loaded for name, check in loaded.checks.items()}, self.host)(
             graph
         )
 
-    def refresh(self) -> bool:
-        """Load what is new, load anew what has changed, and let go of what is gone; whether there was anything.
+    def refresh(self, ask: Ask) -> bool:
+        """Load what is new, load anew what has changed, and let go of what is gone or may not be here any more; whether
+        there was anything.
 
         To be called while no node runs. Raises ValueError if `packs.toml` cannot be read.
         """
         packs = find_packs(self.host.folders.roots("custom_nodes"))
         found = {pack.name: pack for pack in packs if not self._only or pack.name in self._only}
         stamps = {name: _stamp(pack) for name, pack in found.items()}
-        if stamps == self._stamps:
+        said = _written(self._known)
+        if (stamps, said) == (self._stamps, self._said):
             return False
+        known = PackList(self._known)
         kept = {it.pack.name: it for it in self.loaded if stamps.get(it.pack.name) == self._stamps.get(it.pack.name)}
+        if said != self._said:  # the owner has changed the list: what was refused may be wanted now, and the reverse
+            kept = {
+                name: it for name, it in kept.items() if it.given.standing == known.standing(it.pack, it.given.code)
+            }
         for it in self.loaded:
             if it.pack.name not in kept:
                 self._importer.forget(it.pack)
-        new = list(permits((found[name] for name in found if name not in kept), PackList(self._known), self._ask))
+        new = list(permits((found[name] for name in found if name not in kept), known, ask))
         prestart((permit.pack for permit in new if not permit.refused), self._importer)
         taken = dict(self.host.specs) | {spec.type: spec for it in kept.values() for spec in it.specs}
         loaded = dict(kept)
@@ -79,7 +89,7 @@ class Packs:
             taken |= {spec.type: spec for spec in it.specs}
             _tell(it)
         self.loaded = tuple(loaded[name] for name in found)
-        self._stamps = stamps
+        self._stamps, self._said = stamps, _written(self._known)
         return True
 
 
@@ -100,8 +110,8 @@ def open_packs(
     host = Host(folders, specs) if send is None else Host(folders, specs, send)
     routes = Routes()
     with PackImporter(modules(host, routes), host.miss) as importer:
-        packs = Packs(host, importer, routes, folders.base / FILE, ask, only)
-        packs.refresh()
+        packs = Packs(host, importer, routes, folders.base / FILE, only)
+        packs.refresh(ask)
         yield packs
 
 
@@ -110,6 +120,15 @@ def _stamp(pack: Pack) -> tuple[object, ...]:
         return stamp(pack)
     except OSError as error:  # it changes while it is looked at: the next look sees what came of it
         return (str(error),)
+
+
+def _written(file: Path) -> tuple[int, int] | None:
+    """When the owner's list was written, and its size; None if there is none."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
 
 
 def _tell(it: Loaded) -> None:

@@ -88,7 +88,7 @@ def _decide(what: str, name: str, found: list[Pack], folders: Folders) -> int:
     return DONE
 
 
-def asking(folders: Folders, trusts_all: bool, has_strangers: bool) -> Ask:
+def asking(folders: Folders, trusts_all: bool, has_strangers: bool, has_terminal: bool | None = None) -> Ask:
     """Who decides about packs that are unknown or have changed.
 
     Roots besides the base directory's were named by the owner, which is their word. has_strangers: others than the
@@ -101,10 +101,27 @@ def asking(folders: Folders, trusts_all: bool, has_strangers: bool) -> Ask:
         said = (
             f"pack {pack.name} ({pack.path}): {standing.value}; it is other people's code, and may do whatever you may"
         )
-        if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
+        if has_terminal or (has_terminal is None and _is_terminal()):
             print(said, file=sys.stderr)
             return Answer.YES if input("load it? [y/N] ").strip().lower() in ("y", "yes") else Answer.NO
         print(f"{said}: {'not loaded' if has_strangers else 'loaded'}", file=sys.stderr)
         return Answer.NO if has_strangers else Answer.ONCE
+
+    return ask
+
+
+def _is_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def asking_later(folders: Folders, trusts_all: bool, has_strangers: bool) -> Ask:
+    """Who decides about packs that come or change while a server runs: nobody waits for an answer then."""
+    first = asking(folders, trusts_all, has_strangers or _is_terminal(), has_terminal=False)
+
+    def ask(pack: Pack, standing: Standing) -> Answer:
+        answer = first(pack, standing)
+        if answer is Answer.NO:
+            print(f"`main.py packs allow {pack.name}` loads it, without a restart", file=sys.stderr)
+        return answer
 
     return ask

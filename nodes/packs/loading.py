@@ -33,11 +33,16 @@ class Loaded:
     """What became of a pack. `problem`: why it, or some of its nodes, are not here; `checks`: what its
     classes say of their inputs, by node type; `web`: what browsers load of it."""
 
-    pack: Pack
+    given: Permit
     specs: tuple[NodeSpec, ...] = ()
     problem: str = ""
     checks: Mapping[str, Check] = field(default_factory=dict)
     web: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def pack(self) -> Pack:
+        """The pack."""
+        return self.given.pack
 
     @property
     def is_there(self) -> bool:
@@ -47,10 +52,12 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Whether a pack may be loaded. code: the digest of its files; refused: why it may not."""
+    """Whether a pack may be loaded. code: the digest of its files; standing: what the owner's list says of it, once it was
+    asked about; refused: why it may not."""
 
     pack: Pack
     code: str
+    standing: Standing | None = None
     refused: str = ""
 
 
@@ -60,7 +67,7 @@ def permits(packs: Iterable[Pack], known: PackList, ask: Ask) -> Iterator[Permit
         try:
             state = digest(pack)
         except OSError as error:
-            yield Permit(pack, "", f"cannot be read: {error.strerror or error}")
+            yield Permit(pack, "", None, f"cannot be read: {error.strerror or error}")
             continue
         standing = known.standing(pack, state)
         answer = ask(pack, standing) if standing in (Standing.UNKNOWN, Standing.CHANGED) else None
@@ -69,7 +76,7 @@ def permits(packs: Iterable[Pack], known: PackList, ask: Ask) -> Iterator[Permit
         elif answer is not None:
             known.note(pack, state)
         is_fine = standing is Standing.ALLOWED or answer in (Answer.YES, Answer.ONCE)
-        yield Permit(pack, state, "" if is_fine else standing.value)
+        yield Permit(pack, state, known.standing(pack, state), "" if is_fine else standing.value)
 
 
 def prestart(packs: Iterable[Pack], importer: PackImporter) -> None:
@@ -86,7 +93,7 @@ def load(permit: Permit, importer: PackImporter, host: Host, taken: Mapping[str,
     """Import a pack and adapt its nodes. Names that are `taken` stay who has them. Never raises."""
     pack = permit.pack
     if permit.refused:
-        return Loaded(pack, problem=f"is not loaded: {permit.refused}")
+        return Loaded(permit, problem=f"is not loaded: {permit.refused}")
     try:
         try:
             module = importer.load(pack)
@@ -94,7 +101,7 @@ def load(permit: Permit, importer: PackImporter, host: Host, taken: Mapping[str,
             module = importer.load(pack, lenient=True)
     except (Exception, SystemExit) as error:
         _logger.debug("pack %s", pack.name, exc_info=error)
-        return Loaded(pack, problem=f"could not be imported: {_words(error)}{_advice(error)}")
+        return Loaded(permit, problem=f"could not be imported: {_words(error)}{_advice(error)}")
     specs: list[NodeSpec] = []
     problems: list[str] = []
     checks: dict[str, Check] = {}
@@ -114,7 +121,7 @@ def load(permit: Permit, importer: PackImporter, host: Host, taken: Mapping[str,
         problems.append(_words(error))
     if not specs and not problems:
         problems.append("declares no nodes: no NODE_CLASS_MAPPINGS, no comfy_entrypoint, no function with @node")
-    return Loaded(pack, tuple(specs), "; ".join(problems), checks, _web(pack, module))
+    return Loaded(permit, tuple(specs), "; ".join(problems), checks, _web(pack, module))
 
 
 def _nodes(module: ModuleType, host: Host, code: str) -> Iterator[tuple[str, Callable[[], NodeSpec], Check | None]]:

@@ -39,6 +39,11 @@ WRITTEN = Path(__file__).parents[1] / "data" / "packs"
 Written = dict[str, tuple[str, dict[str, Any]]]
 
 
+def yes(pack: Pack, standing: Standing) -> Answer:
+    """Whoever is asked says yes."""
+    return Answer.YES
+
+
 @dataclass
 class Bench:
     """An engine with packs."""
@@ -84,9 +89,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     sent: list[tuple[str, Any]] = []
     with ExitStack() as stack:
         packs = stack.enter_context(
-            open_packs(
-                folders, builtin(), lambda pack, standing: Answer.YES, lambda event, data, _: sent.append((event, data))
-            )
+            open_packs(folders, builtin(), yes, lambda event, data, _: sent.append((event, data)))
         )
         registry = Registry([*builtin().values(), *packs.specs])
         services = Services(Residency(torch.device("cpu"), Precision(), 2**30), folders)
@@ -285,14 +288,14 @@ def test_a_changed_pack_is_loaded_again_and_only_its_results_are_dropped(bench: 
         "s": ("PlainShout", {"text": "ho", "times": ["n", 0], "how": "loud"}),
     }
     assert bench.shown(nodes, ["s", 0]) == ["HO HO"]
-    assert not bench.packs.refresh()
+    assert not bench.packs.refresh(yes)
     words.write_text(words.read_text().replace("text.upper()", "text.title()"))
-    assert bench.packs.refresh()
+    assert bench.packs.refresh(yes)
     bench.registry.replace([*builtin().values(), *bench.packs.specs])
     assert bench.shown(nodes, ["s", 0]) == ["Ho Ho"]
     assert bench.ran == ["s", "show"]
     shutil.rmtree(words.parent)
-    assert bench.packs.refresh() and [it.pack.name for it in bench.packs.loaded] == [
+    assert bench.packs.refresh(yes) and [it.pack.name for it in bench.packs.loaded] == [
         "my-dashed.pack",
         "shapes",
         "third",
@@ -308,7 +311,7 @@ def opened(folders: Folders, **files: str) -> dict[str, str]:
         place = folders.base / "custom_nodes" / name
         place.mkdir(parents=True, exist_ok=True)
         (place / "__init__.py").write_text(text)
-    with open_packs(folders, builtin(), lambda pack, standing: Answer.YES) as packs:
+    with open_packs(folders, builtin(), yes) as packs:
         return {it.pack.name: it.problem for it in packs.loaded}
 
 
@@ -362,7 +365,7 @@ NODE_CLASS_MAPPINGS = {"Reaches": Fine}
 def test_a_pack_that_reaches_for_what_is_not_here_loads_and_says_so_where_it_is_used(tmp_path: Path) -> None:
     folders = Folders.standard(tmp_path / "base")
     (folders.base / "custom_nodes" / "reaches.py").write_text(REACHES)
-    with open_packs(folders, builtin(), lambda pack, standing: Answer.YES) as packs:
+    with open_packs(folders, builtin(), yes) as packs:
         assert [it.problem for it in packs.loaded] == [""]
         assert {"comfy.utils.soon", "comfy.utils.Later", "comfy.ldm.something"} <= packs.host.missed.keys()
         registry = Registry([*builtin().values(), *packs.specs])
@@ -394,7 +397,7 @@ def test_what_stand_ins_lack_is_counted(tmp_path: Path) -> None:
     place.write_text(
         "import comfy.utils\ntry:\n    comfy.utils.soon\nexcept AttributeError:\n    pass\nNODE_CLASS_MAPPINGS = {}"
     )
-    with open_packs(folders, builtin(), lambda pack, standing: Answer.YES) as packs:
+    with open_packs(folders, builtin(), yes) as packs:
         assert packs.host.missed == {"comfy.utils.soon": 1}
 
 
@@ -437,7 +440,7 @@ def test_what_the_owner_refuses_is_not_imported(tmp_path: Path) -> None:
     known = PackList(folders.base / "packs.toml")
     known.allow(it.pack, digest(it.pack))
     known.disable("mine")
-    with open_packs(folders, builtin(), lambda pack, standing: Answer.YES) as packs:
+    with open_packs(folders, builtin(), yes) as packs:
         assert "disabled" in packs.loaded[0].problem and not trace.exists()
 
 
@@ -457,6 +460,22 @@ def test_with_nobody_to_ask_a_pack_is_loaded_for_the_owner_alone_and_asked_about
         assert f"may do whatever you may: {said}" in capsys.readouterr().err
 
 
+def test_what_the_owner_writes_into_the_list_counts_without_a_restart(tmp_path: Path) -> None:
+    folders = Folders.standard(tmp_path / "base")
+    (folders.base / "custom_nodes" / "mine.py").write_text("NODE_CLASS_MAPPINGS = {}")
+
+    def no(pack: Pack, standing: Standing) -> Answer:
+        return Answer.NO
+
+    with open_packs(folders, builtin(), no) as packs:
+        assert not packs.refresh(no) and "is not loaded" in packs.loaded[0].problem
+        PackList(folders.base / "packs.toml").allow(packs.loaded[0].pack, packs.loaded[0].given.code)
+        assert packs.refresh(no) and "is not loaded" not in packs.loaded[0].problem
+        PackList(folders.base / "packs.toml").disable("mine")
+        assert packs.refresh(no) and "disabled" in packs.loaded[0].problem
+        assert not packs.refresh(no)
+
+
 def test_the_owner_s_file_keeps_its_comments_and_is_never_overwritten_when_damaged(tmp_path: Path) -> None:
     folders = Folders.standard(tmp_path / "base")
     file = folders.base / "packs.toml"
@@ -467,7 +486,7 @@ def test_the_owner_s_file_keeps_its_comments_and_is_never_overwritten_when_damag
     (folders.base / "custom_nodes" / "new.py").touch()
     with (
         pytest.raises(ValueError, match=r"packs\.toml cannot be read"),
-        open_packs(folders, builtin(), lambda *_: Answer.YES),
+        open_packs(folders, builtin(), yes),
     ):
         pass
     assert file.read_text() == "enabled = ["
