@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from models.config import Shapes
+from models.diffusers_names import diffusers_name
 
 Field = str
 """What a tensor is of the change of one layer: "up", "down", "alpha", "hada_w1_a", …"""
@@ -102,37 +103,3 @@ def dotted(stem: str) -> str:
     while prefix := next((prefix for prefix in _PREFIXES if stem.startswith(prefix)), None):
         stem = stem.removeprefix(prefix)
     return stem
-
-
-def diffusers_name(own: str, blocks: int) -> str:
-    """What diffusers calls the U-Net's layer `own`. blocks: residual blocks a level (`num_res_blocks`)."""
-    for pattern, name in _FIXED:
-        if own == pattern:
-            return name
-    if match := re.fullmatch(r"middle_block\.([012])\.(.+)", own):
-        kind = ("resnets.0", "attentions.0", "resnets.1")[int(match[1])]
-        return f"mid_block.{kind}.{_inside(match[2])}"
-    match = re.fullmatch(r"(input|output)_blocks\.(\d+)\.(\d)\.(.+)", own)
-    if match is None:
-        return own
-    number, place, rest = int(match[2]), int(match[3]), match[4]
-    way, first = ("down", 1) if match[1] == "input" else ("up", 0)  # the first input block is `conv_in`
-    level, at = divmod(number - first, blocks + 1)
-    resizes = rest in ("op", "conv")
-    kind = f"{way}samplers.0.conv" if resizes else f"{('resnets', 'attentions')[place]}.{at}.{_inside(rest)}"
-    return f"{way}_blocks.{level}.{kind}"
-
-
-def _inside(rest: str) -> str:
-    """Of a residual block's layers; those of a transformer have the same names in both."""
-    return dict(_RESNET).get(rest, rest)
-
-
-_FIXED = (
-    ("input_blocks.0.0", "conv_in"), ("out.0", "conv_norm_out"), ("out.2", "conv_out"),
-    ("time_embed.0", "time_embedding.linear_1"), ("time_embed.2", "time_embedding.linear_2"),
-)  # fmt: skip
-_RESNET = (
-    ("in_layers.0", "norm1"), ("in_layers.2", "conv1"), ("emb_layers.1", "time_emb_proj"),
-    ("out_layers.0", "norm2"), ("out_layers.3", "conv2"), ("skip_connection", "conv_shortcut"),
-)  # fmt: skip

@@ -10,7 +10,7 @@ from models.config import Shapes
 _LIKE_SD = (  # shares names with Stable Diffusion v1, so these signs come first
     (r"time_stack|time_mix|motion_modules", "a video model"),
     (r"^cond_stage_model\.model\.", "a Stable Diffusion 2 model"),
-    (r"^conditioner\.embedders\.|(^|\.)label_emb\.0\.0\.weight$", "an SDXL model"),
+    (r"^conditioner\.embedders\.|(^|\.)label_emb\.0\.0\.weight$|^add_embedding\.", "an SDXL model"),
     (r"(^|\.)joint_blocks\.\d", "a Stable Diffusion 3 model"),
     (r"(^|\.)double_blocks\.\d", "a Flux model"),
     (r"^input_hint_block\.", "a ControlNet"),

@@ -7,9 +7,9 @@ from typing import Annotated, NamedTuple
 
 from graph.errors import InputError
 from graph.files import FileRef
-from graph.sockets import File
+from graph.sockets import Choice, File
 from graph.spec import Tip, node
-from models.checkpoint import CheckpointError
+from models.checkpoint import CheckpointError, Part, Weights
 from models.families import unread_unet
 from models.types import Clip, Model, Vae
 from nodes.services import Context
@@ -36,16 +36,52 @@ def checkpoint_loader_simple(
     if weights.parts() == {"safety"}:
         raise InputError("ckpt_name", f"{ckpt_name.name} is a safety checker; its place is models/safety_checker")
     try:
-        other = unread_unet(weights.shapes("model"))
+        weights.names("model")
     except CheckpointError as error:
         raise InputError("ckpt_name", f"{error}; a checkpoint has a U-Net at least") from error
-    if other:
-        raise InputError("ckpt_name", f"{ckpt_name.name} is {other}, a kind that is not supported yet")
+    _refuse_unread(weights, "ckpt_name")
     tell_unused(ctx, weights, "ckpt_name")
     here = [part for part in ("clip", "model", "vae") if part in weights.parts()]
     identity = ctx.services.folders.identity(ckpt_name.path)
-    Thread(target=weights.read_ahead, args=here, name="read-ahead", daemon=True).start()
+    _read_ahead(weights, *here)
     return Checkpoint(Model(weights, identity), Clip(weights, identity), Vae(weights, identity))
+
+
+@node("UNETLoader", category="advanced/loaders", title="Load Diffusion Model", lane="io")
+def unet_loader(
+    ctx: Context,
+    *,
+    unet_name: Annotated[
+        FileRef, File("diffusion_models", tooltip="A file of models/diffusion_models or models/unet.")
+    ],
+    weight_dtype: Annotated[
+        str,
+        Choice(("default",), tooltip="Weights are computed with in the precision that the program was started with."),
+    ],
+) -> Annotated[Model, Tip("The U-Net that removes noise from latents.")]:
+    """Open a file that holds a U-Net, as checkpoints name its weights or as diffusers does."""
+    weights, identity = opened(ctx, unet_name, "unet_name", "model", "holds no U-Net")
+    _refuse_unread(weights, "unet_name")
+    _read_ahead(weights, "model")
+    return Model(weights, identity)
+
+
+@node("CLIPLoader", category="advanced/loaders", title="Load CLIP", lane="io")
+def clip_loader(
+    ctx: Context,
+    *,
+    clip_name: Annotated[FileRef, File("text_encoders", tooltip="A file of models/text_encoders or models/clip.")],
+    type: Annotated[  # noqa: A002
+        str, Choice(("stable_diffusion",), tooltip="The family of models whose text encoder it is.")
+    ],
+    device: Annotated[
+        str | None, Choice(("default", "cpu"), tooltip="Networks are where the program was told to compute.")
+    ] = "default",
+) -> Annotated[Clip, Tip("The text encoder that turns prompts into conditioning.")]:
+    """Open a file that holds a text encoder."""
+    weights, identity = opened(ctx, clip_name, "clip_name", "clip", "holds no text encoder")
+    _read_ahead(weights, "clip")
+    return Clip(weights, identity)
 
 
 @node("VAELoader", category="loaders", title="Load VAE", lane="io")
@@ -56,5 +92,15 @@ def vae_loader(
 ) -> Annotated[Vae, Tip("The autoencoder between pictures and latents.")]:
     """Open a file that holds an autoencoder, to use instead of a checkpoint's own."""
     weights, identity = opened(ctx, vae_name, "vae_name", "vae", "holds no autoencoder")
-    Thread(target=weights.read_ahead, args=("vae",), name="read-ahead", daemon=True).start()
+    _read_ahead(weights, "vae")
     return Vae(weights, identity)
+
+
+def _refuse_unread(weights: Weights, blamed: str) -> None:
+    """Raise InputError for a U-Net that reads more than latents."""
+    if other := unread_unet(weights.shapes("model")):
+        raise InputError(blamed, f"{weights.path.name} is {other}, a kind that is not supported yet")
+
+
+def _read_ahead(weights: Weights, *parts: Part) -> None:
+    Thread(target=weights.read_ahead, args=parts, name="read-ahead", daemon=True).start()

@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.adapter_names import diffusers_name, normalized
+from models.adapter_names import normalized
 from models.adapters import Adapter, read_adapter
 from models.checkpoint import Weights, read_header
+from models.diffusers_names import diffusers_name
 from models.residency import Precision, Residency
 from models.types import Model
 from models.weights import CheckpointError

@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.adapter_names import diffusers_name
 from models.adapters import Adapter, read_adapter
 from models.checkpoint import Weights, read_header
 from models.config import UNetConfig
+from models.diffusers_names import diffusers_name
 from models.packed import can_pack
 from models.reading import Reading
 from models.residency import OutOfMemory, Precision, Residency, network_bytes

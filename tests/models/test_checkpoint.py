@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models import weights as weights_module
 from models.checkpoint import CheckpointError, Part, load_part, read_header
+from models.packed import can_pack
 from models.reading import Reading
 from tests.tiny_checkpoint import PREFIXES, Format, save, tiny_networks, tiny_state
 
@@ -330,3 +332,82 @@ def test_a_text_encoder_of_1024_channels_is_no_reason_to_refuse_a_consistent_fil
     }
     path = save({name: torch.zeros(shape) for name, shape in names.items()}, tmp_path / "x", "safetensors")
     assert read_header(path).parts() == {"model", "clip"}
+
+
+# --- the layout of diffusers --------------------------------------------------------------------------------------------
+
+
+class TestDiffusersLayout:
+    """One file a component, as `save_pretrained` writes it."""
+
+    @pytest.mark.parametrize("part", ["model", "vae"])
+    def test_a_file_of_diffusers_is_the_same_network(
+        self, tmp_path: Path, state: State, networks: dict[Part, nn.Module], part: Part
+    ) -> None:
+        loaded = load(as_diffusers(state, part, tmp_path), part, torch.float32)
+        assert read_header(tmp_path / "component.safetensors").unused() == []
+        assert_same(loaded, networks[part], torch.float32)
+
+    def test_the_names_of_older_attention(self, tmp_path: Path, state: State, networks: dict[Part, nn.Module]) -> None:
+        tensors = load_file(as_diffusers(state, "vae", tmp_path))
+        for new, old in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
+            tensors = {name.replace(f".{new}.", f".{old}."): tensor for name, tensor in tensors.items()}
+        save_file(tensors, tmp_path / "old.safetensors")
+        assert_same(load(tmp_path / "old.safetensors", "vae"), networks["vae"], torch.float32)
+
+    @pytest.mark.parametrize("level", ["", "text_model."])
+    def test_a_text_encoder_of_old_and_new_transformers(
+        self, tmp_path: Path, networks: dict[Part, nn.Module], level: str
+    ) -> None:
+        tensors = {name.replace("text_model.", level): x for name, x in networks["clip"].state_dict().items()}
+        save_file(tensors, tmp_path / "model.safetensors")
+        assert_same(load(tmp_path / "model.safetensors", "clip"), networks["clip"], torch.float32)
+
+    def test_other_families_and_controlnets_are_told_apart(self, tmp_path: Path, state: State) -> None:
+        tensors = load_file(as_diffusers(state, "model", tmp_path))
+        save_file(tensors | {"add_embedding.linear_1.weight": torch.zeros(1)}, tmp_path / "xl.safetensors")
+        with pytest.raises(CheckpointError, match=r"xl\.safetensors is an SDXL model"):
+            read_header(tmp_path / "xl.safetensors")
+        down = {name: tensor for name, tensor in tensors.items() if not name.startswith("up_blocks")}
+        save_file(down | {"controlnet_cond_embedding.conv_in.weight": torch.zeros(1)}, tmp_path / "c.safetensors")
+        with pytest.raises(CheckpointError, match=r"is a ControlNet"):
+            read_header(tmp_path / "c.safetensors")
+
+
+def as_diffusers(state: State, part: Part, folder: Path) -> Path:
+    """The component as diffusers converts and names it."""
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
+
+    if part == "model":
+        config = {"layers_per_block": 1, "class_embed_type": None, "addition_embed_type": None}
+        theirs = convert_ldm_unet_checkpoint(dict(state), config)
+    else:
+        theirs = convert_ldm_vae_checkpoint(
+            dict(state), dict.fromkeys(("down_block_types", "up_block_types"), ["x"] * 4)
+        )
+    save_file({name: tensor.clone().contiguous() for name, tensor in theirs.items()}, folder / "component.safetensors")
+    return folder / "component.safetensors"
+
+
+@pytest.mark.parametrize("packed", [False, pytest.param(True, marks=pytest.mark.skipif(not can_pack(), reason="-"))])
+@pytest.mark.parametrize("end", ["scale_weight", "weight_scale"])
+def test_weights_in_8_bits_with_a_scale(tmp_path: Path, state: State, end: str, packed: bool) -> None:
+    kept, exact = dict(state), dict(state)
+    for name in [name for name in state if name.endswith("attn1.to_q.weight")]:
+        scale = state[name].abs().max() / 448
+        kept[name] = (state[name] / scale).to(torch.float8_e4m3fn)
+        kept[name.removesuffix("weight") + end] = scale
+        exact[name] = kept[name].float() * scale
+    kept["model.diffusion_model.scaled_fp8"] = torch.zeros(2, dtype=torch.float8_e4m3fn)
+    save_file(kept, tmp_path / "fp8.safetensors")
+    save_file(exact, tmp_path / "exact.safetensors")
+    assert read_header(tmp_path / "fp8.safetensors").unused() == []
+    generator = torch.Generator().manual_seed(0)
+    x, context = (torch.randn(shape, generator=generator) for shape in ((1, 4, 8, 8), (1, 77, 8)))
+    made = []
+    for name in ("fp8", "exact"):
+        header = read_header(tmp_path / f"{name}.safetensors")
+        unet = load_part(header, "model", dtype=torch.float32, device=CPU, packed=packed)
+        with torch.inference_mode():
+            made.append(unet(x, torch.tensor([500.0]), Reading(context)))
+    torch.testing.assert_close(*made)

@@ -1,0 +1,237 @@
+"""Weight files of Stable Diffusion v1, and of what checks and judges its pictures: which networks a file holds, and where.
+
+The networks' attribute names are the files' key names: a component's tensors are found by a prefix, its architecture is
+read from their shapes, and a table of names is needed only for files in the layout of diffusers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from torch import nn
+
+from models.aesthetic import AestheticPredictor
+from models.clip import TextModel
+from models.config import (
+    Shapes,
+    clip_config,
+    contrastive_config,
+    predictor_widths,
+    safety_config,
+    unet_config,
+    vae_config,
+)
+from models.diffusers_names import is_diffusers_unet, is_diffusers_vae, unet_names, vae_names
+from models.families import foreign_family, unlike_family
+from models.family import Family, family_of
+from models.inception import Inception
+from models.safety import SafetyChecker, published_name
+from models.unet import UNet
+from models.vae import AutoencoderKL
+from models.vision import ContrastiveModel
+from models.weights import CheckpointError, TensorFile, TensorInfo, read_ahead, read_table
+
+Part = Literal["model", "clip", "vae", "safety", "clip_model", "open_clip", "inception", "aesthetic"]
+
+NOT_WEIGHTS = ("position_ids", "num_batches_tracked")
+"""How the names of tensors end that files have besides weights."""
+
+SCALES = ("scale_weight", "weight_scale")
+NOT_SCALES = ("scale_input", "input_scale", "comfy_quant", "scaled_fp8")
+"""How the names of tensors end beside weights in 8 bits: what these are multiplied by, and what is of no use here."""
+
+_HARMLESS = re.compile(
+    r"(alphas|betas|sqrt_|log_one_minus_|posterior_|lvlb_|denoiser\.)[\w.]*$"  # the noise levels, which are made here
+    r"|model_ema\.|(first_stage_model\.)?(loss|model_ema|discriminator)\.|logvar$|scale_factor$|(v_pred|ztsnr)$"
+    r"|(cond_stage_model\.(transformer\.)?)?(logit_scale|text_projection(\.weight)?)$"  # what compares texts with pictures
+    r"|.*(" + "|".join((*NOT_WEIGHTS, *NOT_SCALES)) + ")$"
+)
+"""The names of tensors that no network here needs, and that change nothing by being left out."""
+
+
+class Layout(NamedTuple):
+    """How one component lies in a file: `prefix` stands where the network's own names begin with `own`."""
+
+    title: str
+    root: str  # a name that tells this component from all others
+    build: Callable[[Shapes], nn.Module]
+    children: tuple[str, ...] = ("",)  # how the network's own names begin, after `own`
+    own: str = ""
+    prefixes: tuple[str, ...] = ("",)  # most specific first; "" is a file that holds this component alone
+    own_name: Callable[[str], str] = str  # from a file's name without its prefix, where files differ in more than that
+
+
+LAYOUTS: Mapping[Part, Layout] = MappingProxyType(
+    {
+        "model": Layout(
+            title="U-Net",
+            prefixes=("model.diffusion_model.", "diffusion_model.", ""),
+            root="input_blocks.0.0.weight",
+            build=lambda shapes: UNet(unet_config(shapes)),
+            children=("input_blocks.", "middle_block.", "output_blocks.", "out.", "time_embed."),
+        ),
+        "clip": Layout(
+            title="text encoder",
+            own="text_model.",
+            prefixes=(
+                "cond_stage_model.transformer.text_model.",
+                "cond_stage_model.transformer.",  # some old files leave the level out
+                "text_model.",
+                "",
+            ),
+            root="embeddings.token_embedding.weight",
+            build=lambda shapes: TextModel(clip_config(shapes)),
+            children=("embeddings.", "encoder.", "final_layer_norm."),
+        ),
+        "vae": Layout(
+            title="VAE",
+            prefixes=("first_stage_model.", ""),
+            root="decoder.up.0.block.0.norm1.weight",
+            build=lambda shapes: AutoencoderKL(vae_config(shapes)),
+            children=("encoder.", "decoder.", "quant_conv.", "post_quant_conv."),
+        ),
+        "safety": Layout(
+            title="safety checker",
+            root="concept_embeds",
+            build=lambda shapes: SafetyChecker(safety_config(shapes)),
+            own_name=published_name,
+        ),
+        "clip_model": Layout(
+            title="CLIP with both towers",
+            root="text_projection.weight",
+            build=lambda shapes: ContrastiveModel(contrastive_config(shapes, "quick_gelu")),
+        ),
+        "open_clip": Layout(  # the same tensors with another activation
+            title="CLIP with both towers",
+            root="text_projection.weight",
+            build=lambda shapes: ContrastiveModel(contrastive_config(shapes, "gelu")),
+        ),
+        "inception": Layout(
+            title="Inception network",
+            root="Mixed_7c.branch_pool.conv.weight",
+            build=lambda shapes: Inception(),
+        ),
+        "aesthetic": Layout(
+            title="aesthetic predictor",
+            root="layers.7.weight",
+            build=lambda shapes: AestheticPredictor(predictor_widths(shapes)),
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A weight file's header: names, shapes and places of tensors, none of the numbers. Can be pickled."""
+
+    file: TensorFile
+    prefixes: Mapping[Part, str]
+    family: Family
+    renamed: Mapping[Part, Mapping[str, str]] = field(default_factory=dict)  # as `names`, of files in diffusers' layout
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.file.path
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]:
+        """All that the file holds, by the file's own names."""
+        return self.file.tensors
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the writer of the file said of it."""
+        return self.file.metadata
+
+    def read_ahead(self, *parts: Part) -> None:
+        """Have the disk bring the weights of `parts` into the system's cache, one part after the other."""
+        for part in parts:
+            read_ahead(self.file, list(self.names(part).values()))
+
+    def parts(self) -> frozenset[Part]:
+        """Which of the components the file holds."""
+        return frozenset(self.prefixes)
+
+    def unused(self) -> list[str]:
+        """The names of tensors that none of the components uses, and that are not known to be harmless."""
+        starts = tuple(
+            prefix + child
+            for part, prefix in self.prefixes.items()
+            for child in LAYOUTS[part].children
+            if part not in self.renamed
+        )
+        known = {name for names in self.renamed.values() for name in names.values()}
+        return [
+            name
+            for name in self.tensors
+            if name not in known and not name.startswith(starts) and not _HARMLESS.match(name)
+        ]
+
+    def shapes(self, part: Part) -> dict[str, tuple[int, ...]]:
+        """The shapes of a component's weights by the network's own names. Raises CheckpointError if it is not there."""
+        return {own: self.tensors[name].shape for own, name in self.names(part).items()}
+
+    def names(self, part: Part) -> dict[str, str]:
+        """A component's weights: the network's own name -> the file's. Raises CheckpointError if it is not there."""
+        if part not in self.prefixes:
+            titles = dict.fromkeys(f"a {held.title}" for other, held in LAYOUTS.items() if other in self.prefixes)
+            raise CheckpointError(f"{self.path.name} holds no {LAYOUTS[part].title}, only {' and '.join(titles)}")
+        if part in self.renamed:
+            return dict(self.renamed[part])
+        layout, prefix = LAYOUTS[part], self.prefixes[part]
+        return {
+            layout.own_name(layout.own + name.removeprefix(prefix)): name
+            for name in self.tensors
+            if name.startswith(prefix) and not name.endswith((*NOT_WEIGHTS, *SCALES, *NOT_SCALES))
+        }
+
+    def scales(self, part: Part) -> dict[str, str]:
+        """Of weights that are kept in 8 bits with a scale: the network's own name -> the file's of the scale."""
+        stems = [
+            (own, name.removesuffix("weight")) for own, name in self.names(part).items() if name.endswith("weight")
+        ]
+        return {own: stem + end for own, stem in stems for end in SCALES if stem + end in self.tensors}
+
+
+def read_header(path: Path) -> Weights:
+    """Read what a file holds, not the weights. Raises CheckpointError if it is damaged or not of SD v1."""
+    file = read_table(path)
+    names = [*file.tensors, *file.others]
+    renamed = _renamed(file)
+    shapes = {name: info.shape for name, info in file.tensors.items()}
+    own_shapes = {own: shapes[name] for found in renamed.values() for own, name in found.items()}
+    if family := foreign_family(names, shapes | own_shapes):
+        raise CheckpointError(f"{path.name} is {family}; only Stable Diffusion v1 is supported")
+    prefixes = dict.fromkeys(renamed, "") | {
+        part: prefix
+        for part, layout in LAYOUTS.items()
+        for prefix in reversed(layout.prefixes)  # the last one found stays
+        if prefix + layout.root in file.tensors
+    }
+    if not prefixes:
+        kind = unlike_family(names) or f"not a Stable Diffusion checkpoint (it holds {some(names) or 'nothing'})"
+        raise CheckpointError(
+            f"{path.name} is {kind}; expected a U-Net, VAE, text encoder or safety checker of Stable Diffusion v1, "
+            "or a network that judges pictures (CLIP, Inception, aesthetic predictor)"
+        )
+    return Weights(file, prefixes, family_of(names, file.metadata), renamed)
+
+
+def _renamed(file: TensorFile) -> dict[Part, dict[str, str]]:
+    """The names of a component that lies in the layout of diffusers, which has one a file."""
+    names = [name for name in file.tensors if not name.endswith(NOT_WEIGHTS)]
+    if is_diffusers_unet(names):
+        return {"model": unet_names(names)}
+    return {"vae": vae_names(names)} if is_diffusers_vae(names) else {}
+
+
+def some(names: Iterable[str]) -> str:
+    """The first few of some names, shortened."""
+    shown = [name if len(name) < 100 else name[:97] + "…" for name in names]
+    return ", ".join(shown[:4] + ["…"] * (len(shown) > 4))
