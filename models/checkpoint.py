@@ -50,6 +50,16 @@ class Variant:
     changes: Mapping[str, Sequence[Change]]
 
 
+def own_shapes(weights: Weights, part: Part) -> dict[str, tuple[int, ...]]:
+    """The shapes of a component's weights as its network has them; a file may keep a 1x1 convolution as a linear layer.
+
+    Raises CheckpointError.
+    """
+    module, sources = _build(weights, part, LAYOUTS[part])
+    state = module.state_dict()
+    return {own: tuple(state[own].shape) for own in sources}
+
+
 def load_part(
     weights: Weights,
     part: Part,
@@ -91,7 +101,7 @@ def load_part(
         sources = {own: source for own, source in sources.items() if own.rpartition(".")[0] in own_layers}
     elif packed:
         sources = _without_later(weights, module, sources, dtype, weights.scales(part))
-    changes = _with_scales(weights, part, variant.changes if variant else {})
+    changes = with_scales(weights, part, variant.changes if variant else {})
     owns = {source: own for own, source in sources.items()}
     state: dict[str, Tensor] = {}
     for source, tensor in read_tensors(weights.file, owns, dtype=dtype, device=device, mapped=not packed):
@@ -101,7 +111,7 @@ def load_part(
     return module.to(device)  # what it did not load but made for itself
 
 
-def _with_scales(
+def with_scales(
     weights: Weights, part: Part, changes: Mapping[str, Sequence[Change]]
 ) -> Mapping[str, Sequence[Change]]:
     """The changes, after the scales of weights that are kept in 8 bits."""

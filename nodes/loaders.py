@@ -76,7 +76,7 @@ def clip_loader(
     ],
     device: Annotated[
         str | None, Choice(("default", "cpu"), tooltip="Networks are where the program was told to compute.")
-    ] = "default",
+    ] = None,
 ) -> Annotated[Clip, Tip("The text encoder that turns prompts into conditioning.")]:
     """Open a file that holds a text encoder."""
     weights, identity = opened(ctx, clip_name, "clip_name", "clip", "holds no text encoder")

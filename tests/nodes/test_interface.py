@@ -82,6 +82,7 @@ def test_an_input_has_the_type_default_and_range_that_clients_know(
 @pytest.mark.parametrize(("node", "entry"), [(n, e) for n, e in INPUTS if "folder" in e])
 def test_a_file_input_offers_the_files_of_its_folder(node: str, entry: dict[str, Any], folders: Folders) -> None:
     suffix = entry.get("filter_extension", ".png" if entry["folder"] in ("input", "output") else ".safetensors")
+    folders.roots(entry["folder"])[0].mkdir(parents=True, exist_ok=True)
     for name in ("b", "a"):
         (folders.roots(entry["folder"])[0] / (name + suffix)).touch()
     info: dict[str, Any] = describe(builtin()[node], folders)

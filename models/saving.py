@@ -1,0 +1,146 @@
+"""Networks -> files that other programs load: whole checkpoints, single networks, and the difference of two as a LoRA."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+
+from models.checkpoint import own_shapes
+from models.diffusers_names import diffusers_name
+from models.exact_weights import exact_weights
+from models.prediction import Velocity
+from models.types import Clip, Model, ModelHandle, Vae
+
+KEPT: Mapping[torch.dtype, str] = MappingProxyType({torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"})
+"""Number formats that weights are saved in as they were stored; others, such as those of 8 bits, become float16."""
+
+OUTLIERS = 0.99
+"""The share of a factor's numbers that keep their size; larger ones are cut to the largest of these."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a file to be written."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    make: Callable[[], Tensor]
+
+
+def whole_checkpoint(model: Model, clip: Clip, vae: Vae) -> dict[str, Entry]:
+    """A checkpoint as Stable Diffusion v1 was published. Raises CheckpointError, also when an entry is made."""
+    return {
+        **_entries(model, "model.diffusion_model."),
+        **_entries(clip, "cond_stage_model.transformer."),
+        **_entries(vae, "first_stage_model."),
+        **_marks(model),
+    }
+
+
+def single_network(handle: ModelHandle[nn.Module]) -> dict[str, Entry]:
+    """One network alone, by its own names; of a U-Net those of a checkpoint. Raises CheckpointError."""
+    prefix = "model.diffusion_model." if isinstance(handle, Model) else ""
+    marks = _marks(handle) if isinstance(handle, Model) else {}
+    return _entries(handle, prefix) | marks
+
+
+def write_safetensors(
+    path: Path,
+    entries: Mapping[str, Entry],
+    metadata: Mapping[str, str],
+    tell: Callable[[int, int], None] = lambda done, of: None,
+) -> None:
+    """Write tensors as they are made, so that one is in memory at a time. tell: called with how many of them are written."""
+    header: dict[str, object] = {"__metadata__": {"format": "pt", **metadata}}
+    end = 0
+    for name, entry in entries.items():
+        start, end = end, end + math.prod(entry.shape) * entry.dtype.itemsize
+        header[name] = {"dtype": KEPT[entry.dtype], "shape": list(entry.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for i, entry in enumerate(entries.values()):
+            tell(i, len(entries))
+            tensor = entry.make().to(entry.dtype).reshape(entry.shape).contiguous()
+            file.write(tensor.flatten().view(torch.uint8).numpy().data)
+
+
+def difference_as_lora(
+    handle: Model | Clip, rank: int | None, biases: bool, tick: Callable[[], None]
+) -> dict[str, Entry]:
+    """A network whose weights are a difference, as a LoRA in kohya's names. Layers of nothing but zeros are left out.
+
+    rank: of the factors, by singular values (Eckart and Young 1936); None: the whole difference. tick: called before each
+    layer.
+    """
+    read, shapes = exact_weights(handle), own_shapes(handle.weights, handle.part)
+    blocks = _residual_blocks(shapes)
+    entries: dict[str, Entry] = {}
+    for own, shape in shapes.items():
+        layer, _, what = own.rpartition(".")
+        stem = f"lora_unet_{diffusers_name(layer, blocks)}" if handle.part == "model" else f"lora_te_{layer}"
+        stem = stem.replace(".", "_")
+        if what == "bias" and not biases:
+            continue
+        tick()
+        delta = read(own).reshape(shape)
+        if not delta.any():
+            continue
+        if what == "bias":
+            made = {f"{stem}.diff_b": delta}
+        elif rank is None or len(shape) < 2:
+            made = {f"{stem}.diff": delta}
+        else:
+            made = {f"{stem}.{name}": tensor for name, tensor in _factors(delta, rank).items()}
+        entries |= {name: _half(tensor) for name, tensor in made.items()}
+    return entries
+
+
+def _factors(delta: Tensor, rank: int) -> dict[str, Tensor]:
+    flat = delta.flatten(1)
+    rank = min(rank, *flat.shape)
+    u, s, v = torch.linalg.svd(flat, full_matrices=False)
+    up, down = u[:, :rank] * s[:rank], v[:rank]
+    numbers = torch.cat([up.flatten(), down.flatten()])
+    most = torch.quantile(numbers[:: 1 + len(numbers) // 2**23], OUTLIERS)  # of at most 2**24, torch's limit
+    up, down = up.clamp(-most, most), down.clamp(-most, most)
+    if delta.ndim == 4:
+        up, down = up[:, :, None, None], down.view(rank, *delta.shape[1:])
+    return {"lora_up.weight": up, "lora_down.weight": down, "alpha": torch.tensor(float(rank))}
+
+
+def _half(tensor: Tensor) -> Entry:
+    kept = tensor.half()
+    return Entry(torch.float16, tuple(kept.shape), lambda: kept)
+
+
+def _entries(handle: ModelHandle[nn.Module], prefix: str) -> dict[str, Entry]:
+    read, names = exact_weights(handle), handle.weights.names(handle.part)
+
+    def entry(own: str, shape: tuple[int, ...]) -> Entry:
+        stored = handle.weights.tensors[names[own]].dtype
+        return Entry(stored if stored in KEPT else torch.float16, shape, lambda: read(own))
+
+    return {prefix + own: entry(own, shape) for own, shape in own_shapes(handle.weights, handle.part).items()}
+
+
+def _marks(model: Model) -> dict[str, Entry]:
+    """The empty tensors that say what no weight tells: `v_pred`, `ztsnr`."""
+    told = {
+        "v_pred": isinstance(model.diffusion.prediction, Velocity),
+        "ztsnr": model.diffusion.levels.zero_terminal,
+    }
+    return {name: Entry(torch.float32, (0,), lambda: torch.zeros(0)) for name, said in told.items() if said}
+
+
+def _residual_blocks(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    halvings = [int(name.split(".")[1]) for name in shapes if name.endswith(".0.op.weight")]
+    return max(1, min(halvings, default=1) - 1)
