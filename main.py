@@ -109,7 +109,7 @@ def work(options: argparse.Namespace, folders: Folders, registry: Registry, pack
     if options.command == "evaluate":
         from server import evaluate
 
-        return evaluate.run(executor, registry, folders, rules, lambda: evaluate.asked(options, folders))
+        return evaluate.run(executor, registry, folders, rules, lambda: evaluate.asked(options, registry, folders))
     status = commands.run(
         executor,
         registry,

@@ -25,12 +25,13 @@ from graph.spec import Registry
 from server.commands import DONE, FAILED, INTERRUPTED, REFUSED, stopping_on_ctrl_c
 from server.evaluation import Evaluation, Point
 from server.report import write_report
+from server.workflow_files import open_workflow
 
 _OURS = re.compile(r"\d{5}_\d{5}_\.png")
 
 
-def asked(options: argparse.Namespace, folders: Folders) -> Evaluation:
-    """What the command line asks for. Raises ValueError, OSError."""
+def asked(options: argparse.Namespace, registry: Registry, folders: Folders) -> Evaluation:
+    """What the command line asks for. Raises GraphErrors, ValueError, OSError."""
     lines = (line.strip() for line in options.prompts.read_text("utf-8").splitlines())
     prompts = tuple(line for line in lines if line and not line.startswith("#"))
     if not prompts:
@@ -64,6 +65,8 @@ def asked(options: argparse.Namespace, folders: Folders) -> Evaluation:
         clip_activation=options.clip_activation,
         inception=options.inception,
         reference=options.reference,
+        workflow=Path(options.workflow).name if options.workflow else "",
+        drawn_by=open_workflow(options.workflow, registry, folders).document if options.workflow else None,
     )
     places = Counter(evaluation.pictures(name, cfg) for name in holds for cfg in evaluation.cfgs)
     if shared := [place for place, count in places.items() if count > 1]:

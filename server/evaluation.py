@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from graph.document import DocNode, Document, Link, NodeId
+from server.fitted import Shot, fitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,8 @@ class Evaluation:
 
     checkpoints: file names -> what they hold, so that another file of the same name is drawn anew. Without
     `clip_model` there is no CLIP score, without `reference` (a folder of the input directory) there is no FID: with
-    `inception` the one that everybody means, with `clip_model` one in its features.
+    `inception` the one that everybody means, with `clip_model` one in its features. `drawn_by` is the workflow of the file
+    `workflow`: it then decides size, steps, sampler, scheduler and negative prompt.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Evaluation:
     clip_activation: str = "quick_gelu"
     inception: str | None = None
     reference: str | None = None
+    workflow: str = ""
+    drawn_by: Document | None = None
 
     @property
     def folder(self) -> str:
@@ -47,7 +51,11 @@ class Evaluation:
         return f"{i:05}_00001_.png"
 
     def drawing(self, checkpoint: str, cfg: float, i: int) -> Document:
-        """The workflow of one picture, which saves it."""
+        """The workflow of one picture, which saves it. Raises ValueError where the user's own has no place for it."""
+        prefix = f"{self.folder}/{self.pictures(checkpoint, cfg)}/{i:05}"
+        if self.drawn_by is not None:
+            shot = Shot(self.prompts[i], checkpoint, self.checkpoints[checkpoint], cfg, self.seed + i, prefix)
+            return fitted(self.drawn_by, shot)
         loader = DocNode("CheckpointLoaderSimple", {"ckpt_name": checkpoint}, {"holds": self.checkpoints[checkpoint]})
         sampling: dict[str, object] = {
             "seed": self.seed + i,
@@ -61,7 +69,6 @@ class Evaluation:
             "negative": Link("7", 0),
             "latent_image": Link("5", 0),
         }
-        prefix = f"{self.folder}/{self.pictures(checkpoint, cfg)}/{i:05}"
         return Document(
             {
                 "4": loader,

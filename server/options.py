@@ -315,6 +315,12 @@ def _add_evaluate_options(evaluate: argparse.ArgumentParser) -> None:
         "--name", default="report", help="of the report: a folder evaluate/NAME of the output directory"
     )
     drawing = evaluate.add_argument_group("drawing")
+    drawing.add_argument(
+        "--workflow",
+        metavar="WORKFLOW",
+        help="draw with this workflow, a file of any kind, instead of the plain one: its prompt, seed, cfg and checkpoint "
+        "are replaced, and size, steps, sampler, scheduler and negative prompt are its own",
+    )
     drawing.add_argument("--checkpoints", nargs="+", required=True, metavar="FILE", help="of models/checkpoints")
     drawing.add_argument(
         "--cfg", nargs="+", type=float, default=[1.0, 2.0, 4.0, 8.0], metavar="N", help="default: 1 2 4 8"

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
@@ -56,7 +56,7 @@ def _as_json(evaluation: Evaluation, points: Sequence[Point]) -> Mapping[str, ob
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"system": platform.platform(), "processors": os.cpu_count()},
-        "evaluation": asdict(evaluation),
+        "evaluation": asdict(replace(evaluation, drawn_by=None)),
         "points": [
             {"checkpoint": point.checkpoint, "cfg": point.cfg, **point.figures, "clip_scores": point.scores}
             for point in points
@@ -66,7 +66,9 @@ def _as_json(evaluation: Evaluation, points: Sequence[Point]) -> Mapping[str, ob
 
 def _page(evaluation: Evaluation, points: Sequence[Point]) -> str:
     settings = (
-        f"{len(evaluation.prompts)} prompts, {evaluation.width}×{evaluation.height} pixels, {evaluation.steps} steps of "
+        f"{len(evaluation.prompts)} prompts drawn by {evaluation.workflow}, seeds from {evaluation.seed}"
+        if evaluation.workflow
+        else f"{len(evaluation.prompts)} prompts, {evaluation.width}×{evaluation.height} pixels, {evaluation.steps} steps of "
         f"{evaluation.sampler} with {evaluation.scheduler}, seeds from {evaluation.seed}"
     )
     judges = [

@@ -216,3 +216,27 @@ def test_every_dot_lies_within_the_chart(values: tuple[float, float]) -> None:
     dots = [(float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)" r="3.5"', svg)]
     assert len(dots) == 5 and all(0 < x < WIDTH and 0 < y < HEIGHT for x, y in dots)
     assert "<one>" not in svg and svg.count("<polyline") == 2 and not math.isnan(sum(map(sum, dots)))
+
+
+def test_a_workflow_of_ones_own_draws(base: Path, evaluate: Call) -> None:
+    """As the editor saves it; what the evaluation varies is replaced, and the rest stays."""
+    example = json.loads((Path(main.__file__).parent / "workflows/text_to_image.json").read_text("utf-8"))
+    example["5"]["inputs"] |= {"width": 64, "height": 32, "batch_size": 4}
+    example["3"]["inputs"]["steps"] = 1
+    example["12"] = {"class_type": "PreviewImage", "inputs": {"images": ["8", 0]}}
+    (base / "own.json").write_text(json.dumps(example))
+    assert (
+        evaluate("--workflow", base / "own.json", "--checkpoints", "a.safetensors", "--cfg", "3", judged=False)[0] == 0
+    )
+    folder = base / "output/evaluate/report/a.safetensors/cfg-3"
+    assert sorted(path.name for path in folder.iterdir()) == ["00000_00001_.png", "00001_00001_.png"]
+    with PIL.Image.open(folder / "00001_00001_.png") as picture:
+        assert picture.size == (64, 32)
+        made = json.loads(picture.info["prompt"])
+    assert made["6"]["inputs"]["text"] == PROMPTS[1]
+    assert made["7"]["inputs"]["text"] == example["7"]["inputs"]["text"]
+    assert (made["3"]["inputs"]["cfg"], made["3"]["inputs"]["seed"], "12" in made) == (3.0, 1, False)
+    del example["9"]
+    (base / "own.json").write_text(json.dumps(example))
+    status, _, err = evaluate("--workflow", base / "own.json", judged=False)
+    assert (status, err.strip()) == (2, "the workflow has no SaveImage")
