@@ -236,6 +236,7 @@ def open_folders(options: argparse.Namespace) -> Folders:
     folders = Folders.standard(
         options.base_directory,
         source_tree=SOURCE,
+        models_dir=options.models_directory,
         input_dir=getattr(options, "input_directory", None),
         output_dir=options.output_directory,
         temp_dir=getattr(options, "temp_directory", None),
@@ -351,7 +352,11 @@ def _ram_budget(options: argparse.Namespace) -> int:
 
     from models.residency import memory_budget
 
-    return options.ram_budget or memory_budget(torch.device("cpu"))
+    if options.ram_budget or getattr(options, "cache_ram", None) is None:
+        return options.ram_budget or memory_budget(torch.device("cpu"))
+    import psutil
+
+    return max(0, psutil.virtual_memory().available - int(options.cache_ram * 2**30))
 
 
 def open_cache(options: argparse.Namespace) -> Cache:

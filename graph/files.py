@@ -102,6 +102,7 @@ class Folders:
         base: Path,
         *,
         source_tree: Path | None = None,
+        models_dir: Path | None = None,
         input_dir: Path | None = None,
         output_dir: Path | None = None,
         temp_dir: Path | None = None,
@@ -119,9 +120,14 @@ class Folders:
             (given or base / name).absolute()
             for given, name in ((input_dir, "input"), (output_dir, "output"), (temp_dir, "temp"))
         )
-        for made in (*(base / name for name in _CREATED), place_in, place_out, place_temp):
+        models = (models_dir or base / "models").absolute()
+
+        def placed(name: str) -> Path:
+            return models / name.removeprefix("models/") if name.startswith("models/") else base / name
+
+        for made in (*map(placed, _CREATED), place_in, place_out, place_temp):
             made.mkdir(parents=True, exist_ok=True)
-        folders = {name: Folder(tuple(base / place for place in places)) for name, places in _SEARCHED.items()}
+        folders = {name: Folder(tuple(map(placed, places))) for name, places in _SEARCHED.items()}
         folders["custom_nodes"] = Folder((base / "custom_nodes",), ANYTHING)
         folders["input"] = Folder((place_in,), IMAGES, recursive=False)
         folders["output"] = Folder((place_out,), IMAGES)

@@ -39,6 +39,8 @@ def describe(spec: NodeSpec, folders: Folders) -> dict[str, object]:
     }
     if any(output.tooltip for output in spec.outputs):
         info["output_tooltips"] = [output.tooltip for output in spec.outputs]
+    if spec.aliases:
+        info["search_aliases"] = list(spec.aliases)
     flags = {"deprecated": spec.deprecated, "experimental": spec.experimental}
     return info | {name: True for name, on in flags.items() if on}
 

@@ -50,7 +50,7 @@ class NodeSpec:
     `run(ctx, inputs)` gives a Result, for lane `async` in time. `freshness(node id, inputs, folders)` adds to what names the node's results: any
     JSON value; links are still links there.
     `terminal` nodes write files: they are what a workflow is run for. `hidden` is only shown in `/object_info`;
-    the data comes through the context. `idempotent`: an equal node has an equal result. `time_limit`: seconds that an
+    the data comes through the context. `aliases` are other words that people search it by. `idempotent`: an equal node has an equal result. `time_limit`: seconds that an
     async node may take. `takes_all`: inputs that nobody declared are handed over as well. `gathers` has the node that
     each cell of a sweep passes through, by input: see Each. `version` is that of the function's code: results of another
     one have other names.
@@ -70,6 +70,7 @@ class NodeSpec:
     hidden: Mapping[str, str] = field(default_factory=dict)
     deprecated: bool = False
     experimental: bool = False
+    aliases: tuple[str, ...] = ()
     idempotent: bool = True
     time_limit: float | None = None
     takes_all: bool = False
@@ -126,6 +127,7 @@ def node(
     hidden: Mapping[str, str] = MappingProxyType({}),
     deprecated: bool = False,
     experimental: bool = False,
+    aliases: tuple[str, ...] = (),
     idempotent: bool = True,
     time_limit: float | None = None,
 ) -> Callable[[Callable[..., object]], NodeSpec]:
@@ -156,6 +158,7 @@ def node(
             hidden=hidden,
             deprecated=deprecated,
             experimental=experimental,
+            aliases=aliases,
             idempotent=idempotent,
             time_limit=time_limit,
             version=version_of(function),

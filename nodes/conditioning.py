@@ -39,7 +39,13 @@ def _embedding_files(node_id: str, inputs: Mapping[str, object], folders: Folder
     return [[name, folders.identity(path)] for name, path in paths.items()]
 
 
-@node("CLIPTextEncode", category="conditioning", title="CLIP Text Encode (Prompt)", freshness=_embedding_files)
+@node(
+    "CLIPTextEncode",
+    category="conditioning",
+    aliases=("prompt", "positive prompt", "negative prompt", "text"),
+    title="CLIP Text Encode (Prompt)",
+    freshness=_embedding_files,
+)
 def clip_text_encode(
     ctx: Context,
     *,

@@ -39,7 +39,7 @@ class Picture(NamedTuple):
     mask: Annotated[Mask, Tip("1 where the picture is transparent.")]
 
 
-@node("LoadImage", category="image", title="Load Image", lane="io")
+@node("LoadImage", category="image", aliases=("open image", "input image", "upload"), title="Load Image", lane="io")
 def load_image(
     ctx: Context,
     *,
@@ -55,7 +55,15 @@ def load_image(
     return Picture(Image(pixels), Mask(mask))
 
 
-@node("SaveImage", category="image", title="Save Image", terminal=True, lane="io", hidden=EMBEDDED)
+@node(
+    "SaveImage",
+    category="image",
+    aliases=("export image", "output image", "write png"),
+    title="Save Image",
+    terminal=True,
+    lane="io",
+    hidden=EMBEDDED,
+)
 def save_image(
     ctx: Context,
     *,
@@ -73,7 +81,15 @@ def save_image(
     return _save(ctx, images, filename_prefix, ctx.services.folders.output_dir, "output", said, compress_level=4)
 
 
-@node("PreviewImage", category="image", title="Preview Image", terminal=True, lane="io", hidden=EMBEDDED)
+@node(
+    "PreviewImage",
+    category="image",
+    aliases=("show image", "view"),
+    title="Preview Image",
+    terminal=True,
+    lane="io",
+    hidden=EMBEDDED,
+)
 def preview_image(ctx: Context, *, images: Annotated[Image, Tip("The pictures to show.")]) -> Outputs:
     """Show pictures without keeping them: they go to the temporary directory."""
     prefix = "ComfyUI_temp_" + "".join(random.choices(string.ascii_lowercase, k=5))

@@ -21,7 +21,12 @@ from models.types import Image, Latent, Vae
 from nodes.services import Context
 
 
-@node("EmptyLatentImage", category="latent", title="Empty Latent Image")
+@node(
+    "EmptyLatentImage",
+    category="latent",
+    aliases=("size", "width and height", "resolution", "batch size"),
+    title="Empty Latent Image",
+)
 def empty_latent_image(
     ctx: Context,
     *,
@@ -34,7 +39,7 @@ def empty_latent_image(
     return Latent(torch.zeros(batch_size, space.channels, height // space.factor, width // space.factor))
 
 
-@node("VAEDecode", category="latent", title="VAE Decode")
+@node("VAEDecode", category="latent", aliases=("latent to image",), title="VAE Decode")
 def vae_decode(
     ctx: Context,
     *,
@@ -57,7 +62,7 @@ def vae_decode(
     return Image(torch.cat(pictures).movedim(1, -1).contiguous())
 
 
-@node("VAEEncode", category="latent", title="VAE Encode")
+@node("VAEEncode", category="latent", aliases=("image to latent", "img2img"), title="VAE Encode")
 def vae_encode(
     ctx: Context,
     *,

@@ -24,7 +24,13 @@ class Checkpoint(NamedTuple):
     vae: Annotated[Vae, Tip("The autoencoder between pictures and latents.")]
 
 
-@node("CheckpointLoaderSimple", category="loaders", title="Load Checkpoint", lane="io")
+@node(
+    "CheckpointLoaderSimple",
+    category="loaders",
+    aliases=("model", "load model", "ckpt"),
+    title="Load Checkpoint",
+    lane="io",
+)
 def checkpoint_loader_simple(
     ctx: Context, *, ckpt_name: Annotated[FileRef, File("checkpoints", tooltip="A file of models/checkpoints.")]
 ) -> Checkpoint:

@@ -35,7 +35,14 @@ class Styled(NamedTuple):
     clip: Annotated[Clip, Tip("The text encoder with the changes.")]
 
 
-@node("LoraLoader", category="loaders", title="Load LoRA", lane="io", freshness=config_beside)
+@node(
+    "LoraLoader",
+    category="loaders",
+    aliases=("lora", "add lora"),
+    title="Load LoRA",
+    lane="io",
+    freshness=config_beside,
+)
 def lora_loader(
     ctx: Context,
     *,

@@ -22,7 +22,7 @@ SAMPLER = Choice(SAMPLERS, tooltip="How each step is computed.")
 SCHEDULER = Choice(SCHEDULES, tooltip="How the noise is spread over the steps.")
 
 
-@node("KSampler", category="sampling")
+@node("KSampler", category="sampling", aliases=("generate", "denoise", "seed and steps", "sampler"))
 def ksampler(
     ctx: Context,
     *,

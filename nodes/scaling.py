@@ -22,7 +22,7 @@ CROP = Choice(
 )
 
 
-@node("ImageScale", category="image/upscaling", title="Upscale Image")
+@node("ImageScale", category="image/upscaling", aliases=("resize", "image size"), title="Upscale Image")
 def image_scale(
     ctx: Context,
     *,
@@ -94,7 +94,7 @@ def image_scale_to_max_dimension(
     return scaled_image(image, PICTURE_METHODS[upscale_method], *size, "disabled")
 
 
-@node("LatentUpscale", category="latent", title="Upscale Latent")
+@node("LatentUpscale", category="latent", aliases=("hires fix", "resize latent"), title="Upscale Latent")
 def latent_upscale(
     ctx: Context,
     *,

@@ -44,6 +44,7 @@ from server.deps import (
     HUB,
     LARGE_BODIES,
     LEDGER,
+    LOG_STREAM,
     LOOKING,
     METRICS,
     NUMBERS,
@@ -71,6 +72,7 @@ from server.hub import Hub
 from server.job import Numbers
 from server.ledger import StoredLedger
 from server.lock import Lock, Places, resolved
+from server.log_stream import LogStream
 from server.metrics import Metrics
 from server.openapi import describe_routes
 from server.operations import check_query
@@ -251,7 +253,10 @@ async def _with_hub(app: web.Application) -> AsyncIterator[None]:
     with ThreadPoolExecutor(1, thread_name_prefix="previews") as pool:
         app[HUB] = Hub(pool, app[DEPS].previews)
         app[HUB].status(await app[READER](Reader.remaining))
+        app[LOG_STREAM] = LogStream(app[HUB], app[REDACT])
+        app[DEPS].logs.listener = app[LOG_STREAM].hear
         yield
+        app[DEPS].logs.listener = None
 
 
 async def _with_assets(app: web.Application) -> AsyncIterator[None]:

@@ -19,6 +19,7 @@ from server.guesses import Guesses
 from server.hub import Hub
 from server.job import Numbers
 from server.ledger import StoredLedger
+from server.log_stream import LogStream
 from server.logs import LogTail
 from server.metrics import Metrics
 from server.patience import Patience
@@ -100,6 +101,7 @@ LOOKING: web.AppKey[set[asyncio.Task[None]]] = web.AppKey("looking")
 """The task that looks what the folders contain, if it is at work."""
 STREAMS: web.AppKey[set[object]] = web.AppKey("streams")
 """The event streams that are open."""
+LOG_STREAM = web.AppKey("log_stream", LogStream)
 GUESSES = web.AppKey("guesses", Guesses)
 PATIENCE = web.AppKey("patience", Patience)
 RUNNING = web.AppKey("running", Running)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 from graph.document import NodeId
 from graph.events import Event, Progress
-from server.messages import preview_frame, preview_frame_with_metadata
+from server.messages import preview_frame, preview_frame_with_metadata, text_frame
 from server.previews import encode_preview
 from server.socket import Socket
-from server.transcript import Message, Transcript
+from server.transcript import WARNING, Message, Transcript
 
 REPLAY_FRAMES = 2000
 """Messages of one run that are kept for clients that come back."""
@@ -188,9 +188,33 @@ class Hub:
                     self._show_preview(live, event, item, preview)
                 else:
                     self.tell(live, item)
+                    self._tell_front_ends(live, item)
             else:
                 for socket in live.audience:
                     socket.touch(live.transcript, item)
+
+    def is_here(self, client_id: str) -> bool:
+        """Whether a client has a socket open."""
+        return client_id in self._clients
+
+    def tell_client(self, client_id: str, message: Message) -> None:
+        """Send a message that belongs to no run to all sockets of one client."""
+        text = message.text()
+        for socket in self._clients.get(client_id, ()):
+            socket.send(text, droppable=True)
+
+    def _tell_front_ends(self, live: Live, message: Message) -> None:
+        """Say in words that ComfyUI's front ends know what they pass over otherwise: warnings, and second tries."""
+        if message.type == "execution_retried":
+            how = f"Node {message.data['node_id']} ran out of memory and is called again: {message.data['how']}"
+            said = Message("notification", {"value": how, "id": live.transcript.id}, lasting=False)
+            for socket in live.audience:
+                socket.send(said.text(), droppable=True)
+        elif message.type == WARNING:
+            frame = text_frame(str(message.data["message"]), str(message.data["node_id"]))
+            for socket in live.audience:
+                if socket.knows_previews:
+                    socket.send(frame, droppable=True)
 
     def tell(self, live: Live, message: Message) -> None:
         """Send one message to all who follow the run, and keep it for those who come back."""

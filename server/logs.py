@@ -18,11 +18,12 @@ _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime
 
 
 class LogTail(logging.Handler):
-    """Keeps the newest lines."""
+    """Keeps the newest lines, and hands each to `listener`, on whatever thread it comes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lines: deque[tuple[float, str]] = deque(maxlen=TAIL)
+        self.listener: Callable[[float, str], None] | None = None
 
     def entries(self, redact: Callable[[str], str]) -> Iterator[tuple[str, str]]:
         """Time and text of each line, without the machine's paths."""
@@ -34,7 +35,10 @@ class LogTail(logging.Handler):
         return (f"{when} - {text}" for when, text in self.entries(redact))
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append((record.created, self.format(record).partition("\n")[0]))
+        line = record.created, self.format(record).partition("\n")[0]
+        self.lines.append(line)
+        if (listener := self.listener) is not None:
+            listener(*line)
 
 
 class JsonLines(logging.Formatter):

@@ -17,6 +17,7 @@ from graph.spec import NodeSpec, Registry
 from server.redact import Redactor
 
 PREVIEW = 1
+TEXT = 3
 PREVIEW_WITH_METADATA = 4
 
 _TITLES: Mapping[str, str] = MappingProxyType(
@@ -180,6 +181,12 @@ class NodeErrors:
 def preview_frame(jpeg: bytes) -> bytes:
     """A preview for clients that know no metadata; 1 says JPEG, 2 PNG."""
     return struct.pack(">II", PREVIEW, 2 if jpeg.startswith(b"\x89PNG") else 1) + jpeg
+
+
+def text_frame(text: str, node_id: NodeId) -> bytes:
+    """A line of text to be shown at a node."""
+    name = node_id.encode()
+    return struct.pack(">II", TEXT, len(name)) + name + text.encode()
 
 
 def preview_frame_with_metadata(jpeg: bytes, node_id: NodeId, prompt_id: str) -> bytes:

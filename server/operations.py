@@ -237,6 +237,11 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "GET /examples/{file}": Operation("*/*"),
         "GET /internal/logs": Operation(TEXT),
         "GET /internal/logs/raw": Operation(OBJECT),
+        "PATCH /internal/logs/subscribe": Operation(
+            body=members({"clientId": TEXT, "enabled": optional(TRUTH)}, ["clientId"])
+        ),
+        "GET /docs/{type}/{file}": Operation("text/markdown"),
+        "GET /docs/{file}": Operation("text/markdown"),
         "GET /internal/folder_paths": Operation(OBJECT),
         "GET /internal/files/{folder}": Operation(NAMES),
         "GET /node_replacements": Operation(OBJECT),

@@ -141,6 +141,9 @@ def _places() -> argparse.ArgumentParser:
         help="where models, inputs and outputs lie; may be an existing ComfyUI tree (default: workspace)",
     )
     places.add_argument(
+        "--models-directory", type=Path, metavar="DIR", help="where models lie (default: models in the base directory)"
+    )
+    places.add_argument(
         "--output-directory", type=Path, metavar="DIR", help="where pictures go (default: output in the base directory)"
     )
     places.add_argument(

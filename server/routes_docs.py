@@ -1,4 +1,4 @@
-"""`/openapi.json` and `/docs`."""
+"""`/openapi.json` and `/docs`: the routes, and below it every node type, in Markdown and by language."""
 
 from __future__ import annotations
 
@@ -7,14 +7,25 @@ from typing import Any
 
 from aiohttp import web
 
+from graph.object_info import describe
+from server.deps import DEPS, THREADS
+from server.node_page import ENGLISH, node_page
 from server.openapi import page
+from server.refused import not_found
+from server.threads import in_thread
+from server.translations import translations
 
 DOCUMENT: web.AppKey[Mapping[str, Any]] = web.AppKey("document")
 
 
 def routes() -> list[web.RouteDef]:
     """What this file answers."""
-    return [web.get("/openapi.json", get_openapi), web.get("/docs", get_docs)]
+    return [
+        web.get("/openapi.json", get_openapi),
+        web.get("/docs", get_docs),
+        web.get("/docs/{file}", get_node_docs),
+        web.get("/docs/{type}/{file}", get_node_docs),
+    ]
 
 
 async def get_openapi(request: web.Request) -> web.Response:
@@ -26,3 +37,25 @@ async def get_docs(request: web.Request) -> web.Response:
     """This description, for people."""
     document: Mapping[str, Any] = request.app[DOCUMENT]
     return web.Response(text=page(document), content_type="text/html")
+
+
+async def get_node_docs(request: web.Request) -> web.Response:
+    """`TYPE.md` or `TYPE/LANGUAGE.md`: what a node type does, takes and gives."""
+    app, file = request.app, request.match_info["file"]
+    name, dot, ending = file.rpartition(".")
+    type_ = request.match_info.get("type") or name
+    language = name if "type" in request.match_info else ENGLISH
+    engine = await app[DEPS].backend.engine()
+    spec = engine.registry.find(type_)
+    if spec is None or dot + ending != ".md":
+        raise not_found("there is no such page")
+
+    def written() -> str:
+        described = describe(spec, app[DEPS].folders)
+        texts: Mapping[str, Any] = {}
+        if language != ENGLISH and (locales := app[DEPS].locales) is not None:
+            texts = translations(locales, {type_: described}).get(language, {}).get("nodeDefs", {}).get(type_, {})
+        return node_page(described, texts, language)
+
+    text = await in_thread(app[THREADS], written)
+    return web.Response(text=text, content_type="text/markdown", headers={"Cache-Control": "no-cache"})

@@ -16,7 +16,8 @@ from graph.errors import ValueRefused
 from graph.object_info import describe, object_info
 from server.assumed import with_assumed
 from server.backend import Device
-from server.deps import DEPS, HUB, METRICS, REDACT, THREADS
+from server.body import read_object
+from server.deps import DEPS, HUB, LOG_STREAM, METRICS, REDACT, THREADS
 from server.refused import not_found
 from server.threads import in_thread
 from server.translations import translations
@@ -168,7 +169,9 @@ async def get_logs_raw(request: web.Request) -> web.Response:
 
 
 async def patch_logs_subscribe(request: web.Request) -> web.Response:
-    """Accepted for the front end's sake: the log is not pushed."""
+    """Whether the sockets of `clientId` get new lines of the log as messages of type `logs`."""
+    wanted = await read_object(request)
+    request.app[LOG_STREAM].subscribe(str(wanted["clientId"]), wanted.get("enabled") is True)
     return web.Response()
 
 

@@ -20,13 +20,13 @@ _IGNORED_SWITCHES = """
     force-non-blocking disable-smart-memory deterministic mmap-torch-files disable-mmap dont-print-server
     windows-standalone-build disable-api-nodes multi-user log-stdout enable-compress-response-body
     disable-assets-autoscan enable-manager disable-manager-ui enable-manager-legacy-ui disable-pinned-memory
-    quick-test-for-ci
+    quick-test-for-ci high-ram enable-asset-hashing
 """
 _IGNORED_WITH_VALUE = """
     cuda-device default-device oneapi-device-selector reserve-vram default-hashing-function front-end-version
-    user-directory comfy-api-base database-url preview-size
+    user-directory comfy-api-base database-url preview-size feature-flag
 """
-_IGNORED_WITH_VALUES = "directml fast cache-ram"
+_IGNORED_WITH_VALUES = "directml fast"
 
 IGNORED: Mapping[str, str] = MappingProxyType(
     {f"--{name}": "" for name in _IGNORED_SWITCHES.split()}
@@ -58,6 +58,14 @@ def add_serve_options(serve: argparse.ArgumentParser) -> None:
     )
     cache = more.add_mutually_exclusive_group()
     cache.add_argument("--cache-lru", type=_count, default=0, metavar="N", help="keep at most N results (0: by memory)")
+    cache.add_argument(
+        "--cache-ram",
+        type=_amount,
+        nargs="?",
+        const=4.0,
+        metavar="GB",
+        help="leave so much of the machine's memory free (alone: 4); the rest is for weights and results",
+    )
     cache.add_argument("--cache-none", action="store_true", help="keep no results")
     more.add_argument(
         "--verbose",

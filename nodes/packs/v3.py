@@ -55,6 +55,7 @@ def v3_spec(cls: Any, host: Host, code: str) -> NodeSpec:
         hidden={hidden.name: hidden.value for hidden in dict.fromkeys(shown)},
         deprecated=schema.is_deprecated,
         experimental=schema.is_experimental,
+        aliases=tuple(schema.search_aliases),
         idempotent=not schema.not_idempotent,
         takes_all=schema.accept_all_inputs,
     )

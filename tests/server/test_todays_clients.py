@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
+import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from graph.files import Folders
+from graph.object_info import object_info
+from nodes.registry import builtin
+from server.logs import LogTail
+from server.options import understand
 from server.outputs import previews_of
 from tests.server.loop import in_loop
 from tests.server.support import Ear, chain, deps_of, serving
@@ -168,3 +175,102 @@ async def test_replacements_are_announced_with_their_route(tmp_path: Path) -> No
         (entry,) = found["T2IAdapterLoader"]
         assert entry["new_node_id"] == "ControlNetLoader" and entry["old_node_id"] == "T2IAdapterLoader"
         assert entry.keys() == {"new_node_id", "old_node_id", "old_widget_ids", "input_mapping", "output_mapping"}
+
+
+@in_loop
+async def test_the_log_is_pushed_to_who_asked(tmp_path: Path) -> None:
+    logger, logs = logging.getLogger("test_the_log_is_pushed"), LogTail()
+    logger.addHandler(logs)
+    logger.setLevel("INFO")
+    async with serving(deps_of(tmp_path, logs=logs)) as client, client.listen("a") as ear, client.listen("b") as other:
+        async with client.session.patch(
+            f"{client.url}/internal/logs/subscribe", json={"clientId": "a", "enabled": True}
+        ) as answer:
+            assert answer.status == 200
+        await asyncio.to_thread(logger.warning, "cannot read %s/x", tmp_path / "output")  # from any thread
+        told = (await ear.until(lambda type_, _: type_ == "logs"))[-1][1]
+        assert [entry["m"] for entry in told["entries"]] == ["cannot read output/x\n"]
+        assert told["entries"][0]["t"] and told["size"] == {"cols": 120, "rows": 40}
+        async with client.session.patch(
+            f"{client.url}/internal/logs/subscribe", json={"clientId": "a", "enabled": False}
+        ) as answer:
+            assert answer.status == 200
+        logger.warning("nobody listens")
+        for each in (ear, other):
+            await each.until_done(await client.queue(chain(), client_id=(each is ear and "a") or "b"))
+        assert ear.types().count("logs") == 1 and "logs" not in other.types()
+        for odd in ({}, {"clientId": 3}, {"clientId": "a", "enabled": "yes"}):
+            async with client.session.patch(f"{client.url}/internal/logs/subscribe", json=odd) as answer:
+                assert answer.status == 400
+    logger.removeHandler(logs)
+
+
+@in_loop
+async def test_front_ends_show_warnings_at_their_node_and_second_tries(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        prompt = chain()
+        prompt["s"] = {"class_type": "Hungry", "inputs": {"value": ["a0", 0]}}
+        prompt["w"] = {"class_type": "Warn", "inputs": {"value": ["s", 0]}}
+        prompt["o"]["inputs"]["value"] = ["w", 0]
+        async with client.listen("front", some_feature=True) as front, client.listen("plain") as plain:
+            await front.until_done(await client.queue(prompt, client_id="front"))
+            await plain.until_done(await client.queue(prompt, client_id="plain"))
+        told = next(data for type_, data in front.heard if type_ == "notification")
+        assert "s ran out of memory" in told["value"] and told["id"]
+        (frame,) = [data for type_, data in front.heard if type_ == "binary" and data[:4] == b"\0\0\0\3"]
+        (length,) = struct.unpack(">I", frame[4:8])
+        assert frame[8 : 8 + length] == b"w" and b"is not used" in frame[8 + length :]
+        assert "binary" not in plain.types() and "execution_warning" in plain.types()
+
+
+@in_loop
+async def test_every_node_has_a_page_by_language(tmp_path: Path) -> None:
+    locales = tmp_path / "locales"
+    locales.mkdir()
+    tables = {"names": {"Steps": "步骤"}, "texts": {}, "inputs": {"seed": "种子"}, "categories": {}}
+    (locales / "zh.json").write_text(json.dumps(tables))
+    async with serving(deps_of(tmp_path / "base", locales=locales)) as client:
+
+        async def page(name: str) -> tuple[int, str, str]:
+            async with client.session.get(f"{client.url}/docs/{name}") as answer:
+                return answer.status, answer.content_type, await answer.text()
+
+        status, kind, text = await page("Steps/en.md")
+        assert (status, kind) == (200, "text/markdown") and text.startswith("# Steps\n\nCounts")
+        assert "- **steps** `INT` from 1 … 10000" in text and "## Outputs" in text
+        assert await page("Steps.md") == (200, kind, text)
+        status, _, text = await page("Steps/zh.md")
+        assert status == 200 and text.startswith("# 步骤") and "- **种子** `INT`" in text and "## 输入" in text
+        assert (await page("Steps/fr.md"))[2].startswith("# Steps")
+        for absent in ("None/en.md", "None.md", "Steps/en.txt", "Steps"):
+            assert (await page(absent))[0] == 404, absent
+
+
+@pytest.mark.parametrize(
+    ("flags", "ignored"),
+    [
+        (["--high-ram", "--enable-asset-hashing", "--reserve-vram", "2"], "--high-ram"),
+        (["--feature-flag", "a=1", "--feature-flag", "b"], "--feature-flag"),
+        (["--cache-ram", "6", "--models-directory", "elsewhere"], ""),
+        (["--cache-ram"], ""),
+    ],
+)
+def test_flags_of_today_are_taken(flags: list[str], ignored: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = understand(flags)
+    assert (ignored in capsys.readouterr().err) and options.cache_ram == (
+        (6.0 if "6" in flags else 4.0) if "--cache-ram" in flags else None
+    )
+
+
+def test_models_may_lie_elsewhere(tmp_path: Path) -> None:
+    folders = Folders.standard(tmp_path / "base", models_dir=tmp_path / "disk")
+    assert folders.roots("checkpoints") == (tmp_path / "disk" / "checkpoints",)
+    (tmp_path / "disk" / "loras" / "a.safetensors").write_bytes(b"")
+    assert folders.list("loras") == ["a.safetensors"] and not (tmp_path / "base" / "models").exists()
+    assert (tmp_path / "base" / "custom_nodes").is_dir()
+
+
+def test_nodes_are_found_by_other_words(tmp_path: Path) -> None:
+    info = object_info(builtin(), Folders.standard(tmp_path))
+    assert "prompt" in info["CLIPTextEncode"]["search_aliases"]  # type: ignore[operator]
+    assert "search_aliases" not in info["ConditioningCombine"]
