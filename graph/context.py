@@ -118,6 +118,16 @@ class Context(Generic[S]):
         return self.display_id or self.node_id
 
     @property
+    def written_id(self) -> NodeId:
+        """The node's id in `document`: in a swept graph `node_id` is that of one copy."""
+        return self.node_id if self.run.cells is None else self.run.cells.written(self.node_id)
+
+    @property
+    def shown_id(self) -> NodeId:
+        """The node of `document` that stands for this one, which may be an expansion's."""
+        return self._shown if self.run.cells is None else self.run.cells.written(self._shown)
+
+    @property
     def document(self) -> Document:
         """The workflow as it was submitted; in a swept graph with the values of this node's cell, and without sweeps."""
         return self.run.document if self.run.cells is None else self.run.cells.document(self._shown, self.run.document)

@@ -50,12 +50,12 @@ def said_of(ctx: Context, *, parameters: bool = False) -> Said:
     labels = ctx.services.labels.asked(ctx.run.extra)
     texts = dict(workflow_texts(ctx)) if labels.workflow else {}
     if parameters or labels.parameters:
-        made = describe_picture(ctx.document, ctx.node_id)
+        made = describe_picture(ctx.document, ctx.shown_id)
         if made is not None:
             texts["parameters"] = write_parameters(made)
         elif parameters:
             ctx.warn("no sampler comes before: there is nothing to write as parameters", "parameters")
-    is_labelled = labels.provenance and is_generated(ctx.document, ctx.node_id, ctx.services.shapes)
+    is_labelled = labels.provenance and is_generated(ctx.document, ctx.shown_id, ctx.services.shapes)
     return Said(texts, _XMP if is_labelled else "")
 
 

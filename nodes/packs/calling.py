@@ -60,7 +60,7 @@ async def run_async(node: PackNode, context: Context, inputs: Mapping[str, objec
 
 def _given(node: PackNode, context: Context, inputs: Mapping[str, object]) -> dict[str, object]:
     """What the function is called with. Optional inputs that were not given are left out, as packs expect."""
-    document = context.run.document.nodes.get(context.node_id)
+    document = context.document.nodes.get(context.written_id)
     known = inputs.keys() if document is None else document.inputs.keys()
     given = {name: _value(value, node) for name, value in inputs.items() if value is not None or name in known}
     whole = dict(node.gather(given))
@@ -86,13 +86,13 @@ def behind(context: Context, what: str) -> object:
     """The value of a hidden input, by what is behind it."""
     match what:
         case "UNIQUE_ID":
-            return context.node_id
+            return context.written_id
         case "PROMPT":
-            return json.loads(write(context.run.document))
+            return json.loads(write(context.document))
         case "EXTRA_PNGINFO":
-            return context.run.extra.get("extra_pnginfo")
+            return dict(context.kept) or None
         case "DYNPROMPT":
-            return DynamicPrompt(context.run.document)
+            return DynamicPrompt(context.document)
         case _:
             return None
 

@@ -107,6 +107,10 @@ def test_run_draws_every_combination_in_one_graph(base: Path, call: Call) -> Non
     for file in files:
         with PIL.Image.open(file) as picture:
             prompt = json.loads(picture.info["prompt"])
+            assert "trainedAlgorithmicMedia" in picture.info["XML:com.adobe.xmp"], (
+                "every cell says that a model drew it"
+            )
+            assert "__sweep__" not in picture.info["workflow"]
         made.append((prompt["4"]["inputs"]["ckpt_name"], prompt["3"]["inputs"]["cfg"]))
     assert made == [(f"{name}.safetensors", cfg) for name in ("one", "two") for cfg in (2, 4)]
     assert "(ckpt_name one, cfg 4): step 2 of 2" in err
