@@ -62,7 +62,6 @@ from server.deps import (
     WEBHOOKS,
     WORKER,
     Deps,
-    Limits,
 )
 from server.desk import Desk, StoreUnavailable, reached
 from server.digests import StoredDigests
@@ -260,7 +259,7 @@ async def _with_hub(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _with_assets(app: web.Application) -> AsyncIterator[None]:
-    app[ASSETS] = Desk(Assets, app[DEPS].database)
+    app[ASSETS] = Desk(Assets, resolved(app[DEPS].database))
     app[BLOBS] = Blobs(app[DEPS].folders, app[ASSETS], app[THREADS])
     app[LOOKING] = set()
     app[STREAMS] = set()
@@ -283,7 +282,7 @@ async def _expire_assets(app: web.Application) -> None:
 
 
 async def _with_webhooks(app: web.Application) -> AsyncIterator[None]:
-    app[WEBHOOKS] = Webhooks(app[DEPS].webhook_hosts, app[STORE])
+    app[WEBHOOKS] = Webhooks(app[DEPS].webhook_hosts, app[STORE], app[WATCH])
     reporting = app[WATCH].begin("webhooks", app[WEBHOOKS].serve)
     yield
     await _ended(reporting)
@@ -313,9 +312,9 @@ async def _with_worker(app: web.Application) -> AsyncIterator[None]:
     worker.paused = await app[STORE](Store.setting, PAUSED, "") == "true"
     loop, watch = asyncio.get_running_loop(), app[WATCH]
     deps.backend.when_dead(lambda reason: _tell(loop, watch.give_up, reason))
-    serving = app[WATCH].begin("worker", worker.serve)
+    serving = app[WATCH].begin("worker", worker.serve, needed=True)
     listening = asyncio.create_task(_hear_packs(app))
-    pruning = app[WATCH].begin("history", lambda: _prune(app[STORE], deps.limits, prune))
+    pruning = app[WATCH].begin("history", lambda: _prune(app, prune))
     yield
     await worker.stop(serving)
     await _ended(pruning)
@@ -337,17 +336,18 @@ async def _hear_packs(app: web.Application) -> None:
         (await app[DEPS].backend.engine()).foreign.relay.hear = hear
 
 
-async def _prune(store: Desk[Store], limits: Limits, wanted: asyncio.Event) -> None:
+async def _prune(app: web.Application, wanted: asyncio.Event) -> None:
     """Keep the history as short as it should be. Age counts once the server has been up for a while: a clock that is
     wrong at the start, as after a flat battery, has been put right by then.
     """
-    begun = time.monotonic()
+    begun, limits = time.monotonic(), app[DEPS].limits
     while True:
         await wanted.wait()
         wanted.clear()
         days = limits.history_days if time.monotonic() - begun > CLOCK_SECONDS else 0.0
         try:
-            await store(Store.prune, limits.history, days)
+            await app[STORE](Store.prune, limits.history, days)
+            app[WATCH].went_well("history")
         except StoreUnavailable as error:
             _logger.error("%s; the history is shortened later", error)
 

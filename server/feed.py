@@ -82,9 +82,6 @@ class Feed:
         told, until = False, self._loop.time() + SLICE_SECONDS
         self._scheduled = bool(self._events)  # if not, whoever brings one from now on wakes the loop
         while self._events:
-            if self._loop.time() > until:
-                self._next = self._loop.call_soon(self._drain)
-                return
             event, when, preview = self._events[0]
             if preview is not None and not preview.done() and (patience := self._patience()) > 0:
                 preview.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._drain))
@@ -93,6 +90,9 @@ class Feed:
             self._events.popleft()
             self._tell(event, when, _picture(preview))
             told = True
+            if self._loop.time() > until and self._events:
+                self._next = self._loop.call_soon(self._drain)
+                return
         self._empty.set()
         if told:
             self._scheduled = True

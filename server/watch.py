@@ -13,11 +13,10 @@ from typing import Any
 from server.metrics import Metrics
 
 MOST = 5
-"""Failures in a row after which a loop is given up."""
+"""Failures after which a loop that is needed is given up, if nothing went well between them."""
 PAUSE_SECONDS = 0.1
 """Before a loop is begun again; doubled with each failure in a row."""
-CALM_SECONDS = 60.0
-"""A loop that went on for so long before it failed has not failed in a row."""
+LONGEST_SECONDS = 60.0
 LOG_SECONDS = 1.0
 """A loop that fails at every event is in the log once in so long, with its traceback; the metrics count them all."""
 
@@ -32,10 +31,14 @@ class Watch:
         self._given_up = asyncio.Event()
         self._reason = ""
         self._logged: dict[str, float] = {}
+        self._in_a_row: dict[str, int] = {}
 
-    def begin(self, name: str, loop: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-        """Run `loop` until it returns or the task is cancelled, again and again if it raises."""
-        return asyncio.create_task(self._go_on(name, loop), name=name)
+    def begin(self, name: str, loop: Callable[[], Awaitable[None]], needed: bool = False) -> asyncio.Task[None]:
+        """Run `loop` until it returns or the task is cancelled, again and again if it raises.
+
+        Without a `needed` one the server cannot go on; others are begun again for ever, ever more rarely.
+        """
+        return asyncio.create_task(self._go_on(name, loop, needed), name=name)
 
     def failed(self, name: str, error: BaseException) -> None:
         """Note that one turn of a loop failed, which goes on all the same."""
@@ -44,6 +47,10 @@ class Watch:
         if now - self._logged.get(name, -LOG_SECONDS) >= LOG_SECONDS:
             self._logged[name] = now
             _logger.error("%s failed: %s: %s", name, type(error).__name__, error, exc_info=error)
+
+    def went_well(self, name: str) -> None:
+        """Note that a loop has done something of what it is for: what failed before has not failed in a row."""
+        self._in_a_row[name] = 0
 
     def surviving(self, name: str) -> Surviving:
         """Whatever fails within is noted as a failure of the loop `name`, and goes no further."""
@@ -72,23 +79,21 @@ class Watch:
         else:
             _logger.warning("event loop: %s", context.get("message"))
 
-    async def _go_on(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
-        failures = 0
+    async def _go_on(self, name: str, loop: Callable[[], Awaitable[None]], needed: bool) -> None:
         self._metrics.loop_runs(name, True)
         try:
             while True:
-                begun = time.monotonic()
                 try:
                     await loop()
                     return
                 except Exception as error:  # noqa: BLE001  it is in the log, and counted
                     self.failed(name, error)
-                    failures = failures + 1 if time.monotonic() - begun < CALM_SECONDS else 1
+                    failures = self._in_a_row[name] = self._in_a_row.get(name, 0) + 1
                     reason = f"{name} failed {failures} times in a row, at last with {type(error).__name__}: {error}"
-                if failures == MOST:
+                if needed and failures == MOST:
                     self.give_up(reason)
                     return
-                await asyncio.sleep(PAUSE_SECONDS * 2 ** (failures - 1))
+                await asyncio.sleep(min(PAUSE_SECONDS * 2 ** (failures - 1), LONGEST_SECONDS))
         finally:
             self._metrics.loop_runs(name, False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ import aiohttp
 from server.desk import Desk, StoreUnavailable
 from server.refused import bad_request
 from server.store import Report, Store
+from server.watch import Watch
 
 PAUSES = (1.0, 5.0, 25.0, 125.0, 625.0)
 """Seconds before each further try. What waits is in the database, so it outlives the server."""
@@ -26,10 +28,13 @@ _logger = logging.getLogger(__name__)
 class Webhooks:
     """`extra_data.webhook` of a job names where to POST `{"prompt_id", "status", "outputs", "error"}`."""
 
-    def __init__(self, hosts: Iterable[str], store: Desk[Store], pauses: Iterable[float] = PAUSES) -> None:
+    def __init__(
+        self, hosts: Iterable[str], store: Desk[Store], watch: Watch, pauses: Iterable[float] = PAUSES
+    ) -> None:
         """hosts: `name` or `name:port`, each an address that may be called. store: keeps what is to be told."""
         self._hosts = frozenset(host.lower() for host in hosts)
         self._store = store
+        self._watch = watch
         self._pauses = tuple(pauses)
         self._wake = asyncio.Event()
         self._under_way: set[str] = set()
@@ -54,6 +59,7 @@ class Webhooks:
             while True:
                 self._wake.clear()
                 due = await self._due()
+                self._watch.went_well("webhooks")
                 for host in dict.fromkeys(report.host for report in due):
                     self._under_way.add(host)
                     tasks.create_task(self._tell(session, host, [report for report in due if report.host == host]))
@@ -87,10 +93,9 @@ class Webhooks:
         self.wake()
 
     async def _deliver(self, session: aiohttp.ClientSession, report: Report) -> None:
-        try:
+        arrived = False  # no answer is one more reason to try again
+        with self._watch.surviving("webhooks"), contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
             arrived = self._may_call(report.url) and await self._post(session, report)
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            arrived = False  # no answer is one more reason to try again
         if not arrived and report.tries < len(self._pauses) and self._may_call(report.url):
             await self._store(Store.report_again, report, self._pauses[report.tries])
             return

@@ -200,6 +200,7 @@ class Worker:
             raise
         finally:
             self._current = None
+        self._watch.went_well("worker")
         return True
 
     async def _take(self) -> Job | None:

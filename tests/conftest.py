@@ -6,6 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
+LONG_SECONDS = 3600
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests have a time limit too, a longer one."""
+    for item in items:
+        if item.get_closest_marker("acceptance") or item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.timeout(LONG_SECONDS))
+
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:

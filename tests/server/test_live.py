@@ -5,9 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from server.socket import LOST_BYTES, Socket
+import pytest
+
+from graph.events import NodeStarted, Progress
+from server.feed import Feed
+from server.hub import Hub, Live
+from server.metrics import Metrics
+from server.redact import Redactor
+from server.socket import LOST_BYTES, SLOW_BYTES, Socket
+from server.transcript import Message, Transcript
+from server.watch import Watch
 from tests.server.loop import in_loop
 from tests.server.support import chain, deps_of, serving
 
@@ -174,17 +184,73 @@ async def test_what_clients_say_breaks_nothing(tmp_path: Path) -> None:
         await client.run(chain())
 
 
+class Stuck:
+    """A websocket and its transport, whose other side takes nothing."""
+
+    closed = False
+    given_up = False
+
+    def abort(self) -> None:
+        self.given_up = True
+
+
+def live_for(client_id: str) -> tuple[Hub, Live, Socket, Stuck]:
+    """A run that a stuck client of its own listens to."""
+    hub, stuck = Hub(ThreadPoolExecutor(1)), Stuck()
+    socket = Socket(stuck, client_id, stuck)  # type: ignore[arg-type]
+    hub.join(socket)
+    live = hub.open(Transcript("job", {}, Redactor({})), client_id)
+    return hub, live, socket, stuck
+
+
+@pytest.mark.parametrize("kind", ["progress", "progress_state", "preview", "plain preview"])
+@in_loop
+async def test_a_slow_client_loses_progress_and_keeps_its_socket(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """A run that tells a lot while its client takes nothing: what may be left out is, whatever the client asked for."""
+    monkeypatch.setattr("server.socket.STATE_SECONDS", 0.0)
+    hub, live, socket, stuck = live_for("me")
+    socket.learn({"supports_preview_metadata": kind == "preview"})
+    nodes = [f"{number}" * 200 for number in range(20)] if kind == "progress_state" else ["9"]
+    for node_id in nodes:
+        hub.show(live, NodeStarted("job", node_id), 1.0, None)
+    for number in range(12_000 if kind == "progress" else 400):
+        node_id = nodes[number % len(nodes)]
+        if kind == "progress":
+            hub.show(live, Progress("job", node_id * 600, number, 10_000), 1.0, None)
+        elif kind == "progress_state":
+            hub.show(live, Progress("job", node_id, number, 10_000), 1.0, None)
+        else:
+            hub.show(live, Progress("job", node_id, number, 10_000), 1.0, b"\xff\xd8" + b"x" * 100_000)
+        socket.flush(live.transcript)
+    assert not stuck.given_up and SLOW_BYTES < socket.waiting_bytes < LOST_BYTES / 2
+    hub.tell(live, Message("executed", {"node": "9"}))
+    assert socket._frames[-1] == '{"type": "executed", "data": {"node": "9"}}'  # what lasts is kept
+
+
+@in_loop
+async def test_others_get_their_turn_while_a_fast_run_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events that came all at once are told in slices; each lasts as long as the clock says."""
+    monkeypatch.setattr("server.feed.SLICE_SECONDS", -1.0)  # each event is a slice of its own
+    hub, live, _, _ = live_for("me")
+    feed, order = Feed(hub, live, Watch(Metrics())), list[str]()
+    feed.sinks.append(lambda event: order.append("told"))
+    loop = asyncio.get_running_loop()
+
+    def other() -> None:
+        order.append("other")
+        if len(order) < 20:
+            loop.call_soon(other)
+
+    for number in range(5):
+        feed(Progress("job", "9", number, 5))
+    loop.call_soon(other)
+    await feed.told()
+    assert order.count("told") == 5
+    assert "told told" not in " ".join(order[1:]), order  # `told()` itself begins
+
+
 @in_loop
 async def test_a_socket_nobody_reads_is_given_up() -> None:
-    class Stuck:
-        """A websocket and its transport, whose other side takes nothing."""
-
-        closed = False
-        given_up = False
-
-        def abort(self) -> None:
-            self.given_up = True
-
     stuck = Stuck()
     socket = Socket(stuck, "me", stuck)  # type: ignore[arg-type]
     for _ in range(40):

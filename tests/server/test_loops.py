@@ -30,6 +30,7 @@ from server.hub import Hub
 from server.metrics import Metrics
 from server.store import Store
 from server.watch import Watch
+from server.webhooks import Webhooks
 from tests.server.crashes import SOURCE
 from tests.server.loop import in_loop
 from tests.server.stub_nodes import factory
@@ -188,11 +189,13 @@ async def test_an_outcome_that_cannot_be_written_is_a_failure(tmp_path: Path, mo
         assert "execution_success" not in [type_ for type_, _ in heard]
 
 
-@pytest.mark.parametrize("method", ["reports", "report_done"])
+@pytest.mark.parametrize("owner, method", [(Store, "reports"), (Store, "report_done"), (Webhooks, "_post")])
 @in_loop
-async def test_reports_go_on_after_any_exception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+async def test_reports_go_on_after_any_exception(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: type, method: str
+) -> None:
     monkeypatch.setattr("server.watch.PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(Store, method, failing(1, getattr(Store, method), ValueError("out of order")))
+    monkeypatch.setattr(owner, method, failing(1, getattr(owner, method), ValueError("out of order")))
     heard, arrived = [], asyncio.Event()
 
     async def hear(request: web.Request) -> web.Response:
@@ -286,21 +289,26 @@ def test_a_server_without_an_engine_stops_with_a_reason(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_a_loop_that_fails_now_and_then_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_loop_is_given_up_when_nothing_goes_well_between_its_failures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.watch.PAUSE_SECONDS", 0.0)
     watch, turns = Watch(Metrics()), [0]
 
-    async def fails() -> None:
+    async def fails(now_and_then: bool) -> None:
         turns[0] += 1
+        if now_and_then:
+            watch.went_well("x")
         if turns[0] < 10:
             raise ValueError(turns[0])
 
-    monkeypatch.setattr("server.watch.CALM_SECONDS", 0.0)
-    await watch.begin("x", fails)
+    await watch.begin("x", lambda: fails(now_and_then=True), needed=True)
     assert turns == [10]
     turns[0] = 0
-    monkeypatch.setattr("server.watch.CALM_SECONDS", 60.0)
-    await watch.begin("x", fails)
+    watch.went_well("x")
+    await watch.begin("x", lambda: fails(now_and_then=False))
+    assert turns == [10]  # nobody needs it
+    turns[0] = 0
+    watch.went_well("x")
+    await watch.begin("x", lambda: fails(now_and_then=False), needed=True)
     assert turns == [5] and "x failed 5 times" in await watch.gave_up()
 
 
