@@ -245,7 +245,8 @@ class Worker:
             await in_thread(self._threads, self._explain, job.id, account)
         remaining = await self._keep(transcript)
         self._ended()
-        self._hub.close(job.id, remaining)
+        with self._watch.surviving("events"):
+            self._hub.close(job.id, remaining)
         self._record(transcript, time.monotonic() - begun)
 
     def _explain(self, job: str, account: Account) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import random
 import re
 import shutil
@@ -13,13 +14,14 @@ import sqlite3
 import subprocess
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.server.crashes import SOURCE, start
+from tests.server.crashes import SOURCE
 from tests.server.support import chain
 
 pytestmark = pytest.mark.acceptance
@@ -32,11 +34,11 @@ STUB = (
 SLOW = """
 import sys, time, pathlib
 from server.store import Store
-real = Store.{method}
+mark, real = pathlib.Path(sys.argv[2]), Store.{method}
 def slow(store, *args):
     given = real(store, *args) if '{method}' == 'take' else None
     if '{method}' == 'finish' or given is not None:
-        pathlib.Path(sys.argv[2]).touch()
+        mark.touch()
         time.sleep(1.5)
     return given if '{method}' == 'take' else real(store, *args)
 Store.{method} = slow
@@ -55,19 +57,33 @@ def unlucky(owner, name, often):
             raise RuntimeError(f'{name} fails')
         return real(*args)
     setattr(owner, name, call)
-for owner, name, often in ((Store, 'take', .1), (Store, 'finish', .1), (Store, 'prune', .3), (Hub, 'show', .2),
+for owner, name, often in ((Store, 'take', .05), (Store, 'finish', .05), (Store, 'prune', .3), (Hub, 'show', .2),
         (Hub, 'tell', .1), (Hub, 'close', .1), (Hub, 'encode', .1), (Transcript, 'outcome', .1)):
     unlucky(owner, name, often)
 """
 
 
-async def begin(*command: str) -> tuple[Process, str]:
-    """A server process and its address."""
-    process = await asyncio.create_subprocess_exec(*command, cwd=SOURCE, stdout=PIPE, stderr=DEVNULL)
-    assert process.stdout is not None
-    found = re.search(r"http://\S+", (await process.stdout.readline()).decode())
-    assert found, "the server did not start"
-    return process, found[0]
+@contextlib.asynccontextmanager
+async def serving(*command: str) -> AsyncIterator[tuple[Process, str]]:
+    """A server process and its address; it is stopped at the end, which has to be clean."""
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=SOURCE, stdout=PIPE, stderr=DEVNULL, start_new_session=True
+    )
+    try:
+        assert process.stdout is not None
+        found = re.search(r"http://\S+", (await process.stdout.readline()).decode())
+        assert found, "the server did not start"
+        yield process, found[0]
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 60) in (0, -signal.SIGKILL)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def stub(base: Path) -> tuple[str, ...]:
+    return sys.executable, "-m", "tests.server.stub_server", str(base)
 
 
 async def ended(session: aiohttp.ClientSession, url: str, job: str) -> Any:
@@ -75,7 +91,7 @@ async def ended(session: aiohttp.ClientSession, url: str, job: str) -> Any:
     async with asyncio.timeout(120):
         while True:
             async with session.get(f"{url}/api/jobs/{job}") as answer:
-                record = await answer.json()
+                record = await answer.json() if answer.status == 200 else {"status": "pending"}
             if record["status"] not in ("pending", "in_progress"):
                 return record
             await asyncio.sleep(0.02)
@@ -90,25 +106,21 @@ def test_a_signal_in_a_gap_loses_and_repeats_nothing(tmp_path: Path, method: str
         async with aiohttp.ClientSession() as session:
             for round_ in range(2):
                 mark = tmp_path / f"entered-{round_}"
-                process, url = await begin(
-                    sys.executable, "-c", SLOW.format(method=method) + STUB, str(base), str(mark)
-                )
-                prompt_id = "job" if method == "take" else f"job-{round_}"
-                if method == "finish" or not round_:
-                    body = {"prompt": chain(seed=round_), "prompt_id": prompt_id}
-                    async with session.post(f"{url}/prompt", json=body) as answer:
-                        assert answer.status == 200
-                async with asyncio.timeout(60):
-                    while not mark.exists():
-                        await asyncio.sleep(0.01)
-                process.send_signal(signal.SIGTERM)
-                assert await asyncio.wait_for(process.wait(), 60) == 0
-            process, url = await start(base)
-            for prompt_id in ("job",) if method == "take" else ("job-0", "job-1"):
-                record = await ended(session, url, prompt_id)
-                assert record["status"] == "completed" and record["attempts"] == 0
-        process.terminate()
-        assert await process.wait() == 0
+                command = sys.executable, "-c", SLOW.format(method=method) + STUB, str(base), str(mark)
+                async with serving(*command) as (process, url):
+                    if method == "finish" or not round_:
+                        body = {"prompt": chain(seed=round_), "prompt_id": f"job-{round_}"}
+                        async with session.post(f"{url}/prompt", json=body) as answer:
+                            assert answer.status == 200
+                    async with asyncio.timeout(60):
+                        while not mark.exists():
+                            await asyncio.sleep(0.01)
+                    process.send_signal(signal.SIGTERM)
+                    assert await asyncio.wait_for(process.wait(), 60) == 0
+            async with serving(*stub(base)) as (_, url):
+                for round_ in range(1 if method == "take" else 2):
+                    record = await ended(session, url, f"job-{round_}")
+                    assert record["status"] == "completed" and record["attempts"] == 0
 
     asyncio.run(body())
     assert len(list((base / "output").glob("*.png"))) == (1 if method == "take" else 2)
@@ -131,23 +143,19 @@ def test_signals_at_random_moments(tmp_path: Path) -> None:
 
     async def body() -> None:
         for round_ in range(STOPS):
-            process, url = await start(base)
-            task = asyncio.create_task(load(url, round_))
-            await asyncio.sleep(chance.uniform(0.0, 0.25))
-            process.send_signal(signal.SIGTERM)
-            assert await asyncio.wait_for(process.wait(), 60) == 0
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            async with serving(*stub(base)) as (process, url):
+                task = asyncio.create_task(load(url, round_))
+                await asyncio.sleep(chance.uniform(0.0, 0.25))
+                process.send_signal(signal.SIGTERM)
+                assert await asyncio.wait_for(process.wait(), 60) == 0
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
             with contextlib.closing(sqlite3.connect(base / "darkroom.db")) as db:
-                assert db.execute(
-                    "SELECT count(*) FROM jobs WHERE attempts > 0 OR state = 'in_progress'"
-                ).fetchone() == (0,)
-        process, url = await start(base)
-        async with aiohttp.ClientSession() as session:
+                wrong = "SELECT count(*) FROM jobs WHERE attempts > 0 OR state NOT IN ('pending', 'completed')"
+                assert db.execute(wrong).fetchone() == (0,)
+        async with serving(*stub(base)) as (_, url), aiohttp.ClientSession() as session:
             for name in accepted:
                 assert (await ended(session, url, name))["status"] == "completed"
-        process.terminate()
-        assert await process.wait() == 0
 
     asyncio.run(body())
     print(f"{STOPS} stops, {len(accepted)} jobs accepted")
@@ -158,8 +166,12 @@ def test_everything_fails_now_and_then(tmp_path: Path) -> None:
     """Faults in all that the server does for a job: each job ends, and the server tells of the faults and goes on."""
 
     async def body() -> None:
-        process, url = await begin(sys.executable, "-c", UNLUCKY + STUB, str(tmp_path / "base"))
-        async with aiohttp.ClientSession() as session, session.ws_connect(f"{url}/ws?clientId=me"):
+        command = sys.executable, "-c", UNLUCKY + STUB, str(tmp_path / "base")
+        async with (
+            serving(*command) as (_, url),
+            aiohttp.ClientSession() as session,
+            session.ws_connect(f"{url}/ws?clientId=me"),
+        ):
             for number in range(100):
                 body = {"prompt": chain(seed=number), "prompt_id": f"job-{number}", "client_id": "me"}
                 async with session.post(f"{url}/prompt", json=body) as answer:
@@ -169,29 +181,27 @@ def test_everything_fails_now_and_then(tmp_path: Path) -> None:
                 told = dict(re.findall(r'darkroom_loop_failures_total\{loop="(\w+)"\} (\S+)', await answer.text()))
         print({state: states.count(state) for state in set(states)}, told)
         assert states.count("completed") > 60 and set(told) >= {"worker", "events", "history"}
-        process.terminate()
-        assert await process.wait() == 0
 
     asyncio.run(body())
 
 
 def test_forty_settings_at_once_outlive_a_kill(tmp_path: Path) -> None:
     async def body() -> None:
-        process, url = await start(tmp_path / "base")
-        async with aiohttp.ClientSession() as session:
+        async with serving(*stub(tmp_path / "base")) as (process, url), aiohttp.ClientSession() as session:
 
             async def change(number: int) -> None:
                 async with session.post(f"{url}/settings/my.{number}", json=number) as answer:
                     assert answer.status == 200
 
             await asyncio.gather(*(change(number) for number in range(40)))
-        process.kill()
-        await process.wait()
-        process, url = await start(tmp_path / "base")
-        async with aiohttp.ClientSession() as session, session.get(f"{url}/settings") as answer:
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+        async with (
+            serving(*stub(tmp_path / "base")) as (_, url),
+            aiohttp.ClientSession() as session,
+            session.get(f"{url}/settings") as answer,
+        ):
             assert await answer.json() == {f"my.{number}": number for number in range(40)}
-        process.terminate()
-        assert await process.wait() == 0
 
     asyncio.run(body())
 
@@ -210,8 +220,7 @@ def test_a_base_on_a_full_disk(tmp_path: Path) -> None:
 
     async def body() -> None:
         script = MOUNT.format(base=base, python=sys.executable)
-        process, url = await begin("unshare", "-rm", "sh", "-c", script)
-        async with aiohttp.ClientSession() as session:
+        async with serving("unshare", "-rm", "sh", "-c", script) as (_, url), aiohttp.ClientSession() as session:
 
             async def post(path: str, body: Any) -> tuple[int, str]:
                 data = body if isinstance(body, bytes) else json.dumps(body)
@@ -246,8 +255,6 @@ def test_a_base_on_a_full_disk(tmp_path: Path) -> None:
             assert (await ended(session, url, "after"))["status"] == "completed"
             print(f"{filled} files filled it; while it was full /prompt answered {statuses}")
             assert 503 in statuses
-        process.terminate()
-        assert await process.wait() == 0
 
     asyncio.run(body())
 
@@ -259,15 +266,12 @@ def test_the_system_is_asked_to_write_before_a_job_is_answered(tmp_path: Path) -
 
     async def body() -> None:
         command = ["strace", "-f", "-y", "-o", str(trace), "-e", "trace=fdatasync,fsync,sendto,write,writev,recvfrom"]
-        process, url = await begin(*command, sys.executable, "-m", "tests.server.stub_server", str(base))
-        async with aiohttp.ClientSession() as session:
+        async with serving(*command, *stub(base)) as (_, url), aiohttp.ClientSession() as session:
             async with session.post(f"{url}/api/queue/pause") as answer:
                 assert answer.status == 200
             for number in range(10):
                 async with session.post(f"{url}/prompt", json={"prompt": chain(), "prompt_id": f"j{number}"}) as answer:
                     assert answer.status == 200
-        process.terminate()
-        await process.wait()
 
     asyncio.run(body())
     lines = trace.read_text(errors="replace").splitlines()
