@@ -52,7 +52,7 @@ class StoredDigests:
 
     def _write(self, statement: str, *values: str) -> None:
         try:
-            with self._lock:
+            with self._lock, self._db.transaction(durable=False):  # nobody was promised it, and a run waits
                 self._db.execute(statement, values)
         except sqlite3.Error as error:
             _logger.debug("what a file is could not be remembered: %s", error)
