@@ -20,6 +20,7 @@ THUMBNAIL = 256  # pixels a side
 MOST_BYTES = 15_000  # of a thumbnail
 CELL, GAP, LINES, TYPE_SIZE = 192, 12, 3, 13  # of the sheet: pixels, pixels, lines of a caption, pixels
 COLUMNS = 4
+SWEEP, WIDEST = "sweep", 996  # the example whose sheet the README shows whole, and pixels of its longer side
 PAPER, INK = "#ffffff", "#3d3d3d"
 
 
@@ -34,6 +35,9 @@ def make(names: Sequence[str]) -> int:
             if status:
                 return status
             write_thumbnail(HERE / f"{name}.webp", pictures)
+            if name == SWEEP:
+                shown = ImageOps.contain(pictures[0], (WIDEST, WIDEST), Image.Resampling.LANCZOS)
+                shown.save(HERE / f"{name}_sheet.webp", quality=82, method=6)
         if names:
             return 0
         captioned = []
