@@ -17,8 +17,13 @@ from PIL import Image, UnidentifiedImageError
 from graph.document import json_object
 from graph.parameters_text import is_parameters
 from graph.patient_json import loads
+from server.hidden_text import hidden_texts
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_DAMAGED = (
+    UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, struct.error, KeyError, TypeError,
+    Image.DecompressionBombError,
+)  # fmt: skip
 _TEXT_BYTES = 64 * 2**20
 """Of one text at most, unpacked."""
 _HEADER_BYTES = 100 * 2**20
@@ -74,7 +79,7 @@ def read_file(name: str) -> bytes:
 def carried(content: bytes) -> Carried:
     """What a file carries, told by its first bytes and not by its name. Raises NoWorkflow for files of other kinds."""
     if content.startswith(_PNG):
-        return Carried(_by_key(_png_texts(content)))
+        return Carried(_by_key(_png_texts(content)) or _by_key(hidden_texts(content)))
     if _is_picture(content):
         return Carried(_by_key(_exif_texts(content)))
     if content[8:9] == b"{" and len(content) >= 8 and content[:1] != b"{":
@@ -159,7 +164,7 @@ def _exif_texts(content: bytes) -> Iterator[tuple[str, str]]:
             exif = picture.getexif()
             tags = [*exif.values(), *exif.get_ifd(_EXIF).items()]
             info = {key: value for key, value in picture.info.items() if key in ("comment", "xmp")}
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, struct.error, KeyError, TypeError):
+    except _DAMAGED:
         return
     for tag in tags:
         if isinstance(tag, str):

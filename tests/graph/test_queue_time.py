@@ -78,7 +78,7 @@ def test_seeds_follow_their_control_words() -> None:
     [drawn] = stepped("seed_control", "KSampler")
     assert drawn[0] != 11
     assert drawn[1:] == ["randomize", 20, 8, "euler", "normal", 1]
-    [[_, number, _, _]] = stepped("noise_seed", "KSamplerAdvanced")
+    [[_, number, _, _]] = stepped("noise_seed", "NoiseSeeded")
     assert number == 34
     assert [values[0] for values in stepped("number_control", "Seeder")][1] == 12
     assert [values[0] for values in stepped("combo_control", "Chooser")] == ["blue", "blue"]

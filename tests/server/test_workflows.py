@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import struct
@@ -101,6 +102,26 @@ def test_old_and_other_writers_are_read() -> None:
     old = '{"1": {"class_type": "Value", "inputs": {"value": 7}, "is_changed": [NaN]}}'
     found: Any = carried(png(prompt=old)).request()
     assert found["1"]["inputs"] == {"value": 7}
+
+
+def hidden(text: str, mark: bytes, size: tuple[int, int] = (40, 50)) -> bytes:
+    """A picture with a text in the lowest bits of its transparency."""
+    data = gzip.compress(text.encode()) if mark.endswith(b"comp") else text.encode()
+    bits = "".join(f"{byte:08b}" for byte in mark + struct.pack(">I", 8 * len(data)) + data)
+    picture, buffer = PIL.Image.new("RGBA", size, (9, 9, 9, 254)), io.BytesIO()
+    for at, bit in enumerate(bits[: size[0] * size[1]]):
+        picture.putpixel((at // size[1], at % size[1]), (9, 9, 9, 254 + int(bit)))
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_texts_hidden_in_the_transparency_are_read() -> None:
+    held = {"Software": "NovelAI", "Description": "a cat", "Comment": '{"seed": 5}'}
+    packed = hidden(json.dumps(held), b"stealth_pngcomp")
+    assert carried(packed).texts == {key.lower(): text for key, text in held.items()}
+    assert carried(hidden("a cat\nSteps: 1", b"stealth_pnginfo")).texts == {"parameters": "a cat\nSteps: 1"}
+    for wrong in (hidden("x", b"something_else!"), hidden("x", b"stealth_pngcomp", (10, 15))):
+        assert carried(wrong).texts == {}
 
 
 @pytest.mark.parametrize(
