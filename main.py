@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     options = understand(arguments)
     if options.command == "submit":
-        from server.client import submit
+        from server.submit import submit
 
         return submit(options.server, options.workflow, options.wait, options.sweeps, resolve=options.resolve)
     from server import commands

@@ -1,142 +1,351 @@
-"""`main.py submit`: sends a workflow to a server that runs already."""
+"""A client for Darkroom's server, asynchronous and blocking, in one file that needs only aiohttp and may be copied.
+
+async with Client("http://127.0.0.1:8188") as client:
+    workflow = sweep(json.load(open("workflow.json")), {"3.cfg": [2, 4, 6]})
+    job = await client.wait((await client.submit(workflow)).id)
+    for file in job.files:
+        Path(file.name).write_bytes(await client.fetch(file))
+
+with BlockingClient() as client:
+    name = client.upload("photo.png")
+    for message in client.stream(client.submit(workflow).id):
+        print(message.type, message.data)
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-import sys
-import time
-import urllib.error
-import urllib.request
 import uuid
-from collections.abc import Sequence
-from typing import Any
-from urllib.parse import quote, urlencode
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
-from server.carried import carried, read_file
-from server.sweep_options import read_option
+import aiohttp
 
-DONE, FAILED, REFUSED = 0, 1, 2  # exit statuses
+T = TypeVar("T")
+
+ADDRESS = "http://127.0.0.1:8188"
 POLL_SECONDS = 0.2
+PATIENCE_SECONDS = 60.0
+ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
 class Unreachable(Exception):
     """The server does not answer, or not as it should; the message says how."""
 
 
-def submit(server: str, workflow: str, wait: bool, sweeps: Sequence[str] = (), *, resolve: bool = False) -> int:
-    """Queue a workflow file (`-`: standard input); with `wait` print what it made. Returns the exit status.
+class RefusedError(Exception):
+    """The server refused a request. `node_errors` says what is wrong with which node of a workflow."""
 
-    sweeps: see `sweep_options`; what inputs there are is asked of the server. resolve: texts are as editors queue them.
+    def __init__(self, status: int, message: str, node_errors: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.node_errors = node_errors
+
+    @property
+    def problems(self) -> list[str]:
+        """The message, and a line for each problem of a node."""
+        return [str(self), *_lines(self.node_errors)]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A job in the queue. `problems`: a line for each fault that keeps some of its outputs from being made."""
+
+    id: str
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that a node of a job wrote. `cell` is its place on the axes of a sweep, slowest first."""
+
+    node: str
+    name: str
+    subfolder: str = ""
+    kind: str = "output"
+    cell: tuple[int | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as the server has it. `status`: pending, in_progress, completed, failed or cancelled; `error` says why it
+    failed; `record` is all that `GET /api/jobs/{id}` answers.
     """
-    try:
-        content = read_file(workflow)
-        found = carried(content)
-        prompt: Any = found.request() if found.has_workflow() else None
-    except (OSError, ValueError) as error:
-        print(f"{workflow}: {error}", file=sys.stderr)
-        return REFUSED
-    try:
-        if prompt is None or (sweeps and "nodes" in prompt):
-            prompt = _converted(server, content)
-        prompt = _swept(server, prompt, sweeps)
-        body = {"prompt": prompt, "prompt_id": str(uuid.uuid4())} | (
-            {"extra_data": {"resolve": True}} if resolve else {}
-        )
-        status, answer = _call(server, "/prompt", body)
-        _tell_problems(answer)
-        if status != 200:
-            return REFUSED
-        prompt_id = answer["prompt_id"]
-        if not wait:
-            print(prompt_id)
-            return DONE
-        return _wait(server, prompt_id)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return REFUSED
-    except Unreachable as error:
-        print(error, file=sys.stderr)
-        return FAILED
+
+    id: str
+    status: str
+    files: tuple[File, ...]
+    error: str
+    record: Mapping[str, Any]
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status in ENDED
 
 
-def _converted(server: str, content: bytes) -> Any:
-    """The file in the API format, which the server makes of it: it knows the node types. Raises ValueError, Unreachable."""
-    status, answer = _call(server, "/workflow/convert", content)
-    if status != 200:
-        raise ValueError(f"{server} cannot convert the workflow: {answer['error']['message']}")
-    return answer
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a run tells: a type with its data, or a preview, whose `data` are the bytes of a binary frame."""
+
+    type: str
+    data: Any
 
 
-def _swept(server: str, prompt: Any, sweeps: Sequence[str]) -> Any:
-    """The workflow with several values where `--sweep` says so. Raises ValueError, Unreachable."""
-    if not sweeps:
-        return prompt
-    nodes = prompt if isinstance(prompt, dict) else {}
-    for typed in sweeps:
-        option = read_option(typed, nodes)
-        node = nodes[option.node]
-        if not isinstance(node, dict) or not isinstance(inputs := node.get("inputs", {}), dict):
-            raise ValueError(f"--sweep {typed}: node {option.node!r} is none")
-        raw = option.on(str(node.get("class_type")), lambda type_: _described(server, type_))
-        nodes = {**nodes, option.node: {**node, "inputs": {**inputs, option.input: raw}}}
-    return nodes
+def sweep(workflow: Mapping[str, Any], values: Mapping[str, Sequence[object]], *, axis: str = "") -> dict[str, Any]:
+    """The workflow (API format) with several values in some inputs: `{"3.cfg": [2, 4, 6], "3.seed": range(8)}`.
+
+    Every combination becomes a cell of one job; inputs that share the `axis` are taken in step. Raises ValueError for a
+    node that is not there.
+    """
+    swept = {node_id: dict(node) for node_id, node in workflow.items()}
+    for target, several in values.items():
+        node_id, dot, name = target.rpartition(".")
+        if not dot or node_id not in swept:
+            raise ValueError(f"the workflow has no node {node_id!r}; expected NODE.INPUT, such as 3.cfg")
+        given = {"__sweep__": list(several), **({"axis": axis} if axis else {})}
+        swept[node_id]["inputs"] = {**swept[node_id].get("inputs", {}), name: given}
+    return swept
 
 
-def _described(server: str, class_type: str) -> Any:
-    status, answer = _call(server, f"/object_info/{quote(class_type, safe='')}")
-    return answer.get(class_type) if status == 200 else None
+class Client:
+    """Speaks to one server, for the length of an `async with`. Methods raise Unreachable and RefusedError."""
 
+    def __init__(self, address: str = ADDRESS, token: str | None = None) -> None:
+        """token: what a server that others can reach asks for; by default the environment's DARKROOM_TOKEN."""
+        self._address = address.rstrip("/")
+        self._token = os.environ.get("DARKROOM_TOKEN") if token is None else token
+        self._session: aiohttp.ClientSession | None = None
 
-def _wait(server: str, prompt_id: str) -> int:
-    while True:
-        _, job = _call(server, f"/api/jobs/{prompt_id}")
-        match job.get("status"):
-            case "completed":
-                for address in _addresses(server, job["outputs"]):
-                    print(address)
-                return DONE
-            case "failed" | "cancelled" as state:
-                error = job.get("execution_error") or {}
-                place = f" at node {error['node_id']} ({error['node_type']})" if error.get("node_id") else ""
-                print(f"{state}{place}: {error.get('exception_message', 'the job was stopped')}", file=sys.stderr)
-                return FAILED
-        time.sleep(POLL_SECONDS)
+    async def __aenter__(self) -> Self:
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        self._session = aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(PATIENCE_SECONDS))
+        return self
 
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._session is not None
+        await self._session.close()
 
-def _call(server: str, path: str, body: object = None) -> tuple[int, Any]:
-    """The status and JSON of an answer; refusals are answers too. Raises Unreachable."""
-    headers = {"Content-Type": "application/json"}
-    if token := os.environ.get("DARKROOM_TOKEN"):
-        headers["Authorization"] = f"Bearer {token}"
-    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-    try:
-        request = urllib.request.Request(server.rstrip("/") + path, data, headers)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
+    async def submit(
+        self,
+        workflow: Mapping[str, Any],
+        *,
+        job: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+        priority: int = 0,
+    ) -> Accepted:
+        """Queue a workflow; gives the job's id once it is on the server's disk, and what of it cannot run. Called again with the same `job` and
+        workflow, it is the same job. extra: `extra_data`, such as `{"webhook": "https://…"}`.
+        """
+        body = {"prompt": workflow, "prompt_id": job or str(uuid.uuid4()), "priority": priority}
+        answer = await self.post("/prompt", body | ({"extra_data": extra} if extra else {}))
+        return Accepted(str(answer["prompt_id"]), tuple(_lines(answer.get("node_errors") or {})))
+
+    async def job(self, job: str) -> Job:
+        """A job as it is now."""
+        record = await self.get(f"/api/jobs/{quote(job, safe='')}")
+        error = record.get("execution_error") or {}
+        place = f"node {error['node_id']} ({error['node_type']}): " if error.get("node_id") else ""
+        message = f"{place}{error['exception_message']}" if error else ""
+        return Job(job, record["status"], tuple(_files(record["outputs"])), message, record)
+
+    async def wait(self, job: str, *, poll: float = POLL_SECONDS) -> Job:
+        """The job, once it has ended. poll: seconds between looks."""
+        while not (found := await self.job(job)).has_ended:
+            await asyncio.sleep(poll)
+        return found
+
+    async def stream(self, job: str) -> AsyncIterator[Message]:
+        """What a job tells, from its beginning to its end, whoever submitted it; of one that has ended what is kept."""
+        address = f"{self._address}/ws?clientId={uuid.uuid4()}&watch={quote(job, safe='')}"
         try:
-            return error.code, json.load(error)
-        except ValueError:
-            raise Unreachable(f"{server} answers {error.code} {error.reason}") from error
-    except (OSError, ValueError) as error:
-        raise Unreachable(f"{server} does not answer: {getattr(error, 'reason', error)}; see --server") from error
+            async with self._open.ws_connect(address, timeout=aiohttp.ClientWSTimeout(ws_close=1.0)) as socket:
+                if (found := await self.job(job)).has_ended:
+                    for type_, data in found.record["execution_status"]["messages"]:
+                        yield Message(type_, data)
+                    return
+                async for frame in socket:
+                    if frame.type is aiohttp.WSMsgType.BINARY:
+                        yield Message("preview", frame.data)
+                        continue
+                    said = json.loads(frame.data)
+                    data = said.get("data", {})
+                    if data.get("prompt_id") == job:
+                        yield Message(said["type"], data)
+                        if said["type"] == "executing" and data.get("node") is None:
+                            return
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unreachable(f"{self._address} does not answer: {error}") from error
+        raise Unreachable(f"{self._address} closed the connection before the job had ended")
+
+    async def cancel(self, job: str) -> bool:
+        """Take a waiting job out of the queue, or stop a running one; whether it did either. What it has made is kept."""
+        answer = await self.post(f"/api/jobs/{quote(job, safe='')}/cancel")
+        return bool(answer["cancelled"])
+
+    async def explain(self, job: str) -> list[dict[str, Any]]:
+        """What each node of a job that has ended did, and why."""
+        answer = await self.get(f"/api/jobs/{quote(job, safe='')}/explain")
+        return list(answer["nodes"])
+
+    async def upload(self, picture: str | Path | bytes, name: str = "", *, overwrite: bool = False) -> str:
+        """Send a picture to the input directory; gives the name that LoadImage knows it by.
+
+        picture: a file, or its content, which then needs a `name`.
+        """
+        content = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
+        form = aiohttp.FormData()
+        form.add_field(
+            "image", content, filename=name or ("upload.png" if isinstance(picture, bytes) else Path(picture).name)
+        )
+        form.add_field("overwrite", "true" if overwrite else "false")
+        stored = await self._json("POST", "/upload/image", form)
+        return f"{stored['subfolder']}/{stored['name']}" if stored["subfolder"] else str(stored["name"])
+
+    async def fetch(self, file: File) -> bytes:
+        """The content of a file that a job wrote."""
+        query = {"filename": file.name, "subfolder": file.subfolder, "type": file.kind}
+        return await self._call("GET", "/view", None, query)
+
+    def address_of(self, file: File) -> str:
+        """Where a browser finds it."""
+        query = "&".join(
+            f"{key}={quote(value, safe='')}"
+            for key, value in (("filename", file.name), ("subfolder", file.subfolder), ("type", file.kind))
+        )
+        return f"{self._address}/view?{query}"
+
+    async def get(self, path: str) -> Any:
+        """The JSON that any route answers."""
+        return await self._json("GET", path, None)
+
+    async def post(self, path: str, body: object = None) -> Any:
+        """Send JSON, or bytes as they are, to any route; its JSON, None for an empty answer."""
+        return await self._json("POST", path, body if body is None or isinstance(body, bytes) else json.dumps(body))
+
+    @property
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("a client is used within `async with`")
+        return self._session
+
+    async def _json(self, method: str, path: str, body: str | bytes | aiohttp.FormData | None) -> Any:
+        content = await self._call(method, path, body, {})
+        try:
+            return json.loads(content) if content else None
+        except ValueError as error:
+            raise Unreachable(f"{self._address} answers with something that is no JSON") from error
+
+    async def _call(
+        self, method: str, path: str, body: str | bytes | aiohttp.FormData | None, query: Mapping[str, str]
+    ) -> bytes:
+        headers = {"Content-Type": "application/json"} if isinstance(body, str | bytes) else {}
+        try:
+            async with self._open.request(
+                method, self._address + path, data=body, headers=headers, params=query
+            ) as answer:
+                content = await answer.read()
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise Unreachable(f"{self._address} does not answer: {error}") from error
+        if answer.status >= 400:
+            raise _refused(answer.status, answer.reason or "", content)
+        return content
 
 
-def _tell_problems(answer: Any) -> None:
-    if error := answer.get("error"):
-        print(f"{error['message']} {error.get('details', '')}".strip(), file=sys.stderr)
-    for node_id, entry in answer.get("node_errors", {}).items():
-        for problem in entry["errors"]:
-            print(f"node {node_id} ({entry['class_type']}): {problem['details']}", file=sys.stderr)
+class BlockingClient:
+    """The same for programs that are not asynchronous, for the length of a `with`; see Client for what each does."""
+
+    def __init__(self, address: str = ADDRESS, token: str | None = None) -> None:
+        self._client = Client(address, token)
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> Self:
+        self._do(self._client.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._do(self._client.__aexit__(kind, error, trace))
+        self._runner.close()
+
+    def submit(
+        self,
+        workflow: Mapping[str, Any],
+        *,
+        job: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+        priority: int = 0,
+    ) -> Accepted:
+        return self._do(self._client.submit(workflow, job=job, extra=extra, priority=priority))
+
+    def job(self, job: str) -> Job:
+        return self._do(self._client.job(job))
+
+    def wait(self, job: str, *, poll: float = POLL_SECONDS) -> Job:
+        return self._do(self._client.wait(job, poll=poll))
+
+    def stream(self, job: str) -> Iterator[Message]:
+        messages = self._client.stream(job)
+        while (message := self._do(_next(messages))) is not None:
+            yield message
+
+    def cancel(self, job: str) -> bool:
+        return self._do(self._client.cancel(job))
+
+    def explain(self, job: str) -> list[dict[str, Any]]:
+        return self._do(self._client.explain(job))
+
+    def upload(self, picture: str | Path | bytes, name: str = "", *, overwrite: bool = False) -> str:
+        return self._do(self._client.upload(picture, name, overwrite=overwrite))
+
+    def fetch(self, file: File) -> bytes:
+        return self._do(self._client.fetch(file))
+
+    def address_of(self, file: File) -> str:
+        return self._client.address_of(file)
+
+    def get(self, path: str) -> Any:
+        return self._do(self._client.get(path))
+
+    def post(self, path: str, body: object = None) -> Any:
+        return self._do(self._client.post(path, body))
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(work)
 
 
-def _addresses(server: str, outputs: Any) -> list[str]:
-    """Where the files of a job can be fetched."""
-    return [
-        f"{server.rstrip('/')}/view?{urlencode({key: file[key] for key in ('filename', 'subfolder', 'type')})}"
-        for shown in outputs.values()
-        for entries in shown.values()
-        for file in entries
-        if isinstance(file, dict) and "filename" in file
-    ]
+async def _next(messages: AsyncIterator[Message]) -> Message | None:
+    return await anext(messages, None)
+
+
+def _lines(node_errors: Mapping[str, Any]) -> Iterator[str]:
+    for node_id, entry in node_errors.items():
+        for problem in entry.get("errors", ()):
+            yield f"node {node_id} ({entry.get('class_type')}): {problem.get('details', '')}"
+
+
+def _refused(status: int, reason: str, content: bytes) -> RefusedError | Unreachable:
+    try:
+        answer = json.loads(content)
+        error, node_errors = answer["error"], answer.get("node_errors") or {}
+        message = f"{error['message']} {error.get('details') or ''}".strip()
+    except (ValueError, TypeError, KeyError):
+        return Unreachable(f"the server answers {status} {reason}")
+    return RefusedError(status, message, node_errors)
+
+
+def _files(outputs: Mapping[str, Any]) -> Iterator[File]:
+    for node_id, shown in outputs.items():
+        for entries in shown.values():
+            for entry in entries if isinstance(entries, list) else ():
+                if isinstance(entry, dict) and "filename" in entry:
+                    subfolder, kind = str(entry.get("subfolder", "")), str(entry.get("type", "output"))
+                    yield File(node_id, str(entry["filename"]), subfolder, kind, tuple(entry.get("cell", ())))

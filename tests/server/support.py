@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -143,3 +144,26 @@ def chain(value: int = 1, length: int = 1, seed: int = 0, steps: int = 3, second
     }
     prompt["o"] = {"class_type": "Save", "inputs": {"value": ["s", 0], "prefix": "out"}}
     return prompt
+
+
+@contextlib.contextmanager
+def in_background(tmp_path: Path, **changes: Any) -> Iterator[Client]:
+    """A server on a thread of its own, for clients that block."""
+    ready: list[Client] = []
+    begun, loop = threading.Event(), asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    async def body() -> None:
+        async with serving(deps_of(tmp_path, **changes)) as client:
+            ready.append(client)
+            begun.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(body(),))
+    thread.start()
+    assert begun.wait(30)
+    try:
+        yield ready[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()

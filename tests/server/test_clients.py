@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import json
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,37 +15,14 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
-from server.client import submit
 from server.deps import STORE
 from server.store import Store
+from server.submit import submit
 from server.webhooks import Webhooks
 from tests.server.loop import in_loop
-from tests.server.support import Client, chain, deps_of, serving
+from tests.server.support import chain, deps_of, in_background, serving
 
 comfy_api = pytest.importorskip("comfy_api_simplified")
-
-
-@contextlib.contextmanager
-def in_background(tmp_path: Path, **changes: Any) -> Iterator[Client]:
-    """A server on a thread of its own, for clients that block."""
-    ready: list[Client] = []
-    begun, loop = threading.Event(), asyncio.new_event_loop()
-    stop = asyncio.Event()
-
-    async def body() -> None:
-        async with serving(deps_of(tmp_path, **changes)) as client:
-            ready.append(client)
-            begun.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(body(),))
-    thread.start()
-    assert begun.wait(30)
-    try:
-        yield ready[0]
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
 
 
 def titled(prompt: dict[str, Any]) -> dict[str, Any]:

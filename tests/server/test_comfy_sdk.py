@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.server.support import Client, chain
-from tests.server.test_clients import in_background
+from tests.server.support import Client, chain, in_background
 from tests.server.test_security import picture
 
 sdk = pytest.importorskip("comfy_sdk")
