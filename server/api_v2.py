@@ -23,7 +23,8 @@ ROOT = "/api/v2"
 FOR_EVER = "9999-12-31T23:59:59Z"
 """A time limit that does not come: links and jobs are kept until somebody removes them."""
 EXTENSION = "x_darkroom"
-"""The member of a job with what the API has no word for: warnings, and seconds by node."""
+"""The member of a job with what the API has no word for: warnings, seconds by node, and what each node did and why. In a
+submission it may name a `webhook`."""
 
 STATUS: Mapping[State, str] = MappingProxyType(
     {
@@ -35,9 +36,16 @@ STATUS: Mapping[State, str] = MappingProxyType(
     }
 )
 _CODES: Mapping[int, str] = MappingProxyType(
-    {401: "unauthorized", 403: "forbidden", 404: "not_found", 429: "rate_limited", 500: "upstream_error"}
+    {
+        400: "invalid_request",
+        401: "unauthorized",
+        403: "forbidden",
+        404: "not_found",
+        429: "rate_limited",
+        500: "upstream_error",
+    }
 )
-_OWN_CODES = frozenset({"queue_full", "too_many_streams", "blob_not_found"})
+_OWN_CODES = frozenset({"queue_full", "too_many_streams", "blob_not_found", "invalid_cursor"})
 _IDS = "a4bb7f3c-3f0a-5a3e-9d53-6c1f0a1a7c55"
 """The namespace of ids that are made of what they stand for."""
 
@@ -157,8 +165,12 @@ def job_json(
     origin: str,
     keep_days: float,
     stopping: bool,
+    explanation: str | None,
 ) -> dict[str, object]:
-    """A job. `position` is its place in the queue, `live` what a running one has told."""
+    """A job. `position` is its place in the queue, `live` what a running one has told.
+
+    explanation: what each node of one that has ended did, as JSON.
+    """
     id_, created, started, finished = row["id"], row["created"], row["started"], row["finished"]
     self = f"{ROOT}/jobs/{id_}"
     return {
@@ -175,7 +187,11 @@ def job_json(
         "metrics": {"queue_ms": _between(created, started), "execution_ms": _between(started, finished)},
         "metadata": json.loads(row["extra"]).get("metadata") or {},
         "urls": {"self": self, "events": f"{self}/events", "cancel": f"{self}/cancel"},
-        EXTENSION: {"warnings": _warnings(row["messages"]), "nodes": json.loads(row["nodes"] or "{}")},
+        EXTENSION: {
+            "warnings": _warnings(row["messages"]),
+            "nodes": json.loads(row["nodes"] or "{}"),
+            "explain": json.loads(explanation or "[]"),
+        },
     }
 
 

@@ -74,7 +74,7 @@ class Blobs:
             kind, _, name = rest.partition("/")
             folder = self._folders.folders.get(kind)
             if folder is None or kind in (*KINDS, "custom_nodes") or not name:
-                raise bad_request("file_path: no folder of model files has that name")
+                raise Refused(422, "invalid_request", "file_path: no folder of model files has that name")
             if Path(name).suffix.lower() not in folder.suffixes:
                 raise Refused(
                     415, "type_refused", f"file_path: expected a file in {', '.join(sorted(folder.suffixes))}"
@@ -82,7 +82,10 @@ class Blobs:
             place = Place(kind, name)
         else:
             place = Place("input", rest if first == "input" and rest else file_path)
-        below(self._root(place.kind), place.name)
+        try:
+            below(self._root(place.kind), place.name)
+        except Refused as refused:
+            raise Refused(422, "invalid_request", f"file_path: {refused.message}") from None
         return place
 
     async def find(self, hash_: str) -> Place | None:

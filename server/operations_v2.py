@@ -57,7 +57,7 @@ _JOB = members(
         "metrics": members({"queue_ms": optional(WHOLE), "execution_ms": optional(WHOLE)}),
         "metadata": _LABELS,
         "urls": members({"self": TEXT, "events": TEXT, "cancel": TEXT}, ["self", "events", "cancel"]),
-        "x_darkroom": members({"warnings": {"type": "array"}, "nodes": OBJECT}),
+        "x_darkroom": members({"warnings": {"type": "array"}, "nodes": OBJECT, "explain": {"type": "array"}}),
     },
     [
         *("id", "status", "created_at", "started_at", "completed_at", "expires_at", "queue_position", "progress"),
@@ -89,6 +89,7 @@ _SENT = members(
         },
         "extra_data": members({"api_key_comfy_org": TEXT}, closed=True),
         "metadata": _LABELS,
+        "x_darkroom": members({"webhook": TEXT}, closed=True),
     },
     ["workflow"],
     closed=True,

@@ -13,12 +13,12 @@ from aiohttp import web
 from graph.document import json_object
 from graph.patient_json import dumps, loads
 from server.answers import one, send_json
-from server.api_v2 import STATUS, job_json, made_id, moment, origin_of, outputs_of
+from server.api_v2 import EXTENSION, STATUS, job_json, made_id, moment, origin_of, outputs_of
 from server.asset_references import asset_ids, missing, with_names
 from server.assets import Asset, Assets
 from server.body import decoder, read_body, refusing_bad_json
-from server.deps import ASSETS, BLOBS, DEPS, HUB, NUMBERS, READER, REDACT, THREADS, WORKER
-from server.job import State
+from server.deps import ASSETS, BLOBS, DEPS, HUB, LEDGER, NUMBERS, READER, REDACT, THREADS, WEBHOOKS, WORKER
+from server.job import ENDED, State
 from server.operations import check_body
 from server.reader import Reader, Search
 from server.refused import Refused, bad_request, not_found
@@ -50,6 +50,7 @@ class Sent(NamedTuple):
 
     workflow: object
     metadata: Mapping[str, str]
+    webhook: str | None
 
 
 async def post_job(request: web.Request) -> web.StreamResponse:
@@ -59,6 +60,9 @@ async def post_job(request: web.Request) -> web.StreamResponse:
     sent = await in_thread(app[THREADS], _sent, body, app[DEPS].limits.values, request)
     ids = asset_ids(sent.workflow)
     extra: dict[str, object] = {"metadata": dict(sent.metadata), "assets": ids}
+    if sent.webhook is not None:
+        extra["webhook"] = sent.webhook
+    app[WEBHOOKS].check(extra)
     engine = await app[DEPS].backend.engine()
     workflow = with_names(sent.workflow, await _names(app, ids))
     id_, number = await _id(request), app[NUMBERS].take()
@@ -132,8 +136,11 @@ async def look(app: web.Application, id_: str, origin: str) -> Mapping[str, Any]
     live = app[HUB].transcript(id_) if row["state"] == State.RUNNING else None
     position = await app[READER](Reader.position, id_) if row["state"] == State.PENDING else None
     outputs = await committed(app, id_, live.outputs if live else json.loads(row["outputs"] or "{}"))
-    stopping, days = app[WORKER].is_stopping(id_), app[DEPS].limits.history_days
-    return job_json(row, None if live is None else live.snapshot(), position, outputs, origin, days, stopping)
+    stopped = live is not None and live.state is State.CANCELLED  # and its end is being written down
+    stopping, days = stopped or app[WORKER].is_stopping(id_), app[DEPS].limits.history_days
+    explanation = await in_thread(app[THREADS], app[LEDGER].explanation, id_) if row["state"] in ENDED else None
+    told = None if live is None else live.snapshot()
+    return job_json(row, told, position, outputs, origin, days, stopping, explanation)
 
 
 async def committed(app: web.Application, job: str, outputs: Mapping[str, Any]) -> list[Asset]:
@@ -150,13 +157,18 @@ def _sent(body: bytes, most_values: int, request: web.Request) -> Sent:
         raise Refused(413, "too_many_values", f"the request holds more than {most_values} values")
     with refusing_bad_json():
         value = loads(body.decode("utf-8-sig"), decoder(json_object))
-    check_body(request, value)
+    try:
+        check_body(request, value)
+    except Refused as refused:  # what stands beside the workflow is the request's fault, all else the workflow's
+        if refused.message.startswith(("extra_data", "metadata", EXTENSION)):
+            raise
+        raise Refused(422, "invalid_workflow", refused.message) from None
     assert isinstance(value, dict)
     workflow = value["workflow"]
     if isinstance(workflow.get("nodes"), list):
         message = "that is a file of the editor; use its Export (API)"
         raise Refused(422, "workflow_format_ui", message)
-    return Sent(workflow, value.get("metadata") or {})
+    return Sent(workflow, value.get("metadata") or {}, (value.get(EXTENSION) or {}).get("webhook"))
 
 
 async def _names(app: web.Application, ids: list[str]) -> dict[str, str]:

@@ -72,6 +72,8 @@ async def test_a_job_from_its_submission_to_its_outputs(tmp_path: Path) -> None:
         job = await ended(client, job["id"])
         assert job["status"] == "succeeded" and job["error"] is None and job["metadata"] == {"team": "red"}
         assert job["metrics"]["queue_ms"] >= 0 and job["metrics"]["execution_ms"] >= 0
+        did = {entry["node_id"]: entry for entry in job["x_darkroom"]["explain"]}
+        assert "s" in did and job["x_darkroom"]["nodes"]["s"]["seconds"] >= 0 and job["x_darkroom"]["warnings"] == []
         (output,) = job["outputs"]
         assert (output["node_id"], output["type"], output["content_type"]) == ("o", "image", "image/png")
         content = (tmp_path / "output" / output["name"]).read_bytes()
@@ -105,19 +107,22 @@ async def test_what_is_wrong_with_a_submission(tmp_path: Path) -> None:
             ({"1": {"class_type": "None", "inputs": {}}}, (422, "invalid_workflow")),
             (chain() | {"x": {"class_type": "Load", "inputs": {"name": reference}}}, (422, "missing_asset")),
             (chain() | {"x": {"inputs": {"name": {"__type": "core/ASSET"}}}}, (422, "missing_asset")),
-            ([], (400, "bad_request")),
+            ([], (422, "invalid_workflow")),
         ):
             status, told = await submit(client, workflow)
             assert (status, told["error"]["code"]) == expected, told
-        for closed in (
-            {"webhook_url": "http://x"},
-            {"extra_data": {"inputs": 1}},
-            {"metadata": {"a": 1}},
-            {"prompt": 1},
+        for closed, expected in (
+            ({"webhook_url": "http://x"}, (422, "invalid_workflow")),
+            ({"inputs": {}}, (422, "invalid_workflow")),
+            ({"extra_data": {"inputs": 1}}, (400, "invalid_request")),
+            ({"metadata": {"a": 1}}, (400, "invalid_request")),
         ):
-            assert (await submit(client, chain(), **closed))[0] == 400, closed
-        for body in (b"{", b"[]", b'{"workflow": 1}'):
-            assert (await client.post(JOBS, body))[0] == 400
+            status, told = await submit(client, chain(), **closed)
+            assert (status, told["error"]["code"]) == expected, closed
+        hook = {"webhook": "http://elsewhere.example/x"}
+        assert (await submit(client, chain(), x_darkroom=hook))[0] == 400  # the operator allows no such host
+        for body, status in ((b"{", 400), (b"[]", 422), (b"{}", 422), (b'{"workflow": 1}', 422)):
+            assert (await client.post(JOBS, body))[0] == status
         await client.post("/api/queue/pause")
         assert (await submit(client, chain()))[0] == 201
         status, told = await submit(client, chain(seed=1))
