@@ -114,8 +114,22 @@ class TextModel(nn.Module):
 
     def encode(self, vectors: Tensor, tick: Tick = lambda: None) -> Tensor:
         """Last hidden state after the final norm, of token vectors from `embed` or a file. [B, T, D] -> [B, T, D]."""
+        return self.encode_until(vectors, -1, tick)[1]
+
+    def encode_until(self, vectors: Tensor, layer: int, tick: Tick = lambda: None) -> tuple[Tensor, Tensor]:
+        """`encode` twice: after the layer `layer`, counted from the end as -1, -2, …, and after all of them.
+
+        Both behind the final norm. A count that goes beyond the first layer means the last one.
+        """
         x = vectors + self.text_model.embeddings.position_embedding.weight[: vectors.shape[1]]
-        return self.text_model.final_layer_norm(self.text_model.encoder(x, tick))
+        layers = self.text_model.encoder.layers
+        chosen, at = x, len(layers) + (layer if -layer <= len(layers) else -1)
+        for i, block in enumerate(layers):
+            tick()
+            x = block(x)
+            chosen = x if i == at else chosen
+        last = self.text_model.final_layer_norm(x)
+        return (last if at == len(layers) - 1 else self.text_model.final_layer_norm(chosen)), last
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: [B, T] int64, T at most 77 -> [B, T, D], the last hidden state after the final norm."""

@@ -32,11 +32,12 @@ from models.family import Family, family_of
 from models.inception import Inception
 from models.safety import SafetyChecker, published_name
 from models.unet import UNet
+from models.upscaler import build_upscaler, renamed_upscaler
 from models.vae import AutoencoderKL
 from models.vision import ContrastiveModel
 from models.weights import CheckpointError, TensorFile, TensorInfo, read_ahead, read_table
 
-Part = Literal["model", "clip", "vae", "safety", "clip_model", "open_clip", "inception", "aesthetic"]
+Part = Literal["model", "clip", "vae", "safety", "clip_model", "open_clip", "inception", "aesthetic", "upscaler"]
 
 NOT_WEIGHTS = ("position_ids", "num_batches_tracked")
 """How the names of tensors end that files have besides weights."""
@@ -121,6 +122,7 @@ LAYOUTS: Mapping[Part, Layout] = MappingProxyType(
             root="layers.7.weight",
             build=lambda shapes: AestheticPredictor(predictor_widths(shapes)),
         ),
+        "upscaler": Layout(title="upscaler", root="conv_first.weight", build=build_upscaler),
     }
 )
 
@@ -132,7 +134,7 @@ class Weights:
     file: TensorFile
     prefixes: Mapping[Part, str]
     family: Family
-    renamed: Mapping[Part, Mapping[str, str]] = field(default_factory=dict)  # as `names`, of files in diffusers' layout
+    renamed: Mapping[Part, Mapping[str, str]] = field(default_factory=dict)  # as `names`, where no prefix tells them
 
     @property
     def path(self) -> Path:
@@ -218,17 +220,20 @@ def read_header(path: Path) -> Weights:
         kind = unlike_family(names) or f"not a Stable Diffusion checkpoint (it holds {some(names) or 'nothing'})"
         raise CheckpointError(
             f"{path.name} is {kind}; expected a U-Net, VAE, text encoder or safety checker of Stable Diffusion v1, "
-            "or a network that judges pictures (CLIP, Inception, aesthetic predictor)"
+            "a network that judges pictures (CLIP, Inception, aesthetic predictor), or an upscaler (ESRGAN, compact)"
         )
     return Weights(file, prefixes, family_of(names, file.metadata), renamed)
 
 
 def _renamed(file: TensorFile) -> dict[Part, dict[str, str]]:
-    """The names of a component that lies in the layout of diffusers, which has one a file."""
+    """The names of a component whose names are not its network's: in the layout of diffusers, and of older upscalers."""
     names = [name for name in file.tensors if not name.endswith(NOT_WEIGHTS)]
     if is_diffusers_unet(names):
         return {"model": unet_names(names)}
-    return {"vae": vae_names(names)} if is_diffusers_vae(names) else {}
+    if is_diffusers_vae(names):
+        return {"vae": vae_names(names)}
+    upscaler = renamed_upscaler(names)
+    return {"upscaler": upscaler} if upscaler else {}
 
 
 def some(names: Iterable[str]) -> str:

@@ -22,21 +22,23 @@ def encode_text(
     text: str,
     embeddings: Embeddings = NO_EMBEDDINGS,
     tick: Callable[[], None] = lambda: None,
+    layer: int = -1,
 ) -> Cond:
     """Encode a prompt: chunks of 77 tokens in one batch, weighted, joined along the tokens. On the CPU, float32.
 
     Where a weight is not 1, each position's vector z becomes z0 + weight * (z - z0), z0 being the empty prompt's
-    vector at that position. embeddings: what `embedding:name` stands for.
+    vector at that position. embeddings: what `embedding:name` stands for. layer: which layer's vectors are taken, counted
+    from the end; the pooled vector is always the last one's.
     """
     sequences = chunks(text, tokenizer.encode, embeddings)
     weights = torch.tensor([[token.weight for token in chunk] for chunk in sequences])
     weighted = bool((weights != 1).any())
     empty = chunks("", tokenizer.encode, embeddings) if weighted else []
     vectors = torch.stack([_vectors(model, chunk) for chunk in sequences + empty])
-    hidden = model.encode(vectors, tick).float().cpu()
+    hidden, last = (x.float().cpu() for x in model.encode_until(vectors, layer, tick))
     z = hidden[: len(sequences)]
     end = next(i for i, token in enumerate(sequences[0]) if not isinstance(token.value, Tensor) and token.value == EOS)
-    pooled = z[:1, end]
+    pooled = last[:1, end]
     if weighted:
         z0 = hidden[-1]
         z = z0 + weights[..., None] * (z - z0)

@@ -22,6 +22,7 @@ from models.inception import Inception
 from models.safety import SafetyChecker
 from models.steps import Sampler
 from models.unet import UNet
+from models.upscaler import Upscaler
 from models.vae import AutoencoderKL
 from models.vision import ContrastiveModel
 
@@ -119,10 +120,11 @@ class Model(ModelHandle[UNet]):
 
 @dataclass(frozen=True)
 class Clip(ModelHandle[TextModel]):
-    """The text encoder of a checkpoint."""
+    """The text encoder of a checkpoint. layer: whose vectors a text becomes, counted from the end: -1, -2, …"""
 
     socket: ClassVar[str] = "CLIP"
     part: ClassVar[Part] = "clip"
+    layer: int = -1
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,14 @@ class AestheticModel(ModelHandle[AestheticPredictor]):
 
     socket: ClassVar[str] = "AESTHETIC_MODEL"
     part: ClassVar[Part] = "aesthetic"
+
+
+@dataclass(frozen=True)
+class UpscaleModel(ModelHandle[Upscaler]):
+    """A network that enlarges pictures."""
+
+    socket: ClassVar[str] = "UPSCALE_MODEL"
+    part: ClassVar[Part] = "upscaler"
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,10 @@ LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 """How a file of torch before 1.6 begins: the pickle of a magic number."""
 
 
+WRAPPERS = ("state_dict", "params_ema", "params")
+"""Under which names programs put the weights into a file: most, and those that train upscalers."""
+
+
 class UnpickleError(Exception):
     """Why a file cannot be read, as the end of a sentence that begins with the file's name."""
 
@@ -201,12 +205,12 @@ def _load(file: BinaryIO, device: str, mode: AbstractContextManager[None]) -> ob
 
 
 def _state_dict(content: object) -> dict[str, object]:
-    """The entries of the dict that the file holds, or of the `state_dict` in it.
+    """The entries of the dict that the file holds, or of that in it which has the weights: see WRAPPERS.
 
     Reads by dict's own methods: a pickle may have put attributes of any name on an OrderedDict.
     """
     if not isinstance(content, dict):
         raise UnpickleError(f"holds no weights: its pickle is not a dictionary but {type(content).__name__}")
-    inner = dict.get(content, "state_dict")
-    entries = inner if isinstance(inner, dict) else content
+    inner = [found for name in WRAPPERS if isinstance(found := dict.get(content, name), dict)]
+    entries = inner[0] if inner else content
     return {key: value for key, value in dict.items(entries) if isinstance(key, str)}

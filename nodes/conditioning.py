@@ -68,8 +68,21 @@ def clip_text_encode(
                     f"embedding:{name} is not among the files of models/embeddings; the prompt goes on without it",
                     "text",
                 )
-        cond = encode_text(encoder, ctx.services.tokenizer, text, embeddings, ctx.check)
+        cond = encode_text(encoder, ctx.services.tokenizer, text, embeddings, ctx.check, clip.layer)
     return Conditioning((cond,))
+
+
+@node("CLIPSetLastLayer", category="conditioning", title="CLIP Set Last Layer")
+def clip_set_last_layer(
+    ctx: Context,
+    *,
+    clip: Annotated[Clip, Tip("The text encoder.")],
+    stop_at_clip_layer: Annotated[
+        int, Int(-24, -1, step=1, tooltip="The layer whose vectors are taken, counted from the end: -1 is the last.")
+    ] = -1,
+) -> Annotated[Clip, Tip("The text encoder that stops there.")]:
+    """Leave out the last layers of a text encoder ("clip skip"), as models want it that were trained so."""
+    return replace(clip, layer=stop_at_clip_layer)
 
 
 @node("ConditioningCombine", category="conditioning", title="Conditioning (Combine)")

@@ -28,6 +28,7 @@ from nodes import (
     scaling,
     strings,
     transforms,
+    upscaling,
     watermark,
 )
 
@@ -45,6 +46,7 @@ def builtin() -> Registry:
             sampling,
             custom_sampling,
             scaling,
+            upscaling,
             image,
             safety,
             quality,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from models.clip import TextModel
+from models.config import ClipConfig
 from models.text import encode_text
 from models.tokenizer import BOS, EOS, ClipTokenizer
 from models.types import Cond
@@ -145,3 +146,27 @@ def test_a_tick_that_raises_stops_the_encoder(clip: TextModel, caplog: pytest.Lo
 
     with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt):
         encode_text(clip, TOKENIZER, "a red circle", tick=stop)
+
+
+@pytest.mark.parametrize("layer", [-1, -2, -3, -9])
+def test_a_text_encoder_that_stops_early(layer: int) -> None:
+    """Against transformers: the hidden state of that layer, behind the final norm; the pooled vector is the last one's."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    theirs = CLIPTextModel(
+        CLIPTextConfig(
+            hidden_size=64, num_hidden_layers=3, num_attention_heads=1, intermediate_size=32, hidden_act="quick_gelu"
+        )
+    ).eval()
+    ours = TextModel(ClipConfig(width=64, layers=3, intermediate=32))
+    state = {name: x for name, x in theirs.state_dict().items() if not name.endswith("position_ids")}
+    ours.load_state_dict({f"text_model.{name.removeprefix('text_model.')}": x for name, x in state.items()})
+    tokenizer = ClipTokenizer()
+    ids = torch.tensor([[BOS, *tokenizer.encode("a red fox"), *[EOS] * 77][:77]])
+    with torch.no_grad():
+        out = theirs(ids, output_hidden_states=True)
+        norm = getattr(theirs, "text_model", theirs).final_layer_norm
+        expected = norm(out.hidden_states[layer]) if layer >= -3 else out.last_hidden_state
+        cond = encode_text(ours, tokenizer, "a red fox", layer=layer)
+    torch.testing.assert_close(cond.tokens, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(cond.pooled, encode_text(ours, tokenizer, "a red fox").pooled)
