@@ -101,9 +101,9 @@ class Account:
 
     def explain(self, ledger: Ledger) -> list[Explanation]:
         """Every node, sources first; of swept ones every copy. Has `ledger` remember what ran."""
-        recipes = list(self._started.recipes()) if self._started is not None else []
+        begun = any(did is not Did.AT_HAND for did in self._did.values())
+        recipes = list(self._started.recipes(begun)) if self._started is not None else []
         by_id = {recipe.id: recipe for recipe in recipes}
-        begun = [recipe for recipe in recipes if self._became(recipe) in (Did.RAN, Did.STOPPED, Did.FAILED)]
         before = ledger.recall(dict.fromkeys((recipe.node, recipe.type) for recipe in recipes)) if begun else {}
         comparison = Comparison(recipes, before)
         explained = [self._explained(recipe, comparison) for recipe in recipes]

@@ -21,17 +21,22 @@ from graph.sweep import Axis, Cell
 from graph.thrift import Thrift
 
 
+def _no_recipes(parts: bool) -> Iterable[Recipe]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class RunStarted:
     """`nodes`: all that the targets rest on, sources first. `axes` of its sweep; `copies` of the nodes that vary.
-    `recipes` says, when it is called, what names the results of all nodes: for those who explain the run.
+    `recipes(parts)` says, when it is called, what names the results of all nodes, part by part if that is wanted: for
+    those who explain the run.
     """
 
     run_id: str
     nodes: tuple[NodeId, ...]
     axes: tuple[Axis, ...] = ()
     copies: Mapping[NodeId, int] = field(default_factory=dict)
-    recipes: Callable[[], Iterable[Recipe]] = field(default=tuple, compare=False, repr=False)
+    recipes: Callable[[bool], Iterable[Recipe]] = field(default=_no_recipes, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

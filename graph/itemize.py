@@ -15,9 +15,18 @@ from graph.recipe import LONGEST, Part, Recipe
 
 
 def itemize(
-    graph: Graph, names: Mapping[NodeId, str], folders: Folders, salt: str, session: str, cells: Cells | None
+    graph: Graph,
+    names: Mapping[NodeId, str],
+    folders: Folders,
+    salt: str,
+    session: str,
+    cells: Cells | None,
+    parts: bool,
 ) -> Iterator[Recipe]:
-    """The recipes of all nodes, sources first. `names` are those of `fingerprints`; salt: what is in all of them."""
+    """The recipes of all nodes, sources first. `names` are those of `fingerprints`; salt: what is in all of them.
+
+    Without `parts` they only say which nodes there are: nothing ran, so nothing will be compared.
+    """
     for node_id in graph.order:
         node = graph.nodes[node_id]
         spec = node.spec
@@ -29,8 +38,8 @@ def itemize(
             code=spec.version,
             surroundings=salt,
             session=session,
-            inputs={name: _part(value, names, folders, cells) for name, value in node.inputs.items()},
-            beside=_beside(node, folders),
+            inputs={name: _part(value, names, folders, cells) for name, value in node.inputs.items()} if parts else {},
+            beside=_beside(node, folders) if parts else "",
             destination=str(folders.output_dir) if spec.terminal else "",
             cell=cells.cells.get(node_id) if cells else None,
         )

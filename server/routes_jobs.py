@@ -89,6 +89,7 @@ async def get_explanation(request: web.Request) -> web.StreamResponse:
         raise not_found("there is no such job")
     if row["state"] not in ENDED:
         raise Refused(409, "not_ended", "the job has not ended yet")
+    await request.app[WORKER].explained(id_)
     nodes = await in_thread(request.app[THREADS], request.app[LEDGER].explanation, id_)
     head = f'"id": {dumps(id_)}, "status": {dumps(row["state"])}'
     return await send_json(request, one(f'{{{head}, "nodes": {nodes or "[]"}}}'))

@@ -101,6 +101,7 @@ class Worker:
         self._wishes = _Wishes()
         self._stopping = False
         self._busy = False
+        self._explaining: tuple[str, asyncio.Event] | None = None
         self.paused = False
 
     @property
@@ -241,16 +242,27 @@ class Worker:
             await self._release(job.id)
             self._hub.drop(job.id)
             return
-        with self._watch.surviving("worker"):
-            await in_thread(self._threads, self._explain, job.id, account)
-        remaining = await self._keep(transcript)
-        self._ended()
-        with self._watch.surviving("events"):
-            self._hub.close(job.id, remaining)
-        self._record(transcript, time.monotonic() - begun)
+        explained = asyncio.Event()
+        self._explaining = job.id, explained
+        try:
+            remaining = await self._keep(transcript)
+            self._ended()
+            with self._watch.surviving("events"):
+                self._hub.close(job.id, remaining)
+            self._record(transcript, time.monotonic() - begun)
+            with self._watch.surviving("worker"):
+                await in_thread(self._threads, self._explain, job.id, account)
+        finally:
+            self._explaining = None
+            explained.set()
+
+    async def explained(self, job: str) -> None:
+        """Wait until what the nodes of a job did is kept, if that is being worked out."""
+        if self._explaining is not None and self._explaining[0] == job:
+            await self._explaining[1].wait()
 
     def _explain(self, job: str, account: Account) -> None:
-        """Keep what the nodes of a job did and why, before anybody is told that it has ended."""
+        """Keep what the nodes of a job did and why. Nobody waits for that but those who ask for it."""
         if explained := account.explain(self._ledger):
             self._ledger.keep_explanation(job, dumps(told(explained, self._redact)))
 
