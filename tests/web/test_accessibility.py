@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.resources
 import io
+import json
 from typing import Any
 
 import PIL.Image
 import pytest
 
 from tests.web.conftest import open_editor
+from tests.web.workflows import primitive
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 RUN = """async rules => {
@@ -119,3 +121,32 @@ def test_wishes_of_the_system_are_heeded(browser: Any, server: str, media: dict[
         else:
             outline = page.evaluate("getComputedStyle(document.querySelector('.palette')).borderTopWidth")
             assert outline != "0px"
+
+
+CONTRAST = """async () => {
+    const found = await axe.run(document, { runOnly: { type: 'rule', values: ['color-contrast'] } })
+    return found.violations.flatMap(rule => rule.nodes.map(node =>
+        `${node.target.join(' ')}: ${(node.failureSummary ?? '').replace(/\\s+/g, ' ')}`))
+}"""
+
+
+@pytest.mark.parametrize("theme", ["dark", pytest.param("light", marks=pytest.mark.acceptance)])
+@pytest.mark.parametrize("width", [1280, pytest.param(1440, marks=pytest.mark.acceptance), 2560])
+def test_contrast_holds_at_every_width_and_in_every_state(browser: Any, server: str, theme: str, width: int) -> None:
+    size = {"width": width, "height": width * 9 // 16}
+    with open_editor(browser, server, color_scheme=theme, viewport=size) as editor:
+        page = editor.page
+        page.evaluate(importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text())
+        page.fill('[aria-label="text, 6"]', "a dragon")
+        for node, key in (("7", "Control+b"), ("5", "Control+m")):
+            page.locator(f'[data-id="{node}"] .card-head').click()
+            page.keyboard.press(key)
+            page.locator(f'[data-id="{node}"] .card-badge.mode').wait_for()
+        page.locator('[aria-label="CFG, 3"]').focus()
+        page.keyboard.press("Alt+s")
+        page.locator(".field .several").wait_for()
+        assert page.evaluate(CONTRAST) == []
+        editor.drop("linked.json", json.dumps(primitive("INT")).encode(), "application/json")
+        page.locator(".field.linked").first.wait_for()
+        page.locator(".missing").first.wait_for()
+        assert page.evaluate(CONTRAST) == []

@@ -38,6 +38,11 @@ def test_a_file_full_of_what_is_not_here_opens_with_one_summary(editor: Editor) 
     assert page.locator("#tab-problems .count").inner_text() == "4"
     model = page.get_by_role("group", name="sd/dream.safetensors")
     assert model.get_by_role("link").get_attribute("href") == "https://example.org/dream"
+    button, side = (
+        model.get_by_role("button", name="Replace everywhere").bounding_box(),
+        page.locator(".side").bounding_box(),
+    )
+    assert button["x"] + button["width"] <= side["x"] + side["width"]
     model.get_by_role("combobox").select_option(MODEL)
     model.get_by_role("button", name="Replace everywhere").click()
     model.wait_for(state="detached")

@@ -1,4 +1,5 @@
 /** The calls to the server. Everything goes through its public API, relative to where the page lies. */
+import { axesIn, both, picturesOf, readExplained, readJob, textsOf, verdictOf, warningsIn, type Example, type Explained, type Job, type JobRecord, type NodeTiming, type Picture, type Verdict } from './records'
 import { isArray, isObject, parseJson, toNumber, toText, writeJson, type Json, type JsonObject } from '../io/json'
 
 export class Refused extends Error {
@@ -33,120 +34,12 @@ function messageOf(body: Json): string {
 
 const post = (path: string, body: Json): Promise<Json> => call(path, { method: 'POST', body: writeJson(body), headers: { 'Content-Type': 'application/json' } })
 
-export interface Picture {
-  readonly filename: string
-  readonly subfolder: string
-  readonly type: string
-}
-
-/** What a SafetyCheck said of its pictures: how many it hid, and the highest score; above 0 means found. */
-export interface Verdict {
-  readonly hidden: number
-  readonly of: number
-  readonly highest: number | null
-}
-
-export function verdictOf(output: Json | undefined): Verdict | null {
-  if (!isObject(output) || !isArray(output.flags)) return null
-  const scores = (isArray(output.scores) ? output.scores : []).flatMap((entry) => (isObject(entry) && isArray(entry.concepts) ? entry.concepts.map((score) => toNumber(score)) : []))
-  return { hidden: output.flags.filter((flag) => flag === true).length, of: output.flags.length, highest: scores.length ? Math.max(...scores) : null }
-}
-
-/** Lines that a node shows: scores, measurements. */
-export const textsOf = (output: Json | undefined): string[] => (isObject(output) && isArray(output.text) ? output.text.filter((line) => typeof line === 'string') : [])
+export * from './records'
 
 export function viewUrl(picture: Picture, small = false): string {
   const query = new URLSearchParams({ filename: picture.filename, subfolder: picture.subfolder, type: picture.type })
   if (small) query.set('preview', 'webp;80')
   return urlOf(`view?${query}`)
-}
-
-export function picturesOf(output: Json | undefined): Picture[] {
-  const found: Picture[] = []
-  if (!isObject(output)) return found
-  for (const entries of Object.values(output))
-    for (const entry of isArray(entries) ? entries : [])
-      if (isObject(entry) && typeof entry.filename === 'string' && /\.(png|jpe?g|webp|gif|avif)$/i.test(entry.filename))
-        found.push({
-          filename: entry.filename,
-          subfolder: toText(entry.subfolder),
-          type: toText(entry.type, 'output'),
-        })
-  return found
-}
-
-export interface Job {
-  readonly id: string
-  readonly status: 'pending' | 'in_progress' | 'completed' | 'failed' | 'cancelled'
-  readonly created: number
-  readonly started: number
-  readonly finished: number
-  readonly count: number
-  readonly picture: Picture | null
-  readonly error: string
-  /** What it is: the words of its prompt, its seed, its workflow's name; each empty where the server knows none. */
-  readonly words: string
-  readonly seed: string
-  readonly workflowName: string
-}
-
-/** Something that a node left out. */
-export interface Warning {
-  readonly input: string
-  readonly message: string
-}
-
-export interface NodeTiming {
-  readonly cached: boolean
-  readonly seconds: number | null
-}
-
-export interface JobRecord extends Job {
-  readonly outputs: ReadonlyMap<string, readonly Picture[]>
-  readonly verdicts: ReadonlyMap<string, Verdict>
-  readonly texts: ReadonlyMap<string, readonly string[]>
-  readonly timings: ReadonlyMap<string, NodeTiming>
-  readonly warnings: ReadonlyMap<string, readonly Warning[]>
-  readonly workflow: Json
-  readonly prompt: Json
-}
-
-/** A workflow to begin with; texts by language. */
-export interface Example {
-  readonly name: string
-  readonly title: Readonly<Record<'en' | 'zh', string>>
-  readonly description: Readonly<Record<'en' | 'zh', string>>
-}
-
-const both = (raw: Json | undefined): Example['title'] => (isObject(raw) ? { en: toText(raw.en), zh: toText(raw.zh) || toText(raw.en) } : { en: '', zh: '' })
-
-function readJob(raw: JsonObject): Job {
-  const status = toText(raw.status)
-  const error = isObject(raw.execution_error) ? toText(raw.execution_error.exception_message) : ''
-  const about = isObject(raw.about) ? raw.about : {}
-  return {
-    id: toText(raw.id),
-    status: (['pending', 'in_progress', 'completed', 'failed', 'cancelled'].includes(status) ? status : 'completed') as Job['status'],
-    created: toNumber(raw.create_time),
-    started: toNumber(raw.execution_start_time),
-    finished: toNumber(raw.execution_end_time),
-    count: toNumber(raw.outputs_count),
-    picture: picturesOf({ images: raw.preview_output ? [raw.preview_output] : [] })[0] ?? null,
-    error,
-    words: toText(about.prompt),
-    seed: about.seed === null || about.seed === undefined ? '' : String(about.seed),
-    workflowName: toText(about.workflow_name),
-  }
-}
-
-function warningsIn(raw: Json | undefined): Map<string, Warning[]> {
-  const found = new Map<string, Warning[]>()
-  for (const each of isArray(raw) ? raw : []) {
-    if (!isObject(each)) continue
-    const node = toText(each.display_node) || toText(each.node_id)
-    found.set(node, [...(found.get(node) ?? []), { input: toText(each.input_name), message: toText(each.message) }])
-  }
-  return found
 }
 
 /** What was uploaded, as the fields of nodes name it. */
@@ -203,7 +96,7 @@ export const api = {
       if (isObject(entry)) timings.set(node, { cached: entry.cached === true, seconds: entry.seconds === null || entry.seconds === undefined ? null : toNumber(entry.seconds) })
     const made = isObject(raw.workflow) ? raw.workflow : {}
     const extra = isObject(made.extra_data) && isObject(made.extra_data.extra_pnginfo) ? made.extra_data.extra_pnginfo : {}
-    return { ...readJob(raw), outputs, verdicts, texts, timings, warnings: warningsIn(raw.warnings), workflow: extra.workflow ?? null, prompt: made.prompt ?? null }
+    return { ...readJob(raw), outputs, verdicts, texts, timings, warnings: warningsIn(raw.warnings), axes: axesIn(raw.sweep), workflow: extra.workflow ?? null, prompt: made.prompt ?? null }
   },
 
   async embeddings(): Promise<string[]> {
@@ -213,6 +106,20 @@ export const api = {
 
   interrupt: (): Promise<Json> => post('interrupt', {}),
   cancel: (id: string): Promise<Json> => post(`jobs/${encodeURIComponent(id)}/cancel`, {}),
+  /** The workflow that a file carries, or that makes what another program made by the settings in it; and what of these was left out. */
+  async convert(file: Blob): Promise<{ workflow: Json; program: string; left: string[] }> {
+    const [workflow, report] = await Promise.all([call('workflow/convert?to=editor', { method: 'POST', body: file }), call('workflow/check', { method: 'POST', body: file })])
+    const told = isObject(report) && isArray(report.warnings) ? report.warnings : []
+    return { workflow, program: isObject(report) ? toText(report.program) : '', left: told.map((each) => (isObject(each) ? toText(each.message) : '')).filter(Boolean) }
+  },
+
+  /** Why each node of a job that has ended ran, or did not have to. */
+  async explain(id: string): Promise<ReadonlyMap<string, Explained>> {
+    const answer = await call(`jobs/${encodeURIComponent(id)}/explain`)
+    const nodes = isObject(answer) && isArray(answer.nodes) ? answer.nodes : []
+    return new Map(nodes.filter(isObject).map((raw) => [toText(raw.node_id), readExplained(raw)]))
+  },
+
   retry: (id: string): Promise<Json> => post(`jobs/${encodeURIComponent(id)}/retry`, {}),
   move: (id: string, place: number): Promise<Json> => post(`jobs/${encodeURIComponent(id)}/move`, { place }),
   clearQueue: (): Promise<Json> => post('queue', { clear: true }),

@@ -116,6 +116,7 @@ export const COMMANDS: readonly Command[] = [
   { id: 'alignBottom', title: 'cmd.alignBottom', keys: [], group: 'graph', run: () => alignNodes('bottom') },
   { id: 'distributeAcross', title: 'cmd.distributeAcross', keys: [], group: 'graph', run: () => distributeNodes(true) },
   { id: 'distributeDown', title: 'cmd.distributeDown', keys: [], group: 'graph', run: () => distributeNodes(false) },
+  { id: 'several', title: 'several.make', keys: ['Alt+S'], group: 'graph', run: () => (document.activeElement?.closest('.field')?.querySelector<HTMLElement>('.to-several') ?? document.querySelector<HTMLElement>('.react-flow__node.selected .to-several'))?.click(), anywhere: true },
   { id: 'runTo', title: 'cmd.runTo', keys: ['Alt+Enter'], group: 'graph', run: () => void runTo(one()) },
   { id: 'fit', title: 'cmd.fit', keys: ['.'], group: 'graph', run: () => fit(selected().size > 1 ? selected() : undefined) },
   { id: 'zoomReset', title: 'cmd.zoomReset', keys: ['Mod+0'], group: 'graph', run: () => zoom('reset') },

@@ -65,7 +65,7 @@ function showMissing(doc: Document): void {
   if (!types.length && !files.length) return
   setSettings({ sideOpen: true })
   setView({ panel: 'problems' })
-  tell(t('missing.told', { types: types.length, files: files.length }))
+  tell(t('missing.told'))
 }
 
 export const openValue = (value: Json, name: string): boolean => openText(writeJson(value), name)
@@ -83,13 +83,24 @@ const isPicture = (file: File): boolean => file.type.startsWith('image/') || /\.
 /** A file that was dropped, pasted or chosen. A picture with a workflow in it is asked about. */
 export async function takeDrop(file: File, at: Point): Promise<void> {
   if (!isPicture(file)) {
-    openText(await file.text(), file.name)
+    const text = await file.text()
+    if (/^\s*[{[]/.test(text)) return void openText(text, file.name)
+    const made = await api.convert(file).catch(() => null) // settings of another program, a latent
+    if (!made) return tell(t('say.notWorkflow', { name: file.name }), 'error')
+    openMade(made, file.name)
     return
   }
   const carried = await readPicture(new Uint8Array(await file.arrayBuffer()))
   const workflow = carried.workflow ?? carried.prompt
-  if (workflow !== undefined) setView({ dropped: { file, workflow, at } })
+  if (workflow !== undefined) return setView({ dropped: { file, workflow, at, made: null } })
+  const made = await api.convert(file).catch(() => null)
+  if (made) setView({ dropped: { file, workflow: '', at, made } })
   else await addPicture(file, at)
+}
+
+/** Opens the workflow that another program's settings make, and tells what of them is left out. */
+export function openMade(made: { readonly workflow: Json; readonly left: readonly string[] }, name: string): void {
+  if (openValue(made.workflow, name.replace(/\.\w+$/, '')) && made.left.length) tell(t('drop.left', { left: made.left.join('; ') }), 'error')
 }
 
 export async function addPicture(file: File, at: Point | null): Promise<void> {

@@ -86,7 +86,7 @@ export function valueOf(node: Node, input: InputDef): Json {
 export function looksShifted(node: Node, def: NodeDef): boolean {
   return def.inputs.some((input) => {
     const value = node.values[input.name]
-    if (value === undefined || value === null || isObject(node.raw.widgets_values_named)) return false
+    if (value === undefined || value === null || (isObject(value) && ('__sweep__' in value || '__seeds__' in value)) || isObject(node.raw.widgets_values_named)) return false
     if (input.widget === 'int' || input.widget === 'float')
       return !(typeof value === 'number' || value instanceof RawNumber || (typeof value === 'string' && value.trim() !== '' && Number.isFinite(Number(value))))
     if (input.widget === 'toggle') return typeof value !== 'boolean'

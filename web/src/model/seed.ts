@@ -4,6 +4,7 @@ import { controlOf, valueOf } from '../io/widgets'
 import type { Definitions, InputDef } from './definitions'
 import { linkInto, titleOf, type Document, type Node } from './document'
 import { setValue } from './edit'
+import { readSeveral } from './sweep'
 import { defIn } from './primitive'
 import { INPUT_NODE, known } from './library'
 import { editEverywhere, graphOf, nodeAt, putSubgraph } from './subgraphs'
@@ -19,7 +20,7 @@ export function nextSeeds(root: Document, server: Definitions, used: Seeds, rand
     let next = doc
     for (const [node, input] of controlled(doc, known(server, root.file))) {
       const value = valueOf(node, input)
-      if (linkInto(doc, node, input.name) || String(used.get(seedKey(place, node.id, input.name))) !== String(value)) continue
+      if (readSeveral(value) || linkInto(doc, node, input.name) || String(used.get(seedKey(place, node.id, input.name))) !== String(value)) continue
       const word = wordIn(doc, node, input, server)
       if (word !== 'fixed') next = setValue(next, node.id, input.name, step(input, value, word, random))
     }
@@ -50,7 +51,7 @@ export function putSeeds(root: Document, server: Definitions, values: Seeds, now
     for (const [node, input] of controlled(doc, known(server, root.file))) {
       const key = seedKey(place, node.id, input.name)
       const value = values.get(key)
-      if (value === undefined || linkInto(doc, node, input.name) || String(now.get(key)) !== String(valueOf(node, input)) || wordIn(doc, node, input, server) === 'fixed') continue
+      if (value === undefined || readSeveral(valueOf(node, input)) || linkInto(doc, node, input.name) || String(now.get(key)) !== String(valueOf(node, input)) || wordIn(doc, node, input, server) === 'fixed') continue
       if (!sameJson(value, valueOf(node, input))) next = setValue(next, node.id, input.name, value)
     }
     return next

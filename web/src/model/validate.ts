@@ -3,6 +3,7 @@ import { isArray, isObject, RawNumber, sameJson, toNumber, toText, type Json } f
 import { looksShifted, valueOf } from '../io/widgets'
 import type { Definitions, InputDef, NodeDef } from './definitions'
 import { known } from './library'
+import { readSeveral } from './sweep'
 import { graphOf, openSubgraph } from './subgraphs'
 import { BYPASSED, isVirtual, linkInto, MUTED, modeOf, type Document, type Node } from './document'
 
@@ -98,6 +99,8 @@ function validateGraph(root: Document, doc: Document, server: Definitions, prefi
 }
 
 export function checkValue(input: InputDef, value: Json): { code: ProblemCode; params: Record<string, string> } | null {
+  const several = readSeveral(value)
+  if (several) return several.values.map((each) => checkValue(input, each)).find((found) => found !== null) ?? null
   if (input.widget === 'combo') {
     if (input.choices.some((choice) => sameJson(choice, value))) return null
     if (!input.choices.length) return { code: 'no_choices', params: {} }

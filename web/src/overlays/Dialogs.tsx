@@ -3,6 +3,7 @@ import { onAskClose } from '../app/closing'
 import { setView, useView } from '../state/view'
 import { Dropped } from './Dropped'
 import { LargeText } from './LargeText'
+import { Models } from './Models'
 import { ClearList } from './ClearList'
 import { Closing, SaveAs } from './Saving'
 import { Settings } from './Settings'
@@ -36,6 +37,7 @@ export function Dialogs() {
       {dialog === 'settings' && <Settings onClose={close} />}
       {dialog === 'shortcuts' && <Shortcuts onClose={close} />}
       {dialog === 'text' && <LargeText onClose={close} />}
+      {dialog === 'models' && <Models onClose={close} />}
       {dialog === 'clear' && <ClearList onClose={close} />}
       {dropped && <Dropped />}
       {picture && <Viewer url={picture} />}

@@ -6,7 +6,8 @@ import { crisp } from '../app/pictures'
 import { t, useT } from '../i18n'
 import { useRun } from '../state/run'
 import { setView, tell } from '../state/view'
-import { openJob } from './queueActions'
+import { openJob, openPicture } from './queueActions'
+import { SweepGrid } from './SweepGrid'
 import { keepSeeds, picturesIn, seedsIn, useRecord, useShots, type Shot } from './shots'
 
 /** The newest picture large, live while it is drawn; all earlier ones below. */
@@ -44,9 +45,10 @@ export function Gallery() {
             {!current && t('side.noPicturesHint')}
           </div>
         )}
-        {all.length > 1 && !isLive && <Pager at={nth} of={all.length} go={setNth} />}
+        {all.length > 1 && !isLive && !record?.axes.length && <Pager at={nth} of={all.length} go={setNth} />}
         {current && (picture || isLive) && <Drawing />}
       </div>
+      {record && record.axes.length > 0 && !isLive && <SweepGrid record={record} pictures={all} shown={picture} pick={setNth} />}
       {shot && picture && !isLive && <About picture={picture} record={record} />}
       {shot && picture && <Actions shot={shot} picture={picture} record={record} other={shots[at + 1] ?? shots[at - 1]} />}
       <div className="thumbs" role="group" aria-label={t('side.gallery')} onKeyDown={(event) => walk(event, at, pick)}>
@@ -122,7 +124,7 @@ function Actions({ shot, picture, record, other }: { shot: Shot; picture: Pictur
   const t = useT()
   return (
     <div className="stage-actions">
-      <button type="button" className="button" onClick={() => void openJob({ id: shot.prompt, picture })}>
+      <button type="button" className="button" onClick={() => void (picture.cell ? openPicture(picture) : openJob({ id: shot.prompt, picture }))}>
         {t('side.openWorkflow')}
       </button>
       <button type="button" className="button" onClick={() => void asInput(picture)}>

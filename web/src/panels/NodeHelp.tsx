@@ -9,6 +9,7 @@ import { useDef } from '../state/definitions'
 import { useDoc, useDocuments, usePrefix } from '../state/documents'
 import { useRun } from '../state/run'
 import { useView } from '../state/view'
+import { Why } from './Why'
 
 /** What the selected node does, and all that goes in and out. */
 export function NodeHelp() {
@@ -42,6 +43,7 @@ function About({ node }: { node: Node }) {
       <p className="quiet">{[titleOf(node) && titleOf(node) !== name ? name : '', def.type !== name ? def.type : '', categoryName(def.category), `#${node.id}`].filter(Boolean).join(' · ')}</p>
       {def.description && <p>{def.description}</p>}
       {run && (run.seconds !== null || run.state === 'cached') && <p className="quiet">{run.state === 'cached' ? t('node.cachedHint') : `${t('node.secondsHint')}: ${t('node.seconds', { seconds: seconds(run.seconds ?? 0) })}`}</p>}
+      <Why id={id} />
       {def.inputs.length > 0 && <h3>{t('help.inputs')}</h3>}
       <dl>
         {def.inputs.map((input) => (

@@ -1,8 +1,9 @@
 /** What is done to jobs: shown at once, and again as the server has it. */
-import { api, type Job } from '../api/client'
-import { openValue } from '../app/files'
+import { api, viewUrl, type Job, type Picture } from '../api/client'
+import { openText, openValue } from '../app/files'
 import { wordsOf } from '../app/refusals'
 import { t } from '../i18n'
+import { readPicture } from '../io/pictures'
 import { changeJobs, useRun } from '../state/run'
 import { setSettings, useSettings } from '../state/settings'
 import { say, tell } from '../state/view'
@@ -61,6 +62,19 @@ export function clearDone(): void {
 export function deleteRecords(): void {
   useRun.setState((state) => ({ jobs: state.jobs.filter((job) => job.status === 'pending' || job.status === 'in_progress') }))
   act(api.clearHistory(), t('side.forgotten'))
+}
+
+/** Opens the workflow that a picture carries: of a sweep's, the plain one of its cell. */
+export async function openPicture(picture: Picture): Promise<void> {
+  try {
+    const carried = await readPicture(new Uint8Array(await (await fetch(viewUrl(picture))).arrayBuffer()))
+    const text = carried.workflow ?? carried.prompt
+    const name = picture.filename.replace(/\.\w+$/, '')
+    if (text === undefined) tell(t('say.notWorkflow', { name }), 'error')
+    else openText(text, name)
+  } catch (error) {
+    tell(wordsOf(error), 'error')
+  }
 }
 
 /** Opens the workflow that a job has run, in a tab of its own. */

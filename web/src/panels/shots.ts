@@ -30,11 +30,15 @@ export function useShots(): readonly Shot[] {
   }, [jobs, latest])
 }
 
-/** The server's record of a job; null until it has come. */
+/** The server's record of a job, read again as the job goes on; null until it has come. */
 export function useRecord(prompt: string | undefined): JobRecord | null {
   const [record, setRecord] = useState<JobRecord | null>(null)
+  const stamp = useRun((state) => {
+    const job = state.jobs.find((each) => each.id === prompt)
+    return job && `${job.status} ${job.count}`
+  })
   useEffect(() => {
-    setRecord(null)
+    setRecord((old) => (old?.id === prompt ? old : null))
     if (prompt === undefined) return
     let wanted = true
     api.job(prompt).then(
@@ -44,7 +48,7 @@ export function useRecord(prompt: string | undefined): JobRecord | null {
     return () => {
       wanted = false
     }
-  }, [prompt])
+  }, [prompt, stamp])
   return record
 }
 

@@ -1,6 +1,7 @@
 /** What is looked at: nothing here is saved with a workflow or undone. */
 import { create } from 'zustand'
 import type { Picture } from '../api/client'
+import type { Json } from '../io/json'
 import type { Point } from '../model/document'
 import type { Filter } from '../model/search'
 import type { Ends } from '../model/edit'
@@ -33,14 +34,14 @@ interface View {
   readonly selected: ReadonlySet<string>
   readonly palette: Palette | null
   readonly menu: { readonly at: Point; readonly kind: 'node' | 'canvas' | 'group' | 'link' | 'dot'; readonly id: string; readonly place: Point } | null
-  readonly dialog: 'shortcuts' | 'settings' | 'open' | 'text' | 'clear' | null
+  readonly dialog: 'shortcuts' | 'settings' | 'open' | 'text' | 'clear' | 'models' | null
   readonly textField: { readonly node: string; readonly input: string } | null
   readonly dragging: Dragging | null
   readonly renaming: string | null
   readonly toast: { readonly text: string; readonly kind: 'info' | 'error'; readonly at: number; readonly undo?: boolean } | null
   readonly said: string
   readonly dropping: boolean
-  readonly dropped: { readonly file: File; readonly workflow: string; readonly at: Point } | null
+  readonly dropped: { readonly file: File; readonly workflow: string; readonly at: Point; /** Made from another program's settings. */ readonly made: { readonly workflow: Json; readonly program: string; readonly left: readonly string[] } | null } | null
   readonly panel: 'gallery' | 'queue' | 'problems' | 'help'
   readonly shown: string | null
   readonly mask: MaskAsked | null

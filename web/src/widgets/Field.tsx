@@ -4,6 +4,11 @@ import { controlOf, valueOf } from '../io/widgets'
 import type { InputDef } from '../model/definitions'
 import type { Node } from '../model/document'
 import { wordOf } from '../model/seed'
+import { readSeveral, writeSeveral } from '../model/sweep'
+import { isInTheBox, unheard } from '../model/world'
+import { toText } from '../io/json'
+import { hintOf } from '../app/commands'
+import { setView } from '../state/view'
 import type { Problem } from '../model/validate'
 import { setField } from '../graph/actions'
 import { handleIn } from '../graph/handles'
@@ -13,6 +18,8 @@ import { nodeCalled, useDocuments } from '../state/documents'
 import { Combo } from './Combo'
 import { NumberField } from './Number'
 import { PicturePick } from './PicturePick'
+import { SeveralField } from './SeveralField'
+import { useIsBox } from './useIsBox'
 import { TextField } from './Text'
 
 interface Props {
@@ -30,26 +37,33 @@ export const Field = memo(function Field({ node, input, label, linked, problem, 
   const t = useT()
   const shown = label === input.name ? inputName(input.name) : label
   const value = valueOf(node, input)
-  const isLong = input.widget === 'text' && input.options.multiline === true
+  const isLong = input.widget === 'text' && input.options.multiline === true && !readSeveral(value)
+  const several = readSeveral(value)
   const isToggle = input.widget === 'toggle'
   const near = problem?.params.near
   const words = problem && t(problem.code === 'not_in_list' && near ? 'problem.not_in_list_near' : `problem.${problem.code}`, problem.params)
   const hint = `${input.name} · ${input.type}${input.tooltip ? ` – ${input.tooltip}` : ''}${linked ? ` (${t('field.linked')})` : ''}`
   const name = `${shown}, ${node.id}`
-  const Row = isToggle ? 'label' : 'div'
+  const Row = isToggle && !several ? 'label' : 'div'
   return (
     <>
-      <Row className={`field nodrag ${isLong ? 'text nowheel' : ''} ${isToggle ? 'toggle' : ''} ${problem ? 'problem' : ''} ${linked ? 'linked' : ''}`} title={hint}>
+      <Row data-input={isProxy ? undefined : input.name} className={`field nodrag ${isLong ? 'text nowheel' : ''} ${isToggle ? 'toggle' : ''} ${problem ? 'problem' : ''} ${linked ? 'linked' : ''}`} title={hint}>
         {!isProxy && <Socket side="in" id={handleIn(input.name)} node={node.id} type={input.type} linked={linked} bare hint={hint} />}
         {!isLong && <span className="field-name">{shown}</span>}
-        {input.widget === 'combo' && <Combo node={node.id} input={input} value={value} name={name} disabled={linked} onChange={(next) => setField(node.id, input.name, next)} />}
-        {(input.widget === 'int' || input.widget === 'float') && <NumberField input={input} value={value} name={name} disabled={linked} onChange={(next) => setField(node.id, input.name, next)} />}
-        {input.widget === 'text' && <TextField node={node.id} input={input} value={value} name={name} hint={shown} disabled={linked} onChange={(next) => setField(node.id, input.name, next)} />}
-        {isToggle && (
+        {several && <SeveralField input={input} several={several} name={name} onChange={(next) => setField(node.id, input.name, next)} />}
+        {!several && input.widget === 'combo' && <Combo node={node.id} input={input} value={value} name={name} disabled={linked} onChange={(next) => setField(node.id, input.name, next)} />}
+        {!several && (input.widget === 'int' || input.widget === 'float') && <NumberField input={input} value={value} name={name} disabled={linked} onChange={(next) => setField(node.id, input.name, next)} />}
+        {!several && input.widget === 'text' && <TextField node={node.id} input={input} value={value} name={name} hint={shown} disabled={linked} onChange={(next) => setField(node.id, input.name, next)} />}
+        {!several && isToggle && (
           <>
             <input type="checkbox" className="hidden" aria-label={name} checked={value === true} disabled={linked} onChange={(event) => setField(node.id, input.name, event.target.checked)} />
             <span className="switch" />
           </>
+        )}
+        {!several && !linked && (
+          <button type="button" className="to-several" tabIndex={-1} aria-label={`${t('several.make')}: ${shown}`} title={hintOf(t('several.make'), 'several')} onClick={(event) => (event.preventDefault(), setField(node.id, input.name, writeSeveral([value], '')))}>
+            <Icon name="list" />
+          </button>
         )}
       </Row>
       {problem && (
@@ -62,8 +76,14 @@ export const Field = memo(function Field({ node, input, label, linked, problem, 
           )}
         </p>
       )}
-      {input.control !== 'none' && !linked && <Control node={node} input={input} name={`${shown}: ${t('field.control')}`} />}
-      {input.within && !linked && <Inner id={`${node.id}:${input.within.node}`} input={input.within.input} name={`${shown}: ${t('field.control')}`} />}
+      {input.control !== 'none' && !linked && !several && <Control node={node} input={input} name={`${shown}: ${t('field.control')}`} />}
+      {input.within && !linked && !several && <Inner id={`${node.id}:${input.within.node}`} input={input.within.input} name={`${shown}: ${t('field.control')}`} />}
+      {input.widget === 'combo' && !linked && isInTheBox(toText(value)) && (
+        <button type="button" className="field-note nodrag" onClick={() => setView({ dialog: 'models' })}>
+          {t('box.model')}
+        </button>
+      )}
+      {isLong && !linked && <Unheard node={node.id} prompt={toText(value)} />}
       {input.upload && <PicturePick node={node.id} input={input} hasPicture={typeof value === 'string' && value !== ''} />}
     </>
   )
@@ -73,6 +93,18 @@ export const Field = memo(function Field({ node, input, label, linked, problem, 
 function Inner({ id, input, name }: { id: string; input: InputDef; name: string }) {
   const node = useDocuments(() => nodeCalled(id))
   return node ? <Control node={{ ...node, id }} input={input} name={name} /> : null
+}
+
+/** What a prompt asks for that the model in the box has never heard of. */
+function Unheard({ node, prompt }: { node: string; prompt: string }) {
+  const t = useT()
+  const isBox = useIsBox(node)
+  const words = isBox ? unheard(prompt) : []
+  return words.length ? (
+    <button type="button" className="field-note warning nodrag" onClick={() => setView({ dialog: 'models' })}>
+      {t('box.unheard', { words: words.slice(0, 6).join(', ') + (words.length > 6 ? ' …' : '') })}
+    </button>
+  ) : null
 }
 
 const WORDS = ['fixed', 'randomize', 'increment', 'decrement'] as const

@@ -4,6 +4,7 @@ import { toText, type Json } from '../io/json'
 import type { InputDef } from '../model/definitions'
 import { setView } from '../state/view'
 import { TextArea } from './TextArea'
+import { useSuggests } from './useIsBox'
 
 interface Props {
   readonly node: string
@@ -17,11 +18,12 @@ interface Props {
 
 export function TextField({ node, input, value, name, hint, disabled, onChange }: Props) {
   const t = useT()
+  const suggests = useSuggests(node)
   const text = toText(value, value === null ? '' : String(value))
   if (input.options.multiline !== true) return <input className="value" type="text" aria-label={name} value={text} disabled={disabled} spellCheck={false} onChange={(event) => onChange(event.target.value)} />
   return (
     <>
-      <TextArea name={name} hint={toText(input.options.placeholder) || hint} value={text} disabled={disabled} weighs onChange={onChange} />
+      <TextArea name={name} hint={toText(input.options.placeholder) || (suggests ? t('box.prompt') : hint)} value={text} disabled={disabled} weighs onChange={onChange} />
       <button type="button" className="large" tabIndex={-1} aria-label={t('field.large')} title={t('field.large')} onClick={() => setView({ dialog: 'text', textField: { node, input: input.name } })}>
         <Icon name="expand" />
       </button>
