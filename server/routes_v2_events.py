@@ -12,6 +12,7 @@ from aiohttp import web
 
 from server.api_v2 import origin_of
 from server.deps import HUB, STREAMS
+from server.desk import StoreUnavailable
 from server.refused import Refused, not_found
 from server.routes_v2_jobs import look
 
@@ -44,8 +45,11 @@ async def get_events(request: web.Request) -> web.StreamResponse:
     try:
         with app[HUB].previewing(id_):
             await response.prepare(request)
-            async for frame in _frames(request, first):
-                await response.write(frame)
+            try:
+                async for frame in _frames(request, first):
+                    await response.write(frame)
+            except (Refused, StoreUnavailable) as error:  # too late for a status: the client asks again
+                raise ConnectionError("a stream broke off") from error
             await response.write_eof()
     finally:
         app[STREAMS].discard(stream)

@@ -14,9 +14,11 @@ import aiohttp
 import pytest
 from blake3 import blake3
 
+from server import routes_v2_jobs
 from server.asset_references import asset_ids, with_names
 from server.assets import Assets
 from server.deps import ASSETS, BLOBS, STREAMS, Limits
+from server.desk import StoreUnavailable
 from server.refused import Refused
 from tests.server.loop import in_loop
 from tests.server.support import Client, chain, deps_of, serving
@@ -213,6 +215,26 @@ async def test_a_stream_tells_what_happens_and_ends(tmp_path: Path) -> None:
         for _ in range(100):
             client.app[STREAMS].add(object())
         assert await code(client, "GET", f"{JOBS}/{id_}/events") == (429, "too_many_streams")
+
+
+@in_loop
+async def test_a_stream_that_cannot_go_on_breaks_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter([True, False])
+
+    async def look(*given: Any) -> Any:
+        if next(looks):
+            return await routes_v2_jobs.look(*given)
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr("server.routes_v2_events.look", look)
+    async with serving(deps_of(tmp_path)) as client:
+        await client.post("/api/queue/pause")
+        id_ = (await submit(client, chain()))[1]["id"]
+        async with client.session.get(f"{client.url}{JOBS}/{id_}/events") as answer:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await answer.read()
+        assert not client.app[STREAMS]
+        assert (await client.get(f"{JOBS}/{id_}"))["status"] == "queued"
 
 
 @in_loop
