@@ -15,6 +15,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from graph.object_info import object_info
 from server import (
     routes_docs,
     routes_examples,
@@ -32,6 +33,7 @@ from server import (
     routes_workflow,
 )
 from server.assets import Assets
+from server.assumed import with_assumed
 from server.backend import Backend, EngineUnavailable
 from server.blobs import Blobs
 from server.database import make_sound
@@ -48,6 +50,7 @@ from server.deps import (
     LOOKING,
     METRICS,
     NUMBERS,
+    OBJECT_INFO,
     PATIENCE,
     READER,
     RECENT,
@@ -69,6 +72,7 @@ from server.faults import Handler, answer_faults
 from server.guesses import Guesses
 from server.hub import Hub
 from server.job import Numbers
+from server.kept import Kept
 from server.ledger import StoredLedger
 from server.lock import Lock, Places, resolved
 from server.log_stream import LogStream
@@ -113,6 +117,7 @@ def create_app(deps: Deps) -> web.Application:
     app[DEPS] = deps
     app[METRICS] = Metrics()
     app[WATCH] = Watch(app[METRICS])
+    app[OBJECT_INFO] = Kept(with_assumed if deps.foreign else object_info)
     app[LARGE_BODIES] = asyncio.Lock()
     app[RECENT] = Recent()
     app[GUESSES] = Guesses()

@@ -18,6 +18,7 @@ from server.desk import Desk
 from server.guesses import Guesses
 from server.hub import Hub
 from server.job import Numbers
+from server.kept import Kept
 from server.ledger import StoredLedger
 from server.log_stream import LogStream
 from server.logs import LogTail
@@ -107,5 +108,6 @@ PATIENCE = web.AppKey("patience", Patience)
 RUNNING = web.AppKey("running", Running)
 SETTINGS = web.AppKey("settings", Settings)
 WATCH = web.AppKey("watch", Watch)
+OBJECT_INFO = web.AppKey("object_info", Kept)
 NUMBERS = web.AppKey("numbers", Numbers)
 WEBHOOKS = web.AppKey("webhooks", Webhooks)

@@ -14,10 +14,9 @@ from aiohttp import web
 
 from graph.errors import ValueRefused
 from graph.object_info import describe, object_info
-from server.assumed import with_assumed
 from server.backend import Device
 from server.body import read_object
-from server.deps import DEPS, HUB, LOG_STREAM, METRICS, REDACT, THREADS
+from server.deps import DEPS, HUB, LOG_STREAM, METRICS, OBJECT_INFO, REDACT, THREADS
 from server.refused import not_found
 from server.threads import in_thread
 from server.translations import translations
@@ -60,11 +59,15 @@ def features(app: web.Application) -> Mapping[str, object]:
 
 
 async def get_object_info(request: web.Request) -> web.Response:
-    """Every node type, with the file lists as they are now."""
-    deps = request.app[DEPS]
+    """Every node type, with the file lists as they are now; 304 for who has them already (`If-None-Match`)."""
+    deps, kept = request.app[DEPS], request.app[OBJECT_INFO]
     engine = await deps.backend.engine()
-    told = with_assumed if deps.foreign else object_info
-    return web.json_response(await in_thread(request.app[THREADS], told, engine.registry, deps.folders))
+    answer = await in_thread(request.app[THREADS], kept.answer, engine.registry, deps.folders)
+    headers = {"ETag": answer.etag, "Cache-Control": "no-cache"}
+    known = request.headers.get("If-None-Match", "")
+    if answer.etag in (name.strip().removeprefix("W/") for name in known.split(",")):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=answer.body, content_type="application/json", charset="utf-8", headers=headers)
 
 
 async def get_node_info(request: web.Request) -> web.Response:

@@ -1,0 +1,92 @@
+"""`/object_info` as bytes, kept for as long as what it was made from stands."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from graph.files import Folders
+from graph.folder_state import FolderState
+from graph.inputs import Cases, Group
+from graph.patient_json import dumps
+from graph.sockets import Choice
+from graph.spec import InputSpec, NodeSpec, Registry
+from server.transcript import plain
+
+LONGEST_SECONDS = 10.0
+"""Files behind links may go without a trace in the directory: then the list is wrong for so long at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is sent, and the name of this version of it."""
+
+    body: bytes
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    answer: Answer
+    specs: Sequence[NodeSpec]
+    choices: Mapping[str, Sequence[str]]
+    files: FolderState
+    until: float
+
+
+class Kept:
+    """One answer made of node types and folders. May be used from any thread."""
+
+    def __init__(self, make: Callable[[Mapping[str, NodeSpec], Folders], object]) -> None:
+        """make: gives what is sent, as JSON."""
+        self._make = make
+        self._made: _Made | None = None
+
+    def answer(self, registry: Registry, folders: Folders) -> Answer:
+        """The answer as it is now."""
+        made = self._made
+        if made is None or not _stands(made, registry):
+            made = self._made = self._anew(registry, folders)
+        return made.answer
+
+    def _anew(self, registry: Registry, folders: Folders) -> _Made:
+        """The state is taken first: what changes meanwhile is seen the next time."""
+        specs = tuple(registry.values())
+        files = FolderState(dict.fromkeys(root for folder in folders.folders.values() for root in folder.roots))
+        choices = _offered(specs)
+        body = dumps(plain(self._make(registry, folders))).encode()  # packs have bounds without end
+        answer = Answer(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+        return _Made(answer, specs, choices, files, time.monotonic() + LONGEST_SECONDS)
+
+
+def _stands(made: _Made, registry: Registry) -> bool:
+    if time.monotonic() > made.until or len(made.specs) != len(registry):
+        return False
+    same = all(now is before for now, before in zip(registry.values(), made.specs, strict=False))
+    return same and made.files.stands() and _offered(made.specs) == made.choices
+
+
+def _offered(specs: Iterable[NodeSpec]) -> dict[str, Sequence[str]]:
+    """What choices offer now that are functions."""
+    return {
+        f"{spec.type}.{path}": choice.options()
+        for spec in specs
+        for path, choice in _choices(spec.inputs, "")
+        if callable(choice.choices)
+    }
+
+
+def _choices(inputs: Iterable[InputSpec], above: str) -> Iterator[tuple[str, Choice]]:
+    for declared in inputs:
+        path = f"{above}{declared.name}"
+        match declared.members:
+            case Group(of=one):
+                yield from _choices([one], f"{path}.")
+            case Cases(options=cases):
+                for key, members in cases.items():
+                    yield from _choices(members, f"{path}.{key}.")
+            case _:
+                if isinstance(declared.widget, Choice):
+                    yield path, declared.widget
