@@ -1,51 +1,42 @@
-"""The server beside another build of it, both in one run: `python -m bench.beside DIRECTORY`, a checkout to compare with."""
+"""The server beside another build of it, both in one run: `python -m bench.beside CHECKOUT [BASE]`.
+
+BASE is where both keep their databases: a disk, or memory (`/dev/shm`), where waiting for the disk costs nothing.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
-from bench.server import EXAMPLE, Client, real, serving, until_done
+from bench.engine import chain
+from bench.server import Client, serving, until_done
+from graph.document import write
 
-ROUNDS = 12
+ROUNDS = 8
+NODES = 7
 JOBS = 60
 """Jobs accepted in a round."""
 
 
 async def _compare(other: Path, place: Path) -> None:
-    async with _pair(other, place) as clients:
-        print("| from POST or GET to the last byte or message | this build | the other | ratio |\n|---|---|---|---|")
-        await _row(clients, "`/object_info`", _object_info, 20)
-        await _row(clients, "the example again, nothing to do", _again, 20)
-        for at_once in (1, 8):
-            await _row(
-                clients, f"a job accepted, {at_once} at once", lambda client, n=at_once: _accept(client, n), 1, JOBS
-            )
-        await _row(
-            clients,
-            f"`/history` of some {2 * ROUNDS * JOBS} jobs, newest 64",
-            lambda it: it.get("/history?max_items=64"),
-            5,
-        )
-
-
-@contextlib.asynccontextmanager
-async def _pair(other: Path, place: Path) -> AsyncIterator[tuple[Client, Client]]:
     async with (
-        serving(*real(place / "ours")) as ours,
-        serving(str(other / "main.py"), *real(place / "theirs")[1:]) as theirs,
+        serving("-m", "bench.server", str(place / "ours")) as ours,
+        serving("-m", "bench.server", str(place / "theirs"), root=other) as theirs,
     ):
-        for client in (ours, theirs):
-            await client.get("/object_info")
-            await _again(client)  # the first picture is drawn
-        yield ours, theirs
+        clients = ours, theirs
+        print("| nodes that do nothing | this build | the other | ratio |\n|---|---|---|---|", flush=True)
+        await _row(clients, "`/object_info`", _object_info, 20)
+        await _row(clients, f"a chain of {NODES} again, from POST to its last message", _again, 20)
+        for at_once in (1, 8):
+            await _row(clients, f"a job accepted, {at_once} at once", partial(_accept, at_once), 1, JOBS)
+        await _row(clients, "`/history?max_items=64`", _history, 5)
 
 
 async def _row(
@@ -70,16 +61,20 @@ async def _object_info(client: Client) -> None:
     await client.get("/object_info")
 
 
+async def _history(client: Client) -> None:
+    await client.get("/history?max_items=64")
+
+
 async def _again(client: Client) -> None:
     async with client.hearing() as ws:
-        await client.post("/prompt", {"prompt": json.loads(EXAMPLE.read_text()), "client_id": "me"})
+        await client.post("/prompt", {"prompt": json.loads(write(chain(NODES))), "client_id": "me"})
         await until_done(ws)
 
 
-async def _accept(client: Client, at_once: int) -> None:
+async def _accept(at_once: int, client: Client) -> None:
     """Jobs on disk; they wait meanwhile, and are taken back."""
     await client.post("/api/queue/pause", {})
-    prompt, numbers = json.loads(EXAMPLE.read_text()), iter(range(JOBS))
+    prompt, numbers = json.loads(write(chain(NODES))), iter(range(JOBS))
 
     async def sender() -> None:
         for _ in numbers:
@@ -92,7 +87,7 @@ async def _accept(client: Client, at_once: int) -> None:
 
 def main() -> None:
     """Print the table."""
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(dir=sys.argv[2] if len(sys.argv) > 2 else None) as place:
         asyncio.run(_compare(Path(sys.argv[1]).resolve(), Path(place)))
 
 

@@ -70,11 +70,11 @@ class Client(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def serving(*arguments: str, threads: int | None = None) -> AsyncIterator[Client]:
-    """A server process for the length of a `with`; `arguments` follow `python`."""
+async def serving(*arguments: str, threads: int | None = None, root: Path = ROOT) -> AsyncIterator[Client]:
+    """A server process for the length of a `with`; `arguments` follow `python`, which runs in `root`."""
     environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, cwd=ROOT, stdout=PIPE, stderr=DEVNULL, env=environment
+        sys.executable, *arguments, cwd=root, stdout=PIPE, stderr=DEVNULL, env=environment
     )
     try:
         assert process.stdout is not None

@@ -34,7 +34,12 @@ async def test_a_file_that_comes_or_goes_is_seen_at_once(tmp_path: Path) -> None
     async with serving(deps_of(tmp_path)) as client:
         made: list[object] = []
         real = client.app[OBJECT_INFO]._make
-        client.app[OBJECT_INFO]._make = lambda *given: (made.append(given), real(*given))[1]
+
+        def make(*given: Any) -> object:
+            made.append(given)
+            return real(*given)
+
+        client.app[OBJECT_INFO]._make = make
         checkpoints = tmp_path / "models" / "checkpoints"
         rest(tmp_path)
         assert await offered(client) == await offered(client) == [] and len(made) == 1  # kept
