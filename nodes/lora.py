@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple, TypeVar
@@ -10,7 +11,7 @@ from torch import nn
 
 from graph.errors import InputError
 from graph.files import FileRef, Folders
-from graph.sockets import File, Float
+from graph.sockets import File, Float, Text
 from graph.spec import Tip, node
 from models.adapter_settings import config_stamp
 from models.adapters import Adapter, AdapterFile, read_adapter
@@ -18,6 +19,14 @@ from models.checkpoint import Part
 from models.types import Clip, Model, ModelHandle
 from models.weights import CheckpointError
 from nodes.services import Context
+
+BLOCKS = (
+    "",
+    *(f"input_blocks.{i}." for i in (1, 2, 4, 5, 7, 8)),
+    "middle_block.",
+    *(f"output_blocks.{i}." for i in range(3, 12)),
+)
+"""How the names of Stable Diffusion v1's layers begin, by the block that a number of `block_weights` is for."""
 
 Handle = TypeVar("Handle", bound=ModelHandle[nn.Module])
 
@@ -77,6 +86,37 @@ def lora_loader_model_only(
     if not strength_model:
         return model
     return opened_adapter(ctx, lora_name, (model,)).on(model, strength_model)
+
+
+@node(
+    "LoraLoaderBlockWeights", category="loaders", title="Load LoRA (Block Weights)", lane="io", freshness=config_beside
+)
+def lora_loader_block_weights(
+    ctx: Context,
+    *,
+    model: Annotated[Model, Tip("The U-Net to change.")],
+    lora_name: Annotated[FileRef, File("loras", tooltip="A file of models/loras.")],
+    strength_model: Annotated[
+        float, Float(-100, 100, step=0.01, tooltip="How much of the change it gets; negative turns it round.")
+    ] = 1.0,
+    block_weights: Annotated[
+        str,
+        Text(tooltip="A number for each of: the rest, input blocks 1 2 4 5 7 8, the middle, output blocks 3 to 11."),
+    ] = "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1",
+) -> Annotated[Model, Tip("The U-Net with the changes.")]:
+    """Add what was trained apart to a U-Net, to each of its blocks with attention by a number of its own."""
+    try:
+        weights = [float(number) for number in block_weights.split(",")]
+    except ValueError:
+        weights = []
+    if len(weights) != len(BLOCKS) or not all(map(math.isfinite, weights)):
+        raise InputError(
+            "block_weights", f"got {block_weights[:80]!r}, expected {len(BLOCKS)} numbers with commas between"
+        )
+    if not strength_model:
+        return model
+    blocks = tuple(zip(BLOCKS, weights, strict=True))
+    return opened_adapter(ctx, lora_name, (model,)).on(model, strength_model, blocks)
 
 
 @dataclass(frozen=True)

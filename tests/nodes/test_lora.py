@@ -16,7 +16,7 @@ from models.residency import Precision, Residency
 from models.types import Clip, Model
 from models.weights import CheckpointError
 from nodes.loaders import checkpoint_loader_simple
-from nodes.lora import Styled, lora_loader, lora_loader_model_only
+from nodes.lora import Styled, lora_loader, lora_loader_block_weights, lora_loader_model_only
 from tests.nodes.conftest import CHECKPOINT, Workplace
 
 QUERY = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
@@ -149,3 +149,35 @@ def test_a_file_that_is_replaced_before_its_numbers_are_read_is_not_used(place: 
     residency = Residency(torch.device("cpu"), Precision(), 2**30, is_same=place.folders.identity.matches)
     with pytest.raises(CheckpointError, match=r"a\.safetensors was replaced"), residency.use(patched):
         pass
+
+
+def test_blocks_get_numbers_of_their_own(place: Workplace) -> None:
+    model, _ = networks(place)
+    middle = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+    path = place.folders.roots("loras")[0] / "b.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({f"{QUERY}.diff": torch.ones(16, 16), f"{middle}.diff": torch.ones(32, 32)}, path)
+    numbers = ["0"] * 17
+    numbers[1], numbers[7] = "0.5", "2"  # input block 1 and the middle
+    patched = lora_loader_block_weights(
+        place.ctx(),
+        model=model,
+        lora_name=place.file("loras", "b.safetensors"),
+        strength_model=1.0,
+        block_weights=",".join(numbers),
+    )
+    names = {"input_blocks.1.1": 0.5, "middle_block.1": 2.0}
+    with place.services.residency.use(patched) as unet, place.services.residency.use(model) as plain:
+        for block, share in names.items():
+            name = f"{block}.transformer_blocks.0.attn1.to_q.weight"
+            torch.testing.assert_close(unet.get_parameter(name), plain.get_parameter(name) + share)
+    for wrong in ("1,2", "x" + ",1" * 16, "nan" + ",1" * 16):
+        with pytest.raises(InputError, match="17 numbers") as caught:
+            lora_loader_block_weights(
+                place.ctx(),
+                model=model,
+                lora_name=place.file("loras", "b.safetensors"),
+                strength_model=1.0,
+                block_weights=wrong,
+            )
+        assert caught.value.input_name == "block_weights"
