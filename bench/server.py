@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import psutil
 
-from bench.engine import chain, fan, sink, source, step
+from bench.turns import chain, fan, sink, source, step
 from graph.cache import Cache
 from graph.document import Document, write
 from graph.execute import Executor

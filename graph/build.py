@@ -10,7 +10,7 @@ from graph.axes import Swept, faults
 from graph.document import DocNode, Document, Link, NodeId
 from graph.errors import GraphError, Severity, ValueRefused, brief, listing
 from graph.files import FileRef, Folders
-from graph.inputs import InputSpec
+from graph.inputs import InputSpec, OutputSpec
 from graph.order import reachable, reverse, sort_sources_first
 from graph.result import Made
 from graph.sockets import ANY, accepts
@@ -22,9 +22,9 @@ Input: TypeAlias = object
 a Made, or any other value."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen, which takes four times as long to make; there may be 20,000
 class BoundNode:
-    """A node whose inputs are all there, in declared order and of the declared kind.
+    """A node whose inputs are all there, in declared order and of the declared kind. Nobody changes one.
 
     `declared` are its inputs where those of its type depend on what a document gives; see `input_specs`.
     """
@@ -67,6 +67,8 @@ class Graph:
     def warnings(self) -> tuple[GraphError, ...]:
         return tuple(problem for problem in self.problems if problem.severity is Severity.WARNING)
 
+
+_SCALARS = frozenset({str, int, float, bool})
 
 Rule: TypeAlias = Callable[[Graph], Iterable[GraphError]]
 """A policy beyond types: what it finds wrong with a graph that could run otherwise."""
@@ -112,19 +114,20 @@ def build_inner(
 
 def _runnable(binder: _Binder, wanted: Sequence[NodeId], problems: Sequence[GraphError]) -> Graph:
     """What of the wanted nodes can run, and what of the problems keeps others from it."""
-    sources, bound, order = binder.sources, binder.bound, binder.order
+    bound, order, sources = binder.bound, binder.order, binder.sources
     broken = {problem.node_id for problem in problems if problem.severity is Severity.ERROR}
-    stuck = reachable(broken, reverse(sources)) if broken else broken
+    stuck = reachable(broken, reverse(sources())) if broken else broken
     runnable = tuple(target for target in wanted if target not in stuck)
-    kept = set(runnable)
-    for node_id in reversed(order):
-        if node_id in kept:
-            kept.update(sources[node_id])
+    kept = binder.read.union(runnable)
+    if stuck or len(kept) < len(order):  # some lead nowhere
+        kept = reachable(runnable, sources())
     if len(kept) < len(order):
         order = tuple(node_id for node_id in order if node_id in kept)
     if problems:
-        relevant = kept if len(runnable) == len(wanted) > 0 else reachable(wanted or sources, sources)
-        problems = [problem if problem.node_id in relevant else _harmless(problem) for problem in problems]
+        if not len(runnable) == len(wanted) > 0:
+            every = sources()
+            kept = reachable(wanted or every, every)
+        problems = [problem if problem.node_id in kept else _harmless(problem) for problem in problems]
     return Graph(
         nodes=bound if len(order) == len(bound) else {node_id: bound[node_id] for node_id in order},
         order=order,
@@ -192,9 +195,13 @@ class _Binder:
         outer: Callable[[NodeId], BoundNode | None] | None = None,
     ) -> None:
         self.bound: dict[NodeId, BoundNode] = {}
-        self.sources: dict[NodeId, list[NodeId]] = {}
         self.order: tuple[NodeId, ...] = ()
+        self.read: set[NodeId] = set()
+        self.outputs: list[NodeId] = []
         self.problems: list[GraphError] = []
+        self._seen: dict[NodeId, tuple[OutputSpec, ...]] = {}
+        self._in_order = True
+        self._knows_all = True
         self._nodes = nodes
         self._registry = registry
         self._folders = folders
@@ -203,84 +210,92 @@ class _Binder:
         self.swept = False
 
     def bind_all(self, document: Document) -> list[GraphError]:
-        """Bind every node and put them in order, sources first; returns all that is wrong."""
-        sources, in_order = self.sources, True
+        """Bind every node and put them in order, sources first; returns all that is wrong.
+
+        `outputs` are then the nodes that a workflow is run for. One of unknown type that nobody reads may have been
+        meant as one.
+        """
         for node_id, node in document.nodes.items():
             self._bind(node_id, node)
-            if in_order:  # most documents are: the editor writes them so
-                for source in sources[node_id]:
-                    if source not in sources or source == node_id:
-                        in_order = False
         cycles: list[list[NodeId]] = []
-        if in_order:
-            self.order = tuple(sources)
+        if self._in_order:  # as most documents are: the editor writes them so
+            self.order = tuple(document.nodes)
         else:
-            self.order, cycles = sort_sources_first(sources)
+            self.order, cycles = sort_sources_first(self.sources())
+        if not self._knows_all:
+            find = self._registry.find
+            self.outputs = [
+                node_id
+                for node_id, node in document.nodes.items()
+                if (node_id not in self.read if (spec := find(node.class_type)) is None else spec.terminal)
+            ]
         return [*document.problems, *self.problems, *(_cycle_error(cycle, self._nodes) for cycle in cycles)]
 
-    @property
-    def outputs(self) -> list[NodeId]:
-        """The nodes a workflow is run for. One of unknown type that nobody reads may have been meant as one."""
-        find, nodes = self._registry.find, self._nodes
-        found = []
-        read: set[NodeId] | None = None
-        for node_id, node in nodes.items():
-            if (spec := find(node.class_type)) is None:
-                if read is None:
-                    read = {source for links in self.sources.values() for source in links}
-                if node_id not in read:
-                    found.append(node_id)
-            elif spec.terminal:
-                found.append(node_id)
-        return found
+    def sources(self) -> dict[NodeId, list[NodeId]]:
+        """The nodes that each node reads, for what is not as it should be."""
+        return {node_id: self._read_by(node) for node_id, node in self._nodes.items()}
+
+    def _read_by(self, node: DocNode) -> list[NodeId]:
+        """The nodes that lead to a node; all that are linked to one of unknown type."""
+        given = node.inputs
+        if (spec := self._registry.find(node.class_type)) is not None:
+            given = {declared.name: given.get(declared.name) for declared in spec.declared(given)}
+        links = [value.node for value in given.values() if type(value) is Link]
+        return [source for source in links if source in self._nodes]
 
     def _bind(self, node_id: NodeId, node: DocNode) -> None:
         spec = self._registry.find(node.class_type)
         if spec is None:
             self._unknown_type(node_id, node)
             return
-        nodes, find = self._nodes, self._registry.find
-        sources = self.sources[node_id] = []
         if spec.gathers:
             self.swept = True
+        if spec.terminal:
+            self.outputs.append(node_id)
         inputs: dict[str, Input] = {}
-        given = node.inputs
+        given, seen, taken = node.inputs, self._seen, 0
         specs = spec.inputs if spec.is_fixed else spec.declared(given)
         for declared in specs:
-            name = declared.name
+            name, widget = declared.name, declared.widget
             try:
                 if name not in given:
                     inputs[name] = _default(declared)
                     continue
                 value = given[name]
+                taken += 1
                 if type(value) is Link:
-                    if value.node in nodes:
-                        sources.append(value.node)
-                        source = find(nodes[value.node].class_type)
-                        outputs = source.outputs if source is not None else ()
-                        if not (
-                            0 <= value.slot < len(outputs)
-                            and outputs[value.slot].socket == declared.socket != ANY
-                            and (declared.widget is None or declared.widget.linkable)
-                        ):
-                            self._check_link(declared, value, specs, given)
-                    else:
+                    source, slot = value.node, value.slot
+                    outputs = seen.get(source, ())
+                    if source in self._nodes:
+                        self.read.add(source)
+                        self._in_order = self._in_order and source in seen
+                    if not (
+                        0 <= slot < len(outputs)
+                        and outputs[slot].socket == declared.socket != ANY
+                        and (widget is None or widget.linkable)
+                    ):
                         self._check_link(declared, value, specs, given)
                     inputs[name] = value
+                elif widget is not None and type(value) in _SCALARS:
+                    inputs[name] = widget.coerce(value, self._folders)
                 else:
                     inputs[name] = self._literal(declared, value)
             except ValueRefused as refused:
-                received = given.get(name)
-                if isinstance(received, Sweep):
-                    received = received.raw
-                message = refused.message or f"got {brief(received)}, expected {refused.expected}"
-                self.problems.append(
-                    GraphError(refused.code, message, node_id, node.class_type, name, received, refused.expected)
-                )
+                self._refuse(node_id, node, name, refused)
+        seen[node_id] = spec.outputs
         if len(inputs) == len(specs):
             self.bound[node_id] = BoundNode(node_id, spec, inputs, () if spec.is_fixed else specs)
-        if not inputs.keys() >= given.keys():
+        if taken < len(given):
             self._extra(node_id, node, specs)
+
+    def _refuse(self, node_id: NodeId, node: DocNode, name: str, refused: ValueRefused) -> None:
+        received = node.inputs.get(name)
+        if isinstance(received, Sweep):
+            received = received.raw
+        message = refused.message or f"got {brief(received)}, expected {refused.expected}"
+        self.problems.append(
+            GraphError(refused.code, message, node_id, node.class_type, name, received, refused.expected)
+        )
 
     def _alternatives(self, declared: InputSpec, sweep: Sweep) -> Alternatives:
         """Every value of a sweep, each converted like a single one."""
@@ -385,8 +400,11 @@ class _Binder:
         )
 
     def _unknown_type(self, node_id: NodeId, node: DocNode) -> None:
-        links = (value for value in node.inputs.values() if isinstance(value, Link))
-        self.sources[node_id] = [link.node for link in links if link.node in self._nodes]
+        sources = self._read_by(node)
+        self.read.update(sources)
+        self._in_order = self._in_order and all(source in self._seen for source in sources)
+        self._seen[node_id] = ()
+        self._knows_all = False
         if not (name := node.class_type):
             return  # the document's own problems say so already
         if name not in self._hints:

@@ -92,7 +92,7 @@ class Run:
             self.tell(NodeWarned(self.id, node_id, warning, display_id))
 
 
-@dataclass(frozen=True)  # with slots, a generic alias of it could not be called on Python 3.11
+@dataclass  # not frozen, which takes long to make; with slots, a generic alias could not be called on Python 3.11
 class Context(Generic[S]):
     """The first argument of every node function: who it is, for whom it works, and what it may use.
 

@@ -323,7 +323,7 @@ class Executor(Generic[S]):
                 return
             if task.id not in live.started:
                 live.started[task.id] = time.perf_counter()
-                live.run.tell(NodeStarted(live.run.id, task.id, display_id=task.display_id))
+                live.run.tell(NodeStarted(live.run.id, task.id, None, task.display_id))
             self._take(live, task, self._start(live, task, inputs))
 
     def _start(self, live: _Live, task: Task, inputs: dict[str, object]) -> Result | Ending:
@@ -335,6 +335,8 @@ class Executor(Generic[S]):
         if node.spec.lane == "async":
             limit = node.spec.time_limit or self._limit
             return Pending(self._lanes.promise(call_async(node, context, inputs, limit)))
+        if self._watch is None:
+            return call(node, context, inputs, self._scope, self._relief)
         return self._watched(live, task, partial(call, node, context, inputs, self._scope, self._relief))
 
     def _go_on(self, live: _Live, task: Task) -> None:
@@ -504,11 +506,13 @@ class Executor(Generic[S]):
         """The result at hand, unless it says that files were written and they are gone, or rests on files that are no
         more what they were."""
         outputs = self._cache.get(name)
-        if outputs is None or (node.spec.terminal and not self._folders.has_files(outputs.ui)):
+        if outputs is None or (outputs.ui and node.spec.terminal and not self._folders.has_files(outputs.ui)):
             return None
+        if not outputs.values:
+            return outputs
         still = self._folders.identity.still
         for value in outputs.values:
-            if not all(still(path, identity) for path, identity in files_of(value)):
+            if (files := files_of(value)) and not all(still(path, identity) for path, identity in files):
                 return None
         return outputs
 
@@ -572,8 +576,7 @@ def _tell_finished(live: _Live, task: Task, outputs: Outputs) -> None:
     """Tell that a node has run, unless that was told before."""
     if (begun := live.started.pop(task.id, None)) is not None:
         seconds = time.perf_counter() - begun
-        told = NodeFinished(live.run.id, task.id, outputs.ui, seconds, display_id=task.display_id)
-        live.run.tell(told)
+        live.run.tell(NodeFinished(live.run.id, task.id, outputs.ui, seconds, False, None, None, task.display_id))
 
 
 def _report(future: Future[None]) -> None:

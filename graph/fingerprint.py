@@ -47,7 +47,7 @@ class Namer:
         self._folders = replace(folders, identity=identity)
         self._identity = folders.identity
         self._salt = salt
-        self._destination = (str(folders.output_dir), str(folders.temp_dir))
+        self._writes = (str(folders.output_dir), str(folders.temp_dir)), None, None
         self._files: dict[Fingerprint, tuple[tuple[Path, str], ...]] = {}
 
     def name(
@@ -63,7 +63,7 @@ class Namer:
         for node_id in graph.order:
             node = nodes[node_id]
             spec = node.spec
-            special = None if spec.is_pure else self._special(node, origin)
+            special = None if spec.is_pure else self._writes if spec.only_writes else self._special(node, origin)
             recipe: list[tuple[str, object]] = []
             for name, value in node.inputs.items():
                 if type(value) is Link:
@@ -85,7 +85,8 @@ class Namer:
 
     def stands(self, name: Fingerprint) -> bool:
         """Whether the files that were looked at for `name` still are what they were: a node may have read others."""
-        return all(self._identity.still(path, identity) for path, identity in self._files.get(name, ()))
+        files = self._files.get(name)
+        return files is None or all(self._identity.still(path, identity) for path, identity in files)
 
     def _special(self, node: BoundNode, origin: str) -> object:
         """What else names the result of a node that is more than a function of its inputs."""
@@ -93,7 +94,7 @@ class Namer:
         if (freshness := spec.freshness) is not None:
             fresh = _looking(node, lambda: freshness(node.id, node.inputs, self._folders))
         return (
-            self._destination if spec.terminal else None,
+            self._writes[0] if spec.terminal else None,
             _plain(fresh),
             None if spec.idempotent else (origin, node.id),
         )

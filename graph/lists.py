@@ -9,7 +9,7 @@ from itertools import islice
 from graph.build import BoundNode
 from graph.document import DocNode, Link, NodeId
 from graph.inputs import InputSpec
-from graph.result import LATER, Blocked, Expand, Items, Made, Need, NodeWarning, Outputs, Result, Ui
+from graph.result import LATER, Blocked, Expand, Items, Made, Need, NodeWarning, Outputs, Result, Ui, listed
 from graph.spec import NodeSpec
 
 SPECIAL = frozenset({Items, Blocked})
@@ -34,7 +34,7 @@ def rows(declared: Sequence[InputSpec], inputs: Mapping[str, object]) -> list[di
 
 def uncalled(node: BoundNode, inputs: Mapping[str, object]) -> Outputs | None:
     """The result of a node that none of its inputs lets be called: all of them are blocked, or there are none."""
-    if SPECIAL.isdisjoint(map(type, inputs.values())):
+    if SPECIAL.isdisjoint(map(type, inputs.values())) or all(map(_is_something, inputs.values())):
         return None
     calls = rows(node.input_specs, inputs)
     kept = [reason for row in calls if (reason := blocked(row)) is not None]
@@ -44,6 +44,13 @@ def uncalled(node: BoundNode, inputs: Mapping[str, object]) -> Outputs | None:
         return Outputs((Items(()),) * len(node.spec.outputs))
     warnings = dict.fromkeys(NodeWarning(told(reason)) for reason in kept if reason.message)
     return Outputs((Blocked(),) * len(node.spec.outputs), warnings=tuple(warnings))
+
+
+def _is_something(value: object) -> bool:
+    """Whether a value keeps nobody from running."""
+    if type(value) is Items:
+        return len(value.values) > 0 and Blocked not in map(type, value.values)
+    return type(value) is not Blocked
 
 
 def told(reason: Blocked) -> str:
@@ -71,7 +78,7 @@ def joined(spec: NodeSpec, results: Sequence[Result]) -> Result:
     if len(whole) < len(results):
         raise TypeError("a node that is called for each value of a list has to give its results at once")
     values = zip(*(result.values for result in whole), strict=True) if whole else ((),) * len(spec.outputs)
-    return Outputs(tuple(Items(tuple(_flat(each))) for each in values), _shown([result.ui for result in whole]))
+    return Outputs(tuple(listed(list(_flat(each))) for each in values), _shown([result.ui for result in whole]))
 
 
 def _all(spec: InputSpec, value: object) -> object:

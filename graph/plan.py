@@ -164,7 +164,7 @@ class Frontier:
         links = [value for name in names if type(value := task.node.inputs.get(name)) is Link]
         places = [task.scope.place(link.node) for link in links]
         known = set(task.sources)
-        fresh = [place for place in places if place.name not in known]
+        fresh = [place for place in places if place[1] not in known]
         if fresh:
             self._take_back(task)
             self._wait(task, fresh)
@@ -242,7 +242,7 @@ class Frontier:
                 continue
             links = [scope.place(link.node) for link in _eager(node)]
             task = tasks[name] = Task(node, name, scope, scope.prefix + node.id, scope.visible(node.id))
-            task.sources = list(dict.fromkeys([link.name for link in links]))
+            task.sources = list(dict.fromkeys([name for _, name, _ in links]))
             path.append(task)
             path.extend(reversed(links))
 
@@ -258,7 +258,7 @@ class Frontier:
         self._walks += 1
         self._turn = -LATER_WALKS * self._walks
         self._walk(places)
-        names = list(dict.fromkeys(place.name for place in places))
+        names = list(dict.fromkeys(name for _, name, _ in places))
         own = self._tasks.get(task.name) is task and task.name in names
         if own or self._rests_on(self._met, task):
             raise CycleError(task.id)

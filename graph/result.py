@@ -97,6 +97,11 @@ class Items:
     values: tuple[object, ...]
 
 
+def listed(values: Sequence[object]) -> object:
+    """What stands on a link for these values: of one, just that."""
+    return values[0] if len(values) == 1 else Items(tuple(values))
+
+
 @dataclass(frozen=True, slots=True)
 class Blocked:
     """A value that keeps every node that reads it from running, and travels on through their outputs.

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Self
+from typing import Self, TypeAlias
 
 from graph.build import BoundNode
 from graph.document import NodeId
 from graph.fingerprint import Fingerprint
-
-
-class Place(NamedTuple):
-    """A node where it stands."""
-
-    node: BoundNode
-    name: Fingerprint
-    scope: Scope
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,14 +31,14 @@ class Scope:
     def find(self, node_id: NodeId) -> Place | None:
         """The node that a link with this id leads to, here or further out."""
         if (node := self.nodes.get(node_id)) is not None:
-            return Place(node, self.names[node_id], self)
+            return node, self.names[node_id], self
         if (known := self._found.get(node_id)) is not None:
             return known
         scope = self.outer
         while scope is not None:
             place = scope._found.get(node_id)
             if place is None and (node := scope.nodes.get(node_id)) is not None:
-                place = Place(node, scope.names[node_id], scope)
+                place = node, scope.names[node_id], scope
             if place is not None:
                 self._found[node_id] = place
                 return place
@@ -61,12 +53,12 @@ class Scope:
 
     def name(self, node_id: NodeId) -> Fingerprint:
         """The name of what a node gives."""
-        return self.place(node_id).name
+        return self.place(node_id)[1]
 
     def bound(self, node_id: NodeId) -> BoundNode | None:
         """The node of this id, here or further out."""
         place = self.find(node_id)
-        return None if place is None else place.node
+        return None if place is None else place[0]
 
     def visible(self, node_id: NodeId) -> NodeId:
         """Which node of the submitted document stands for one of this scope; nothing if it is itself one."""
@@ -78,3 +70,7 @@ class Scope:
         while scope is not None:
             yield scope
             scope = scope.outer  # type: ignore[assignment]
+
+
+Place: TypeAlias = tuple[BoundNode, Fingerprint, Scope]
+"""A node, the name of what it gives, and where it stands."""

@@ -10,7 +10,7 @@ from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, Protocol, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from graph.inputs import REQUIRED, Cases, Group, InputSpec, OutputSpec, gathered
-from graph.result import Blocked, Expand, Items, Lazy, Need, NeededError, Outputs, Pending, Result, Shown
+from graph.result import Blocked, Expand, Lazy, Need, NeededError, Outputs, Pending, Result, Shown, listed
 from graph.sockets import ANY, PYTHON_SOCKETS, Anything, Choice, File, Float, Int, Text, Toggle, Widget
 
 Call: TypeAlias = Callable[[Any, Mapping[str, object]], Any]
@@ -308,7 +308,7 @@ def _checked(declared: Any, values: Callable[[Any], tuple[object, ...]]) -> Call
     def pack_lists(value: object) -> Result:
         pack(value)
         found = enumerate(values(value))
-        return Outputs(tuple(Items(tuple(each)) if i in lists else each for i, each in found))  # type: ignore[arg-type]
+        return Outputs(tuple(listed(each) if i in lists else each for i, each in found))  # type: ignore[arg-type]
 
     return pack_lists if lists else pack
 
@@ -316,7 +316,7 @@ def _checked(declared: Any, values: Callable[[Any], tuple[object, ...]]) -> Call
 def _listed(value: object) -> Result:
     if not isinstance(value, list | tuple):
         raise TypeError(f"returned {type(value).__name__}, declared a list")
-    return Outputs((Items(tuple(value)),))
+    return Outputs((listed(value),))
 
 
 def _list_fields(declared: Any) -> frozenset[int]:

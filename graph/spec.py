@@ -82,6 +82,8 @@ class NodeSpec:
     """Whether it takes and gives one value a link, all of them computed beforehand."""
     is_pure: bool = field(init=False)
     """Whether its results are a function of its inputs alone."""
+    only_writes: bool = field(init=False)
+    """Whether all that its results depend on besides is where files are written."""
     is_eager: bool = field(init=False)
     """Whether all that its links lead to is computed before it is called."""
 
@@ -93,6 +95,7 @@ class NodeSpec:
             ("is_fixed", fixed),
             ("is_plain", eager and not lists),
             ("is_pure", self.idempotent and self.freshness is None and not self.terminal),
+            ("only_writes", self.idempotent and self.freshness is None and self.terminal),
             ("is_eager", eager),
         ):
             object.__setattr__(self, name, value)

@@ -13,7 +13,7 @@ from graph.errors import InputError
 from graph.events import Progress
 from graph.files import Folders
 from graph.inputs import gathered
-from graph.result import Blocked, Expand, Items, Made, Outputs, Result
+from graph.result import Blocked, Expand, Items, Made, Outputs, Result, listed
 from graph.sockets import Int, Text, Toggle
 from graph.spec import Cases, Group, Named, NodeSpec, Raw, Tip, node
 from nodes.loop_body import Body, LoopError, body_of
@@ -134,7 +134,7 @@ def end_loop(
         body = body_of(ctx.here, ctx.scope)
     except LoopError as error:
         raise InputError("output_value", str(error)) from error
-    start = ctx.scope.place(body.start).node
+    start, _, _ = ctx.scope.place(body.start)
     loop = _Loop(ctx, body, output_value, next_iteration_value, tuple(terminations.values()), bool(accumulate))
     given = {name: value for name, value in start.inputs.items() if name != "parent_iteration"}
     return Expand({}, tuple(given.values()), lambda made: loop.begin(dict(zip(given, made, strict=True)), start.spec))
@@ -169,7 +169,7 @@ class _Loop:
         """The next iteration, or what the loop made."""
         self.ctx.progress(turn, len(self.indices))
         if turn == len(self.indices):
-            return Outputs((Items(tuple(self.made)),))
+            return Outputs((listed(self.made),))
         inputs: dict[str, object] = {
             "iteration_index": self.indices[turn],
             "is_first": turn == 0,
@@ -178,7 +178,7 @@ class _Loop:
             "list_item": self._item(turn),
             "current_iteration_value": current,
         }
-        nodes = {**self.body.nodes, self.body.start: DocNode("LoopIteration", inputs)}
+        nodes = {self.body.start: DocNode("LoopIteration", inputs), **self.body.nodes}
         wanted = [link for link in (self.output, self.handed_on, *self.terminations) if link is not None]
         return Expand(nodes, tuple(wanted), lambda made: self._next(turn, made), display=self.body.display)
 
