@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-from bench.engine import chain
 from bench.server import Client, serving, until_done
+from bench.turns import chain
 from graph.document import write
 
 ROUNDS = 8
