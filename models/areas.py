@@ -64,6 +64,16 @@ class Share:
         return cells.within(height, width)
 
 
+def bounds(mask: Tensor) -> Area:
+    """The rectangle around what of masks [b, h, w] is not 0, FEATHER cells a side at least; at the corner if all is 0."""
+    rows, columns = ((mask.abs().amax(dim=0) > 0).any(dim=axis).nonzero().flatten().tolist() for axis in (1, 0))
+    if not rows:
+        return Area(FEATHER, FEATHER, 0, 0)
+    return Area(
+        max(FEATHER, rows[-1] - rows[0] + 1), max(FEATHER, columns[-1] - columns[0] + 1), rows[0], columns[0]
+    )  # fmt: skip
+
+
 class _Placed(Protocol):
     """What may have an area."""
 

@@ -39,7 +39,11 @@ def sample_euler_ancestral_cfg_pp(
 def sample_dpmpp_2s_ancestral_cfg_pp(
     denoise: GuidedDenoise, x: Tensor, sigmas: Tensor, noise: NoiseStream, eta: float = 1.0, s_noise: float = 1.0
 ) -> Iterator[Step]:
-    """DPM-Solver++(2S) ancestral from a latent moved by the guidance. Draws once a step, but not for the last."""
+    """DPM-Solver++(2S) ancestral from a latent moved by the guidance. Draws once a step, but not for the last.
+
+    The whole step is moved by the difference to the unguided estimate at its middle, as ComfyUI has it, so that without
+    guidance it is not quite the plain sampler.
+    """
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         denoised, away = denoise.pair(x, sigma)
         sigma_down, sigma_up = ancestral(sigma, sigma_next, eta)

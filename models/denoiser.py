@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from models.areas import Area, lender
-from models.family import Diffusion
+from models.areas import Area, bounds, lender
+from models.family import Diffusion, LatentSpace
 from models.guidance import NEGATIVE, POSITIVE, Combine, Guidance, cfg
+from models.inpainting import Beside, channels_beside, fitted
 from models.reading import Reading
 from models.steps import Pair
-from models.types import Conditioning
+from models.types import Cond, Conditioning
 from models.unet import Tick, UNet
 
 NOTHING = 1e-37  # the weight of no text: where none counts, the estimate is 0
@@ -37,18 +38,28 @@ class Denoiser:
         """x: [B, 4, h, w] float32 at level sigma [] -> [B, 4, h, w] float32."""
         t = self.levels.timestep(sigma).expand(len(x)).to(x.device)
         scaled = self.prediction.scaled(x, sigma).to(self.dtype)
-        output = self._unet(scaled, t, replace(reading, context=reading.context.to(self.dtype)), self._tick)
+        concat = None if reading.concat is None else reading.concat.to(self.dtype)
+        reading = replace(reading, context=reading.context.to(self.dtype), concat=concat)
+        output = self._unet(scaled, t, reading, self._tick)
         return self.prediction.denoised(output.float(), x, sigma)
 
 
 @dataclass(frozen=True, eq=False)
 class _Text:
-    """A text on the device. area: None for the whole latent; number: which of the guider's texts it belongs to."""
+    """A text on the device, for latents of one size.
+
+    area: None for the whole latent; weight: [b, 1, h, w] or a number; number: which of the guider's texts it belongs to;
+    top and bottom: the levels between which it counts.
+    """
 
     context: Tensor
     area: Area | None
-    strength: float
+    weight: Tensor | float
+    fades: bool
     number: int
+    top: float
+    bottom: float
+    beside: Beside | None
 
 
 class Guided:
@@ -66,12 +77,17 @@ class Guided:
         guidance: Guidance,
         combine: Combine = cfg,
         apart: bool = False,
+        space: LatentSpace | None = None,
+        channels: int = 0,
     ) -> None:
+        """channels: how many the network reads beside those of a latent of `space`."""
         self._denoiser = denoiser
         self._conditionings = texts
         self._guidance = guidance
         self._combine = combine
         self._apart = apart
+        self._scale = (space or LatentSpace()).scale
+        self._channels = channels
         self._placed: tuple[int, int] = (0, 0)
         self._texts: list[_Text] = []
 
@@ -96,29 +112,25 @@ class Guided:
         if self._placed != (height, width):
             self._texts, self._placed = self._place(height, width), (height, width)
         sums = {number: torch.zeros_like(x) for number in needed}
-        counts = {number: torch.full_like(x[:1, :1], NOTHING) for number in needed}
-        counting = [text for text in self._texts if text.number in needed]
+        counts = {number: torch.full_like(x[:, :1], NOTHING) for number in needed}
+        level = float(sigma)
+        counting = [text for text in self._texts if text.number in needed and text.top >= level >= text.bottom]
         for area in dict.fromkeys(text.area for text in counting):
             texts = [text for text in counting if text.area == area]
             part = area or Area(height, width, 0, 0)
-            weight = part.ramps(height, width, x.device) if area else 1.0
+            ramps = part.ramps(height, width, x.device) if area else 1.0
             for text, estimate in zip(texts, self._evaluate(part.cut(x), sigma, texts), strict=True):
-                part.cut(sums[text.number]).add_(estimate * (weight * text.strength))
-                part.cut(counts[text.number]).add_(weight * text.strength)
+                weight = text.weight if isinstance(text.weight, float) else _of_batch(part.cut(text.weight), len(x))
+                if text.fades:
+                    weight = weight * ramps
+                part.cut(sums[text.number]).add_(estimate * weight)
+                part.cut(counts[text.number]).add_(weight)
         return {number: sums[number] / counts[number] for number in needed}
 
     def _place(self, height: int, width: int) -> list[_Text]:
         """All texts for a latent of that size, negative ones first; all of them have the same areas."""
         sides = [
-            [
-                _Text(
-                    cond.tokens.to(self._denoiser.device),
-                    cond.area.within(height, width) if cond.area else None,
-                    cond.strength,
-                    number,
-                )
-                for cond in conditioning.conds
-            ]
+            [self._on_latent(cond, number, height, width) for cond in conditioning.conds]
             for number, conditioning in enumerate(self._conditionings)
         ]
         for given in sides:
@@ -129,17 +141,41 @@ class Guided:
         texts = [text for side in reversed(sides) for text in side]
         return [text for text in texts if text.area is None or min(text.area.height, text.area.width) > 0]
 
+    def _on_latent(self, cond: Cond, number: int, height: int, width: int) -> _Text:
+        device, levels = self._denoiser.device, self._denoiser.levels
+        weight: Tensor | float = cond.strength
+        area = cond.area.within(height, width) if cond.area else None
+        if cond.mask is not None:
+            mask = fitted(cond.mask[:, None], len(cond.mask), height, width)
+            weight = mask.to(device) * cond.strength
+            area = bounds(mask[:, 0]).within(height, width) if cond.bounded else area
+        return _Text(
+            cond.tokens.to(device), area, weight, area is not None and cond.mask is None, number,
+            levels.at(cond.start), levels.at(cond.end), cond.beside,
+        )  # fmt: skip
+
     def _evaluate(self, x: Tensor, sigma: Tensor, texts: Sequence[_Text]) -> list[Tensor]:
         """The estimate for each text."""
         contexts = [text.context for text in texts]
+        besides = [channels_beside(self._channels, text.beside, x, self._scale) for text in texts]
         if not self._together(contexts):
-            return [self._denoiser(x, sigma, Reading(c.expand(len(x), -1, -1))) for c in contexts]
+            return [
+                self._denoiser(x, sigma, Reading(c.expand(len(x), -1, -1), concat=beside))
+                for c, beside in zip(contexts, besides, strict=True)
+            ]
         # Attention's softmax does not change when its keys are repeated as a whole.
         length = math.lcm(*(c.shape[1] for c in contexts))
         joined = [c.repeat(1, length // c.shape[1], 1).expand(len(x), -1, -1) for c in contexts]
         batch = x.repeat(len(contexts), 1, 1, 1)
-        return list(self._denoiser(batch, sigma, Reading(torch.cat(joined))).chunk(len(contexts)))
+        given = [beside for beside in besides if beside is not None]
+        reading = Reading(torch.cat(joined), concat=torch.cat(given) if given else None)
+        return list(self._denoiser(batch, sigma, reading).chunk(len(contexts)))
 
     def _together(self, contexts: Sequence[Tensor]) -> bool:
         lengths = [c.shape[1] for c in contexts]
         return not self._apart and math.lcm(*lengths) <= LONGEST_REPEAT * min(lengths, default=1)
+
+
+def _of_batch(weight: Tensor, batch: int) -> Tensor:
+    """[b, 1, h, w] -> [batch, 1, h, w]; fewer begin anew."""
+    return weight[torch.arange(batch, device=weight.device) % len(weight)]

@@ -34,6 +34,33 @@ def cfg(estimates: Estimates, scale: float) -> Tensor:
     return estimates.negative + scale * (estimates.positive - estimates.negative)
 
 
+Before = Callable[[Estimates, float], Estimates]
+"""What changes the two estimates before they are combined."""
+After = Callable[[Estimates, float, Tensor], Tensor]
+"""(estimates, cfg, guided) -> the guided estimate, changed."""
+
+
+@dataclass(frozen=True)
+class Guiding:
+    """How a model combines two estimates: some functions before, one that combines, some after, each in its order."""
+
+    before: tuple[Before, ...] = ()
+    combine: Combine = cfg
+    after: tuple[After, ...] = ()
+
+    def __call__(self, estimates: Estimates, scale: float) -> Tensor:
+        """The guided estimate, [B, C, h, w]."""
+        for change in self.before:
+            estimates = change(estimates, scale)
+        guided = self.combine(estimates, scale)
+        for finish in self.after:
+            guided = finish(estimates, scale, guided)
+        return guided
+
+
+PLAIN = Guiding()
+
+
 class Guidance(Protocol):
     """A way to steer by the estimates for numbered texts."""
 

@@ -17,8 +17,9 @@ from models.areas import Area, Share
 from models.checkpoint import Part, Patch, Weights
 from models.clip import TextModel
 from models.family import Diffusion, Family
-from models.guidance import Guidance
+from models.guidance import PLAIN, Guidance, Guiding
 from models.inception import Inception
+from models.inpainting import Beside
 from models.safety import SafetyChecker
 from models.steps import Sampler
 from models.unet import UNet
@@ -33,12 +34,16 @@ Network = TypeVar("Network", bound=nn.Module, covariant=True)
 class Latent:
     """Pictures as the VAE sees them. samples: [B, C, H / factor, W / factor] float32, not scaled (see LatentSpace).
 
-    extra: what packs keep with it; nodes that make a latent of a latent hand it on.
+    noise_mask: [b, 1, H, W], 1 where sampling may change them, of any size. batch_index: for each item the place in a
+    batch whose noise it gets; None: its own place. extra: what packs keep with it. Nodes that make a latent of a latent
+    hand all of it on.
     """
 
     socket: ClassVar[str] = "LATENT"
     samples: Tensor
     extra: Mapping[str, object] = field(default_factory=dict)
+    noise_mask: Tensor | None = None
+    batch_index: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +67,9 @@ class Cond:
     """One encoded text, for all of the picture or an area of it.
 
     tokens: [1, T, D] float32, T a multiple of 77; pooled: [1, D], the vector at the first EOS; strength: its weight
-    where several texts count; extra: what packs keep with it.
+    where several texts count. mask: [b, H, W], how much it counts where, of any size; bounded: it is evaluated in the
+    rectangle around its mask alone. start and end: the part of the way from noise to picture where it counts. beside:
+    what networks with more channels see of the picture. extra: what packs keep with it.
     """
 
     tokens: Tensor
@@ -70,6 +77,11 @@ class Cond:
     area: Area | Share | None = None
     strength: float = 1.0
     extra: Mapping[str, object] = field(default_factory=dict)
+    mask: Tensor | None = None
+    bounded: bool = False
+    start: float = 0.0
+    end: float = 1.0
+    beside: Beside | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,11 +118,17 @@ class ModelHandle(Generic[Network]):
 
 @dataclass(frozen=True)
 class Model(ModelHandle[UNet]):
-    """The denoising U-Net of a checkpoint. sampled_as: the noise it is sampled with, if not its family's."""
+    """The denoising U-Net of a checkpoint, and how it is sampled.
+
+    sampled_as: the noise it is sampled with, if not its family's. guiding: how it combines two estimates. differential:
+    how much a mask is taken for the time from which its places may change, 0..1; None: not at all.
+    """
 
     socket: ClassVar[str] = "MODEL"
     part: ClassVar[Part] = "model"
     sampled_as: Diffusion | None = None
+    guiding: Guiding = PLAIN
+    differential: float | None = None
 
     @property
     def diffusion(self) -> Diffusion:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, NamedTuple
 
@@ -13,11 +14,13 @@ from graph.spec import Tip
 from graph.thrift import Thrift
 from models.activations import unet_bytes
 from models.denoiser import Denoiser, Guided
+from models.inpainting import Differential, MaskAt, Masked, fitted, unchanged
 from models.machine import freed_memory_kept
 from models.noise import Noise
 from models.preview import latent_preview, latent_rgb
 from models.schedules import starts_from_noise
-from models.types import ChosenSampler, Guider, Latent
+from models.steps import GuidedDenoise
+from models.types import ChosenSampler, Guider, Latent, Model
 from nodes.services import Context
 
 LARGE_TEXT = 1e4  # no text encoder gives numbers near this; weights such as (word:1e30) do
@@ -48,16 +51,24 @@ def sampled(
     with ctx.services.use(guider.model, blamed or "model") as unet:
         _check_text(unet.config.context_dim, guider, blamed)
         strength = (1 + sigmas[0] ** 2).sqrt() if starts_from_noise(sigmas, diffusion.levels) else sigmas[0]
-        x = latent.samples * scale + noise.initial(tuple(latent.samples.shape)) * strength
+        clean, added = latent.samples * scale, noise.initial(tuple(latent.samples.shape), latent.batch_index)
+        x = clean + added * strength
         denoiser = Denoiser(unet, diffusion, ctx.check)
         apart = ctx.thrift >= Thrift.APART
-        guided = Guided(denoiser, guider.texts, guider.guidance, apart=apart)
+        space, model = guider.model.family.latent, guider.model
+        beside = unet.config.in_channels - space.channels
+        guided = Guided(denoiser, guider.texts, guider.guidance, model.guiding, apart, space, beside)
         batch, _, height, width = x.shape
         needed = unet_bytes(unet.config, guided.at_once * batch, height, width, denoiser.dtype)
         rgb = latent_rgb(guider.model.weights.metadata)
         with ctx.services.residency.room(needed), freed_memory_kept(denoiser.device):
             denoised, finite = None, list[Tensor]()
-            for step in sampler.sample(guided, x.to(denoiser.device), sigmas, noise):
+            denoise: GuidedDenoise = guided
+            if latent.noise_mask is not None:
+                mask = fitted(latent.noise_mask, batch, height, width)
+                kept, noisy, where = (tensor.to(denoiser.device) for tensor in (clean, added, mask))
+                denoise = Masked(guided, kept, noisy, where, _mask_at(model, sigmas))
+            for step in sampler.sample(denoise, x.to(denoiser.device), sigmas, noise):
                 finite.append(step.x.isfinite().all())  # no GPU is waited for: its answers are read at the end
                 if denoiser.device.type == "cpu" and not finite[-1]:
                     break
@@ -66,8 +77,15 @@ def sampled(
             if finite and not (good := torch.stack(finite).cpu()).all():
                 first = int((~good).nonzero()[0])
                 raise _not_finite(first, sampler, sigmas, guider, denoiser.dtype, blamed)
-    output = Latent((x / scale).cpu())
-    return Sampled(output, output if denoised is None else Latent((denoised / scale).cpu()))
+    output = replace(latent, samples=(x / scale).cpu())
+    return Sampled(output, output if denoised is None else replace(latent, samples=(denoised / scale).cpu()))
+
+
+def _mask_at(model: Model, sigmas: Tensor) -> MaskAt:
+    """How a mask counts at each level."""
+    if model.differential is None:
+        return unchanged
+    return Differential(model.diffusion.levels, float(sigmas[0]), float(sigmas[-1]), model.differential)
 
 
 def _check_levels(sigmas: Tensor) -> None:

@@ -70,6 +70,11 @@ def vae_encode(
     vae: Annotated[Vae, Tip("The autoencoder of the checkpoint that will use the latents.")],
 ) -> Annotated[Latent, Tip("The latents.")]:
     """Encode pictures into latents."""
+    return encoded(ctx, pixels, vae)
+
+
+def encoded(ctx: Context, pixels: Image, vae: Vae) -> Latent:
+    """The latents of pictures, cut at the edges to whole cells. Raises InputError."""
     with ctx.services.use(vae, "vae") as autoencoder:
         factor = autoencoder.config.factor
         height, width = pixels.pixels.shape[1:3]

@@ -12,7 +12,9 @@ from nodes import (
     custom_sampling,
     effects,
     image,
+    inpainting,
     latent,
+    latent_batches,
     lists,
     loaders,
     logic,
@@ -21,6 +23,7 @@ from nodes import (
     masks,
     merging,
     primitives,
+    prompt_ranges,
     quality,
     safety,
     sampling,
@@ -63,5 +66,8 @@ def builtin() -> Registry:
             logic,
             lists,
             loops,
+            prompt_ranges,
+            inpainting,
+            latent_batches,
         )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from torch import Tensor
@@ -133,7 +134,7 @@ def scaled_image(image: Image, resize: Resize, width: int, height: int, crop: st
 
 
 def _scaled_latent(latent: Latent, resize: Resize, width: int, height: int, crop: str) -> Latent:
-    return Latent(_scaled(latent.samples, resize, width, height, crop, "samples"))
+    return replace(latent, samples=_scaled(latent.samples, resize, width, height, crop, "samples"))
 
 
 def _scaled(x: Tensor, resize: Resize, width: int, height: int, crop: str, blamed: str) -> Tensor:

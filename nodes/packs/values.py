@@ -17,7 +17,9 @@ from nodes.packs.handles import Handle, PackClip, PackModel, PackVae
 from nodes.packs.host import Host
 
 _SOCKETS = frozenset({"IMAGE", "MASK", "SIGMAS", "LATENT", "CONDITIONING"})
-_OF_CONDS = frozenset({"pooled_output", "area", "strength"})
+_OF_CONDS = frozenset({"pooled_output", "area", "strength", "mask", "mask_strength", "set_area_to_bounds", "start_percent",
+                      "end_percent"})  # fmt: skip
+_OF_LATENTS = frozenset({"samples", "noise_mask", "batch_index"})
 
 
 def to_pack(value: object, host: Host) -> Any:
@@ -25,8 +27,8 @@ def to_pack(value: object, host: Host) -> Any:
     match value:
         case Image(pixels=tensor) | Mask(values=tensor) | Sigmas(values=tensor):
             return tensor.clone()
-        case Latent(samples=samples, extra=extra):
-            return {"samples": samples.clone(), **extra}
+        case Latent():
+            return _latent(value)
         case Conditioning(conds=conds):
             return [_entry(cond) for cond in conds]
         case Model():
@@ -56,7 +58,13 @@ def from_pack(value: Any, socket: str, host: Host) -> object:
         case "SIGMAS" if isinstance(value, Tensor):
             return Sigmas(_plain(value))
         case "LATENT" if isinstance(value, Mapping):
-            return Latent(_plain(value["samples"]), {key: item for key, item in value.items() if key != "samples"})
+            mask, places = value.get("noise_mask"), value.get("batch_index")
+            return Latent(
+                _plain(value["samples"]),
+                {key: item for key, item in value.items() if key not in _OF_LATENTS},
+                _plain(mask.reshape(-1, 1, *mask.shape[-2:])) if isinstance(mask, Tensor) else None,
+                tuple(map(int, places)) if places else None,
+            )
         case "CONDITIONING" if isinstance(value, list | tuple):
             return Conditioning(tuple(_cond(tokens, options) for tokens, options in value))
         case _:
@@ -83,6 +91,15 @@ def _looks_like(value: Any) -> str:
             return ""
 
 
+def _latent(latent: Latent) -> dict[str, object]:
+    fields: dict[str, object] = {"samples": latent.samples.clone(), **latent.extra}
+    if latent.noise_mask is not None:
+        fields["noise_mask"] = latent.noise_mask.clone()
+    if latent.batch_index is not None:
+        fields["batch_index"] = list(latent.batch_index)
+    return fields
+
+
 def _entry(cond: Cond) -> list[Any]:
     options: dict[str, object] = {"pooled_output": cond.pooled.clone(), **cond.extra}
     match cond.area:
@@ -92,11 +109,15 @@ def _entry(cond: Cond) -> list[Any]:
             options["area"] = ("percentage", height, width, y, x)
     if cond.area is not None or cond.strength != 1.0:
         options["strength"] = cond.strength
+    if cond.mask is not None:
+        options |= {"mask": cond.mask.clone(), "mask_strength": 1.0, "set_area_to_bounds": cond.bounded}
+    if (cond.start, cond.end) != (0.0, 1.0):
+        options |= {"start_percent": cond.start, "end_percent": cond.end}
     return [cond.tokens.clone(), options]
 
 
 def _cond(tokens: Tensor, options: Mapping[str, Any]) -> Cond:
-    pooled, given = options.get("pooled_output"), options.get("area")
+    pooled, given, mask = (options.get(name) for name in ("pooled_output", "area", "mask"))
     area: Area | Share | None = None
     if given is not None:
         area = Share(*given[1:]) if given[0] == "percentage" else Area(*given)
@@ -106,4 +127,10 @@ def _cond(tokens: Tensor, options: Mapping[str, Any]) -> Cond:
         area,
         float(options.get("strength", 1.0)),
         {key: value for key, value in options.items() if key not in _OF_CONDS},
+        _plain(mask).reshape(-1, *mask.shape[-2:]) * float(options.get("mask_strength", 1.0))
+        if mask is not None
+        else None,
+        bool(options.get("set_area_to_bounds", False)),
+        float(options.get("start_percent", 0.0)),
+        float(options.get("end_percent", 1.0)),
     )

@@ -36,7 +36,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
     ) as engine:
         checkpoint = random_checkpoint()
         (engine.folders.roots("checkpoints")[0] / checkpoint.name).symlink_to(checkpoint)
-        for name in ("golden_input.png", "golden_input_rgba.png"):
+        for name in ("golden_input.png", "golden_input_rgba.png", "golden_mask.png"):
             shutil.copy(GOLDEN / name, engine.folders.input_dir)
         for folder, name in (("embeddings", "random_embedding"), ("loras", "random_lora")):
             shutil.copy(GOLDEN / f"{name}.safetensors", engine.folders.roots(folder)[0])
@@ -46,8 +46,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
 def arrays(array: str, value: object) -> dict[str, Tensor]:
     """A node's output under the names that its parts were recorded by."""
     match value:
-        case Latent(samples):
-            return {array: samples}
+        case Latent(samples, noise_mask=mask):
+            return {array: samples} | ({} if mask is None else {f"{array}_noise_mask": mask})
         case Sigmas(values):
             return {array: values}
         case Image(pixels):
