@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from graph.sockets import Float, Int, Toggle
-from graph.spec import Tip, node
+from graph.spec import Named, Tip, node
 from models.inpainting import Beside
 from models.types import Conditioning, Image, Latent, Mask, Model, Vae
 from nodes.latent import encoded
@@ -59,7 +59,7 @@ class Inpainted(NamedTuple):
 
     positive: Annotated[Conditioning, Tip("The positive prompt, with the picture.")]
     negative: Annotated[Conditioning, Tip("The negative prompt, with the picture.")]
-    latent: Annotated[Latent, Tip("The latents to start from.")]
+    latent: Annotated[Latent, Named("latent"), Tip("The latents to start from.")]
 
 
 @node("InpaintModelConditioning", category="conditioning/inpaint")

@@ -71,7 +71,7 @@ def latent_batch_seed_behavior(
     *,
     samples: Annotated[Latent, Tip("A batch of latents.")],
     seed_behavior: Annotated[
-        str, Choice(("random", "fixed"), tooltip="fixed: all get the same noise; random: each another.")
+        str, Choice(("random", "fixed"), typed=True, tooltip="fixed: all get the same noise; random: each another.")
     ] = "fixed",
 ) -> Annotated[Latent, Tip("The batch, with that noise.")]:
     """Say whether the items of a batch start from the same noise."""
