@@ -102,8 +102,10 @@ def test_compared_pictures_lie_on_each_other_to_the_pixel(editor: Editor, server
     for job in [submit(server, seed) for seed in (11, 12)]:
         page.evaluate(DONE, job)
     first, second = made_by(page, 2)
-    page.locator(f'.thumb[title="{second}"]').wait_for()
-    page.locator(f'.thumb[title="{first}"]').click()  # earlier pictures of other sizes may be there as well
+    page.locator(f'.thumb[title="{first}"]').wait_for()
+    page.locator(
+        f'.thumb[title="{second}"]'
+    ).click()  # it is laid over the one before it, not over those of other tests
     page.get_by_role("button", name="Compare", exact=True).click()
     boxes = "() => [...document.querySelectorAll('.compare-frame img')].map(each => JSON.stringify(each.getBoundingClientRect()))"
     page.wait_for_function(f"() => {{ const all = ({boxes})(); return all.length === 2 && all[0] === all[1] }}")

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { toApi } from '../src/io/api'
 import { RawNumber, writeJson } from '../src/io/json'
+import { saysMore } from '../src/io/pictures'
 import { readUi, writeUi } from '../src/io/ui'
 import { controlOf, looksShifted } from '../src/io/widgets'
 import { inputOf, type InputDef, type NodeDef } from '../src/model/definitions'
@@ -79,6 +80,11 @@ test('an empty list of choices, and an empty choice, are said as such', () => {
   expect(checkValue({ ...sampler, choices: [] }, '')?.code).toBe('no_choices')
   expect(checkValue(sampler, '')?.code).toBe('nothing_chosen')
   expect(checkValue(sampler, 'gone')?.code).toBe('not_in_list')
+})
+
+test('a picture that says nothing besides its pixels is no question for the server', () => {
+  const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
+  expect([saysMore(bytes('PNG IHDR IDAT IEND')), saysMore(bytes('PNG tEXtparameters')), saysMore(bytes('xx iTXt')), saysMore(bytes('RIFF Exif'))]).toEqual([false, true, true, true])
 })
 
 test('what the model in the box has never heard of is found in a prompt', () => {

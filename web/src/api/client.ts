@@ -108,7 +108,8 @@ export const api = {
   cancel: (id: string): Promise<Json> => post(`jobs/${encodeURIComponent(id)}/cancel`, {}),
   /** The workflow that a file carries, or that makes what another program made by the settings in it; and what of these was left out. */
   async convert(file: Blob): Promise<{ workflow: Json; program: string; left: string[] }> {
-    const [workflow, report] = await Promise.all([call('workflow/convert?to=editor', { method: 'POST', body: file }), call('workflow/check', { method: 'POST', body: file })])
+    const workflow = await call('workflow/convert?to=editor', { method: 'POST', body: file })
+    const report = await call('workflow/check', { method: 'POST', body: file })
     const told = isObject(report) && isArray(report.warnings) ? report.warnings : []
     return { workflow, program: isObject(report) ? toText(report.program) : '', left: told.map((each) => (isObject(each) ? toText(each.message) : '')).filter(Boolean) }
   },

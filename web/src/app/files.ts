@@ -7,7 +7,7 @@ import { standardSize } from '../graph/size'
 import { t } from '../i18n'
 import { isApi, toApi } from '../io/api'
 import { indentOf, isArray, isObject, parseJson, writeJson, writeLike, type Json, type JsonObject } from '../io/json'
-import { readPicture } from '../io/pictures'
+import { readPicture, saysMore } from '../io/pictures'
 import { readApi } from '../io/readApi'
 import { EMPTY_FILE, readUi, writeUi } from '../io/ui'
 import type { Document, Point } from '../model/document'
@@ -90,10 +90,11 @@ export async function takeDrop(file: File, at: Point): Promise<void> {
     openMade(made, file.name)
     return
   }
-  const carried = await readPicture(new Uint8Array(await file.arrayBuffer()))
+  const bytes = new Uint8Array(await file.arrayBuffer())
+  const carried = await readPicture(bytes)
   const workflow = carried.workflow ?? carried.prompt
   if (workflow !== undefined) return setView({ dropped: { file, workflow, at, made: null } })
-  const made = await api.convert(file).catch(() => null)
+  const made = saysMore(bytes) ? await api.convert(file).catch(() => null) : null
   if (made) setView({ dropped: { file, workflow: '', at, made } })
   else await addPicture(file, at)
 }

@@ -10,6 +10,12 @@ export async function readPicture(bytes: Uint8Array): Promise<Carried> {
   return {}
 }
 
+/** Whether a picture says anything besides its pixels: texts of a PNG, Exif of others. */
+export function saysMore(bytes: Uint8Array): boolean {
+  const head = new TextDecoder('latin1').decode(bytes.subarray(0, 2 ** 18))
+  return /[tiz]TXt|tEXt|Exif/.test(head)
+}
+
 const ascii = (bytes: Uint8Array, from: number, to: number): string => String.fromCharCode(...bytes.subarray(from, to))
 
 async function readPng(bytes: Uint8Array): Promise<Carried> {
