@@ -14,10 +14,10 @@ import type { Document, Point } from '../model/document'
 import { TITLE_HEIGHT } from '../model/document'
 import { rename } from '../model/edit'
 import { arrange } from '../model/layout'
-import { missingOf } from '../model/missing'
+import { missingOf, type Missing } from '../model/missing'
 import { validate } from '../model/validate'
 import { withCamera } from '../state/cameras'
-import { serverDefinitions } from '../state/server'
+import { loadDefinitions, serverDefinitions } from '../state/server'
 import { activeTab, changeTab, openTab, type Tab } from '../state/documents'
 import { setSettings } from '../state/settings'
 import { say, setView, tell } from '../state/view'
@@ -55,13 +55,15 @@ export function openText(text: string, name: string, about: { path?: string; sto
   const indent = indentOf(text)
   openTab(doc, { name: name.replace(/\.json$/i, ''), indent, source: writeJson(file, indent) === text ? '' : text, ...about })
   say(t('say.opened', { name }))
-  showMissing(doc)
+  void showMissing(doc)
   return true
 }
 
 /** A workflow that needs what is not here says so at once, in one place. */
-function showMissing(doc: Document): void {
-  const { types, files } = missingOf(doc, serverDefinitions(), validate(doc, serverDefinitions()))
+async function showMissing(doc: Document): Promise<void> {
+  const look = (): Missing => missingOf(doc, serverDefinitions(), validate(doc, serverDefinitions()))
+  if (look().files.length) await loadDefinitions() // a file may have come since the lists were read
+  const { types, files } = look()
   if (!types.length && !files.length) return
   setSettings({ sideOpen: true })
   setView({ panel: 'problems' })
