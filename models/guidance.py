@@ -12,7 +12,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-POSITIVE, NEGATIVE = 0, 1
+POSITIVE, NEGATIVE, BETWEEN = 0, 1, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,3 +97,47 @@ class Cfg:
         if self.needed == {POSITIVE}:
             return estimates[POSITIVE]
         return combine(Estimates(x, sigma, estimates[POSITIVE], estimates[NEGATIVE]), self.scale)
+
+
+def rescaled(estimates: Estimates, scale: float, multiplier: float) -> Tensor:
+    """Guidance whose result deviates as the positive text's does (Lin et al. 2023, arXiv:2305.08891, section 3.4).
+
+    In the terms of v, as the paper has it; of the result so scaled and the plain one it takes the share `multiplier`.
+    """
+    sigma = estimates.sigma
+    root, x = (sigma**2 + 1).sqrt(), estimates.x / (sigma**2 + 1)
+    positive, negative = ((x - d) * root / sigma for d in (estimates.positive, estimates.negative))
+    v = negative + scale * (positive - negative)
+    spreads = (part.std(dim=(1, 2, 3), keepdim=True) for part in (positive, v))
+    v = multiplier * (v * next(spreads) / next(spreads)) + (1 - multiplier) * v
+    return x - v * sigma / root
+
+
+@dataclass(frozen=True)
+class DualCfg:
+    """Towards text 0 from text 2, and from there away from text 1, each with a scale of its own.
+
+    nested: what the first makes of texts 0 and 2 is guided away from text 1 as a whole.
+    """
+
+    first: float
+    second: float
+    nested: bool = False
+
+    @property
+    def needed(self) -> frozenset[int]:
+        """All three."""
+        return frozenset({POSITIVE, NEGATIVE, BETWEEN})
+
+    @property
+    def strength(self) -> float:
+        """The larger scale."""
+        return max(self.first, self.second)
+
+    def __call__(self, x: Tensor, sigma: Tensor, estimates: Mapping[int, Tensor], combine: Combine) -> Tensor:
+        """[B, C, h, w]."""
+        positive, negative, between = (estimates[number] for number in (POSITIVE, NEGATIVE, BETWEEN))
+        if self.nested:
+            made = combine(Estimates(x, sigma, positive, between), self.first)
+            return negative + self.second * (made - negative)
+        return combine(Estimates(x, sigma, between, negative), self.second) + self.first * (positive - between)

@@ -5,7 +5,9 @@ x is the noisy latent, clean + sigma * noise; the network is given x / sqrt(sigm
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from torch import Tensor
@@ -63,3 +65,22 @@ class Clean:
 def unit_variance(x: Tensor, sigma: Tensor) -> Tensor:
     """x of variance sigma ** 2 + 1 -> of variance 1."""
     return x / (sigma**2 + 1).sqrt()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The clean latent, of a network that is given x as it is."""
+
+    def scaled(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """x."""
+        return x
+
+    def denoised(self, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+        """D is the output."""
+        return output
+
+
+PREDICTIONS: Mapping[str, Prediction] = MappingProxyType(
+    {"eps": Eps(), "v_prediction": Velocity(), "x0": Clean(), "img_to_img": Picture()}
+)
+"""By the names that workflows use for them."""

@@ -7,7 +7,7 @@ sigma is the standard deviation of the noise in a latent of unit variance, as in
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -52,6 +52,39 @@ def karras_between(sigma_min: float, sigma_max: float, steps: int, rho: float = 
 def exponential(levels: NoiseLevels, steps: int) -> Tensor:
     """Equal steps in log sigma."""
     return ended(torch.linspace(math.log(levels.sigma_max), math.log(levels.sigma_min), steps).exp())
+
+
+def polyexponential_between(sigma_min: float, sigma_max: float, steps: int, rho: float) -> Tensor:
+    """Steps in log sigma between any two levels, r ** rho for r from 1 to 0, and a final 0. k-diffusion's."""
+    r = torch.linspace(1, 0, steps) ** rho
+    return ended((r * (math.log(sigma_max) - math.log(sigma_min)) + math.log(sigma_min)).exp())
+
+
+def vp(beta_d: float, beta_min: float, eps_s: float, steps: int) -> Tensor:
+    """A variance-preserving process at equal times from 1 to eps_s (Song et al. 2021, arXiv:2011.13456, equation 33)."""
+    t = torch.linspace(1, eps_s, steps)
+    return ended((beta_d * t**2 / 2 + beta_min * t).expm1().sqrt())
+
+
+def log_linear(levels: Sequence[float], count: int) -> Tensor:
+    """`count` levels along a short list, linear in log sigma over its equal spacing."""
+    exact = np.interp(np.linspace(0, 1, count), np.linspace(0, 1, len(levels)), np.log(levels))
+    return torch.from_numpy(np.exp(exact)).float()
+
+
+ALIGN_YOUR_STEPS: Mapping[str, tuple[float, ...]] = MappingProxyType(
+    {
+        "SD1": (
+            14.6146412293, 6.4745760956, 3.8636745985, 2.6946151520, 1.8841921177, 1.3943805092, 0.9642583904,
+            0.6523686016, 0.3977456272, 0.1515232662, 0.0291671582,
+        ),
+        "SDXL": (
+            14.6146412293, 6.3184485287, 3.7681790315, 2.1811480769, 1.3405244945, 0.8620721141, 0.5550693289,
+            0.3798540708, 0.2332364134, 0.1114188177, 0.0291671582,
+        ),
+    }
+)  # fmt: skip
+"""Levels for ten steps (Sabour et al. 2024, arXiv:2404.14507, appendix), of which the last stands for 0."""
 
 
 def ddim_uniform(levels: NoiseLevels, steps: int) -> Tensor:

@@ -61,7 +61,7 @@ def sample_heunpp2(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Iterator[Step
 
 
 def sample_euler_ancestral(
-    denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream, eta: float = 1.0
+    denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream, eta: float = 1.0, s_noise: float = 1.0
 ) -> Iterator[Step]:
     """Euler's method down to `sigma_down`, then fresh noise up to the next level (DDPM's ancestral sampling).
 
@@ -74,7 +74,7 @@ def sample_euler_ancestral(
             sigma_down, sigma_up = ancestral(sigma, sigma_next, eta)
             d = slope(x, sigma, denoised)
             x = x + d * (sigma_down - sigma)
-            x = x + noise(x, sigma, sigma_next) * sigma_up if eta > 0 else x
+            x = x + noise(x, sigma, sigma_next) * (s_noise * sigma_up) if eta > 0 else x
         else:
             x = denoised
         yield Step(i, sigma, x, denoised)
@@ -111,7 +111,7 @@ def sample_dpm_2(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream
 
 
 def sample_dpmpp_2s_ancestral(
-    denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream, eta: float = 1.0
+    denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream, eta: float = 1.0, s_noise: float = 1.0
 ) -> Iterator[Step]:
     """DPM-Solver++(2S), two evaluations a step, down to `sigma_down`; then noise up to the next level.
 
@@ -127,7 +127,7 @@ def sample_dpmpp_2s_ancestral(
             d = denoise(x_mid, sigma_mid)
         x = sigma_down / sigma * x + (1 - sigma_down / sigma) * d
         if eta > 0 and sigma_next > 0:
-            x = x + noise(x, sigma, sigma_next) * sigma_up
+            x = x + noise(x, sigma, sigma_next) * (s_noise * sigma_up)
         yield Step(i, sigma, x, denoised)
 
 
