@@ -343,7 +343,7 @@ def test_a_name_taken_meanwhile_is_left_to_its_owner(
 ) -> None:
     if not links:
         monkeypatch.setattr(os, "link", _no_links)
-    monkeypatch.setattr("nodes.output_files._highest", lambda prefix: 0)  # as another process sees it: nothing yet
+    monkeypatch.setattr("nodes.output_files.highest", lambda prefix: 0)  # as another process sees it: nothing yet
     (place.output / "p_00001_.png").write_bytes(b"theirs")
     assert save(place, "p") == ["p_00002_.png"]
     assert (place.output / "p_00001_.png").read_bytes() == b"theirs"
