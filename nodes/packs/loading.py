@@ -44,11 +44,6 @@ class Loaded:
         """The pack."""
         return self.given.pack
 
-    @property
-    def is_there(self) -> bool:
-        """Whether it was imported."""
-        return bool(self.specs or self.web) or not self.problem
-
 
 @dataclass(frozen=True, slots=True)
 class Permit:

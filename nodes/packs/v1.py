@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
-from graph.document import Link, NodeId
-from graph.files import Folders
+from graph.document import NodeId
 from graph.inputs import REQUIRED, InputSpec, OutputSpec
 from graph.sockets import Anything, Choice, Float, Int, Text, Toggle, Widget
 from graph.spec import NodeSpec
-from nodes.packs.calling import PackNode, awaited, run, run_async
+from nodes.packs.calling import PackNode, run, run_async
 from nodes.packs.checks import check_of, self_checked
+from nodes.packs.freshness import freshness
 from nodes.packs.host import Host
-from nodes.packs.values import to_pack
 from nodes.services import Context
 
 Declared: TypeAlias = Mapping[str, Mapping[str, Any]]
@@ -71,7 +68,7 @@ def v1_spec(name: str, cls: Any, title: str, host: Host, code: str) -> NodeSpec:
         description=inspect.cleandoc(str(getattr(cls, "DESCRIPTION", ""))),
         terminal=getattr(cls, "OUTPUT_NODE", False) is True,
         lane="async" if is_async else "device",
-        freshness=partial(_freshness, node, code, "UNIQUE_ID" in hidden.values()),
+        freshness=partial(freshness, getattr(cls, "IS_CHANGED", None), host, code, "UNIQUE_ID" in hidden.values()),
         hidden=hidden,
         deprecated=bool(getattr(cls, "DEPRECATED", False)),
         experimental=bool(getattr(cls, "EXPERIMENTAL", False)),
@@ -149,32 +146,3 @@ def _outputs(cls: Any) -> Iterator[OutputSpec]:
             tooltip=str(tips[i] or "") if i < len(tips) else "",
             is_list=bool(lists[i]) if i < len(lists) else False,
         )
-
-
-def _freshness(
-    node: V1Node, code: str, by_id: bool, node_id: NodeId, inputs: Mapping[str, object], folders: Folders
-) -> object:
-    """The pack's code, the node's id where the class sees it, and what the class says of whether its result stands."""
-    seen = node_id if by_id else None
-    check = getattr(node.cls, "IS_CHANGED", None)
-    if check is None:
-        return [code, seen]
-    constants = {name: None if isinstance(value, Link) else to_pack(value, node.host) for name, value in inputs.items()}
-    try:
-        state = check(**_asked(check, constants))
-        if inspect.isawaitable(state):
-            state = asyncio.run(awaited(state))
-        if isinstance(state, float) and math.isnan(state):
-            raise ValueError("never equal")
-        text = state if isinstance(state, str | int | float | bool | None) else repr(state)
-    except Exception:  # noqa: BLE001 - a class that cannot say is taken to have changed
-        text = node.host.unique()
-    return [code, seen, text]
-
-
-def _asked(function: Callable[..., object], values: Mapping[str, object]) -> dict[str, object]:
-    """Those of `values` that a function has parameters for."""
-    parameters = inspect.signature(function).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return dict(values)
-    return {parameter.name: values[parameter.name] for parameter in parameters if parameter.name in values}

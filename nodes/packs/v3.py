@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-from graph.document import Link, NodeId
-from graph.files import Folders
 from graph.inputs import REQUIRED, Cases, Group, InputSpec, OutputSpec, gathered
 from graph.sockets import Choice, Float, Int, Text, Toggle, Widget
 from graph.spec import NodeSpec
-from nodes.packs.calling import PackNode, awaited, behind, run, run_async
+from nodes.packs.calling import PackNode, behind, run, run_async
+from nodes.packs.freshness import freshness
 from nodes.packs.host import Host
 from nodes.packs.shim.api_io import Autogrow, Hidden, Input, MatchType, Schema
 from nodes.packs.shim.graph_utils import ExecutionBlocker
-from nodes.packs.values import to_pack
 from nodes.services import Context
 
 
@@ -51,7 +47,7 @@ def v3_spec(cls: Any, host: Host, code: str) -> NodeSpec:
         description=inspect.cleandoc(schema.description or ""),
         terminal=schema.is_output_node,
         lane="async" if is_async else "device",
-        freshness=partial(_freshness, cls, host, code, Hidden.unique_id in shown),
+        freshness=partial(freshness, getattr(cls, "fingerprint_inputs", None), host, code, Hidden.unique_id in shown),
         hidden={hidden.name: hidden.value for hidden in dict.fromkeys(shown)},
         deprecated=schema.is_deprecated,
         experimental=schema.is_experimental,
@@ -160,22 +156,3 @@ def _gathered(inputs: tuple[InputSpec, ...], given: Mapping[str, object]) -> Map
 
 def _thawed(value: object) -> object:
     return {key: _thawed(item) for key, item in value.items()} if isinstance(value, Mapping) else value
-
-
-def _freshness(
-    cls: Any, host: Host, code: str, by_id: bool, node_id: NodeId, inputs: Mapping[str, object], folders: Folders
-) -> object:
-    seen = node_id if by_id else None
-    if not hasattr(cls, "fingerprint_inputs"):
-        return [code, seen]
-    constants = {name: None if isinstance(value, Link) else to_pack(value, host) for name, value in inputs.items()}
-    try:
-        state = cls.fingerprint_inputs(**constants)
-        if inspect.isawaitable(state):
-            state = asyncio.run(awaited(state))
-        if isinstance(state, float) and math.isnan(state):
-            raise ValueError("never equal")
-        text = state if isinstance(state, str | int | float | bool | None) else repr(state)
-    except Exception:  # noqa: BLE001 - a class that cannot say is taken to have changed
-        text = host.unique()
-    return [code, seen, text]

@@ -1,0 +1,56 @@
+"""What names a pack node's results besides its inputs: the pack's code, and what its class says of whether they stand."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from graph.document import Link, NodeId
+from graph.files import Folders
+from nodes.packs.calling import awaited
+from nodes.packs.host import Host
+from nodes.packs.values import to_pack
+
+Fingerprint: TypeAlias = Callable[..., Any]
+"""`IS_CHANGED` or `fingerprint_inputs` of a class: any value, which differs once a result no longer stands."""
+
+
+def freshness(
+    check: Fingerprint | None,
+    host: Host,
+    code: str,
+    by_id: bool,
+    node_id: NodeId,
+    inputs: Mapping[str, object],
+    folders: Folders,
+) -> object:
+    """code: the digest of the pack's files. by_id: whether the node sees its own id, which names its results then.
+
+    `check` gets the inputs it has parameters for; links are None to it. NaN equals nothing, and a class that cannot say
+    is taken to have changed.
+    """
+    seen = node_id if by_id else None
+    if check is None:
+        return [code, seen]
+    constants = {name: None if isinstance(value, Link) else to_pack(value, host) for name, value in inputs.items()}
+    try:
+        state = check(**_asked(check, constants))
+        if inspect.isawaitable(state):
+            state = asyncio.run(awaited(state))
+        if isinstance(state, float) and math.isnan(state):
+            raise ValueError("never equal")
+        text = state if isinstance(state, str | int | float | bool | None) else repr(state)
+    except Exception:  # noqa: BLE001
+        text = host.unique()
+    return [code, seen, text]
+
+
+def _asked(function: Callable[..., object], values: Mapping[str, object]) -> dict[str, object]:
+    """Those of `values` that a function has parameters for."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return dict(values)
+    return {parameter.name: values[parameter.name] for parameter in parameters if parameter.name in values}
