@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from models.attention import Attend, attend
+from models.attention import Around, Attend, around, attend
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,16 +27,27 @@ class Residuals:
 
 NO_RESIDUALS = Residuals()
 
+Join = Callable[[int, Tensor, Tensor], Tensor]
+"""(number of an output block, h [B, C, h, w], skip [B, C', h, w]) -> what the block sees of both, [B, C + C', h, w]."""
+
+
+def joined(block: int, h: Tensor, skip: Tensor) -> Tensor:
+    """One after the other."""
+    return torch.cat([h, skip], dim=1)
+
 
 @dataclass(frozen=True, eq=False)
 class Reading:
     """What a U-Net reads: one value for a call.
 
     context: [B, T, D], the text. concat: [B, C, h, w], channels that stand beside the latent's, of networks that have
-    more than four. attend: what does the attention, everywhere.
+    more than four. attend: what does the attention, everywhere; around: what is done around each layer of attention; join:
+    how an output block's two inputs become one.
     """
 
     context: Tensor
     concat: Tensor | None = None
     residuals: Residuals = NO_RESIDUALS
     attend: Attend = attend
+    around: Around = around
+    join: Join = joined

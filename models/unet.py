@@ -6,15 +6,16 @@ Attribute names are the checkpoint's key names below `model.diffusion_model.`, s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.attention import Place, SpatialTransformer, group_norm
+from models.attention import Place, group_norm
 from models.config import UNetConfig
 from models.reading import Reading
+from models.transformer import SpatialTransformer
 
 Tick = Callable[[], None]
 """Called before each block; raising from it is how a run is interrupted."""
@@ -77,8 +78,8 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, size=size, mode="nearest"))
 
 
-class UNet(nn.Module):
-    """What a network that has read the text tells of a noisy latent: its noise, unless it was trained to tell otherwise."""
+class InputSide(nn.Module):
+    """The half of a U-Net that goes down, to its middle block: all that a control network has of it, too."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -86,12 +87,8 @@ class UNet(nn.Module):
         base = config.model_channels
         time = 4 * base
         self.time_embed = nn.Sequential(nn.Linear(base, time), nn.SiLU(), nn.Linear(time, time))
-
-        def transformer(channels: int, depth: int, place: Place) -> list[nn.Module]:
-            return [SpatialTransformer(channels, config.context_dim, config.num_heads, depth, place)] if depth else []
-
         self.input_blocks = nn.ModuleList([_stage(nn.Conv2d(config.in_channels, base, 3, padding=1))])
-        skips = [base]
+        self.widths = [base]  # of what each input block makes
         channels = base
         levels = list(zip(config.channel_mult, config.transformer_depth, strict=True))
         for level, (mult, depth) in enumerate(levels):
@@ -99,22 +96,49 @@ class UNet(nn.Module):
                 block = ResBlock(channels, mult * base, time)
                 channels = mult * base
                 place = Place("input", len(self.input_blocks))
-                self.input_blocks.append(_stage(block, *transformer(channels, depth, place)))
-                skips.append(channels)
+                self.input_blocks.append(_stage(block, *_transformer(config, channels, depth, place)))
+                self.widths.append(channels)
             if level + 1 < len(levels):
                 self.input_blocks.append(_stage(Downsample(channels)))
-                skips.append(channels)
+                self.widths.append(channels)
         self.middle_block = _stage(
             ResBlock(channels, channels, time),
-            *transformer(channels, config.middle_depth, Place("middle", 0)),
+            *_transformer(config, channels, config.middle_depth, Place("middle", 0)),
             ResBlock(channels, channels, time),
         )
+
+    def times(self, t: Tensor, dtype: torch.dtype) -> Tensor:
+        """What residual blocks see of the time steps. t: [B] in 0..999 -> [B, 4 * model_channels]."""
+        return self.time_embed(timestep_embedding(t, self.config.model_channels).to(dtype))
+
+    def down(self, x: Tensor, time: Tensor, reading: Reading, tick: Tick) -> Iterator[Tensor]:
+        """What each input block makes of x [B, 4, h, w], one after the other."""
+        h = x if reading.concat is None else torch.cat([x, reading.concat], dim=1)
+        for i, stage in enumerate(self.input_blocks):
+            tick()
+            h = _plus(_run(stage, h, time, reading), reading.residuals.inputs, i)
+            yield h
+
+    def middle(self, h: Tensor, time: Tensor, reading: Reading, tick: Tick) -> Tensor:
+        """What the middle block makes of the last input block's result."""
+        tick()
+        return _run(self.middle_block, h, time, reading)
+
+
+class UNet(InputSide):
+    """What a network that has read the text tells of a noisy latent: its noise, unless it was trained to tell otherwise."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__(config)
+        base, skips = config.model_channels, list(self.widths)
+        channels = skips[-1]
         self.output_blocks = nn.ModuleList()
+        levels = list(zip(config.channel_mult, config.transformer_depth, strict=True))
         for level, (mult, depth) in reversed(list(enumerate(levels))):
             for i in range(config.num_res_blocks + 1):
-                parts: list[nn.Module] = [ResBlock(channels + skips.pop(), mult * base, time)]
+                parts: list[nn.Module] = [ResBlock(channels + skips.pop(), mult * base, 4 * base)]
                 channels = mult * base
-                parts += transformer(channels, depth, Place("output", len(self.output_blocks)))
+                parts += _transformer(config, channels, depth, Place("output", len(self.output_blocks)))
                 if level > 0 and i == config.num_res_blocks:
                     parts.append(Upsample(channels))
                 self.output_blocks.append(_stage(*parts))
@@ -124,21 +148,20 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, reading: Reading, tick: Tick = lambda: None) -> Tensor:
         """x: [B, 4, h, w] latents, t: [B] time steps in 0..999 -> [B, 4, h, w]."""
-        time = self.time_embed(timestep_embedding(t, self.config.model_channels).to(x.dtype))
-        h = x if reading.concat is None else torch.cat([x, reading.concat], dim=1)
-        added = reading.residuals
+        time, added = self.times(t, x.dtype), reading.residuals
         skips: list[Tensor] = []
-        for i, stage in enumerate(self.input_blocks):
-            tick()
-            h = _plus(_run(stage, h, time, reading), added.inputs, i)
+        for i, h in enumerate(self.down(x, time, reading, tick)):
             skips.append(_plus(h, added.skips, i))
-        tick()
-        h = _plus(_run(self.middle_block, h, time, reading), (added.middle,), 0)
-        for stage in self.output_blocks:
+        h = _plus(self.middle(h, time, reading, tick), (added.middle,), 0)
+        for i, stage in enumerate(self.output_blocks):
             tick()
-            h = torch.cat([h, skips.pop()], dim=1)
+            h = reading.join(i, h, skips.pop())
             h = _run(stage, h, time, reading, size=skips[-1].shape[-2:] if skips else None)
         return self.out(h)
+
+
+def _transformer(config: UNetConfig, channels: int, depth: int, place: Place) -> list[nn.Module]:
+    return [SpatialTransformer(channels, config.context_dim, config.num_heads, depth, place)] if depth else []
 
 
 def _plus(h: Tensor, residuals: Sequence[Tensor | None], i: int) -> Tensor:
@@ -159,7 +182,7 @@ def _run(
             case ResBlock():
                 h = part(h, time)
             case SpatialTransformer():
-                h = part(h, reading.context, reading.attend)
+                h = part(h, reading)
             case Upsample():
                 h = part(h, size)
             case _:

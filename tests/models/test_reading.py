@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.attention import Site, attend
+from models.attention import Inner, Site, attend
 from models.config import UNetConfig
-from models.reading import Reading, Residuals
+from models.reading import Reading, Residuals, joined
+from models.transformer import CrossAttention
 from models.unet import UNet
 from tests.models.oracles import diffusers_unet, randomized, relative_error
 
@@ -95,3 +96,38 @@ def test_attention_is_done_by_whom_the_reading_says_at_every_site(unet: UNet) ->
         *(("output", i) for i in range(3, 12)),
     }
     assert {site.heads for site in sites} == {8}
+
+
+@torch.inference_mode()
+def test_what_is_done_around_a_layer_sees_its_inputs_and_its_output(unet: UNet) -> None:
+    sites: list[Site] = []
+
+    def doubled(site: Site, x: Tensor, keys: Tensor, values: Tensor, inner: Inner) -> Tensor:
+        sites.append(site)
+        assert (keys.shape[1:] == CONTEXT.shape[1:]) is site.text
+        return 2 * inner(x, keys, values)
+
+    other = build()
+    for layer in other.modules():
+        if isinstance(layer, CrossAttention):
+            for weight in layer.to_out.parameters():
+                weight.mul_(2)
+    found = unet(X, T, Reading(CONTEXT, around=doubled))
+    assert relative_error(found, other(X, T, Reading(CONTEXT))) < 1e-6
+    assert len(set(sites)) == 32
+
+
+@torch.inference_mode()
+def test_output_blocks_get_what_the_reading_makes_of_their_two_inputs(unet: UNet) -> None:
+    seen: list[tuple[int, int, int]] = []
+
+    def noted(block: int, h: Tensor, skip: Tensor) -> Tensor:
+        seen.append((block, h.shape[1], skip.shape[1]))
+        return joined(block, h, skip)
+
+    assert torch.equal(unet(X, T, Reading(CONTEXT, join=noted)), unet(X, T, Reading(CONTEXT)))
+    assert seen[0] == (0, 128, 128) and seen[-1] == (11, 32, 32) and len(seen) == 12
+    assert not torch.equal(
+        unet(X, T, Reading(CONTEXT, join=lambda block, h, skip: joined(block, h, skip * 0))),
+        unet(X, T, Reading(CONTEXT)),
+    )
