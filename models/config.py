@@ -1,9 +1,9 @@
 """The shapes of Stable Diffusion's networks, read from the weights themselves.
 
 A single-file checkpoint carries no configuration, so there is none here to disagree with it: every field is
-read from the keys and shapes of the tensors (as OpenAI's CLIP does). What no shape tells are rules of the family:
-SD v1 U-Nets have 8 attention heads, CLIP towers one for every 64 channels (but see OPEN_CLIP_HEADS), and OpenAI's
-towers a cheap GELU.
+read from the keys and shapes of the tensors (as OpenAI's CLIP does). What no shape tells are rules: SD v1 U-Nets have
+8 attention heads; those whose transformers begin with a linear layer (SD 2 and later) one for every 64 channels, as have
+CLIP towers (but see OPEN_CLIP_HEADS); and OpenAI's towers a cheap GELU.
 """
 
 from __future__ import annotations
@@ -17,10 +17,18 @@ from typing import Literal, Protocol
 Shapes = Mapping[str, tuple[int, ...]]
 """Tensor name, without the component's prefix, -> shape."""
 
+SD1_HEADS = 8
+HEAD_CHANNELS = 64
+"""Channels of an attention head, in U-Nets with linear layers and in CLIP."""
+
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """The denoising U-Net. The defaults are SD v1's 860M-parameter network."""
+    """The denoising U-Net. The defaults are SD v1's 860M-parameter network.
+
+    linear: its transformers begin and end with linear layers, not with convolutions. vector_dim: the width of the vector
+    that it reads beside the time step, as SDXL's networks do; 0: none.
+    """
 
     in_channels: int = 4
     out_channels: int = 4
@@ -30,7 +38,12 @@ class UNetConfig:
     transformer_depth: tuple[int, ...] = (1, 1, 1, 0)  # per level, 0: no attention there
     middle_depth: int = 1
     context_dim: int = 768
-    num_heads: int = 8
+    linear: bool = False
+    vector_dim: int = 0
+
+    def heads(self, channels: int) -> int:
+        """Attention heads of a transformer of so many channels."""
+        return max(1, channels // HEAD_CHANNELS) if self.linear else SD1_HEADS
 
 
 @dataclass(frozen=True)
@@ -128,6 +141,10 @@ class ContrastiveConfig:
     vision: VisionConfig = VisionConfig()
 
 
+LABEL = "label_emb.0.0.weight"
+"""The first layer that a U-Net reads its vector with, where it reads one."""
+
+
 def unet_config(shapes: Shapes) -> UNetConfig:
     """Read a U-Net's shape. Raises KeyError, naming the tensor, when one that must be there is missing."""
     model_channels, in_channels = shapes["input_blocks.0.0.weight"][:2]
@@ -152,6 +169,8 @@ def unet_config(shapes: Shapes) -> UNetConfig:
         transformer_depth=tuple(depths),
         middle_depth=_count(shapes, r"middle_block\.1\.transformer_blocks\.(\d+)\."),
         context_dim=shapes["middle_block.1.transformer_blocks.0.attn2.to_k.weight"][1],
+        linear=len(shapes["middle_block.1.proj_in.weight"]) == 2,
+        vector_dim=shapes[LABEL][1] if LABEL in shapes else 0,
     )
 
 

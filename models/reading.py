@@ -40,7 +40,7 @@ def joined(block: int, h: Tensor, skip: Tensor) -> Tensor:
 class Reading:
     """What a U-Net reads: one value for a call.
 
-    context: [B, T, D], the text. concat: [B, C, h, w], channels that stand beside the latent's, of networks that have
+    context: [B, T, D], the text. vector: [B, V], of networks that read one besides. concat: [B, C, h, w], channels that stand beside the latent's, of networks that have
     more than four. attend: what does the attention, everywhere; around: what is done around each layer of attention; join:
     how an output block's two inputs become one.
     """
@@ -51,3 +51,4 @@ class Reading:
     attend: Attend = attend
     around: Around = around
     join: Join = joined
+    vector: Tensor | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -77,19 +78,34 @@ class TransformerBlock(nn.Module):
 class SpatialTransformer(nn.Module):
     """Transformer blocks over the pixels of a feature map."""
 
-    def __init__(self, channels: int, context_dim: int, heads: int, depth: int, place: Place) -> None:
+    def __init__(
+        self, channels: int, context_dim: int, heads: int, depth: int, place: Place, linear: bool = False
+    ) -> None:
+        """linear: the projections around the blocks are linear layers, which compute what 1x1 convolutions do."""
         super().__init__()
         self.norm = group_norm(channels, eps=1e-6)
-        self.proj_in = nn.Conv2d(channels, channels, 1)
+        self.linear = linear
+        self.proj_in = nn.Linear(channels, channels) if linear else nn.Conv2d(channels, channels, 1)
         self.transformer_blocks = nn.ModuleList(
             TransformerBlock(channels, context_dim, heads, place, i) for i in range(depth)
         )
-        self.proj_out = nn.Conv2d(channels, channels, 1)
+        self.proj_out = nn.Linear(channels, channels) if linear else nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor, reading: Reading) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W]."""
         size = x.shape[-2:]
-        h = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)  # [B, H * W, C]
+        h = self.norm(x)
+        h = self.proj_in(_pixels(h)) if self.linear else _pixels(self.proj_in(h))
         for block in self.transformer_blocks:
             h = block(h, reading)
-        return x + self.proj_out(h.transpose(1, 2).unflatten(2, size))
+        return x + (_map(self.proj_out(h), size) if self.linear else self.proj_out(_map(h, size)))
+
+
+def _pixels(x: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, H * W, C]."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def _map(h: Tensor, size: torch.Size) -> Tensor:
+    """[B, H * W, C] -> [B, C, *size]."""
+    return h.transpose(1, 2).unflatten(2, size)

@@ -87,6 +87,9 @@ class InputSide(nn.Module):
         base = config.model_channels
         time = 4 * base
         self.time_embed = nn.Sequential(nn.Linear(base, time), nn.SiLU(), nn.Linear(time, time))
+        if config.vector_dim:
+            read = nn.Sequential(nn.Linear(config.vector_dim, time), nn.SiLU(), nn.Linear(time, time))
+            self.label_emb = nn.Sequential(read)
         self.input_blocks = nn.ModuleList([_stage(nn.Conv2d(config.in_channels, base, 3, padding=1))])
         self.widths = [base]  # of what each input block makes
         channels = base
@@ -107,9 +110,17 @@ class InputSide(nn.Module):
             ResBlock(channels, channels, time),
         )
 
-    def times(self, t: Tensor, dtype: torch.dtype) -> Tensor:
-        """What residual blocks see of the time steps. t: [B] in 0..999 -> [B, 4 * model_channels]."""
-        return self.time_embed(timestep_embedding(t, self.config.model_channels).to(dtype))
+    def times(self, t: Tensor, dtype: torch.dtype, vector: Tensor | None = None) -> Tensor:
+        """What residual blocks see of the time steps and of a vector. t: [B] in 0..999 -> [B, 4 * model_channels].
+
+        Raises ValueError if the network reads a vector, and none is given.
+        """
+        time: Tensor = self.time_embed(timestep_embedding(t, self.config.model_channels).to(dtype))
+        if not self.config.vector_dim:
+            return time
+        if vector is None:
+            raise ValueError("this U-Net reads a vector beside the text, and was given none")
+        return time + self.label_emb(vector)
 
     def down(self, x: Tensor, time: Tensor, reading: Reading, tick: Tick) -> Iterator[Tensor]:
         """What each input block makes of x [B, 4, h, w], one after the other."""
@@ -148,7 +159,7 @@ class UNet(InputSide):
 
     def forward(self, x: Tensor, t: Tensor, reading: Reading, tick: Tick = lambda: None) -> Tensor:
         """x: [B, 4, h, w] latents, t: [B] time steps in 0..999 -> [B, 4, h, w]."""
-        time, added = self.times(t, x.dtype), reading.residuals
+        time, added = self.times(t, x.dtype, reading.vector), reading.residuals
         skips: list[Tensor] = []
         for i, h in enumerate(self.down(x, time, reading, tick)):
             skips.append(_plus(h, added.skips, i))
@@ -161,7 +172,9 @@ class UNet(InputSide):
 
 
 def _transformer(config: UNetConfig, channels: int, depth: int, place: Place) -> list[nn.Module]:
-    return [SpatialTransformer(channels, config.context_dim, config.num_heads, depth, place)] if depth else []
+    if not depth:
+        return []
+    return [SpatialTransformer(channels, config.context_dim, config.heads(channels), depth, place, config.linear)]
 
 
 def _plus(h: Tensor, residuals: Sequence[Tensor | None], i: int) -> Tensor:

@@ -64,12 +64,25 @@ def transformers_text(ours: TextModel) -> Any:
     return theirs.eval()
 
 
-def diffusers_unet(ours: UNet) -> Any:
-    """diffusers' UNet2DConditionModel."""
+SINUSOIDS = 256
+"""Channels of the sinusoids in which SDXL's vector has each number of a picture's size."""
+
+
+def diffusers_unet(ours: UNet, pooled: int = 0) -> Any:
+    """diffusers' UNet2DConditionModel. pooled: how much of the vector is the text's; the rest are sinusoids of numbers."""
     from diffusers import UNet2DConditionModel
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
     c = ours.config
+    with_vector: dict[str, Any] = {}
+    if c.vector_dim:
+        numbers = (c.vector_dim - pooled) // SINUSOIDS
+        assert pooled + numbers * SINUSOIDS == c.vector_dim
+        with_vector = {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": SINUSOIDS,
+            "projection_class_embeddings_input_dim": c.vector_dim,
+        }
     with torch.device("meta"):
         theirs = UNet2DConditionModel(
             in_channels=c.in_channels,
@@ -80,7 +93,10 @@ def diffusers_unet(ours: UNet) -> Any:
             layers_per_block=c.num_res_blocks,
             cross_attention_dim=c.context_dim,
             norm_num_groups=min(32, c.model_channels // 4),
-            attention_head_dim=c.num_heads,  # diffusers means the number of heads
+            attention_head_dim=tuple(c.heads(c.model_channels * mult) for mult in c.channel_mult),  # their number
+            transformer_layers_per_block=tuple(depth or c.middle_depth for depth in c.transformer_depth),
+            use_linear_projection=c.linear,
+            **with_vector,
         )
     state = {f"model.diffusion_model.{name}": tensor for name, tensor in ours.state_dict().items()}
     theirs.load_state_dict(convert_ldm_unet_checkpoint(state, theirs.config), assign=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -13,18 +14,33 @@ from torch import Tensor, nn
 from models.clip import TextModel
 from models.config import ClipConfig, UNetConfig, VaeConfig, clip_config, unet_config, vae_config
 from models.reading import Reading
-from models.unet import ResBlock, UNet
+from models.unet import ResBlock, UNet, timestep_embedding
 from models.vae import AutoencoderKL, ResnetBlock
-from tests.models.oracles import diffusers_unet, diffusers_vae, randomized, relative_error, transformers_text
+from tests.models.oracles import (
+    SINUSOIDS,
+    diffusers_unet,
+    diffusers_vae,
+    randomized,
+    relative_error,
+    transformers_text,
+)
 from tests.random_checkpoint import manifest
 
 TOLERANCE = 1e-5
+XL = UNetConfig(4, 4, 320, (1, 2, 4), 2, (0, 2, 10), 10, 2048, linear=True, vector_dim=2816)
+REFINER = UNetConfig(4, 4, 384, (1, 2, 4, 4), 2, (0, 4, 4, 0), 4, 1280, linear=True, vector_dim=2560)
 PREFIXES = {
     UNet: "model.diffusion_model.",
     AutoencoderKL: "first_stage_model.",
     TextModel: "cond_stage_model.transformer.",
 }
 TINY_UNET = UNetConfig(model_channels=32, context_dim=48)
+SD2_UNET = replace(TINY_UNET, context_dim=40, linear=True)
+POOLED = 16  # width of the pooled text in narrow SDXL networks
+XL_UNET = UNetConfig(4, 4, 32, (1, 2, 4), 2, (0, 2, 3), 3, 40, linear=True, vector_dim=POOLED + 6 * SINUSOIDS)
+REFINER_UNET = UNetConfig(
+    4, 4, 32, (1, 2, 4, 4), 2, (0, 2, 2, 0), 2, 16, linear=True, vector_dim=POOLED + 5 * SINUSOIDS
+)
 TINY_VAE = VaeConfig(ch=16)
 TINY_CLIP = ClipConfig(width=128, layers=3, intermediate=512, vocab=1000)
 
@@ -42,6 +58,14 @@ def full_vae() -> AutoencoderKL:
     return build(AutoencoderKL, VaeConfig())  # type: ignore[return-value]
 
 
+def full_xl() -> UNet:
+    return build(UNet, XL)  # type: ignore[return-value]
+
+
+def full_refiner() -> UNet:
+    return build(UNet, REFINER)  # type: ignore[return-value]
+
+
 def full_text() -> TextModel:
     return build(TextModel, ClipConfig())  # type: ignore[return-value]
 
@@ -53,7 +77,13 @@ def in_manifest(prefix: str) -> dict[str, tuple[int, ...]]:
 class TestNumbers:
     @pytest.mark.parametrize(
         ("make", "parameters"),
-        [(full_unet, 859_520_964), (full_vae, 83_653_863), (full_text, 123_060_480)],
+        [
+            (full_unet, 859_520_964),
+            (full_xl, 2_567_463_684),
+            (full_refiner, 2_259_526_660),
+            (full_vae, 83_653_863),
+            (full_text, 123_060_480),
+        ],
     )
     def test_parameters(self, make: Callable[[], nn.Module], parameters: int) -> None:
         assert sum(p.numel() for p in make().parameters()) == parameters
@@ -72,7 +102,7 @@ class TestNumbers:
 
     def test_unet(self) -> None:
         config = UNetConfig()
-        assert (config.model_channels, config.num_res_blocks, config.num_heads, config.context_dim) == (320, 2, 8, 768)
+        assert (config.model_channels, config.num_res_blocks, config.heads(640), config.context_dim) == (320, 2, 8, 768)
         assert config.channel_mult == (1, 2, 4, 4)
         assert config.transformer_depth == (1, 1, 1, 0)  # at 1, 1/2 and 1/4 of the latent's size
 
@@ -106,6 +136,12 @@ class TestNumbers:
     ("network", "config", "read"),
     [
         (UNet, TINY_UNET, unet_config),
+        (UNet, SD2_UNET, unet_config),
+        (UNet, replace(SD2_UNET, in_channels=9), unet_config),
+        (UNet, XL_UNET, unet_config),
+        (UNet, REFINER_UNET, unet_config),
+        (UNet, XL, unet_config),
+        (UNet, REFINER, unet_config),
         (UNet, UNetConfig(9, 4, 64, (1, 3), 1, (0, 2), 1, 40), unet_config),
         (UNet, UNetConfig(model_channels=16, channel_mult=(1,), num_res_blocks=3, transformer_depth=(1,)), unet_config),
         (AutoencoderKL, TINY_VAE, vae_config),
@@ -145,6 +181,40 @@ class TestParity:
         t = torch.tensor([999.0, 321.0])
         with torch.inference_mode():
             assert relative_error(unet(x, t, Reading(context)), their_unet(x, t, context).sample) <= TOLERANCE
+
+    @pytest.mark.parametrize(
+        ("config", "numbers"),
+        [
+            (SD2_UNET, 0),
+            (replace(SD2_UNET, in_channels=5), 0),  # with depth
+            (replace(SD2_UNET, in_channels=9), 0),  # for inpainting
+            (XL_UNET, 6),
+            (replace(XL_UNET, in_channels=9), 6),
+            (REFINER_UNET, 5),
+        ],
+        ids=["SD 2", "depth", "inpainting", "SDXL", "SDXL inpainting", "refiner"],
+    )
+    def test_unets_of_other_families(self, config: UNetConfig, numbers: int) -> None:
+        unet = randomized(build(UNet, config))
+        x, context, t = normal(2, 4, 8, 12), normal(2, 77, config.context_dim), torch.tensor([999.0, 321.0])
+        beside = normal(2, config.in_channels - 4, 8, 12) if config.in_channels > 4 else None
+        pooled, sizes = (
+            normal(2, POOLED),
+            torch.tensor([[768.0, 512, 8, 0, 1024, 640], [512, 768, 0, 4, 6, 2.5]])[:, :numbers],
+        )
+        added = {"text_embeds": pooled, "time_ids": sizes} if numbers else None
+        vector = torch.cat([pooled, sinusoids(sizes)], dim=1) if numbers else None
+        theirs = diffusers_unet(unet, POOLED)  # type: ignore[arg-type]
+        seen = x if beside is None else torch.cat([x, beside], dim=1)
+        with torch.inference_mode():
+            ours = unet(x, t, Reading(context, beside, vector=vector))
+            expected = theirs(seen, t, context, added_cond_kwargs=added).sample
+        assert relative_error(ours, expected) <= TOLERANCE
+
+    def test_a_vector_that_a_unet_needs_is_asked_for(self) -> None:
+        x, t, context = (torch.empty(shape, device="meta") for shape in [(1, 4, 8, 8), (1,), (1, 77, 40)])
+        with pytest.raises(ValueError, match="reads a vector"):
+            build(UNet, XL_UNET)(x, t, Reading(context))
 
     def test_vae_encode(self, vae: AutoencoderKL) -> None:
         x = normal(2, 3, 40, 64)
@@ -225,6 +295,11 @@ class TestTick:
                 forward(tick)
             assert len(ran) <= per_tick * (last - 1)
             assert next(numbers) == last + 1  # nothing ticked after it
+
+
+def sinusoids(numbers: Tensor) -> Tensor:
+    """As SDXL's vector has the numbers of a picture's size: [B, n] -> [B, n * SINUSOIDS]."""
+    return timestep_embedding(numbers.flatten(), SINUSOIDS).view(len(numbers), -1)
 
 
 def normal(*shape: int) -> Tensor:
