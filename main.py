@@ -60,6 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
         from server.submit import submit
 
         return submit(options.server, options.workflow, options.wait, options.sweeps, resolve=options.resolve)
+    if options.command == "mcp":
+        return mcp(options.server)
     from server import commands
 
     try:
@@ -85,6 +87,16 @@ def main(arguments: list[str] | None = None) -> int:
             print(error, file=sys.stderr)
             return commands.REFUSED
         return work(options, folders, types.registry, types.rules)
+
+
+def mcp(server: str) -> int:
+    """Let programs work on a server that runs; returns the exit status."""
+    if find_spec("mcp") is None:
+        print("the package mcp is missing: pip install -r requirements-mcp.txt", file=sys.stderr)
+        return 1
+    from server.mcp_server import serve_stdio
+
+    return serve_stdio(server)
 
 
 def work(options: argparse.Namespace, folders: Folders, registry: Registry, pack_rules: Sequence[Rule]) -> int:

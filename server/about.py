@@ -15,6 +15,8 @@ WORDS = 200
 _SEEDS = ("seed", "noise_seed")
 NAME = "workflow_name"
 """The member of `extra_data` in which the editor says what the workflow is called."""
+PROGRAM = "program"
+"""The member in which a program that acts for somebody says who it is."""
 
 
 class About(TypedDict):
@@ -24,6 +26,7 @@ class About(TypedDict):
     seed: int | None
     workflow_name: str | None
     workflow_id: str | None
+    program: NotRequired[str]
     labels: NotRequired[Mapping[str, str]]
 
 
@@ -38,6 +41,8 @@ def about(graph: Graph, extra: Mapping[str, object]) -> About:
         "workflow_name": _shortened(name if isinstance(name, str) else None),
         "workflow_id": _workflow_id(extra),
     }
+    if isinstance(program := extra.get(PROGRAM), str) and (shown := _shortened(program)):
+        said["program"] = shown
     if isinstance(labels := extra.get("metadata"), dict) and labels:
         said["labels"] = labels
     return said

@@ -24,6 +24,7 @@ from server import (
     routes_info,
     routes_jobs,
     routes_live,
+    routes_mcp,
     routes_packs,
     routes_run,
     routes_userdata,
@@ -52,6 +53,7 @@ from server.deps import (
     NUMBERS,
     OBJECT_INFO,
     PATIENCE,
+    PROGRAMS,
     READER,
     RECENT,
     REDACT,
@@ -80,6 +82,7 @@ from server.metrics import Metrics
 from server.openapi import describe_routes
 from server.operations import check_query
 from server.patience import Patience
+from server.programs import Programs
 from server.reader import Reader
 from server.recent import Recent
 from server.redact import Redactor
@@ -124,7 +127,17 @@ def create_app(deps: Deps) -> web.Application:
     app[PATIENCE] = Patience(deps.limits.patience)
     app[REDACT] = _redactor(deps)
     app.cleanup_ctx.extend(
-        [_with_threads, _with_user, _with_store, _with_assets, _with_temp, _with_hub, _with_webhooks, _with_worker]
+        [
+            _with_threads,
+            _with_user,
+            _with_store,
+            _with_assets,
+            _with_temp,
+            _with_hub,
+            _with_webhooks,
+            _with_worker,
+            _with_programs,
+        ]
     )
     app.on_response_prepare.append(_add_headers)
     app.on_shutdown.append(_say_goodbye)
@@ -150,6 +163,7 @@ def _routes() -> Iterable[web.RouteDef]:
         routes_examples,
         routes_userdata,
         routes_live,
+        routes_mcp,
         routes_v2_jobs,
         routes_v2_events,
         routes_v2_assets,
@@ -291,6 +305,12 @@ async def _with_webhooks(app: web.Application) -> AsyncIterator[None]:
     reporting = app[WATCH].begin("webhooks", app[WEBHOOKS].serve)
     yield
     await _ended(reporting)
+
+
+async def _with_programs(app: web.Application) -> AsyncIterator[None]:
+    app[PROGRAMS] = Programs(app[DEPS].guard.token, app[DEPS].version)
+    yield
+    await app[PROGRAMS].close()
 
 
 async def _with_worker(app: web.Application) -> AsyncIterator[None]:

@@ -116,15 +116,22 @@ def sweep(workflow: Mapping[str, Any], values: Mapping[str, Sequence[object]], *
 class Client:
     """Speaks to one server, for the length of an `async with`. Methods raise Unreachable and RefusedError."""
 
-    def __init__(self, address: str = ADDRESS, token: str | None = None) -> None:
-        """token: what a server that others can reach asks for; by default the environment's DARKROOM_TOKEN."""
+    def __init__(self, address: str = ADDRESS, token: str | None = None, *, trust: bool = False) -> None:
+        """token: what a server that others can reach asks for; by default the environment's DARKROOM_TOKEN.
+
+        trust: whatever certificate the server has is its own.
+        """
+        self._trust = trust
         self._address = address.rstrip("/")
         self._token = os.environ.get("DARKROOM_TOKEN") if token is None else token
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        self._session = aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(PATIENCE_SECONDS))
+        connector = aiohttp.TCPConnector(ssl=not self._trust)
+        self._session = aiohttp.ClientSession(
+            headers=headers, connector=connector, timeout=aiohttp.ClientTimeout(PATIENCE_SECONDS)
+        )
         return self
 
     async def __aexit__(
@@ -209,10 +216,10 @@ class Client:
         stored = await self._json("POST", "/upload/image", form)
         return f"{stored['subfolder']}/{stored['name']}" if stored["subfolder"] else str(stored["name"])
 
-    async def fetch(self, file: File) -> bytes:
-        """The content of a file that a job wrote."""
+    async def fetch(self, file: File, *, preview: str = "") -> bytes:
+        """The content of a file that a job wrote; of a picture also in another form, such as `webp;90`."""
         query = {"filename": file.name, "subfolder": file.subfolder, "type": file.kind}
-        return await self._call("GET", "/view", None, query)
+        return await self._call("GET", "/view", None, query | ({"preview": preview} if preview else {}))
 
     def address_of(self, file: File) -> str:
         """Where a browser finds it."""
@@ -225,6 +232,10 @@ class Client:
     async def get(self, path: str) -> Any:
         """The JSON that any route answers."""
         return await self._json("GET", path, None)
+
+    async def get_bytes(self, path: str) -> bytes:
+        """What any route answers, as it is."""
+        return await self._call("GET", path, None, {})
 
     async def post(self, path: str, body: object = None) -> Any:
         """Send JSON, or bytes as they are, to any route; its JSON, None for an empty answer."""
@@ -306,14 +317,17 @@ class BlockingClient:
     def upload(self, picture: str | Path | bytes, name: str = "", *, overwrite: bool = False) -> str:
         return self._do(self._client.upload(picture, name, overwrite=overwrite))
 
-    def fetch(self, file: File) -> bytes:
-        return self._do(self._client.fetch(file))
+    def fetch(self, file: File, *, preview: str = "") -> bytes:
+        return self._do(self._client.fetch(file, preview=preview))
 
     def address_of(self, file: File) -> str:
         return self._client.address_of(file)
 
     def get(self, path: str) -> Any:
         return self._do(self._client.get(path))
+
+    def get_bytes(self, path: str) -> bytes:
+        return self._do(self._client.get_bytes(path))
 
     def post(self, path: str, body: object = None) -> Any:
         return self._do(self._client.post(path, body))

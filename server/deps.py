@@ -24,6 +24,7 @@ from server.log_stream import LogStream
 from server.logs import LogTail
 from server.metrics import Metrics
 from server.patience import Patience
+from server.programs import Programs
 from server.reader import Reader
 from server.recent import Recent
 from server.redact import Redactor
@@ -111,3 +112,4 @@ WATCH = web.AppKey("watch", Watch)
 OBJECT_INFO = web.AppKey("object_info", Kept)
 NUMBERS = web.AppKey("numbers", Numbers)
 WEBHOOKS = web.AppKey("webhooks", Webhooks)
+PROGRAMS = web.AppKey("programs", Programs)

@@ -180,6 +180,21 @@ _PROMPT = members(
 )
 _CHECKED = members({**_PROMPT["properties"], "prompt": ANYTHING}, ["prompt"])
 """Whatever stands as a workflow is told what is wrong with it."""
+_EDITS = members(
+    {
+        "file": {"type": "string", "description": "Below the user's directory, such as workflows/boats.json."},
+        "edits": {
+            "type": "array",
+            "items": OBJECT,
+            "description": 'In order: {"add": TYPE, "name": "draw", "inputs": {"steps": 20, "model": ["loader", "MODEL"]}, '
+            '"title": "…"}, {"set": NODE, "inputs": {…}} or {"remove": NODE}.',
+        },
+        "create": TRUTH,
+        "by": TEXT,
+    },
+    ["file", "edits"],
+)
+_EDITED = members({"ids": OBJECT, "modified": NUMBER, "report": _NEEDS}, ["ids", "modified", "report"])
 _EXAMPLE = members({"name": TEXT, "title": OBJECT, "description": OBJECT}, ["name", "title", "description"])
 _EXAMPLES: Schema = MappingProxyType({"type": "array", "items": _EXAMPLE})
 _QUEUED = members({"prompt_id": TEXT, "number": NUMBER, "node_errors": OBJECT}, ["prompt_id", "number", "node_errors"])
@@ -193,6 +208,7 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
             OBJECT, {"to": {"type": "string", "enum": ["api", "editor"]}}, body=_ANY_WORKFLOW
         ),
         "POST /workflow/check": Operation(_NEEDS, body=_ANY_WORKFLOW),
+        "POST /workflow/edit": Operation(_EDITED, body=_EDITS),
         "GET /prompt": Operation(_REMAINING),
         "GET /queue": Operation(_QUEUE),
         "POST /queue": Operation(body=_REMOVAL),
@@ -268,6 +284,8 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "DELETE /userdata/{file}": Operation(status=204),
         "POST /userdata/{file}/move/{target}": Operation(ANYTHING, {"overwrite": YES, "full_info": YES}),
         "GET /ws": Operation(query={"clientId": TEXT, "watch": TEXT}, status=101),
+        "POST /mcp": Operation(ANYTHING, content=True),
+        "GET /mcp": Operation("text/event-stream"),
         "GET /openapi.json": Operation(OBJECT),
         "GET /docs": Operation("text/html"),
     }

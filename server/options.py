@@ -12,7 +12,7 @@ from pathlib import Path
 from server.serve_options import IGNORED, add_serve_options
 
 SOURCE = Path(__file__).resolve().parent.parent
-COMMANDS = ("serve", "run", "submit", "evaluate", "convert", "check", "nodes", "packs", "new-node")
+COMMANDS = ("serve", "run", "submit", "evaluate", "convert", "check", "nodes", "packs", "new-node", "mcp")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,6 +58,13 @@ def parser() -> argparse.ArgumentParser:
         )
     )
     _add_file_commands(commands, places)
+    mcp = commands.add_parser(
+        "mcp",
+        help="let programs that draw for you work here, by the Model Context Protocol",
+        description="Speak the Model Context Protocol over standard input and output, for a server that runs. The server "
+        "itself speaks it at /mcp. Needs the package mcp: pip install -r requirements-mcp.txt",
+    )
+    mcp.add_argument("--server", default="http://127.0.0.1:8188", metavar="URL", help="default: %(default)s")
     nodes = commands.add_parser(
         "nodes", parents=[places], help="list the node types", description="List the node types."
     )

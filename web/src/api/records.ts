@@ -53,6 +53,8 @@ export interface Job {
   readonly words: string
   readonly seed: string
   readonly workflowName: string
+  /** Who submitted it for the user. */
+  readonly program: string
 }
 
 /** Something that a node left out. */
@@ -102,6 +104,7 @@ export function readJob(raw: JsonObject): Job {
     words: toText(about.prompt),
     seed: about.seed === null || about.seed === undefined ? '' : String(about.seed),
     workflowName: toText(about.workflow_name),
+    program: toText(about.program),
   }
 }
 

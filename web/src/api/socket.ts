@@ -5,6 +5,7 @@ import { picturesOf, textsOf, verdictOf, type Picture, type Verdict, type Warnin
 
 export type LiveMessage =
   | { readonly type: 'status'; readonly remaining: number }
+  | { readonly type: 'edited'; readonly file: string; readonly by: string; readonly modified: number }
   | { readonly type: 'start'; readonly prompt: string }
   | { readonly type: 'cached'; readonly prompt: string; readonly nodes: readonly string[] }
   | { readonly type: 'executing'; readonly prompt: string; readonly node: string | null }
@@ -37,6 +38,8 @@ function readData(type: string, data: JsonObject): LiveMessage | null {
       const info = isObject(data.status) && isObject(data.status.exec_info) ? data.status.exec_info : {}
       return { type: 'status', remaining: toNumber(info.queue_remaining) }
     }
+    case 'workflow_edited':
+      return { type: 'edited', file: toText(data.file), by: toText(data.by), modified: toNumber(data.modified) }
     case 'execution_start':
       return { type: 'start', prompt }
     case 'execution_cached':

@@ -11,6 +11,7 @@ import { startLive } from '../state/run'
 import { startSettings } from '../state/settings'
 import { App } from './App'
 import { Guard } from './Guard'
+import { takeEdit } from './edited'
 import { openExample } from './files'
 
 async function start(): Promise<void> {
@@ -19,7 +20,7 @@ async function start(): Promise<void> {
   followLanguage()
   if (!(await restore())) openExample()
   startAutosave()
-  startLive()
+  startLive((edited) => void takeEdit(edited))
   createRoot(document.getElementById('root') as HTMLElement).render(
     <Guard>
       <App />

@@ -23,6 +23,7 @@ export const panels = {
   'side.compare': 'Compare',
   'side.compareHint': 'Lay it over another picture',
   'side.seed': 'seed {seed}',
+  'side.program': 'by {program}',
   'side.before': 'Picture before',
   'side.after': 'Next picture',
   'side.download': 'Download',

@@ -25,6 +25,7 @@ export const panels: Readonly<Record<keyof typeof english, string>> = {
   'side.compare': '对比',
   'side.compareHint': '与另一张图像叠放对比',
   'side.seed': '种子 {seed}',
+  'side.program': '由 {program} 提交',
   'side.before': '上一张',
   'side.after': '下一张',
   'side.download': '下载',

@@ -35,7 +35,7 @@ function Row({ job, place, of, onMove, onRemove, removeTitle }: Props) {
     return at && at.max > 1 ? (100 * at.value) / at.max : null
   })
   const state = stateOf(job, t, place)
-  const about = [job.workflowName !== name && job.workflowName, job.seed && t('side.seed', { seed: job.seed })].filter(Boolean).join(' · ')
+  const about = [job.workflowName !== name && job.workflowName, job.seed && t('side.seed', { seed: job.seed }), job.program && t('side.program', { program: job.program })].filter(Boolean).join(' · ')
   const press = (event: KeyboardEvent<HTMLElement>): void => {
     if (event.target !== event.currentTarget) return
     const to = event.altKey && place !== undefined ? { ArrowUp: place - 1, ArrowDown: place + 1, Home: 0, End: of }[event.key] : undefined

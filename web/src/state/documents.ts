@@ -121,6 +121,11 @@ export function commitFile(name: string, edit: (root: Document) => Document, key
   changeTab(tab.id, (old) => ({ ...old, history: commitStep(old.history, next, name, key, performance.now()) }))
 }
 
+/** One step to what the server keeps now, of a tab that need not be the active one. */
+export function replaceDocument(id: string, doc: Document, name: string, about: { readonly stored: number; readonly source: string }): void {
+  changeTab(id, (old) => ({ ...old, ...about, saved: doc, history: commitStep(old.history, doc, name) }))
+}
+
 /** Changes a document without a step, as when a run picks its seed. */
 export function amend(id: string, edit: (doc: Document) => Document): void {
   changeTab(id, (tab) => {

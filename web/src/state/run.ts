@@ -116,11 +116,15 @@ function hear(message: LiveMessage): void {
   if (!frame) frame = document.hidden ? window.setTimeout(takeIn, 50) : requestAnimationFrame(takeIn)
 }
 
+type Edited = Extract<LiveMessage, { type: 'edited' }>
+let tellEdited: (edited: Edited) => void = () => undefined
+
 function takeIn(): void {
   frame = 0
   const messages = waitingMessages
   waitingMessages = []
   useRun.setState((state) => messages.reduce(apply, state))
+  for (const message of messages) if (message.type === 'edited') tellEdited(message)
   for (const message of messages) if ((message.type === 'executed' && message.pictures.length) || message.type === 'success') showSeedsOf(message.prompt)
 }
 
@@ -134,6 +138,7 @@ function apply(state: Run, message: LiveMessage): Run {
     scheduleRefresh()
     return { ...state, remaining: message.remaining }
   }
+  if (message.type === 'edited') return state
   const prompt = message.prompt || state.current?.prompt || ''
   const doc = owners.get(prompt)
   if (!doc) return state
@@ -267,7 +272,9 @@ async function settle(): Promise<void> {
   }
 }
 
-export function startLive(): () => void {
+/** Listens to the server. `edited` hears what programs change in the user's files. */
+export function startLive(edited: (edited: Edited) => void): () => void {
+  tellEdited = edited
   recallSeeds()
   return connectSocket(clientId, hear, (open) => {
     useRun.setState({ connected: open })
