@@ -44,12 +44,12 @@ def random_files(count: int, seed: int, modes: tuple[int, ...] = (0, 0, 0, 0, 4,
 
 
 class _RandomFile:
-    """One file; types whose list has another layout for every value are left out, and so are values by name."""
+    """One file."""
 
     def __init__(self, chance: random.Random, modes: tuple[int, ...]) -> None:
         self._chance = chance
         self._modes = modes
-        self._types = [name for name in types() if name not in ("Resizer", "Batcher")]
+        self._types = list(types())
 
     def file(self) -> Json:
         """Some nodes, among them instances of two subgraphs, one of which may hold the other."""
@@ -104,9 +104,22 @@ class _RandomFile:
             value = self._chance.choice([7, "words", 0.5, ["a"]])
             primitive = {"type": "PrimitiveNode", "inputs": [], "widgets_values": [value, "fixed"]}
             return {"id": number, "mode": mode, "outputs": [{"name": "INT", "type": "INT"}]} | primitive
-        if known and pick < 0.45:
+        if pick < 0.27:
+            return self._unknown(number, mode)
+        if known and pick < 0.5:
             return self._instance(number, mode, self._chance.choice(known))
         return self._plain(number, mode)
+
+    def _unknown(self, number: int, mode: int) -> Json:
+        """Of a type that the server lacks; editors pass some of them by."""
+        type_ = self._chance.choice(["SetNode", "GetNode", "Reroute (rgthree)", "NobodyKnows"])
+        names = ("in", "own")[: self._chance.randrange(3)]
+        slots: list[Json] = [{"name": name, "type": "*", "link": None} for name in names]
+        if self._chance.random() < 0.5:
+            slots = [slot | {"widget": {"name": slot["name"]}} for slot in slots]
+        values: list[object] = [self._chance.choice(["a", "b"]), self._value()][: self._chance.randrange(3)]
+        node = {"id": number, "type": type_, "mode": mode, "inputs": slots, "widgets_values": values}
+        return node | {"outputs": [{"name": "*", "type": "*"}]}
 
     def _instance(self, number: int, mode: int, subgraph: Json) -> Json:
         inputs = [{**each, "link": None} for each in subgraph["inputs"]]
@@ -132,6 +145,12 @@ class _RandomFile:
             self._chance.shuffle(slots)
         values = [self._value() for _ in range(self._chance.randrange(9))]
         node = {"id": number, "type": type_, "mode": mode, "inputs": slots, "widgets_values": values}
+        if self._chance.random() < 0.2:
+            known_names = [each.name for each in known.inputs if each.is_field] + ["later"]
+            node["widgets_values_named"] = {name: self._value() for name in known_names if self._chance.random() < 0.7}
+        choices = [each for each in known.inputs if each.branches]
+        if choices and self._chance.random() < 0.8:
+            values[:1] = [self._chance.choice(list(choices[0].branches))]
         return node | {"outputs": [{"name": output, "type": output} for output in known.outputs]}
 
     def _value(self) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ import pytest
 from graph.document import write
 from graph.flatten import flatten
 from graph.litegraph import read_editor
+from graph.node_shapes import read_shape
 from tests.editor_files import cases, random_files, shape, types
+from tests.known_types import known_types
+from tests.templates import COUNT, needed, template_texts, templates
 
 WEB = Path(__file__).parents[2] / "web"
 ROLLDOWN = WEB / "node_modules" / ".bin" / "rolldown"
@@ -29,24 +33,24 @@ const known = readDefinitions(parseJson(readFileSync(types, 'utf-8')))
 const made = parseJson(readFileSync(files, 'utf-8')).map(file => toApi(readUi(file, known), known))
 writeFileSync(out, writeJson(made))
 """
+SAVE = """
+import { readFileSync, writeFileSync } from 'node:fs'
+import { indentOf, parseJson, writeJson, writeLike } from './src/io/json'
+import { readUi, writeUi } from './src/io/ui'
+import { readDefinitions } from './src/model/definitions'
+import { subgraphsOf } from './src/model/document'
+import { openSubgraph, putSubgraph } from './src/model/subgraphs'
 
-AHEAD = frozenset(
-    {
-        "dynamic_choice",
-        "field_from_muted",
-        "link_missing",
-        "named_and_list",
-        "nested_promoted_middle",
-        "old_class_name",
-        "promoted_muted_source",
-        "reroute_muted",
-        "subgraph_inner_kinds",
-        "type_unknown_listed",
-        "type_unknown_named",
-        "windows_separators",
-    }
-)
-"""Files for which the editor's code is behind: the graph that they give here is what the official one sends."""
+const [types, files, out] = process.argv.slice(2)
+const known = readDefinitions(parseJson(readFileSync(types, 'utf-8')))
+const put = (doc, id) => putSubgraph(doc, id, openSubgraph(doc, id, known), known)
+const saved = parseJson(readFileSync(files, 'utf-8')).map(text => {
+  const opened = readUi(parseJson(text), known)
+  const doc = [...subgraphsOf(opened.file).keys()].reduce(put, opened)
+  return writeLike(text, writeUi(doc, known), indentOf(text)) === text
+})
+writeFileSync(out, writeJson(saved))
+"""
 
 pytestmark = pytest.mark.skipif(
     shutil.which("node") is None or not ROLLDOWN.exists(),
@@ -54,36 +58,67 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+Run = Callable[[Any, list[Any]], list[Any]]
+
+
 @pytest.fixture(scope="module")
-def typescript(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """From files to what the editor would send, by the editor's own code."""
-    folder = tmp_path_factory.mktemp("typescript")
-    bundle = folder / "bundle.mjs"
-    entry = folder / "entry.ts"
-    entry.write_text(ENTRY.replace("./src", (WEB / "src").as_posix()), "utf-8")
-    command = [str(ROLLDOWN), str(entry), "--file", str(bundle), "--platform", "node"]
-    subprocess.run(command, cwd=WEB, check=True, capture_output=True)
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
+    """The editor's own code behind an entry: from node types and files to what it makes of each."""
 
-    def convert(files: list[Any]) -> list[Any]:
-        given, known, out = folder / "files.json", folder / "types.json", folder / "out.json"
-        given.write_text(json.dumps(files), "utf-8")
-        known.write_text(json.dumps(types()), "utf-8")
-        subprocess.run(["node", str(bundle), str(known), str(given), str(out)], check=True)
-        made: list[Any] = json.loads(out.read_text("utf-8"))
-        return made
+    def bundle(entry: str) -> Run:
+        folder = tmp_path_factory.mktemp("typescript")
+        made = folder / "bundle.mjs"
+        (folder / "entry.ts").write_text(entry.replace("./src", (WEB / "src").as_posix()), "utf-8")
+        command = [str(ROLLDOWN), str(folder / "entry.ts"), "--file", str(made), "--platform", "node"]
+        subprocess.run(command, cwd=WEB, check=True, capture_output=True)
 
-    return convert
+        def run(known: Any, files: list[Any]) -> list[Any]:
+            paths = [folder / name for name in ("types.json", "files.json", "out.json")]
+            paths[0].write_text(json.dumps(known), "utf-8")
+            paths[1].write_text(json.dumps(files), "utf-8")
+            subprocess.run(["node", str(made), *map(str, paths)], check=True)
+            answer: list[Any] = json.loads(paths[2].read_text("utf-8"))
+            return answer
 
+        return run
 
-def test_the_corpus_gives_the_same_graphs(typescript: Any) -> None:
-    names = [name for name in cases() if name not in AHEAD]
-    theirs = typescript([cases()[name]["file"] for name in names])
-    assert {name: made for name, made in zip(names, theirs, strict=True) if made != cases()[name]["api"]} == {}
+    return bundle
 
 
-def test_random_files_give_the_same_graphs(typescript: Any) -> None:
-    files = list(random_files(400, seed=2, modes=(0, 0, 4)))
-    theirs = typescript(files)
-    for file, made in zip(files, theirs, strict=True):
+@pytest.fixture(scope="module")
+def convert(bundled: Callable[[str], Run]) -> Run:
+    """From files to what the editor would send."""
+    return bundled(ENTRY)
+
+
+def test_the_corpus_gives_the_same_graphs(convert: Run) -> None:
+    theirs = convert(types(), [case["file"] for case in cases().values()])
+    assert {name: made for name, made in zip(cases(), theirs, strict=True) if made != cases()[name]["api"]} == {}
+
+
+def test_random_files_give_the_same_graphs(convert: Run) -> None:
+    files = list(random_files(400, seed=2))
+    for file, made in zip(files, convert(types(), files), strict=True):
         ours = json.loads(write(flatten(read_editor(file), shape).document))
         assert ours == made, json.dumps(file)[:2000]
+
+
+@needed
+@pytest.mark.acceptance
+def test_the_templates_of_the_official_editor_give_the_same_graphs(convert: Run, tmp_path: Path) -> None:
+    known = known_types(tmp_path)
+    shapes = {name: read_shape(name, entry) for name, entry in known.items()}
+    theirs = convert(known, list(templates().values()))
+    assert len(theirs) == COUNT
+    for name, made in zip(templates(), theirs, strict=True):
+        ours = flatten(read_editor(templates()[name]), shapes.get).document
+        assert json.loads(write(ours)) == made, name
+
+
+@needed
+@pytest.mark.acceptance
+def test_opening_and_saving_changes_no_byte_of_them(bundled: Callable[[str], Run], tmp_path: Path) -> None:
+    """Also after each subgraph was opened, and put back."""
+    saved = bundled(SAVE)(known_types(tmp_path), list(template_texts().values()))
+    assert len(saved) == COUNT
+    assert [name for name, same in zip(template_texts(), saved, strict=True) if not same] == []

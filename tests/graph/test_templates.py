@@ -1,34 +1,15 @@
-"""The workflow templates that ComfyUI's front end comes with (PyPI comfyui-workflow-templates-json, MIT; not shipped)."""
+"""The workflow templates that ComfyUI's front end comes with."""
 
 from __future__ import annotations
-
-import json
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
-
-import pytest
 
 from graph.document import parse, write
 from graph.flatten import flatten
 from graph.litegraph import read_editor
 from graph.unflatten import unflatten
 from tests.editor_files import shape
+from tests.templates import COUNT, needed, templates
 
-FOUND = find_spec("comfyui_workflow_templates_json")
-pytestmark = pytest.mark.skipif(FOUND is None, reason="the templates are not installed")
-COUNT = 644
-
-
-@cache
-def templates() -> dict[str, Any]:
-    """Every template by name."""
-    assert FOUND is not None and FOUND.origin is not None
-    read = {
-        path.stem: json.loads(path.read_text("utf-8")) for path in sorted(Path(FOUND.origin).parent.rglob("*.json"))
-    }
-    return {name: file for name, file in read.items() if isinstance(file, dict) and "nodes" in file}
+pytestmark = needed
 
 
 def test_all_of_them_convert() -> None:

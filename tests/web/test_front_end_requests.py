@@ -14,13 +14,11 @@ from typing import Any
 import pytest
 
 from graph.document import write
-from graph.files import Folders
 from graph.flatten import flatten
 from graph.litegraph import read_editor
 from graph.node_shapes import NodeShape, read_shape
-from graph.object_info import object_info
-from nodes.registry import builtin
-from tests.editor_files import cases, types
+from tests.editor_files import cases
+from tests.known_types import known_types
 from tests.web.conftest import SOURCE
 
 pytestmark = pytest.mark.acceptance
@@ -29,7 +27,6 @@ VERSION = "1.58.1"
 READY = "() => window.app?.graph && window.LiteGraph?.registered_node_types?.KSampler"
 LOAD = "async file => { await window.app.loadGraphData(file) }"
 REQUEST = "async () => (await window.app.graphToPrompt()).output"
-NODES = json.loads((SOURCE / "tests/data/nodes.json").read_text("utf-8"))
 
 OTHERWISE: Mapping[str, str] = {
     "forced_inputs": "it takes out the wrong entry where a seed stands before a forced input",
@@ -58,26 +55,7 @@ OTHERWISE: Mapping[str, str] = {
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """All node types that the files may have: those of the corpus, the known ones of ComfyUI, and ours."""
-    folders = Folders.standard(tmp_path_factory.mktemp("types"))
-    return object_info(builtin(), folders) | {fact["class"]: _told(fact) for fact in NODES} | types()
-
-
-def _told(fact: Mapping[str, Any]) -> dict[str, Any]:
-    """A node type of `nodes.json`, as `/object_info` tells it."""
-    groups: dict[str, dict[str, Any]] = {"required": {}}
-    for entry in fact["inputs"]:
-        options = {
-            key: value for key, value in entry.items() if key not in ("name", "group", "type", "options", "folder")
-        }
-        choices = entry.get("options", [] if "folder" in entry else None)
-        kind = entry["type"] if choices is None and entry["type"] != "COMBO" else choices or []
-        if entry["group"] != "hidden":
-            groups.setdefault(entry["group"], {})[entry["name"]] = [kind, options]
-    outputs = [output["type"] for output in fact["outputs"]]
-    told = {"input": groups, "output": outputs, "output_name": [output["name"] for output in fact["outputs"]]}
-    told |= {"output_is_list": [output["is_list"] for output in fact["outputs"]], "name": fact["class"]}
-    told |= {"display_name": fact["display_name"], "category": fact["category"], "output_node": fact["output_node"]}
-    return told | {"description": "", "python_module": "nodes"}
+    return known_types(tmp_path_factory.mktemp("types"))
 
 
 @pytest.fixture(scope="module")

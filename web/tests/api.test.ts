@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { isApi, toApi } from '../src/io/api'
@@ -6,6 +7,7 @@ import { parseJson, writeJson, type Json, type JsonObject } from '../src/io/json
 import { readApi } from '../src/io/readApi'
 import { readUi, writeUi } from '../src/io/ui'
 import { standardSize } from '../src/graph/size'
+import { readDefinitions } from '../src/model/definitions'
 import { arrange } from '../src/model/layout'
 import { setMode } from '../src/model/edit'
 import type { Document } from '../src/model/document'
@@ -112,4 +114,42 @@ test('API files open, and go out again as they came', () => {
   expect(writeJson(toApi(stored, defs) as unknown as Json)).toBe(writeJson(again as unknown as Json))
   expect(isApi({})).toBe(false)
   expect(isApi(object(exampleText()))).toBe(false)
+})
+
+const CORPUS = fileURLToPath(new URL('../../tests/data/editor_files/', import.meta.url))
+const corpusTypes = readDefinitions(parseJson(readFileSync(join(CORPUS, 'types.json'), 'utf-8')))
+
+test('every file of the corpus gives the graph that the server makes of it', () => {
+  const names = readdirSync(CORPUS).filter((name) => name !== 'types.json')
+  expect(names.length).toBeGreaterThan(90)
+  for (const name of names) {
+    const { file, api: wanted } = object(readFileSync(join(CORPUS, name), 'utf-8')) as { file: JsonObject; api: JsonObject }
+    expect(plain(toApi(readUi(file, corpusTypes), corpusTypes)), name).toEqual(plain(wanted))
+  }
+})
+
+test('nodes of packs that only pass on are passed by, though nobody knows their types', () => {
+  const node = (id: number, type: string, link: number | null, values: Json[], more: JsonObject = {}): JsonObject => ({ id, type, mode: 0, inputs: [{ name: 'value', type: '*', link, widget: { name: 'value' } }], outputs: [{ name: '*', type: '*' }], widgets_values: values, ...more })
+  const nodes = [node(1, 'Unheard', null, [5, 'fixed']), node(2, 'SetNode', 1, ['kept']), node(3, 'GetNode', null, ['kept']), node(4, 'Reroute (rgthree)', 2, []), node(5, 'Unheard', 3, [true]), node(6, 'GetNode', null, ['other']), node(7, 'Unheard', 4, [1, 2]), node(8, 'Unheard', null, ['alone'])]
+  const links = [[1, 1, 0, 2, 0, '*'], [2, 3, 0, 4, 0, '*'], [3, 4, 0, 5, 0, '*'], [4, 6, 0, 7, 0, '*']]
+  expect(plain(toApi(readUi({ nodes, links, version: 0.4 }, defs), defs))).toEqual({
+    1: { class_type: 'Unheard', inputs: { value: 5 }, _meta: { title: 'Unheard' } },
+    5: { class_type: 'Unheard', inputs: { value: ['1', 0] }, _meta: { title: 'Unheard' } },
+    7: { class_type: 'Unheard', inputs: {}, _meta: { title: 'Unheard' } },
+  })
+  const named = node(1, 'Unheard', null, [], { widgets_values_named: { value: 3, control_after_generate: 'fixed' } })
+  const asObject = node(2, 'Unheard', 1, [], { widgets_values: { other: 'x' } })
+  expect(plain(toApi(readUi({ nodes: [named, asObject], links: [[1, 1, 0, 2, 0, '*']], version: 0.4 }, defs), defs))).toMatchObject({ 1: { inputs: { value: 3 } }, 2: { inputs: { other: 'x', value: ['1', 0] } } })
+})
+
+test('a primitive inside a subgraph that was never given a value holds that of the field it feeds', () => {
+  const inside = (values: Json[]): JsonObject => ({
+    nodes: [{ id: 1, type: 'sub', mode: 0, inputs: [], outputs: [{ name: 'o', type: 'IMAGE' }], widgets_values: [] }, { id: 2, type: 'Prefix', mode: 0, inputs: [{ name: 'images', type: 'IMAGE', link: 1 }], outputs: [], widgets_values: ['p'] }],
+    links: [[1, 1, 0, 2, 0, 'IMAGE']],
+    definitions: { subgraphs: [{ id: 'sub', name: 'Sub', inputs: [], outputs: [{ name: 'o', type: 'IMAGE' }], nodes: [{ id: 7, type: 'PrimitiveNode', inputs: [], outputs: [{ name: 'x', type: 'STRING' }], widgets_values: values }, { id: 8, type: 'Prefix', mode: 0, inputs: [{ name: 'filename_prefix', type: 'STRING', link: 1, widget: { name: 'filename_prefix' } }], outputs: [], widgets_values: ['own'] }], links: [{ id: 1, origin_id: 7, origin_slot: 0, target_id: 8, target_slot: 0, type: 'STRING' }] }] },
+    version: 0.4,
+  })
+  const prefix = (values: Json[]): unknown => toApi(readUi(inside(values), corpusTypes), corpusTypes)['1:8']?.inputs
+  expect(prefix(['given'])).toEqual({ filename_prefix: 'given' })
+  expect(prefix([])).toEqual({ filename_prefix: 'own' })
 })

@@ -4,7 +4,7 @@ import type { Json } from '../io/json'
 import { isArray } from '../io/json'
 import type { Verdict } from '../model/connect'
 import { canConnect, portsOf } from '../model/connect'
-import { TITLE_HEIGHT, type Document, type Node, type Point } from '../model/document'
+import { inputsOf, TITLE_HEIGHT, type Document, type Node, type Point } from '../model/document'
 import { addGroup, addNode, connect, moveNodes, removeLinks, rename, resizeNode, setRaw, setValue, withNode, type Ends } from '../model/edit'
 import type { NodeDef } from '../model/definitions'
 import { bindPrimitives } from '../model/primitive'
@@ -14,15 +14,26 @@ import { nodeName } from '../i18n'
 import { definitions } from '../state/definitions'
 import { INPUT_NODE, OUTPUT_NODE } from '../model/library'
 import { addEnd, moveEnd, removeEnd, renameEnd } from '../model/subgraphEdit'
-import { holds, isEnd } from '../model/subgraphs'
+import { dropInput, holds, isEnd } from '../model/subgraphs'
 import { activeDoc, activeTab, commit, commitAt, newId, shownOf } from '../state/documents'
 import { setSettings, useSettings } from '../state/settings'
 import { say, select, tell } from '../state/view'
 import { linkPoints } from './camera'
 import { stretchAt } from './curve'
+import { defFor, isSpare } from '../model/varying'
 import { standardSize } from './size'
 
-export const setField = (node: string, input: string, value: Json): void => commitAt(node, t('do.set', { input: inputName(input) }), (doc, id) => setValue(doc, id, input, value), `value ${node} ${input}`)
+export const setField = (node: string, input: string, value: Json): void => commitAt(node, t('do.set', { input: inputName(input) }), (doc, id) => withoutSpare(setValue(doc, id, input, value), id), `value ${node} ${input}`)
+
+/** Another choice has other inputs: those that a node has no longer go, with their links. */
+function withoutSpare(doc: Document, id: string): Document {
+  const node = doc.nodes.get(id)
+  const given = node && definitions().get(node.type)
+  if (!node || !given?.inputs.some((input) => input.branches)) return doc
+  const has = new Set(defFor(given, node)?.inputs.map((input) => input.name))
+  const gone = inputsOf(node).map((slot) => slot.name).filter((name) => !has.has(name) && isSpare(given, name))
+  return gone.reduce((held, name) => dropInput(held, id, name), doc)
+}
 
 export function setNote(node: string, text: string): void {
   commit(
@@ -141,7 +152,8 @@ function attach(doc: Document, id: string, def: NodeDef, pending: { from?: strin
     const source = doc.nodes.get(pending.from)
     const type = source ? (portsOf(source, defs).outputs[pending.fromSlot]?.type ?? '*') : '*'
     const ends = (input: string): Ends => ({ from: pending.from as string, fromSlot: pending.fromSlot as number, to: id, input })
-    const fitting = def.inputs.filter((input) => canConnect(doc, defs, ends(input.name)).ok)
+    const node = doc.nodes.get(id)
+    const fitting = ((node && defFor(def, node)) ?? def).inputs.filter((input) => canConnect(doc, defs, ends(input.name)).ok)
     const input = fitting.find((each) => each.type === type && !each.widget) ?? fitting.find((each) => !each.widget) ?? fitting[0]
     return input ? connect(doc, ends(input.name), def, type) : doc
   }

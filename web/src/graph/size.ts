@@ -4,6 +4,7 @@ import { inputName } from '../i18n'
 import { portsWith } from '../model/connect'
 import { defaultOf, type InputDef, type NodeDef } from '../model/definitions'
 import type { Node, Point } from '../model/document'
+import { defFor } from '../model/varying'
 import { useSettings } from '../state/settings'
 
 export const ROW = 22
@@ -67,7 +68,8 @@ export function showsPictures(def: NodeDef | undefined): boolean {
 const measures = (def: NodeDef): boolean => def.isTerminal && def.outputs.length > 0
 
 /** Width and height without the title, as files have them. */
-export function standardSize(def: NodeDef | undefined): Point {
+export function standardSize(given: NodeDef | undefined): Point {
+  const def = defFor(given, { raw: {}, values: {} })
   if (!def) return [240, 80]
   const sockets = def.inputs.filter((input) => !input.widget).length
   let height = Math.max(sockets, def.outputs.length) * ROW + 14

@@ -2,6 +2,7 @@
 import type { Edge, InternalNode, Node as FlowNode } from '@xyflow/react'
 import type { Definitions } from '../model/definitions'
 import { flagOf, inputsOf, isKnot, TITLE_HEIGHT, type Document, type Group, type Link, type Node, type Point } from '../model/document'
+import { defFor } from '../model/varying'
 import { chainOf, reroutesOf } from '../model/reroutes'
 import { handleIn, handleOut } from './handles'
 import { KNOT, KNOT_HEIGHT, leastWidth, standardSize } from './size'
@@ -41,7 +42,7 @@ export function toFlow(doc: Document, definitions: Definitions, selected: Readon
     const isSelected = selected.has(node.id)
     const position = { x: node.pos[0], y: node.pos[1] - TITLE_HEIGHT }
     if (was && was.data.node === node && was.selected === isSelected && was.position.x === position.x && was.position.y === position.y && !was.dragging) return was
-    const def = definitions.get(node.type)
+    const def = defFor(definitions.get(node.type), node)
     const size = node.size ?? standardSize(def)
     const width = isKnot(node) ? KNOT : flagOf(node, 'collapsed') ? Math.min(size[0], 260) : Math.max(size[0], leastWidth(node, def))
     return {

@@ -3,6 +3,7 @@ import { BUILTIN } from './builtin'
 import type { Definitions, InputDef, NodeDef } from './definitions'
 import { inputsOf, isNote, outputsOf, subgraphsOf, type Document, type Node } from './document'
 import { fits } from './types'
+import { defFor, isSpare } from './varying'
 import type { Ends } from './edit'
 
 export interface InputPort {
@@ -30,7 +31,8 @@ export interface Ports {
 export const portsOf = (node: Node, definitions: Definitions): Ports => portsWith(node, definitions.get(node.type))
 
 /** Sockets in the order of the definition, then what only the file knows. */
-export function portsWith(node: Node, def: NodeDef | undefined): Ports {
+export function portsWith(node: Node, given: NodeDef | undefined): Ports {
+  const def = defFor(given, node)
   const saved = inputsOf(node)
   const inputs: InputPort[] = []
   const widgets: InputPort[] = []
@@ -41,7 +43,7 @@ export function portsWith(node: Node, def: NodeDef | undefined): Ports {
     else inputs.push(port)
   }
   for (const slot of saved)
-    if (!def?.inputs.some((input) => input.name === slot.name)) inputs.push({ name: slot.name, label: slot.label, type: slot.type, def: null, optional: true })
+    if (!def?.inputs.some((input) => input.name === slot.name) && (slot.link !== null || !isSpare(given, slot.name))) inputs.push({ name: slot.name, label: slot.label, type: slot.type, def: null, optional: true })
   const savedOutputs = outputsOf(node)
   const outputs = def
     ? def.outputs.map((output, slot) => ({ name: output.name, label: savedOutputs[slot]?.label || output.name, type: output.type, slot, tooltip: output.tooltip }))

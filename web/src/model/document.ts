@@ -56,7 +56,7 @@ export interface Slot {
   readonly label: string
 }
 
-export function inputsOf(node: Node): Slot[] {
+export function inputsOf(node: Pick<Node, 'raw'>): Slot[] {
   return slots(node.raw.inputs).map((slot) => ({
     name: toText(slot.name),
     type: typeName(slot.type),
@@ -94,12 +94,13 @@ export function pointOf(given: Json | undefined): Point | null {
   return null
 }
 
-/** The link that ends at an input, if any. */
+/** The link that ends at an input, if any: the one it names, or, where that is gone, one that says that it ends there. */
 export function linkInto(doc: Document, node: Node, input: string): Link | undefined {
   const index = slots(node.raw.inputs).findIndex((slot) => slot.name === input)
   if (index < 0) return undefined
   const id = slots(node.raw.inputs)[index]?.link
-  const link = id === null || id === undefined ? undefined : doc.links.get(String(id))
+  if (id === null || id === undefined) return undefined
+  const link = doc.links.get(String(id)) ?? [...doc.links.values()].findLast((each) => each.to === node.id && each.toSlot === index)
   return link && link.to === node.id ? link : undefined
 }
 

@@ -3,9 +3,10 @@ import { nextIds } from './ids'
 import { isArray, isObject, type Json, type JsonObject } from '../io/json'
 import { freshValues } from '../io/widgets'
 import { BUILTIN } from './builtin'
-import type { NodeDef } from './definitions'
+import { inputOf, type NodeDef } from './definitions'
 import { forgetLinks } from './reroutes'
 import { linkInto, slots, type Document, type Group, type Link, type Node, type Point } from './document'
+import { defFor } from './varying'
 
 export function withNode(doc: Document, node: Node): Document {
   if (doc.nodes.get(node.id) === node) return doc
@@ -84,11 +85,12 @@ function change(doc: Document, ids: Iterable<string>, edit: (node: Node) => Node
 
 /** A node of a known type, not yet in any document. */
 export function makeNode(id: number, def: NodeDef, pos: Point, size: Point): Node {
-  const inputs: Json[] = def.inputs.filter((input) => !input.widget).map((input) => ({ name: input.name, type: input.type, link: null, ...(input.optional ? { shape: 7 } : {}) }))
-  const outputs: Json[] = def.outputs.map((output) => ({ name: output.name, type: output.type, links: [] }))
   const isBuiltin = BUILTIN.has(def.type)
   const fresh = freshValues(def)
   const values = isBuiltin ? {} : fresh.values
+  const shown = defFor(def, { raw: {}, values }) ?? def
+  const inputs: Json[] = shown.inputs.filter((input) => !input.widget).map((input) => ({ name: input.name, type: input.type, link: null, ...(input.optional ? { shape: 7 } : {}) }))
+  const outputs: Json[] = def.outputs.map((output) => ({ name: output.name, type: output.type, links: [] }))
   const raw: JsonObject = {
     id,
     type: def.type,
@@ -178,7 +180,7 @@ export function connect(doc: Document, ends: Ends, def: NodeDef | undefined, fro
   const inputs = slots(target.raw.inputs)
   let slot = inputs.findIndex((each) => each.name === ends.input)
   if (slot < 0) {
-    const input = def?.inputs.find((each) => each.name === ends.input)
+    const input = inputOf(defFor(def, target), ends.input)
     inputs.push({ name: ends.input, type: input?.type ?? fromType, ...(input?.widget ? { widget: { name: ends.input } } : {}), link: null })
     slot = inputs.length - 1
   }

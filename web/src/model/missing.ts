@@ -7,6 +7,7 @@ import { setValue } from './edit'
 import { known } from './library'
 import { editEverywhere, nodeAt } from './subgraphs'
 import type { Problem } from './validate'
+import { defFor } from './varying'
 
 export interface MissingType {
   readonly type: string
@@ -44,7 +45,7 @@ export function missingOf(root: Document, server: Definitions, problems: readonl
     } else if (node && problem.code === 'not_in_list') {
       const key = `${problem.input}\u0000${problem.params.value}`
       const held = files.get(key)
-      const choices = inputOf(known(server, root.file).get(node.type), problem.input)?.choices ?? []
+      const choices = inputOf(defFor(known(server, root.file).get(node.type), node), problem.input)?.choices ?? []
       const value = problem.params.value ?? ''
       files.set(key, { value, input: problem.input, nodes: [...(held?.nodes ?? []), problem.node], choices: held?.choices ?? choices.filter((each): each is string => typeof each === 'string'), near: problem.params.near ?? '', url: held?.url || urlOf(node, value) })
     } else rest.push(problem)
@@ -70,7 +71,7 @@ export function replaceEverywhere(root: Document, server: Definitions, file: Pic
   const types = known(server, root.file)
   return editEverywhere(root, server, (doc) =>
     [...doc.nodes.values()].reduce((now, node) => {
-      const input = inputOf(types.get(node.type), file.input)
+      const input = inputOf(defFor(types.get(node.type), node), file.input)
       if (input?.widget !== 'combo' || linkInto(doc, node, input.name) || String(valueOf(node, input)) !== file.value) return now
       return input.choices.some((choice) => sameJson(choice, next)) ? setValue(now, node.id, input.name, next) : now
     }, doc),

@@ -4,12 +4,13 @@ import { bindValues, controlOf, layoutOf, valueOf } from '../io/widgets'
 import { inputOf, type Definitions, type InputDef, type NodeDef } from './definitions'
 import { inputAt, slots, type Document, type Node } from './document'
 import { setRaw, withNode } from './edit'
+import { defFor } from './varying'
 
 export const isPrimitive = (node: Node): boolean => node.type === 'PrimitiveNode'
 
 const made = new WeakMap<InputDef, NodeDef>()
 
-function defFor(input: InputDef): NodeDef {
+function primitiveFor(input: InputDef): NodeDef {
   const kept = made.get(input)
   if (kept) return kept
   const control = input.widget === 'int' || input.widget === 'float' ? 'seed' : input.widget === 'combo' ? 'combo' : 'none'
@@ -22,7 +23,7 @@ function defFor(input: InputDef): NodeDef {
 function targetOf(doc: Document, node: Node, definitions: Definitions): { node: Node; input: InputDef } | undefined {
   for (const link of doc.links.values()) {
     const target = link.from === node.id ? doc.nodes.get(link.to) : undefined
-    const input = target && inputOf(definitions.get(target.type), inputAt(target, link.toSlot))
+    const input = target && inputOf(defFor(definitions.get(target.type), target), inputAt(target, link.toSlot))
     if (target && input?.widget) return { node: target, input }
   }
   return undefined
@@ -30,9 +31,9 @@ function targetOf(doc: Document, node: Node, definitions: Definitions): { node: 
 
 /** The type of a node in its graph: that of a primitive is made of what it is linked to. */
 export function defIn(doc: Document, node: Node, definitions: Definitions): NodeDef | undefined {
-  if (!isPrimitive(node)) return definitions.get(node.type)
+  if (!isPrimitive(node)) return defFor(definitions.get(node.type), node)
   const target = targetOf(doc, node, definitions)
-  return target && defFor(target.input)
+  return target && primitiveFor(target.input)
 }
 
 /** Gives primitives their values by name; one that has just been linked takes over the value of the field. */
@@ -42,7 +43,7 @@ export function bindPrimitives(doc: Document, definitions: Definitions): Documen
     if (!isPrimitive(node) || node.layout !== null) continue
     const target = targetOf(doc, node, definitions)
     if (!target) continue
-    const def = defFor(target.input)
+    const def = primitiveFor(target.input)
     const list = node.raw.widgets_values
     if (isArray(list) && list.length) {
       next = withNode(next, bindValues(node, def))

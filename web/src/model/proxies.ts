@@ -5,6 +5,7 @@ import { inputOf, type Definitions, type InputDef } from './definitions'
 import { inputsOf, titleOf, type Document, type Node } from './document'
 import { openSubgraph } from './subgraphs'
 import { known } from './library'
+import { defFor } from './varying'
 
 export interface ProxyField {
   /** The inner node, by the name that it has outside: `12:3`. */
@@ -24,7 +25,7 @@ export function proxyFields(doc: Document, node: Node, server: Definitions): Pro
     if (!isArray(each)) return []
     const [id, name] = each.map(String)
     const held = inner.nodes.get(id ?? '')
-    const input = held && inputOf(types.get(held.type), name ?? '')
+    const input = held && inputOf(defFor(types.get(held.type), held), name ?? '')
     if (!held || !input?.widget) return []
     const linked = inputsOf(held).some((slot) => slot.name === name && slot.link !== null)
     return [{ node: { ...held, id: `${node.id}:${held.id}` }, input, label: input.name, linked }]

@@ -16,11 +16,13 @@ export interface Hit {
 export function searchNodes(definitions: Definitions, query: string, filter: Filter, otherName: (def: NodeDef) => string, recent: readonly string[] = []): Hit[] {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean)
   const hits: Hit[] = []
-  for (const def of definitions.values()) {
-    if (filter.takes !== undefined && !def.inputs.some((input) => fits(filter.takes as string, input.type) && !(input.widget && filter.takes === '*'))) continue
+  for (const [type, def] of definitions) {
+    if (type !== def.type) continue // an older name of it
+    const taken = def.inputs.map((input) => input.members?.each ?? input)
+    if (filter.takes !== undefined && !taken.some((input) => fits(filter.takes as string, input.type) && !(input.widget && filter.takes === '*'))) continue
     if (filter.gives !== undefined && !def.outputs.some((output) => fits(output.type, filter.gives as string))) continue
     let score = def.isDeprecated ? -20 : 0
-    const exact = filter.takes !== undefined ? def.inputs.some((input) => input.type === filter.takes && !input.optional) : false
+    const exact = filter.takes !== undefined ? taken.some((input) => input.type === filter.takes && !input.optional) : false
     if (exact) score += 5
     const place = recent.indexOf(def.type)
     if (place >= 0) score += 8 - Math.min(place, 7)
@@ -39,7 +41,7 @@ function scoreWord(def: NodeDef, word: string, other: string): number {
   const named = /^(in|out|pack):(.+)$/.exec(word)
   if (named) {
     const wanted = named[2] as string
-    if (named[1] === 'in') return def.inputs.some((input) => input.type.toLowerCase().startsWith(wanted)) ? 10 : 0
+    if (named[1] === 'in') return def.inputs.some((input) => (input.members?.each ?? input).type.toLowerCase().startsWith(wanted)) ? 10 : 0
     if (named[1] === 'out') return def.outputs.some((output) => output.type.toLowerCase().startsWith(wanted)) ? 10 : 0
     return def.pack.toLowerCase().includes(wanted) ? 10 : 0
   }

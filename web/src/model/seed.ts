@@ -8,6 +8,7 @@ import { readSeveral } from './sweep'
 import { defIn } from './primitive'
 import { INPUT_NODE, known } from './library'
 import { editEverywhere, graphOf, nodeAt, putSubgraph } from './subgraphs'
+import { defFor } from './varying'
 
 const WIDEST = 1125899906842624n
 
@@ -135,7 +136,7 @@ export function resolveTexts(root: Document, server: Definitions, random: () => 
   return editEverywhere(root, server, (doc) => {
     let next = doc
     for (const node of doc.nodes.values())
-      for (const input of definitions.get(node.type)?.inputs ?? []) {
+      for (const input of defFor(definitions.get(node.type), node)?.inputs ?? []) {
         const value = node.values[input.name]
         if (typeof value !== 'string' || linkInto(doc, node, input.name)) continue
         if (input.options.dynamicPrompts === true && /[{]|\/\*|\/\//.test(value)) next = setValue(next, node.id, input.name, choose(value, random))

@@ -6,6 +6,7 @@ import { defaultOf, inputOf, type Definitions } from './definitions'
 import { inputAt, inputsOf, linkInto, outputsOf, slots, subgraphsOf, TITLE_HEIGHT, type Document, type Link, type Node, type Point } from './document'
 import { connect, removeNodes, setRaw, setValue, withNode } from './edit'
 import { INPUT_NODE, known, OUTPUT_NODE } from './library'
+import { defFor } from './varying'
 import { dropInput, isEnd, openSubgraph, renumber, withLibrary } from './subgraphs'
 
 const unique = (name: string, taken: readonly string[]): string => {
@@ -40,7 +41,7 @@ export function makeSubgraph(doc: Document, ids: ReadonlySet<string>, name: stri
     else if (goes) {
       const target = doc.nodes.get(link.to) as Node
       const slot = inputsOf(target)[link.toSlot]
-      const def = inputOf(defs.get(target.type), slot?.name ?? '')
+      const def = inputOf(defFor(defs.get(target.type), target), slot?.name ?? '')
       let held = inputs.find((each) => each.source === source)
       if (!held) {
         const type = def?.type ?? (link.type === '*' ? (slot?.type ?? '*') : link.type)

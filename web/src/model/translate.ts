@@ -39,7 +39,7 @@ function tooltips(raw: Json | undefined): Map<string, string> {
 export function explained(definitions: Definitions, translations: Translations): Definitions {
   return new Map(
     [...definitions].map(([type, def]) => {
-      const texts = translations.nodes.get(type)
+      const texts = translations.nodes.get(def.type)
       if (!texts) return [type, def]
       const inputs = def.inputs.map((input) => ({ ...input, tooltip: texts.inputs.get(input.name) ?? input.tooltip }))
       const outputs = def.outputs.map((output, at) => ({ ...output, tooltip: texts.outputs.get(String(at)) ?? output.tooltip }))

@@ -5,6 +5,7 @@ import type { Definitions, InputDef, NodeDef } from './definitions'
 import { known } from './library'
 import { readSeveral } from './sweep'
 import { graphOf, openSubgraph } from './subgraphs'
+import { defFor } from './varying'
 import { BYPASSED, isVirtual, linkInto, MUTED, modeOf, type Document, type Node } from './document'
 
 export type ProblemCode = 'unknown_type' | 'missing_link' | 'not_in_list' | 'no_choices' | 'nothing_chosen' | 'too_small' | 'too_big' | 'not_a_number' | 'shifted' | 'wrong_type' | 'wrong_kind' | 'link_gone' | 'unchecked' | 'unreadable' | 'bad_sweep' | 'server' | 'failed'
@@ -83,7 +84,7 @@ function validateGraph(root: Document, doc: Document, server: Definitions, prefi
     if (isVirtual(node) || mode === MUTED || mode === BYPASSED) continue
     const id = prefix + node.id
     const add = (input: string, code: ProblemCode, params: Record<string, string> = {}): unknown => problems.push({ node: id, input, code, params })
-    const def = definitions.get(node.type)
+    const def = defFor(definitions.get(node.type), node)
     if (!def) {
       add('', 'unknown_type', { type: node.type })
       continue

@@ -5,6 +5,7 @@ import { BUILTIN } from '../model/builtin'
 import { inputOf } from '../model/definitions'
 import { add, cut, join, setField } from '../graph/actions'
 import { focusNode, freePlace, goTo } from '../graph/camera'
+import { defFor } from '../model/varying'
 import { standardSize } from '../graph/size'
 import { typeColor } from '../graph/types'
 import { aboutNode, categoryName, inputName, nameShown, nodeName, otherName, t as text, useT } from '../i18n'
@@ -162,7 +163,7 @@ function choiceItems(asked: Asked): Item[] {
   const id = asked.pending?.to ?? ''
   const name = asked.pending?.input ?? ''
   const node = nodeCalled(id)
-  const choices = inputOf(definitions().get(node?.type ?? ''), name)?.choices ?? []
+  const choices = inputOf(node && defFor(definitions().get(node.type), node), name)?.choices ?? []
   return choices.map((choice, at) => ({ key: String(at), name: String(choice), where: '', on: sameJson(choice, node?.values[name]), run: () => setField(id, name, choice) }))
 }
 

@@ -3,6 +3,7 @@ import type { Definitions, NodeDef } from '../model/definitions'
 import type { Node } from '../model/document'
 import { known } from '../model/library'
 import { defIn, isPrimitive } from '../model/primitive'
+import { defFor } from '../model/varying'
 import { activeTab, shownOf, useDocuments } from './documents'
 import { serverDefinitions, useDefinitions } from './server'
 
@@ -26,7 +27,7 @@ export function useDef(node: Node): NodeDef | undefined {
     const tab = state.tabs.find((each) => each.id === state.active)
     const file = tab?.history.present.file
     const all = file ? known(server, file) : server
-    if (!isPrimitive(node)) return all.get(node.type)
+    if (!isPrimitive(node)) return defFor(all.get(node.type), node)
     const doc = shownOf(tab)?.doc
     return doc && defIn(doc, node, all)
   })
