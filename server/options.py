@@ -180,13 +180,18 @@ def _add_pack_commands(
     packs = commands.add_parser(
         "packs",
         parents=[places],
-        help="list, check, allow, disable, lock or verify packs of nodes",
+        help="list, check, allow, disable, isolate, lock or verify packs of nodes",
         description="Packs are folders and files below custom_nodes: other people's code. list: what is there; check: "
-        "load them and say what is wrong or missing; allow and disable NAME; lock: write down what they are now; "
-        "verify: compare with that.",
+        "load them and say what is wrong or missing; allow and disable NAME; isolate NAME: run it in a process of its "
+        "own, without the network and most files; inside NAME: no longer; install NAME: give it an environment with what "
+        "its requirements.txt asks for; lock: write down what they are now; verify: compare with that.",
     )
-    packs.add_argument("what", choices=("list", "check", "allow", "disable", "lock", "verify"), help="what to do")
-    packs.add_argument("name", nargs="?", default="", metavar="NAME", help="of the pack, for allow and disable")
+    packs.add_argument(
+        "what",
+        choices=("list", "check", "allow", "disable", "isolate", "inside", "install", "lock", "verify"),
+        help="what to do",
+    )
+    packs.add_argument("name", nargs="?", default="", metavar="NAME", help="of the pack, for what is done with one")
     new = commands.add_parser(
         "new-node",
         parents=[places],

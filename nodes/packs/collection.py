@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
+
+from torch import Tensor
 
 from graph.build import Graph
 from graph.errors import GraphError
@@ -14,9 +16,10 @@ from graph.files import Folders
 from graph.spec import NodeSpec, Registry
 from nodes.packs.checks import checking
 from nodes.packs.found import Pack, find_packs, stamp
-from nodes.packs.host import Host
+from nodes.packs.host import Host, Send
 from nodes.packs.importing import PackImporter
-from nodes.packs.loading import Loaded, load, permits, prestart
+from nodes.packs.isolated.adapt import load_apart
+from nodes.packs.loading import Loaded, Permit, load, permits, prestart
 from nodes.packs.shim.modules import modules
 from nodes.packs.shim.prompt_server import Route, Routes
 from nodes.packs.trust import Ask, PackList
@@ -74,23 +77,32 @@ class Packs:
         known = PackList(self._known)
         kept = {it.pack.name: it for it in self.loaded if stamps.get(it.pack.name) == self._stamps.get(it.pack.name)}
         if said != self._said:  # the owner has changed the list: what was refused may be wanted now, and the reverse
-            kept = {
-                name: it for name, it in kept.items() if it.given.standing == known.standing(it.pack, it.given.code)
-            }
+            kept = {name: it for name, it in kept.items() if _is_as_said(it.given, known)}
         for it in self.loaded:
             if it.pack.name not in kept:
+                it.end()
                 self._importer.forget(it.pack)
         new = list(permits((found[name] for name in found if name not in kept), known, ask))
-        prestart((permit.pack for permit in new if not permit.refused), self._importer)
+        prestart((it.pack for it in new if not it.refused and it.isolation is None), self._importer)
         taken = dict(self.host.specs) | {spec.type: spec for it in kept.values() for spec in it.specs}
         loaded = dict(kept)
         for permit in new:
-            it = loaded[permit.pack.name] = load(permit, self._importer, self.host, taken)
+            it = loaded[permit.pack.name] = self._load(permit, taken)
             taken |= {spec.type: spec for spec in it.specs}
             _tell(it)
         self.loaded = tuple(loaded[name] for name in found)
         self._stamps, self._said = stamps, _written(self._known)
         return True
+
+    def _load(self, permit: Permit, taken: Mapping[str, NodeSpec]) -> Loaded:
+        if permit.isolation is None or permit.refused:
+            return load(permit, self._importer, self.host, taken)
+        return load_apart(permit, permit.isolation, self.host, taken)
+
+    def close(self) -> None:
+        """Let go of what packs run in."""
+        for it in self.loaded:
+            it.end()
 
 
 @contextmanager
@@ -98,7 +110,7 @@ def open_packs(
     folders: Folders,
     builtin: Registry,
     ask: Ask,
-    send: Callable[[str, object, str | None], None] | None = None,
+    send: Send | None = None,
     only: Collection[str] = (),
 ) -> Iterator[Packs]:
     """Load the packs below the folder `custom_nodes`, as `packs.toml` in the base directory and `ask` permit.
@@ -111,8 +123,37 @@ def open_packs(
     routes = Routes()
     with PackImporter(modules(host, routes), host.miss) as importer:
         packs = Packs(host, importer, routes, folders.base / FILE, only)
-        packs.refresh(ask)
-        yield packs
+        try:
+            packs.refresh(ask)
+            yield packs
+        finally:
+            packs.close()
+
+
+@contextmanager
+def open_one(
+    pack: Pack, code: str, folders: Folders, builtin: Registry, send: Send
+) -> Iterator[tuple[Loaded, Host, Sequence[Route]]]:
+    """One pack that may be loaded, and the addresses that it would answer: for a process that is its alone."""
+    host, routes = Host(folders, MappingProxyType(dict(builtin)), send, own=_as_it_is), Routes()
+    with PackImporter(modules(host, routes), host.miss) as importer:
+        permit = Permit(pack, code)
+        prestart([pack], importer)
+        yield load(permit, importer, host, host.specs), host, routes.added
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    """What came to the process of a pack is the pack's already."""
+    return tensor
+
+
+def _is_as_said(permit: Permit, known: PackList) -> bool:
+    """Whether the owner's list still says of a pack what it said."""
+    try:
+        isolation = known.isolation(permit.pack.name)
+    except ValueError:
+        return False
+    return permit.standing == known.standing(permit.pack, permit.code) and permit.isolation == isolation
 
 
 def _stamp(pack: Pack) -> tuple[object, ...]:

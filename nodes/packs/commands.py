@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from subprocess import CalledProcessError
 
 from graph.files import Folders
 from graph.spec import Registry
 from nodes.packs.collection import FILE, open_packs
 from nodes.packs.first import write_first_pack
 from nodes.packs.found import Pack, digest, find_packs
+from nodes.packs.isolated.environment import install
 from nodes.packs.needs import LOCK, differences, unmet, write_lock
 from nodes.packs.trust import Answer, Ask, PackList, Standing
 
@@ -17,7 +19,10 @@ DONE, FAILED, REFUSED = 0, 1, 2  # exit statuses
 
 
 def packs(what: str, name: str, folders: Folders, registry: Callable[[], Registry], ask: Ask) -> int:
-    """`list`, `check`, `disable NAME`, `allow NAME`, `lock` or `verify`. Returns the exit status."""
+    """`list`, `check`, `lock` or `verify`; or for the pack NAME `allow`, `disable`, `isolate`, `inside` or `install`.
+
+    Returns the exit status.
+    """
     found = list(find_packs(folders.roots("custom_nodes")))
     try:
         match what:
@@ -34,7 +39,7 @@ def packs(what: str, name: str, folders: Folders, registry: Callable[[], Registr
                 return FAILED if wrong else DONE
             case _:
                 return _decide(what, name, found, folders)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, CalledProcessError) as error:
         print(error, file=sys.stderr)
         return REFUSED
 
@@ -56,7 +61,8 @@ def new_node(folders: Folders, name: str) -> int:
 def _list(found: list[Pack], folders: Folders) -> int:
     known = PackList(folders.base / FILE)
     for pack in found:
-        print(f"{pack.name:32} {known.standing(pack, digest(pack)).value:26} {pack.path}")
+        standing = known.standing(pack, digest(pack)).value
+        print(f"{pack.name:32} {standing:26} {_mode(known, pack.name):24} {pack.path}")
     if not found:
         print(f"no packs below {', '.join(map(str, folders.roots('custom_nodes')))}")
     return DONE
@@ -80,12 +86,24 @@ def _decide(what: str, name: str, found: list[Pack], folders: Folders) -> int:
     if pack is None:
         raise ValueError(f"there is no pack {name!r}, only {', '.join(pack.name for pack in found) or 'none'}")
     known = PackList(folders.base / FILE)
-    if what == "disable":
-        known.disable(name)
-    else:
-        known.allow(pack, digest(pack))
+    match what:
+        case "disable":
+            known.disable(name)
+        case "isolate" | "inside":
+            known.isolate(name, isolated=what == "isolate")
+            print(f"{name}: {_mode(known, name)}")
+            return DONE
+        case "install":
+            print(f"{name}: {install(pack)}")
+            return DONE
+        case _:
+            known.allow(pack, digest(pack))
     print(f"{name}: {known.standing(pack, digest(pack)).value}")
     return DONE
+
+
+def _mode(known: PackList, name: str) -> str:
+    return "within the program" if known.isolation(name) is None else "in a process of its own"
 
 
 def asking(folders: Folders, trusts_all: bool, has_strangers: bool, has_terminal: bool | None = None) -> Ask:

@@ -6,10 +6,12 @@ import asyncio
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from graph.document import Link, NodeId
 from graph.files import Folders
+from graph.spec import NodeSpec
 from nodes.packs.calling import awaited
 from nodes.packs.host import Host
 from nodes.packs.values import to_pack
@@ -18,34 +20,49 @@ Fingerprint: TypeAlias = Callable[..., Any]
 """`IS_CHANGED` or `fingerprint_inputs` of a class: any value, which differs once a result no longer stands."""
 
 
-def freshness(
-    check: Fingerprint | None,
-    host: Host,
-    code: str,
-    by_id: bool,
-    node_id: NodeId,
-    inputs: Mapping[str, object],
-    folders: Folders,
-) -> object:
+@dataclass(frozen=True, slots=True)
+class Freshness:
     """code: the digest of the pack's files. by_id: whether the node sees its own id, which names its results then.
 
     `check` gets the inputs it has parameters for; links are None to it. NaN equals nothing, and a class that cannot say
     is taken to have changed.
     """
-    seen = node_id if by_id else None
-    if check is None:
-        return [code, seen]
-    constants = {name: None if isinstance(value, Link) else to_pack(value, host) for name, value in inputs.items()}
-    try:
-        state = check(**_asked(check, constants))
-        if inspect.isawaitable(state):
-            state = asyncio.run(awaited(state))
-        if isinstance(state, float) and math.isnan(state):
-            raise ValueError("never equal")
-        text = state if isinstance(state, str | int | float | bool | None) else repr(state)
-    except Exception:  # noqa: BLE001
-        text = host.unique()
-    return [code, seen, text]
+
+    check: Fingerprint | None
+    host: Host
+    code: str
+    by_id: bool
+
+    def __call__(self, node_id: NodeId, inputs: Mapping[str, object], folders: Folders) -> object:
+        """What names the results besides the inputs."""
+        seen = node_id if self.by_id else None
+        if self.check is None:
+            return [self.code, seen]
+        constants = {
+            name: None if isinstance(value, Link) else to_pack(value, self.host) for name, value in inputs.items()
+        }
+        try:
+            state = self.check(**_asked(self.check, constants))
+            if inspect.isawaitable(state):
+                state = asyncio.run(awaited(state))
+            if isinstance(state, float) and math.isnan(state):
+                raise ValueError("never equal")
+            text = state if isinstance(state, str | int | float | bool | None) else repr(state)
+        except Exception:  # noqa: BLE001
+            text = self.host.unique()
+        return [self.code, seen, text]
+
+
+@dataclass(frozen=True, slots=True)
+class Versioned:
+    """What names the results of a typed function of a pack: the pack's code too."""
+
+    spec: NodeSpec
+    code: str
+
+    def __call__(self, node_id: NodeId, inputs: Mapping[str, object], folders: Folders) -> object:
+        """What names the results besides the inputs."""
+        return [self.code, self.spec.freshness(node_id, inputs, folders) if self.spec.freshness else None]
 
 
 def _asked(function: Callable[..., object], values: Mapping[str, object]) -> dict[str, object]:

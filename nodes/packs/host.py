@@ -7,10 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from torch import Tensor
 
 from graph.files import Folders
 from graph.spec import NodeSpec
 from nodes.services import Context
+
+Send: TypeAlias = Callable[[str, object, str | None], None]
+"""(event, data, client id or None for all)."""
 
 
 def _nobody(event: str, data: object, client_id: str | None) -> None:
@@ -19,13 +25,14 @@ def _nobody(event: str, data: object, client_id: str | None) -> None:
 
 @dataclass(frozen=True)
 class Host:
-    """One for a program. `specs`: the node types that packs use as helpers. `send`: a message of a pack to clients, or
+    """One for a program. `own`: makes a tensor of ours the pack's, which may write into it. `specs`: the node types that packs use as helpers. `send`: a message of a pack to clients, or
     to one of them. `missed`: names that packs asked a stand-in for which it does not have, and how often.
     """
 
     folders: Folders
     specs: Mapping[str, NodeSpec]
-    send: Callable[[str, object, str | None], None] = _nobody
+    send: Send = _nobody
+    own: Callable[[Tensor], Tensor] = Tensor.clone
     missed: Counter[str] = field(default_factory=Counter)
     running: ContextVar[Context | None] = field(default_factory=lambda: ContextVar("the node of a pack", default=None))
 

@@ -13,14 +13,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from graph.document import NodeId
-from graph.files import Folders
 from graph.spec import NodeSpec, collect
 from nodes.packs.checks import Check, check_of
 from nodes.packs.found import Pack, digest
+from nodes.packs.freshness import Versioned
 from nodes.packs.host import Host
 from nodes.packs.importing import AbsentError, PackImporter
-from nodes.packs.trust import Answer, Ask, PackList, Standing
+from nodes.packs.trust import Answer, Ask, Isolation, PackList, Standing
 from nodes.packs.v1 import v1_spec
 from nodes.packs.v3 import v3_spec
 
@@ -28,16 +27,21 @@ PRESTART = "prestartup_script.py"
 _logger = logging.getLogger(__name__)
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """What became of a pack. `problem`: why it, or some of its nodes, are not here; `checks`: what its
-    classes say of their inputs, by node type; `web`: what browsers load of it."""
+    classes say of their inputs, by node type; `web`: what browsers load of it; `end`: lets go of what it runs in."""
 
     given: Permit
     specs: tuple[NodeSpec, ...] = ()
     problem: str = ""
     checks: Mapping[str, Check] = field(default_factory=dict)
     web: Mapping[str, Path] = field(default_factory=dict)
+    end: Callable[[], None] = _nothing
 
     @property
     def pack(self) -> Pack:
@@ -48,12 +52,13 @@ class Loaded:
 @dataclass(frozen=True, slots=True)
 class Permit:
     """Whether a pack may be loaded. code: the digest of its files; standing: what the owner's list says of it, once it was
-    asked about; refused: why it may not."""
+    asked about; refused: why it may not; isolation: what it may do in a process of its own, None within the program."""
 
     pack: Pack
     code: str
     standing: Standing | None = None
     refused: str = ""
+    isolation: Isolation | None = None
 
 
 def permits(packs: Iterable[Pack], known: PackList, ask: Ask) -> Iterator[Permit]:
@@ -71,7 +76,12 @@ def permits(packs: Iterable[Pack], known: PackList, ask: Ask) -> Iterator[Permit
         elif answer is not None:
             known.note(pack, state)
         is_fine = standing is Standing.ALLOWED or answer in (Answer.YES, Answer.ONCE)
-        yield Permit(pack, state, known.standing(pack, state), "" if is_fine else standing.value)
+        try:
+            isolation = known.isolation(pack.name)
+        except ValueError as error:
+            yield Permit(pack, state, known.standing(pack, state), str(error))
+            continue
+        yield Permit(pack, state, known.standing(pack, state), "" if is_fine else standing.value, isolation)
 
 
 def prestart(packs: Iterable[Pack], importer: PackImporter) -> None:
@@ -131,16 +141,7 @@ def _nodes(module: ModuleType, host: Host, code: str) -> Iterator[tuple[str, Cal
         for cls in asyncio.run(_classes(entrypoint)):
             yield cls.__name__, partial(v3_spec, cls, host, code), check_of(cls)
     for spec in collect(module):
-        yield spec.type, partial(_versioned, spec, code), None
-
-
-def _versioned(spec: NodeSpec, code: str) -> NodeSpec:
-    """A typed function, whose results are named by its pack's code too."""
-
-    def freshness(node_id: NodeId, inputs: Mapping[str, object], folders: Folders) -> object:
-        return [code, spec.freshness(node_id, inputs, folders) if spec.freshness else None]
-
-    return replace(spec, freshness=freshness)
+        yield spec.type, partial(replace, spec, freshness=Versioned(spec, code)), None
 
 
 async def _classes(entrypoint: Callable[[], Any]) -> list[Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 
 import tomlkit
@@ -15,6 +16,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from graph.whole_files import write_whole
 from nodes.packs.found import Pack, digest
+from nodes.packs.isolated.environment import VENV
 
 LOCK = "packs.lock.toml"
 
@@ -35,13 +37,19 @@ def unmet(pack: Pack) -> Iterator[str]:
             continue
         if wanted.marker is not None and not wanted.marker.evaluate():
             continue
-        try:
-            there = version(wanted.name)
-        except PackageNotFoundError:
+        there = _version_there(wanted.name, pack)
+        if there is None:
             yield f"{wanted} is not installed"
             continue
         if not wanted.specifier.contains(there, prereleases=True):
             yield f"{wanted.name}{wanted.specifier} is wanted, {there} is installed"
+
+
+def _version_there(name: str, pack: Pack) -> str | None:
+    """The version of a package in the pack's own environment, or in Darkroom's."""
+    own = sorted(map(str, pack.folder.glob(f"{VENV}/lib/*/site-packages")))
+    found = next(iter(distributions(name=name, path=[*own, *sys.path])), None)
+    return None if found is None else found.version
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from graph.sockets import Anything, Choice, Float, Int, Text, Toggle, Widget
 from graph.spec import NodeSpec
 from nodes.packs.calling import PackNode, run, run_async
 from nodes.packs.checks import check_of, self_checked
-from nodes.packs.freshness import freshness
+from nodes.packs.freshness import Freshness
 from nodes.packs.host import Host
 from nodes.services import Context
 
@@ -68,7 +68,7 @@ def v1_spec(name: str, cls: Any, title: str, host: Host, code: str) -> NodeSpec:
         description=inspect.cleandoc(str(getattr(cls, "DESCRIPTION", ""))),
         terminal=getattr(cls, "OUTPUT_NODE", False) is True,
         lane="async" if is_async else "device",
-        freshness=partial(freshness, getattr(cls, "IS_CHANGED", None), host, code, "UNIQUE_ID" in hidden.values()),
+        freshness=Freshness(getattr(cls, "IS_CHANGED", None), host, code, "UNIQUE_ID" in hidden.values()),
         hidden=hidden,
         deprecated=bool(getattr(cls, "DEPRECATED", False)),
         experimental=bool(getattr(cls, "EXPERIMENTAL", False)),

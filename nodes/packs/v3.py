@@ -13,7 +13,7 @@ from graph.inputs import REQUIRED, Cases, Group, InputSpec, OutputSpec, gathered
 from graph.sockets import Choice, Float, Int, Text, Toggle, Widget
 from graph.spec import NodeSpec
 from nodes.packs.calling import PackNode, behind, run, run_async
-from nodes.packs.freshness import freshness
+from nodes.packs.freshness import Freshness
 from nodes.packs.host import Host
 from nodes.packs.shim.api_io import Autogrow, Hidden, Input, MatchType, Schema
 from nodes.packs.shim.graph_utils import ExecutionBlocker
@@ -47,7 +47,7 @@ def v3_spec(cls: Any, host: Host, code: str) -> NodeSpec:
         description=inspect.cleandoc(schema.description or ""),
         terminal=schema.is_output_node,
         lane="async" if is_async else "device",
-        freshness=partial(freshness, getattr(cls, "fingerprint_inputs", None), host, code, Hidden.unique_id in shown),
+        freshness=Freshness(getattr(cls, "fingerprint_inputs", None), host, code, Hidden.unique_id in shown),
         hidden={hidden.name: hidden.value for hidden in dict.fromkeys(shown)},
         deprecated=schema.is_deprecated,
         experimental=schema.is_experimental,

@@ -26,11 +26,11 @@ def to_pack(value: object, host: Host) -> Any:
     """`value` as packs know it; what they do not know goes as it is."""
     match value:
         case Image(pixels=tensor) | Mask(values=tensor) | Sigmas(values=tensor):
-            return tensor.clone()
+            return host.own(tensor)
         case Latent():
-            return _latent(value)
+            return _latent(value, host)
         case Conditioning(conds=conds):
-            return [_entry(cond) for cond in conds]
+            return [_entry(cond, host) for cond in conds]
         case Model():
             return PackModel(value, host)
         case Clip():
@@ -91,17 +91,17 @@ def _looks_like(value: Any) -> str:
             return ""
 
 
-def _latent(latent: Latent) -> dict[str, object]:
-    fields: dict[str, object] = {"samples": latent.samples.clone(), **latent.extra}
+def _latent(latent: Latent, host: Host) -> dict[str, object]:
+    fields: dict[str, object] = {"samples": host.own(latent.samples), **latent.extra}
     if latent.noise_mask is not None:
-        fields["noise_mask"] = latent.noise_mask.clone()
+        fields["noise_mask"] = host.own(latent.noise_mask)
     if latent.batch_index is not None:
         fields["batch_index"] = list(latent.batch_index)
     return fields
 
 
-def _entry(cond: Cond) -> list[Any]:
-    options: dict[str, object] = {"pooled_output": cond.pooled.clone(), **cond.extra}
+def _entry(cond: Cond, host: Host) -> list[Any]:
+    options: dict[str, object] = {"pooled_output": host.own(cond.pooled), **cond.extra}
     match cond.area:
         case Area(height, width, y, x):
             options["area"] = (height, width, y, x)
@@ -110,10 +110,10 @@ def _entry(cond: Cond) -> list[Any]:
     if cond.area is not None or cond.strength != 1.0:
         options["strength"] = cond.strength
     if cond.mask is not None:
-        options |= {"mask": cond.mask.clone(), "mask_strength": 1.0, "set_area_to_bounds": cond.bounded}
+        options |= {"mask": host.own(cond.mask), "mask_strength": 1.0, "set_area_to_bounds": cond.bounded}
     if (cond.start, cond.end) != (0.0, 1.0):
         options |= {"start_percent": cond.start, "end_percent": cond.end}
-    return [cond.tokens.clone(), options]
+    return [host.own(cond.tokens), options]
 
 
 def _cond(tokens: Tensor, options: Mapping[str, Any]) -> Cond:

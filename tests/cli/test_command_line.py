@@ -291,6 +291,10 @@ def test_packs_are_checked_decided_on_and_locked(base: Path, call: Call) -> None
 
     assert packs("allow", "fine")[:2] == (0, "fine: allowed\n")
     assert packs("disable", "broken")[:2] == (0, "broken: disabled\n")
+    assert packs("isolate", "fine")[:2] == (0, "fine: in a process of its own\n")
+    assert packs("inside", "fine")[:2] == (0, "fine: within the program\n")
+    status, _, err = packs("install", "broken")
+    assert status == 2 and "pack broken has no requirements.txt" in err
     status, _, err = packs("disable", "gone")
     assert status == 2 and "no pack 'gone', only broken, fine" in err
 

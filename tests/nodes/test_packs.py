@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,88 +13,33 @@ import PIL.Image
 import pytest
 import torch
 
-from graph.build import Graph, build
 from graph.cache import Cache
 from graph.context import Run
 from graph.document import parse
 from graph.errors import GraphErrors, NodeError
-from graph.events import Event, NodeStarted
 from graph.execute import Executor
 from graph.files import Folders
 from graph.object_info import describe
-from graph.result import Outputs
 from graph.spec import Registry
 from models.residency import Precision, Residency
 from models.types import nbytes
-from nodes.packs.collection import Packs, open_packs
+from nodes.packs.collection import open_packs
 from nodes.packs.commands import asking
 from nodes.packs.found import Pack, digest, find_packs
 from nodes.packs.trust import Answer, PackList, Standing
 from nodes.registry import builtin
 from nodes.services import Services
+from tests.nodes.pack_bench import Bench, Written, open_bench, yes
 
 WRITTEN = Path(__file__).parents[1] / "data" / "packs"
-Written = dict[str, tuple[str, dict[str, Any]]]
-
-
-def yes(pack: Pack, standing: Standing) -> Answer:
-    """Whoever is asked says yes."""
-    return Answer.YES
-
-
-@dataclass
-class Bench:
-    """An engine with packs."""
-
-    folders: Folders
-    packs: Packs
-    registry: Registry
-    executor: Executor[Services]
-    sent: list[tuple[str, Any]]
-    events: list[Event] = field(default_factory=list)
-
-    def build(self, nodes: Written) -> Graph:
-        document = parse(
-            json.dumps({key: {"class_type": kind, "inputs": given} for key, (kind, given) in nodes.items()})
-        )
-        return build(document, self.registry, self.folders, rules=[self.packs.rule])
-
-    def run(self, nodes: Written) -> Mapping[str, Outputs]:
-        """Run it all; `ran` then says which nodes were called."""
-        self.events.clear()
-        document = parse(
-            json.dumps({key: {"class_type": kind, "inputs": given} for key, (kind, given) in nodes.items()})
-        )
-        graph = build(document, self.registry, self.folders, rules=[self.packs.rule])
-        if graph.errors:
-            raise GraphErrors(graph.errors)
-        return self.executor.execute(Run("run", document, self.events.append), graph)
-
-    @property
-    def ran(self) -> list[str]:
-        return sorted(event.node_id for event in self.events if isinstance(event, NodeStarted))
-
-    def shown(self, nodes: Written, value: Any) -> Any:
-        """What a link or value comes to."""
-        results = self.run({**nodes, "show": ("ShapesShow", {"value": value})})
-        return list(results["show"].ui["shown"])
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     folders = Folders.standard(tmp_path / "base")
     shutil.copytree(WRITTEN, folders.base / "custom_nodes", dirs_exist_ok=True)
-    sent: list[tuple[str, Any]] = []
-    with ExitStack() as stack:
-        packs = stack.enter_context(
-            open_packs(folders, builtin(), yes, lambda event, data, _: sent.append((event, data)))
-        )
-        registry = Registry([*builtin().values(), *packs.specs])
-        services = Services(Residency(torch.device("cpu"), Precision(), 2**30), folders)
-        executor = stack.enter_context(
-            Executor(services, registry, folders, Cache(2**28, nbytes), scope=torch.inference_mode, rules=[packs.rule])
-        )
-        yield Bench(folders, packs, registry, executor, sent)
+    with open_bench(folders) as opened:
+        yield opened
 
 
 def shapes_ran() -> list[Any]:
