@@ -171,7 +171,9 @@ def _build(weights: Weights, part: Part, layout: Layout) -> tuple[nn.Module, dic
     """The network without weights (on the meta device), and the file's name for each of its tensors."""
     found = weights.names(part)
     prefix, file = weights.prefixes[part], weights.path.name
-    orphans = [key.removesuffix("bias") + "weight" for key in found.values() if key.endswith(".bias")]
+    starts = tuple(layout.own + child for child in layout.children)
+    biases = [key for own, key in found.items() if own.startswith(starts) and key.endswith(".bias")]
+    orphans = [key.removesuffix("bias") + "weight" for key in biases]
     _raise_if_missing(file, layout, [key for key in orphans if key not in weights.tensors])
     shapes = {own: weights.tensors[key].shape for own, key in found.items()}
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 
 import torch
 from torch import Tensor
@@ -14,8 +15,9 @@ from models.family import Diffusion, LatentSpace
 from models.guidance import NEGATIVE, POSITIVE, Combine, Guidance, cfg
 from models.inpainting import Beside, channels_beside, fitted
 from models.reading import Reading
+from models.steering import Call, Steer, Steered, unsteered
 from models.steps import Pair
-from models.types import Cond, Conditioning
+from models.types import Cond, Conditioning, Control
 from models.unet import Tick, UNet
 
 NOTHING = 1e-37  # the weight of no text: where none counts, the estimate is 0
@@ -25,21 +27,23 @@ LONGEST_REPEAT = 4  # contexts are joined in one batch when none need be repeate
 class Denoiser:
     """The clean-latent estimate of a U-Net for a given text: D = prediction(unet(scaled x, t(sigma), text))."""
 
-    def __init__(self, unet: UNet, diffusion: Diffusion, tick: Tick) -> None:
+    def __init__(self, unet: UNet, diffusion: Diffusion, tick: Tick, steer: Steer = unsteered) -> None:
         self._unet = unet
         self._tick = tick
+        self._steer = steer
         self.levels = diffusion.levels
         self.prediction = diffusion.prediction
         weight = next(unet.parameters())
         self.device = weight.device
         self.dtype = weight.dtype
 
-    def __call__(self, x: Tensor, sigma: Tensor, reading: Reading) -> Tensor:
-        """x: [B, 4, h, w] float32 at level sigma [] -> [B, 4, h, w] float32."""
+    def __call__(self, x: Tensor, sigma: Tensor, reading: Reading, texts: Sequence[Steered] = ()) -> Tensor:
+        """x: [B, 4, h, w] float32 at level sigma [] -> [B, 4, h, w] float32. texts: of equal parts of the batch."""
         t = self.levels.timestep(sigma).expand(len(x)).to(x.device)
         scaled = self.prediction.scaled(x, sigma).to(self.dtype)
         concat = None if reading.concat is None else reading.concat.to(self.dtype)
         reading = replace(reading, context=reading.context.to(self.dtype), concat=concat)
+        reading = self._steer(Call(scaled, t, float(sigma), texts), reading)
         output = self._unet(scaled, t, reading, self._tick)
         return self.prediction.denoised(output.float(), x, sigma)
 
@@ -49,7 +53,7 @@ class _Text:
     """A text on the device, for latents of one size.
 
     area: None for the whole latent; weight: [b, 1, h, w] or a number; number: which of the guider's texts it belongs to;
-    top and bottom: the levels between which it counts.
+    top and bottom: the levels between which it counts; controls: what steers the network with it.
     """
 
     context: Tensor
@@ -60,6 +64,7 @@ class _Text:
     top: float
     bottom: float
     beside: Beside | None
+    controls: tuple[Control, ...]
 
 
 class Guided:
@@ -133,6 +138,7 @@ class Guided:
             [self._on_latent(cond, number, height, width) for cond in conditioning.conds]
             for number, conditioning in enumerate(self._conditionings)
         ]
+        sides[NEGATIVE:] = [_controlled(side, sides[POSITIVE]) for side in sides[NEGATIVE:]]
         for given in sides:
             for other in sides:
                 for text in list(given) if other is not given else []:
@@ -151,7 +157,7 @@ class Guided:
             area = bounds(mask[:, 0]).within(height, width) if cond.bounded else area
         return _Text(
             cond.tokens.to(device), area, weight, area is not None and cond.mask is None, number,
-            levels.at(cond.start), levels.at(cond.end), cond.beside,
+            levels.at(cond.start), levels.at(cond.end), cond.beside, cond.controls,
         )  # fmt: skip
 
     def _evaluate(self, x: Tensor, sigma: Tensor, texts: Sequence[_Text]) -> list[Tensor]:
@@ -160,8 +166,8 @@ class Guided:
         besides = [channels_beside(self._channels, text.beside, x, self._scale) for text in texts]
         if not self._together(contexts):
             return [
-                self._denoiser(x, sigma, Reading(c.expand(len(x), -1, -1), concat=beside))
-                for c, beside in zip(contexts, besides, strict=True)
+                self._denoiser(x, sigma, Reading(c.expand(len(x), -1, -1), concat=beside), [text])
+                for text, c, beside in zip(texts, contexts, besides, strict=True)
             ]
         # Attention's softmax does not change when its keys are repeated as a whole.
         length = math.lcm(*(c.shape[1] for c in contexts))
@@ -169,7 +175,7 @@ class Guided:
         batch = x.repeat(len(contexts), 1, 1, 1)
         given = [beside for beside in besides if beside is not None]
         reading = Reading(torch.cat(joined), concat=torch.cat(given) if given else None)
-        return list(self._denoiser(batch, sigma, reading).chunk(len(contexts)))
+        return list(self._denoiser(batch, sigma, reading, texts).chunk(len(contexts)))
 
     def _together(self, contexts: Sequence[Tensor]) -> bool:
         lengths = [c.shape[1] for c in contexts]
@@ -179,3 +185,13 @@ class Guided:
 def _of_batch(weight: Tensor, batch: int) -> Tensor:
     """[b, 1, h, w] -> [batch, 1, h, w]; fewer begin anew."""
     return weight[torch.arange(batch, device=weight.device) % len(weight)]
+
+
+def _controlled(side: list[_Text], positive: list[_Text]) -> list[_Text]:
+    """Texts for the whole picture, with the positive ones' controls that count for all, where none has its own."""
+    whole = [text for text in side if text.area is None]
+    lent = [text.controls for text in positive if any(control.for_all for control in text.controls)]
+    if not lent or any(text.controls for text in whole):
+        return side
+    given = cycle(lent)
+    return [replace(text, controls=next(given)) if text.area is None else text for text in side]

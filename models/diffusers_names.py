@@ -58,6 +58,18 @@ def is_diffusers_vae(names: Collection[str]) -> bool:
     return "decoder.up_blocks.0.resnets.0.conv1.weight" in names
 
 
+def is_diffusers_controlnet(names: Collection[str]) -> bool:
+    """Whether a file is a ControlNet in the layout of diffusers."""
+    return "controlnet_cond_embedding.conv_in.weight" in names
+
+
+def controlnet_names(names: Collection[str]) -> dict[str, str]:
+    """The published names of a ControlNet's tensors -> those of a file in the layout of diffusers."""
+    blocks = _count(names, r"down_blocks\.0\.resnets\.(\d+)\.")
+    eyes = _count(names, r"controlnet_cond_embedding\.blocks\.(\d+)\.")
+    return {_of_controlnet(name, blocks, eyes): name for name in names}
+
+
 def unet_names(names: Collection[str]) -> dict[str, str]:
     """A checkpoint's names of a U-Net's tensors -> those of a file in the layout of diffusers."""
     blocks = _count(names, r"down_blocks\.0\.resnets\.(\d+)\.")
@@ -94,6 +106,17 @@ def _of_unet(name: str, blocks: int, attending: Collection[str]) -> str:
             return f"{side}_blocks.{number + int(at)}.0.{_outside(rest)}.{end}"
         case _:
             return f"{side}_blocks.{number + int(at)}.1.{rest}.{end}"
+
+
+def _of_controlnet(name: str, blocks: int, eyes: int) -> str:
+    if match := re.fullmatch(r"controlnet_cond_embedding\.(conv_in|blocks\.(\d+)|conv_out)\.(.+)", name):
+        place = {"conv_in": 0, "conv_out": eyes + 1}.get(match[1], int(match[2] or 0) + 1)
+        return f"input_hint_block.{2 * place}.{match[3]}"
+    if match := re.fullmatch(r"controlnet_down_blocks\.(\d+)\.(.+)", name):
+        return f"zero_convs.{match[1]}.0.{match[2]}"
+    if match := re.fullmatch(r"controlnet_mid_block\.(.+)", name):
+        return f"middle_block_out.0.{match[1]}"
+    return _of_unet(name, blocks, ())
 
 
 def _of_vae(name: str, levels: int) -> str:

@@ -13,7 +13,6 @@ _LIKE_SD = (  # shares names with Stable Diffusion v1, so these signs come first
     (r"^conditioner\.embedders\.|(^|\.)label_emb\.0\.0\.weight$|^add_embedding\.", "an SDXL model"),
     (r"(^|\.)joint_blocks\.\d", "a Stable Diffusion 3 model"),
     (r"(^|\.)double_blocks\.\d", "a Flux model"),
-    (r"^input_hint_block\.", "a ControlNet"),
 )
 _TELLING = (  # tensors whose shapes differ between families
     "middle_block.1.transformer_blocks.0.attn2.to_k.weight",

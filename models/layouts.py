@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -26,18 +26,32 @@ from models.config import (
     unet_config,
     vae_config,
 )
-from models.diffusers_names import is_diffusers_unet, is_diffusers_vae, unet_names, vae_names
+from models.controlnet import ControlEnds, ControlNet, control_config, hint_widths, way_widths
+from models.diffusers_names import (
+    controlnet_names,
+    is_diffusers_controlnet,
+    is_diffusers_unet,
+    is_diffusers_vae,
+    unet_names,
+    vae_names,
+)
 from models.families import foreign_family, unlike_family
 from models.family import Family, family_of
 from models.inception import Inception
 from models.safety import SafetyChecker, published_name
-from models.unet import UNet
+from models.t2i_adapter import ADAPTER_ROOT, T2IAdapter, adapter_config, renamed_adapter
+from models.unet import InputSide, UNet
 from models.upscaler import build_upscaler, renamed_upscaler
 from models.vae import AutoencoderKL
 from models.vision import ContrastiveModel
 from models.weights import CheckpointError, TensorFile, TensorInfo, read_ahead, read_table
 
-Part = Literal["model", "clip", "vae", "safety", "clip_model", "open_clip", "inception", "aesthetic", "upscaler"]
+Steering = Literal["controlnet", "control_ends", "input_side", "t2i_adapter"]
+"""What steers a U-Net. input_side: a U-Net's own way down, for a Control-LoRA."""
+Part = (
+    Literal["model", "clip", "vae", "safety", "clip_model", "open_clip", "inception", "aesthetic", "upscaler"]
+    | Steering
+)
 
 NOT_WEIGHTS = ("position_ids", "num_batches_tracked")
 """How the names of tensors end that files have besides weights."""
@@ -48,7 +62,7 @@ NOT_SCALES = ("scale_input", "input_scale", "comfy_quant", "scaled_fp8")
 
 _HARMLESS = re.compile(
     r"(alphas|betas|sqrt_|log_one_minus_|posterior_|lvlb_|denoiser\.)[\w.]*$"  # the noise levels, which are made here
-    r"|model_ema\.|(first_stage_model\.)?(loss|model_ema|discriminator)\.|logvar$|scale_factor$|(v_pred|ztsnr)$"
+    r"|model_ema\.|(first_stage_model\.)?(loss|model_ema|discriminator)\.|logvar$|scale_factor$|(v_pred|ztsnr|difference)$"
     r"|(cond_stage_model\.(transformer\.)?)?(logit_scale|text_projection(\.weight)?)$"  # what compares texts with pictures
     r"|.*(" + "|".join((*NOT_WEIGHTS, *NOT_SCALES)) + ")$"
 )
@@ -64,6 +78,7 @@ class Layout(NamedTuple):
     children: tuple[str, ...] = ("",)  # how the network's own names begin, after `own`
     own: str = ""
     prefixes: tuple[str, ...] = ("",)  # most specific first; "" is a file that holds this component alone
+    unless: tuple[str, ...] = ()  # names that tell a file whose `root` is another component's, behind the same prefix
     own_name: Callable[[str], str] = str  # from a file's name without its prefix, where files differ in more than that
 
 
@@ -75,6 +90,7 @@ LAYOUTS: Mapping[Part, Layout] = MappingProxyType(
             root="input_blocks.0.0.weight",
             build=lambda shapes: UNet(unet_config(shapes)),
             children=("input_blocks.", "middle_block.", "output_blocks.", "out.", "time_embed."),
+            unless=("input_hint_block.0.weight",),
         ),
         "clip": Layout(
             title="text encoder",
@@ -123,6 +139,26 @@ LAYOUTS: Mapping[Part, Layout] = MappingProxyType(
             build=lambda shapes: AestheticPredictor(predictor_widths(shapes)),
         ),
         "upscaler": Layout(title="upscaler", root="conv_first.weight", build=build_upscaler),
+        "controlnet": Layout(
+            title="ControlNet",
+            prefixes=("control_model.", ""),
+            root="input_hint_block.0.weight",
+            build=lambda shapes: ControlNet(control_config(shapes), hint_widths(shapes)),
+            unless=("lora_controlnet",),
+        ),
+        "control_ends": Layout(
+            title="Control-LoRA",
+            root="lora_controlnet",
+            build=lambda shapes: ControlEnds(hint_widths(shapes), way_widths(shapes)),
+            children=("input_hint_block.", "zero_convs.", "middle_block_out."),
+        ),
+        "input_side": Layout(title="U-Net", root="", build=lambda shapes: InputSide(unet_config(shapes))),
+        "t2i_adapter": Layout(
+            title="T2I-Adapter",
+            prefixes=("adapter.", ""),
+            root=ADAPTER_ROOT,
+            build=lambda shapes: T2IAdapter(adapter_config(shapes)),
+        ),
     }
 )
 
@@ -150,6 +186,11 @@ class Weights:
     def metadata(self) -> Mapping[str, str]:
         """What the writer of the file said of it."""
         return self.file.metadata
+
+    def seen_as(self, other: Part, part: Part) -> Weights:
+        """The same file, where what it holds of `part` can be had as `other`, too."""
+        renamed = {**self.renamed, other: self.renamed[part]} if part in self.renamed else self.renamed
+        return replace(self, prefixes={**self.prefixes, other: self.prefixes[part]}, renamed=renamed)
 
     def read_ahead(self, *parts: Part) -> None:
         """Have the disk bring the weights of `parts` into the system's cache, one part after the other."""
@@ -214,13 +255,14 @@ def read_header(path: Path) -> Weights:
         part: prefix
         for part, layout in LAYOUTS.items()
         for prefix in reversed(layout.prefixes)  # the last one found stays
-        if prefix + layout.root in file.tensors
+        if prefix + layout.root in file.tensors and not any(prefix + name in file.tensors for name in layout.unless)
     }
     if not prefixes:
         kind = unlike_family(names) or f"not a Stable Diffusion checkpoint (it holds {some(names) or 'nothing'})"
         raise CheckpointError(
             f"{path.name} is {kind}; expected a U-Net, VAE, text encoder or safety checker of Stable Diffusion v1, "
-            "a network that judges pictures (CLIP, Inception, aesthetic predictor), or an upscaler (ESRGAN, compact)"
+            "a network that steers them (ControlNet, Control-LoRA, T2I-Adapter), one that judges pictures (CLIP, Inception, "
+            "aesthetic predictor), or an upscaler (ESRGAN, compact)"
         )
     return Weights(file, prefixes, family_of(names, file.metadata), renamed)
 
@@ -232,6 +274,10 @@ def _renamed(file: TensorFile) -> dict[Part, dict[str, str]]:
         return {"model": unet_names(names)}
     if is_diffusers_vae(names):
         return {"vae": vae_names(names)}
+    if is_diffusers_controlnet(names):
+        return {"controlnet": controlnet_names(names)}
+    if adapter := renamed_adapter(names):
+        return {"t2i_adapter": adapter}
     upscaler = renamed_upscaler(names)
     return {"upscaler": upscaler} if upscaler else {}
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
 
 from models.attention import Around, Attend, around, attend
+
+Maps = tuple[Tensor | None, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,9 +23,26 @@ class Residuals:
     middle block (ControlNet, Zhang et al. 2023, arXiv:2302.05543).
     """
 
-    inputs: tuple[Tensor | None, ...] = ()
-    skips: tuple[Tensor | None, ...] = ()
+    inputs: Maps = ()
+    skips: Maps = ()
     middle: Tensor | None = None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Residuals:
+        """All maps, changed one by one."""
+        inputs, skips, (middle,) = (
+            tuple(None if x is None else change(x) for x in maps) for maps in (self.inputs, self.skips, (self.middle,))
+        )
+        return Residuals(inputs, skips, middle)
+
+    def __add__(self, other: Residuals) -> Residuals:
+        """The sums, place by place."""
+        return Residuals(
+            _sums(self.inputs, other.inputs), _sums(self.skips, other.skips), _sums((self.middle,), (other.middle,))[0]
+        )
+
+
+def _sums(ones: Maps, others: Maps) -> Maps:
+    return tuple(a if b is None else b if a is None else a + b for a, b in zip_longest(ones, others, fillvalue=None))
 
 
 NO_RESIDUALS = Residuals()
@@ -40,8 +60,8 @@ def joined(block: int, h: Tensor, skip: Tensor) -> Tensor:
 class Reading:
     """What a U-Net reads: one value for a call.
 
-    context: [B, T, D], the text. vector: [B, V], of networks that read one besides. concat: [B, C, h, w], channels that stand beside the latent's, of networks that have
-    more than four. attend: what does the attention, everywhere; around: what is done around each layer of attention; join:
+    context: [B, T, D], the text. vector: [B, V], of networks that read one besides. concat: [B, C, h, w], channels that
+    stand beside the latent's, of networks that have more than four. attend: what does the attention, everywhere; around: what is done around each layer of attention; join:
     how an output block's two inputs become one.
     """
 

@@ -10,18 +10,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import get_args
 
 import psutil
 import torch
 from torch import Tensor, nn
 
 from models.checkpoint import Change, CheckpointError, Part, Variant, load_part
+from models.layouts import Steering
 from models.machine import give_back, in_words
 from models.packed import can_pack
 from models.types import ModelHandle, Network
 
 RESERVE = 0.1  # share of the free memory that is left to other programs, and to what nobody can foresee
-PACKED: tuple[Part, ...] = ("model", "clip", "vae")
+PACKED: tuple[Part, ...] = ("model", "clip", "vae", *get_args(Steering))
 
 
 class OutOfMemory(Exception):
@@ -44,7 +46,8 @@ class Precision:
 
     def of(self, part: Part) -> torch.dtype:
         """The dtype of one part; of those that judge pictures always float32: their verdicts hang on thousandths."""
-        return {"model": self.model, "clip": self.clip, "vae": self.vae}.get(part, torch.float32)
+        steering: dict[Part, torch.dtype] = dict.fromkeys(get_args(Steering), self.model)
+        return {"model": self.model, "clip": self.clip, "vae": self.vae, **steering}.get(part, torch.float32)
 
 
 def choose_device(name: str | None = None) -> torch.device:

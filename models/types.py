@@ -16,13 +16,15 @@ from models.aesthetic import AestheticPredictor
 from models.areas import Area, Share
 from models.checkpoint import Part, Patch, Weights
 from models.clip import TextModel
+from models.controlnet import ControlEnds, ControlNet
 from models.family import Diffusion, Family
 from models.guidance import PLAIN, Guidance, Guiding
 from models.inception import Inception
 from models.inpainting import Beside
 from models.safety import SafetyChecker
 from models.steps import Sampler
-from models.unet import UNet
+from models.t2i_adapter import T2IAdapter
+from models.unet import InputSide, UNet
 from models.upscaler import Upscaler
 from models.vae import AutoencoderKL
 from models.vision import ContrastiveModel
@@ -69,7 +71,8 @@ class Cond:
     tokens: [1, T, D] float32, T a multiple of 77; pooled: [1, D], the vector at the first EOS; strength: its weight
     where several texts count. mask: [b, H, W], how much it counts where, of any size; bounded: it is evaluated in the
     rectangle around its mask alone. start and end: the part of the way from noise to picture where it counts. beside:
-    what networks with more channels see of the picture. extra: what packs keep with it.
+    what networks with more channels see of the picture. controls: what steers the network with it. extra: what packs keep
+    with it.
     """
 
     tokens: Tensor
@@ -82,6 +85,7 @@ class Cond:
     start: float = 0.0
     end: float = 1.0
     beside: Beside | None = None
+    controls: tuple[Control, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +202,61 @@ class UpscaleModel(ModelHandle[Upscaler]):
 
     socket: ClassVar[str] = "UPSCALE_MODEL"
     part: ClassVar[Part] = "upscaler"
+
+
+@dataclass(frozen=True)
+class ControlModel(ModelHandle[Network]):
+    """A network that steers a U-Net by a picture. difference: its weights are to be added to the U-Net's. pooled: it says
+    what a picture is made of, not where."""
+
+    socket: ClassVar[str] = "CONTROL_NET"
+    difference: bool = False
+    pooled: bool = False
+
+
+@dataclass(frozen=True)
+class ControlNetModel(ControlModel[ControlNet]):
+    """A ControlNet."""
+
+    part: ClassVar[Part] = "controlnet"
+
+
+@dataclass(frozen=True)
+class ControlLoraModel(ControlModel[ControlEnds]):
+    """A Control-LoRA: what its file holds besides factors for a U-Net's weights."""
+
+    part: ClassVar[Part] = "control_ends"
+
+
+@dataclass(frozen=True)
+class InputSideModel(ModelHandle[InputSide]):
+    """A U-Net's way down alone, for a Control-LoRA."""
+
+    part: ClassVar[Part] = "input_side"
+
+
+@dataclass(frozen=True)
+class AdapterModel(ControlModel[T2IAdapter]):
+    """A T2I-Adapter."""
+
+    part: ClassVar[Part] = "t2i_adapter"
+
+
+@dataclass(frozen=True, eq=False)
+class Control:
+    """A picture that steers a U-Net, through a network. One value is one picture for all the conds that hold it.
+
+    hint: [b, H, W, 3]; start and end: the part of the way from noise to picture where it counts; for_all: it counts with
+    negative texts too, where those have no control. mask: [b, H, W], how much it counts where.
+    """
+
+    model: ControlModel[nn.Module]
+    hint: Tensor
+    strength: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    for_all: bool = False
+    mask: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)

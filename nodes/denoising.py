@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, NamedTuple
@@ -13,6 +14,8 @@ from graph.errors import InputError
 from graph.spec import Tip
 from graph.thrift import Thrift
 from models.activations import unet_bytes
+from models.checkpoint import CheckpointError
+from models.controls import Answer, Controlled, answers, check_control, controls_of
 from models.denoiser import Denoiser, Guided
 from models.inpainting import Differential, MaskAt, Masked, fitted, unchanged
 from models.machine import freed_memory_kept
@@ -20,7 +23,7 @@ from models.noise import Noise
 from models.preview import latent_preview, latent_rgb
 from models.schedules import starts_from_noise
 from models.steps import GuidedDenoise
-from models.types import ChosenSampler, Guider, Latent, Model
+from models.types import ChosenSampler, Control, Guider, Latent, Model, ModelHandle, Network
 from nodes.services import Context
 
 LARGE_TEXT = 1e4  # no text encoder gives numbers near this; weights such as (word:1e30) do
@@ -48,18 +51,21 @@ def sampled(
     if not latent.samples.isfinite().all():
         raise InputError("latent_image", "holds numbers that are not finite")
     diffusion, scale = guider.model.diffusion, guider.model.family.latent.scale
-    with ctx.services.use(guider.model, blamed or "model") as unet:
+    _check_controls(guider, blamed)
+    with ExitStack() as networks:
+        unet = networks.enter_context(ctx.services.use(guider.model, blamed or "model"))
         _check_text(unet.config.context_dim, guider, blamed)
         strength = (1 + sigmas[0] ** 2).sqrt() if starts_from_noise(sigmas, diffusion.levels) else sigmas[0]
         clean, added = latent.samples * scale, noise.initial(tuple(latent.samples.shape), latent.batch_index)
         x = clean + added * strength
-        denoiser = Denoiser(unet, diffusion, ctx.check)
+        controls = _controls(ctx, guider, networks, blamed)
+        denoiser = Denoiser(unet, diffusion, ctx.check, Controlled(controls, diffusion.levels))
         apart = ctx.thrift >= Thrift.APART
         space, model = guider.model.family.latent, guider.model
         beside = unet.config.in_channels - space.channels
         guided = Guided(denoiser, guider.texts, guider.guidance, model.guiding, apart, space, beside)
         batch, _, height, width = x.shape
-        needed = unet_bytes(unet.config, guided.at_once * batch, height, width, denoiser.dtype)
+        needed = unet_bytes(unet.config, guided.at_once * batch, height, width, denoiser.dtype, len(controls))
         rgb = latent_rgb(guider.model.weights.metadata)
         with ctx.services.residency.room(needed), freed_memory_kept(denoiser.device):
             denoised, finite = None, list[Tensor]()
@@ -79,6 +85,25 @@ def sampled(
                 raise _not_finite(first, sampler, sigmas, guider, denoiser.dtype, blamed)
     output = replace(latent, samples=(x / scale).cpu())
     return Sampled(output, output if denoised is None else replace(latent, samples=(denoised / scale).cpu()))
+
+
+def _check_controls(guider: Guider, blamed: str) -> None:
+    """Blame the prompt whose control is of another family, before a network is loaded."""
+    for name, conditioning in zip(guider.names, guider.texts, strict=True):
+        for given in controls_of([conditioning]):
+            try:
+                check_control(given, guider.model)
+            except CheckpointError as error:
+                raise InputError(blamed or name, str(error)) from error
+
+
+def _controls(ctx: Context, guider: Guider, networks: ExitStack, blamed: str) -> list[tuple[Control, Answer]]:
+    """The prompts' controls, each with its network, which stays until `networks` closes."""
+
+    def open_network(handle: ModelHandle[Network]) -> Network:
+        return networks.enter_context(ctx.services.use(handle, blamed or guider.names[0]))
+
+    return answers(guider.texts, guider.model, open_network, ctx.check)
 
 
 def _mask_at(model: Model, sigmas: Tensor) -> MaskAt:

@@ -9,6 +9,7 @@ from nodes import (
     compositing,
     conditioning,
     contact_sheet,
+    control,
     custom_sampling,
     effects,
     guidance,
@@ -74,6 +75,7 @@ def builtin() -> Registry:
             samplers,
             guidance,
             inpainting,
+            control,
             latent_batches,
         )
     )

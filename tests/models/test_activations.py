@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from models.activations import decode_bytes, encode_bytes, unet_bytes
 from models.config import UNetConfig, VaeConfig
+from models.controlnet import ControlNet, control
 from models.packed import can_pack, pack
-from models.reading import Reading
+from models.reading import NO_RESIDUALS, Reading
 from models.unet import UNet
 from models.vae import AutoencoderKL
 
@@ -57,6 +59,31 @@ def test_the_room_for_activations_is_what_they_take_and_not_much_more(height: in
     )
     for real, estimate in zip(taken, said, strict=True):
         assert real <= estimate <= 2 * real
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_room_for_controls_is_what_they_take(count: int) -> None:
+    config = UNetConfig(model_channels=64, context_dim=32)
+    eyes = (3, 3, 3, 6, 6, 19, 19, 51, 64)  # as wide beside the U-Net as in the published networks
+    unet = UNet(config).eval().requires_grad_(False)
+    network = ControlNet(config, eyes).eval().requires_grad_(False)
+    x, t, reading, hint = (
+        torch.randn(2, 4, 16, 24),
+        torch.ones(2),
+        Reading(torch.randn(2, 77, 32)),
+        torch.rand(2, 3, 128, 192),
+    )
+
+    def steered() -> None:
+        seen = [network.input_hint_block(hint) for _ in range(count)]
+        residuals = NO_RESIDUALS
+        for one in seen:
+            residuals = residuals + control(network, network, x, t, one, reading)
+        unet(x, t, replace(reading, residuals=residuals))
+
+    with torch.inference_mode():
+        taken = peak_bytes(steered)
+    assert taken <= unet_bytes(config, 2, 16, 24, F32, count) <= 2 * taken
 
 
 def test_half_the_precision_takes_half_the_room() -> None:

@@ -27,7 +27,10 @@ OPTIONS = (
 )
 
 OURS = {"sampler_name": ["plms"]}  # choices that no other program has come last
-BESIDES = {("SaveImage", "optional"): ["parameters"]}  # inputs that no other program has, and nobody need give
+BESIDES = {
+    ("SaveImage", "optional"): ["parameters"],
+    ("ControlNetApplyAdvanced", "optional"): ["mask"],
+}  # inputs that no other program has, and nobody need give
 
 
 @pytest.fixture

@@ -1,0 +1,42 @@
+"""Networks that steer a U-Net, by diffusers, given the weights of narrow ones of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.config import UNetConfig
+from models.controlnet import ControlNet
+from tests.models.oracles import _same_groups, randomized
+
+HINT_WIDTHS = (3, 16, 16, 32, 32, 96, 96, 256)  # and then the U-Net's width
+
+
+def narrow_controlnet(config: UNetConfig, seed: int = 0) -> ControlNet:
+    """A ControlNet with random weights, its ways out, too."""
+    with torch.device("meta"):
+        network: nn.Module = ControlNet(config, (*HINT_WIDTHS, config.model_channels))
+    return randomized(network, seed)  # type: ignore[return-value]
+
+
+def diffusers_controlnet(state: dict[str, Tensor], config: UNetConfig, pooled: bool = False) -> Any:
+    """diffusers' ControlNetModel. state: by the published names."""
+    from diffusers import ControlNetModel
+    from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
+
+    with torch.device("meta"):
+        theirs = ControlNetModel(
+            block_out_channels=tuple(config.model_channels * mult for mult in config.channel_mult),
+            down_block_types=tuple(
+                "CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in config.transformer_depth
+            ),
+            layers_per_block=config.num_res_blocks,
+            cross_attention_dim=config.context_dim,
+            norm_num_groups=min(32, config.model_channels // 4),
+            attention_head_dim=8,  # of SD v1; diffusers means the number of heads
+            global_pool_conditions=pooled,
+        )
+    theirs.load_state_dict(convert_controlnet_checkpoint(dict(state), theirs.config), assign=True)
+    return _same_groups(theirs).eval()

@@ -1,0 +1,89 @@
+"""Control networks against diffusers' ControlNetModel with the same weights, in both layouts of files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from models.checkpoint import CheckpointError, load_part, read_header
+from models.config import UNetConfig
+from models.controlnet import ControlNet, control, control_config, hint_widths
+from models.reading import Reading, Residuals
+from tests.models.oracles import relative_error
+from tests.models.steering_peers import HINT_WIDTHS, diffusers_controlnet, narrow_controlnet
+
+CONFIG = UNetConfig(model_channels=32, context_dim=24)
+T = torch.tensor([999.0, 321.0])
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+X, CONTEXT, HINT = normal(2, 4, 9, 16), normal(2, 77, 24, seed=1), normal(2, 3, 72, 128, seed=2).sigmoid()
+
+
+@pytest.fixture(scope="module")
+def network() -> ControlNet:
+    return narrow_controlnet(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def theirs(network: ControlNet) -> Any:
+    return diffusers_controlnet(network.state_dict(), CONFIG)
+
+
+def answers(network: ControlNet) -> Residuals:
+    with torch.inference_mode():
+        return control(network, network, X, T, network.input_hint_block(HINT), Reading(CONTEXT))
+
+
+def test_the_answer_is_diffusers(network: ControlNet, theirs: Any) -> None:
+    found = answers(network)
+    with torch.inference_mode():
+        skips, middle = theirs(X, T, CONTEXT, controlnet_cond=HINT, return_dict=False)
+    assert len(found.skips) == len(skips) == 12 and not found.inputs
+    for ours, expected in zip((*found.skips, found.middle), (*skips, middle), strict=True):
+        assert ours is not None and relative_error(ours, expected) < 1e-5
+
+
+def test_the_published_shapes_are_read_from_the_weights(network: ControlNet) -> None:
+    shapes = {name: tuple(t.shape) for name, t in network.state_dict().items()}
+    assert replace(control_config(shapes), out_channels=4) == CONFIG
+    assert hint_widths(shapes) == (*HINT_WIDTHS, 32)
+    with torch.device("meta"):
+        full = ControlNet(UNetConfig(), (*HINT_WIDTHS, 320))
+    assert sum(p.numel() for p in full.parameters()) == 361_279_120  # of lllyasviel's files
+    assert full.input_hint_block[14].weight.shape == (320, 256, 3, 3)
+
+
+@pytest.mark.parametrize("layout", ["published", "with a whole checkpoint", "diffusers"])
+def test_files_of_every_layout_are_read(network: ControlNet, theirs: Any, layout: str, tmp_path: Path) -> None:
+    state = network.state_dict()
+    if layout == "diffusers":
+        state = theirs.state_dict()
+    elif layout == "with a whole checkpoint":
+        state = {f"control_model.{name}": tensor for name, tensor in state.items()}
+        state["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(32, 4, 3, 3)
+    save_file({name: tensor.half() for name, tensor in state.items()}, tmp_path / "c.safetensors")
+    weights = read_header(tmp_path / "c.safetensors")
+    assert weights.parts() - {"model"} == {"controlnet"}
+    assert not weights.unused() or layout == "with a whole checkpoint"
+    loaded = load_part(weights, "controlnet", dtype=torch.float32, device=torch.device("cpu"))
+    assert isinstance(loaded, ControlNet)
+    expected = {name: tensor.half().float() for name, tensor in network.state_dict().items()}
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in loaded.state_dict().items())
+
+
+def test_a_damaged_file_is_told_by_name(network: ControlNet, tmp_path: Path) -> None:
+    state = network.state_dict()
+    del state["zero_convs.3.0.weight"]
+    save_file(state, tmp_path / "c.safetensors")
+    with pytest.raises(CheckpointError, match=r"c\.safetensors lacks 1 tensor of its ControlNet: zero_convs\.3\.0"):
+        load_part(read_header(tmp_path / "c.safetensors"), "controlnet", dtype=None, device=torch.device("cpu"))
