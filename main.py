@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from graph.execute import Executor
     from graph.files import Folders
     from graph.spec import Registry
+    from nodes.packs.loading import Loaded
     from nodes.services import Services
     from server.backend import Engine
-    from server.foreign import Foreign
+    from server.foreign import Foreign, PackState
 
 SOURCE = Path(__file__).resolve().parent
 EXAMPLES = SOURCE / "workflows"
@@ -318,7 +319,25 @@ def open_node_types(
     ask, later = (decide(folders, options.trust_packs, has_strangers) for decide in (asking, asking_later))
     with open_packs(folders, registry, ask, relay, options.whitelist_custom_nodes) as packs:
         mix()
-        yield NodeTypes(registry, (packs.rule,), Foreign(refresh, lambda: packs.routes, lambda: packs.web, relay))
+        foreign = Foreign(
+            refresh,
+            lambda: packs.routes,
+            lambda: packs.web,
+            lambda: [_state(it) for it in packs.loaded],
+            packs.decide,
+            relay,
+        )
+        yield NodeTypes(registry, (packs.rule,), foreign)
+
+
+def _state(it: Loaded) -> PackState:
+    """A pack as the server tells of it."""
+    from nodes.packs.needs import unmet
+    from server.foreign import PackState
+
+    standing = "unknown" if it.given.standing is None else it.given.standing.name.lower()
+    needs = tuple(unmet(it.pack)) if it.problem else ()
+    return PackState(it.pack.name, standing, it.given.isolation is not None, it.problem, needs, len(it.specs))
 
 
 def open_rules(options: argparse.Namespace) -> Sequence[Rule]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from dataclasses import dataclass, field
 from types import MappingProxyType, ModuleType
 from typing import Any, TypeAlias
@@ -189,6 +189,14 @@ class Registry(Mapping[str, NodeSpec]):
 
     def __len__(self) -> int:
         return len(self._specs)
+
+    def items(self) -> ItemsView[str, NodeSpec]:
+        """All of one moment, also if others take their place meanwhile."""
+        return self._specs.items()
+
+    def values(self) -> ValuesView[NodeSpec]:
+        """All of one moment."""
+        return self._specs.values()
 
     def find(self, type: str) -> NodeSpec | None:  # noqa: A002
         """`get`, without the detour through Mapping: `build` asks for every link."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from aiohttp import web
 from aiohttp.web_urldispatcher import UrlDispatcher, UrlMappingMatchInfo
@@ -43,6 +43,31 @@ class Relay:
             self.hear(event, data, client_id)
 
 
+@dataclass(frozen=True, slots=True)
+class PackState:
+    """What became of a pack. standing: what its owner has said of it, "allowed", "disabled", "unknown" or "changed"; problem: why it, or some of its nodes, are not here;
+    needs: what would have to be installed; nodes: how many node types it brings."""
+
+    name: str
+    standing: str
+    isolated: bool
+    problem: str
+    needs: tuple[str, ...]
+    nodes: int
+
+
+Decision: TypeAlias = Literal["allow", "isolate", "disable"]
+"""What an owner says of a pack: load it, in the program or in a process of its own, or do not."""
+
+
+def _no_packs() -> Sequence[PackState]:
+    return ()
+
+
+def _nobody(name: str, decision: Decision) -> None:
+    raise KeyError(name)
+
+
 def _never() -> bool:
     return False
 
@@ -58,12 +83,16 @@ def _no_web() -> Mapping[str, Path]:
 @dataclass(frozen=True, slots=True)
 class Foreign:
     """What the packs of an engine bring. `refresh` loads what has changed, while no run is live, and says whether there
-    are other node types now. `web`: a pack's name -> its folder of files for browsers.
+    are other node types now. `web`: a pack's name -> its folder of files for browsers. `packs`: what there is; `decide`: what the owner
+    says of one, which the next `refresh` heeds; raises KeyError for a name that no pack has, ValueError or OSError if the
+    owner's list cannot be changed.
     """
 
     refresh: Callable[[], bool] = _never
     routes: Callable[[], Sequence[ForeignRoute]] = _no_routes
     web: Callable[[], Mapping[str, Path]] = _no_web
+    packs: Callable[[], Sequence[PackState]] = _no_packs
+    decide: Callable[[str, Decision], None] = _nobody
     relay: Relay = field(default_factory=Relay)
 
 

@@ -11,6 +11,7 @@ from graph.object_info import describe
 from server.deps import DEPS, THREADS
 from server.node_page import ENGLISH, node_page
 from server.openapi import page
+from server.pack_folders import node_page_of
 from server.refused import not_found
 from server.threads import in_thread
 from server.translations import translations
@@ -49,8 +50,11 @@ async def get_node_docs(request: web.Request) -> web.Response:
     spec = engine.registry.find(type_)
     if spec is None or dot + ending != ".md":
         raise not_found("there is no such page")
+    places = engine.foreign.web()
 
     def written() -> str:
+        if (own := node_page_of(places, type_, language)) is not None:
+            return own.read_text("utf-8", errors="replace")
         described = describe(spec, app[DEPS].folders)
         texts: Mapping[str, Any] = {}
         if language != ENGLISH and (locales := app[DEPS].locales) is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -16,6 +15,7 @@ from graph.unflatten import unflatten
 from server.backend import Engine
 from server.deps import DEPS, THREADS
 from server.listing import entries
+from server.pack_folders import example_file, example_names, subgraphs
 from server.places import KINDS, directory
 from server.refused import bad_request, not_found
 from server.routes_examples import example, examples
@@ -32,6 +32,8 @@ def routes() -> list[web.RouteDef]:
         web.get("/node_replacements", get_node_replacements),
         web.get("/global_subgraphs", get_subgraphs),
         web.get("/global_subgraphs/{id}", get_subgraph),
+        web.get("/workflow_templates", get_pack_examples),
+        web.get("/workflow_templates/{pack}/{file}", get_pack_example),
         web.get("/templates/index.json", get_templates),
         web.get("/templates/index_logo.json", get_nothing),
         web.get("/templates/fuse_options.json", get_nothing),
@@ -56,7 +58,7 @@ async def get_node_replacements(request: web.Request) -> web.Response:
 
 async def get_subgraphs(request: web.Request) -> web.Response:
     """The subgraphs that lie in `subgraphs/` of packs, by id: name and pack."""
-    found = await in_thread(request.app[THREADS], _subgraphs, request.app[DEPS].folders.base / "custom_nodes")
+    found = await in_thread(request.app[THREADS], subgraphs, request.app[DEPS].folders)
     return web.json_response(
         {id_: {"name": path.stem, "info": {"node_pack": path.parent.parent.name}} for id_, path in found.items()}
     )
@@ -64,12 +66,26 @@ async def get_subgraphs(request: web.Request) -> web.Response:
 
 async def get_subgraph(request: web.Request) -> web.Response:
     """One of them, its file as `data`."""
-    found = await in_thread(request.app[THREADS], _subgraphs, request.app[DEPS].folders.base / "custom_nodes")
+    found = await in_thread(request.app[THREADS], subgraphs, request.app[DEPS].folders)
     path = found.get(request.match_info["id"])
     if path is None:
         raise not_found("no subgraph has that id")
     text = await in_thread(request.app[THREADS], path.read_text, "utf-8")
     return web.json_response({"name": path.stem, "info": {"node_pack": path.parent.parent.name}, "data": text})
+
+
+async def get_pack_examples(request: web.Request) -> web.Response:
+    """The names of the example workflows of packs."""
+    return web.json_response(await in_thread(request.app[THREADS], example_names, request.app[DEPS].folders))
+
+
+async def get_pack_example(request: web.Request) -> web.StreamResponse:
+    """An example workflow of a pack, or the picture of the same name."""
+    place = request.match_info
+    found = await in_thread(request.app[THREADS], example_file, request.app[DEPS].folders, place["pack"], place["file"])
+    if found is None:
+        raise not_found("there is no such example")
+    return web.FileResponse(found, headers={"Cache-Control": "no-cache"})
 
 
 async def get_nothing(request: web.Request) -> web.Response:
@@ -117,15 +133,3 @@ def _drawn(body: bytes, engine: Engine, app: web.Application) -> bytes:
     """The front end opens files of the editor only."""
     document = read(json.loads(body))
     return json.dumps(unflatten(document, shapes_of(engine.registry, app[DEPS].folders))).encode()
-
-
-def _subgraphs(packs: Path) -> dict[str, Path]:
-    """Ids are `PACK.NAME`: they stay over a restart, as the front end wants it."""
-    found = (
-        packs / pack.name / "subgraphs" / file.name
-        for pack in entries(packs) or ()
-        if pack.is_directory
-        for file in entries(packs / pack.name / "subgraphs") or ()
-        if not file.is_directory and file.name.endswith(".json")
-    )
-    return {f"{path.parent.parent.name}.{path.stem}": path for path in found}

@@ -17,6 +17,7 @@ from graph.object_info import describe, object_info
 from server.backend import Device
 from server.body import read_object
 from server.deps import DEPS, HUB, LOG_STREAM, METRICS, OBJECT_INFO, REDACT, THREADS
+from server.pack_folders import with_packs
 from server.refused import not_found
 from server.threads import in_thread
 from server.translations import translations
@@ -38,7 +39,6 @@ def routes() -> list[web.RouteDef]:
         web.get("/experiment/models", get_model_folders),
         web.get("/experiment/models/{folder}", get_model_entries),
         web.get("/embeddings", get_embeddings),
-        web.get("/workflow_templates", get_nothing),
         web.get("/i18n", get_i18n),
         web.get("/internal/logs", get_logs),
         web.get("/internal/logs/raw", get_logs_raw),
@@ -141,11 +141,6 @@ async def get_embeddings(request: web.Request) -> web.Response:
     return web.json_response([name.rpartition(".")[0] for name in names])
 
 
-async def get_nothing(request: web.Request) -> web.Response:
-    """Nothing of that kind comes with this server."""
-    return web.json_response({})
-
-
 async def get_i18n(request: web.Request) -> web.Response:
     """Names and explanations of node types, by language."""
     deps = request.app[DEPS]
@@ -154,7 +149,7 @@ async def get_i18n(request: web.Request) -> web.Response:
     engine = await deps.backend.engine()
 
     def texts(folder: Path) -> dict[str, dict[str, Any]]:
-        return translations(folder, object_info(engine.registry, deps.folders))
+        return with_packs(translations(folder, object_info(engine.registry, deps.folders)), deps.folders)
 
     return web.json_response(await in_thread(request.app[THREADS], texts, deps.locales))
 

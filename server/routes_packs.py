@@ -2,20 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 from aiohttp import web
 
-from server.deps import DEPS, THREADS
+from server.body import read_object
+from server.deps import DEPS, REDACT, THREADS, WORKER
 from server.faults import Handler
-from server.foreign import answered_by
-from server.refused import Refused, not_found
+from server.foreign import Decision, answered_by
+from server.refused import Refused, bad_request, not_found
 from server.threads import in_thread
 
 
 def routes() -> list[web.RouteDef]:
     """What this file answers."""
-    return [web.get("/extensions", get_extensions), web.get("/extensions/{pack}/{path:.+}", get_extension)]
+    return [
+        web.get("/extensions", get_extensions),
+        web.get("/extensions/{pack}/{path:.+}", get_extension),
+        web.get("/packs", get_packs),
+        web.post("/packs/{name}", post_pack),
+    ]
+
+
+async def get_packs(request: web.Request) -> web.Response:
+    """The packs of nodes: what their owner has said of each, and what is wrong with it."""
+    foreign = (await request.app[DEPS].backend.engine()).foreign
+    found = await in_thread(request.app[THREADS], foreign.packs)
+    redact = request.app[REDACT]
+    return web.json_response(
+        [asdict(pack) | {"problem": redact(pack.problem), "needs": redact.each(pack.needs)} for pack in found]
+    )
+
+
+async def post_pack(request: web.Request) -> web.Response:
+    """What the owner says of a pack: `{"decision": "allow"}`, `"isolate"` or `"disable"`. It counts between two jobs."""
+    name, body = request.match_info["name"], await read_object(request)
+    decision = next((it for it in get_args(Decision) if it == body.get("decision")), None)
+    if decision is None:
+        raise bad_request(f"decision: got {body.get('decision')!r}, expected one of {', '.join(get_args(Decision))}")
+    foreign = (await request.app[DEPS].backend.engine()).foreign
+    try:
+        await in_thread(request.app[THREADS], foreign.decide, name, decision)
+    except KeyError as error:
+        raise not_found("there is no pack of that name") from error
+    except ValueError as error:
+        raise bad_request(request.app[REDACT](str(error))) from error
+    request.app[WORKER].wake()
+    return web.json_response({})
 
 
 async def get_extensions(request: web.Request) -> web.Response:

@@ -15,7 +15,7 @@ from graph.errors import GraphError
 from graph.files import Folders
 from graph.spec import NodeSpec, Registry
 from nodes.packs.checks import checking
-from nodes.packs.found import Pack, find_packs, stamp
+from nodes.packs.found import Pack, digest, find_packs, stamp
 from nodes.packs.host import Host, Send
 from nodes.packs.importing import PackImporter
 from nodes.packs.isolated.adapt import load_apart
@@ -61,6 +61,21 @@ class Packs:
         return checking({name: check for loaded in self.loaded for name, check in loaded.checks.items()}, self.host)(
             graph
         )
+
+    def decide(self, name: str, decision: str) -> None:
+        """Write down what the owner says of a pack: "allow", "isolate" or "disable"; the next `refresh` heeds it.
+
+        Raises KeyError for a name that no pack has, ValueError or OSError if `packs.toml` cannot be changed.
+        """
+        pack = next(it.pack for it in self.loaded if it.pack.name == name) if name in self._stamps else None
+        if pack is None:
+            raise KeyError(name)
+        known = PackList(self._known)
+        if decision == "disable":
+            known.disable(name)
+        else:
+            known.isolate(name, isolated=decision == "isolate")
+            known.allow(pack, digest(pack))
 
     def refresh(self, ask: Ask) -> bool:
         """Load what is new, load anew what has changed, and let go of what is gone or may not be here any more; whether

@@ -360,3 +360,15 @@ def test_the_registry_refuses_two_of_a_name() -> None:
     twice = [*REGISTRY.values(), replace(REGISTRY["Number"])]
     with pytest.raises(ValueError, match="'Number' is declared in"):
         Registry(twice)
+
+
+def test_a_registry_lists_the_types_of_one_moment_while_others_take_their_place() -> None:
+    from graph.spec import Registry
+
+    registry = Registry(REGISTRY.values())
+    seen = []
+    for name, spec in registry.items():
+        registry.replace([REGISTRY["Number"]])
+        seen.append((name, spec.type))
+    assert len(seen) == len(REGISTRY) and all(name == type_ for name, type_ in seen)
+    assert list(registry) == ["Number"] == [spec.type for spec in registry.values()]

@@ -24,7 +24,8 @@ def deps_with_packs(base: Path, *names: str, flags: tuple[str, ...] = ("--trust-
     for name in names:
         shutil.copytree(WRITTEN / name, base / "custom_nodes" / name)
     options = understand(["serve", "--cpu", "--base-directory", str(base), "--ram-budget", "1G", *flags])
-    return Deps(folders, base / "darkroom.db", LocalBackend(lambda: main.open_engine(options, folders), folders))
+    backend = LocalBackend(lambda: main.open_engine(options, folders), folders)
+    return Deps(folders, base / "darkroom.db", backend, locales=main.LOCALES)
 
 
 async def shown(client: Client, node: str, document: dict[str, Any]) -> Any:
@@ -84,3 +85,64 @@ async def test_a_server_that_others_can_reach_loads_no_pack_that_nobody_has_conf
     async with serving(deps_with_packs(tmp_path, "plain", flags=flags)) as client:
         assert "PlainShout" not in await client.get("/object_info")
         assert 'enabled = "ask"' in (tmp_path / "packs.toml").read_text()
+
+
+@in_loop
+async def test_a_pack_has_examples_subgraphs_translations_and_pages_for_clients(tmp_path: Path) -> None:
+    async with serving(deps_with_packs(tmp_path, "my-dashed.pack")) as client:
+        assert await client.get("/api/workflow_templates") == {"my-dashed.pack": ["Halve it"]}
+        assert (await client.get("/api/workflow_templates/my-dashed.pack/Halve it.json"))["version"] == 0.4
+        for file, kind in (("Halve it.jpg", "image/png"), ("Halve it.png", "image/png")):
+            async with client.session.get(f"{client.url}/api/workflow_templates/my-dashed.pack/{file}") as answer:
+                assert answer.status == 200 and answer.content_type == kind
+        for absent in ("gone.json", "%2e%2e", "..%2f__init__.json", "Halve it.py"):
+            async with client.session.get(f"{client.url}/api/workflow_templates/my-dashed.pack/{absent}") as answer:
+                assert answer.status == 404, absent
+        assert await client.get("/api/global_subgraphs") == {
+            "my-dashed.pack.Twice": {"name": "Twice", "info": {"node_pack": "my-dashed.pack"}}
+        }
+        texts = await client.get("/api/i18n")
+        assert texts["zh"]["nodeDefs"]["DashedHalve"]["display_name"] == "减半"
+        assert texts["zh"]["nodeDefs"]["KSampler"]["display_name"] and texts["zh"]["dashed"] == {"hello": "你好"}
+        assert texts["fr"] == {"nodeDefs": {"DashedHalve": {"display_name": "Moitié"}}}
+        pages = (("DashedHalve.md", "# Half of it"), ("DashedHalve/zh.md", "# 一半"), ("DashedHalve/fr.md", "# Half"))
+        for page, text in pages:
+            async with client.session.get(f"{client.url}/docs/{page}") as answer:
+                assert (await answer.text()).startswith(text)
+
+
+@in_loop
+async def test_the_owner_decides_on_packs_from_a_browser_and_sees_what_is_wrong(tmp_path: Path) -> None:
+    deps = deps_with_packs(tmp_path, "plain", flags=("--listen", "0.0.0.0"))
+    broken = tmp_path / "custom_nodes" / "broken"
+    broken.mkdir()
+    (broken / "__init__.py").write_text("import a_package_that_nobody_has")
+    (broken / "requirements.txt").write_text("a-package-that-nobody-has>=2")
+    async with serving(deps) as client, client.listen("me") as ear:
+        packs = {it["name"]: it for it in await client.get("/api/packs")}
+        assert packs["plain"] == {
+            "name": "plain",
+            "standing": "unknown",
+            "isolated": False,
+            "needs": [],
+            "nodes": 0,
+            "problem": "is not loaded: not seen before",
+        }
+
+        async def decided(name: str, decision: object) -> int:
+            async with client.session.post(f"{client.url}/api/packs/{name}", json={"decision": decision}) as answer:
+                return answer.status
+
+        assert await decided("gone", "allow") == 404
+        assert [await decided("plain", wrong) for wrong in ("maybe", 3, None)] == [400] * 3
+        assert await decided("plain", "allow") == await decided("broken", "allow") == 200
+        await ear.until(lambda type_, data: type_ == "node_types_changed")
+        while "PlainShout" not in await client.get("/object_info"):
+            await asyncio.sleep(0.05)
+        packs = {it["name"]: it for it in await client.get("/api/packs")}
+        assert packs["plain"]["standing"] == "allowed" and packs["plain"]["nodes"] > 3 and not packs["plain"]["problem"]
+        assert "needs a package that is not installed" in packs["broken"]["problem"]
+        assert packs["broken"]["needs"] == ["a-package-that-nobody-has>=2 is not installed"]
+        assert await decided("plain", "disable") == 200
+        while "PlainShout" in await client.get("/object_info"):
+            await asyncio.sleep(0.05)
