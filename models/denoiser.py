@@ -14,6 +14,7 @@ from models.areas import Area, bounds, lender
 from models.family import Diffusion, LatentSpace
 from models.guidance import NEGATIVE, POSITIVE, Combine, Guidance, cfg
 from models.inpainting import Beside, channels_beside, fitted
+from models.levels import NoiseLevels
 from models.reading import Reading
 from models.steering import Call, Steer, Steered, unsteered
 from models.steps import Pair
@@ -95,6 +96,11 @@ class Guided:
         self._channels = channels
         self._placed: tuple[int, int] = (0, 0)
         self._texts: list[_Text] = []
+
+    @property
+    def levels(self) -> NoiseLevels:
+        """The noise levels of the model."""
+        return self._denoiser.levels
 
     @property
     def at_once(self) -> int:

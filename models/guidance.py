@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -34,6 +34,14 @@ def cfg(estimates: Estimates, scale: float) -> Tensor:
     return estimates.negative + scale * (estimates.positive - estimates.negative)
 
 
+@runtime_checkable
+class Remembering(Protocol):
+    """A way to combine that goes by earlier steps too."""
+
+    def begun(self) -> Combine:
+        """The same with a memory, which is still empty."""
+
+
 Before = Callable[[Estimates, float], Estimates]
 """What changes the two estimates before they are combined."""
 After = Callable[[Estimates, float, Tensor], Tensor]
@@ -47,6 +55,10 @@ class Guiding:
     before: tuple[Before, ...] = ()
     combine: Combine = cfg
     after: tuple[After, ...] = ()
+
+    def begun(self) -> Guiding:
+        """The same for the steps of one sampling: what remembers earlier steps gets a memory."""
+        return replace(self, combine=self.combine.begun()) if isinstance(self.combine, Remembering) else self
 
     def __call__(self, estimates: Estimates, scale: float) -> Tensor:
         """The guided estimate, [B, C, h, w]."""

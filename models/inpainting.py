@@ -69,6 +69,11 @@ class Masked:
         self._denoise = denoise
         self._latent, self._noise, self._mask, self._mask_at = latent, noise, mask, mask_at
 
+    @property
+    def levels(self) -> NoiseLevels:
+        """The noise levels of the model."""
+        return self._denoise.levels
+
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """[B, 4, h, w] -> [B, 4, h, w]."""
         mask = self._mask_at(self._mask, sigma)

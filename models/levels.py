@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -40,6 +41,10 @@ class NoiseLevels:
 
     @cached_property
     def _exact(self) -> Tensor:
+        return self._trained()
+
+    def _trained(self) -> Tensor:
+        """[steps] float64, ascending."""
         betas = torch.linspace(self.beta_start**0.5, self.beta_end**0.5, self.steps, dtype=torch.float64) ** 2
         alphas_cumprod = torch.cumprod(1 - betas, dim=0)
         if self.zero_terminal:
@@ -47,6 +52,11 @@ class NoiseLevels:
             alphas_cumprod = ((roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])) ** 2
             alphas_cumprod[-1] = LEAST_SIGNAL
         return ((1 - alphas_cumprod) / alphas_cumprod).sqrt()
+
+    @property
+    def times(self) -> tuple[float, float]:
+        """The time steps of the highest and of the lowest level."""
+        return float(self.steps - 1), 0.0
 
     @property
     def sigma_min(self) -> float:
@@ -65,7 +75,7 @@ class NoiseLevels:
 
     def sigma(self, t: Tensor) -> Tensor:
         """The level at a fractional time step, interpolated in log sigma. t: any shape -> same shape."""
-        t = t.clamp(0, self.steps - 1)
+        t = t.clamp(0, len(self.log_sigmas) - 1)
         low = t.floor().long()
         high = t.ceil().long()
         w = t - low
@@ -79,3 +89,100 @@ class NoiseLevels:
         if share <= 0:
             return math.inf
         return float(self.sigma(torch.tensor((self.steps - 1) * (1 - share)))) if share < 1 else 0.0
+
+
+@dataclass(frozen=True)
+class DistilledLevels(NoiseLevels):
+    """Those of a network that was distilled at every so manieth time step alone, counted from the last (latent consistency,
+    Luo et al. 2023, arXiv:2310.04378)."""
+
+    stride: int = 20
+
+    @cached_property
+    def _exact(self) -> Tensor:
+        return self._trained()[self.stride - 1 :: self.stride]
+
+    @property
+    def times(self) -> tuple[float, float]:
+        """The time steps of the highest and of the lowest level."""
+        return float(self.steps - 1), float(self.stride - 1)
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """The time step whose level is nearest among those it knows."""
+        return super().timestep(sigma) * self.stride + (self.stride - 1)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """The level at a time step, interpolated in log sigma between those it knows."""
+        return super().sigma((t - (self.stride - 1)) / self.stride)
+
+
+class Clock(Protocol):
+    """What a network of any level calls the time of one."""
+
+    def time(self, sigma: Tensor) -> Tensor:
+        """The time at a level."""
+
+    def sigma(self, time: Tensor) -> Tensor:
+        """The level at a time."""
+
+
+@dataclass(frozen=True)
+class QuarterLog:
+    """Of Karras et al. 2022 (arXiv:2206.00364), table 1: ln(sigma) / 4."""
+
+    def time(self, sigma: Tensor) -> Tensor:
+        """ln(sigma) / 4."""
+        return sigma.log() / 4
+
+    def sigma(self, time: Tensor) -> Tensor:
+        """exp(4 t)."""
+        return (4 * time).exp()
+
+
+@dataclass(frozen=True)
+class Angle:
+    """The share of a right angle between clean latent and noise, 0..1."""
+
+    def time(self, sigma: Tensor) -> Tensor:
+        """atan(sigma) * 2 / pi."""
+        return sigma.atan() * (2 / math.pi)
+
+    def sigma(self, time: Tensor) -> Tensor:
+        """tan(t * pi / 2)."""
+        return (time * (math.pi / 2)).tan()
+
+
+@dataclass(frozen=True)
+class ContinuousLevels(NoiseLevels):
+    """The levels of a network that was trained at any level between two, and is told it by a clock.
+
+    Schedules that count trained levels are given 1000 of them, evenly in log sigma.
+    """
+
+    lowest: float = 0.002
+    highest: float = 120.0
+    clock: Clock = QuarterLog()
+
+    @cached_property
+    def _exact(self) -> Tensor:
+        return torch.linspace(math.log(self.lowest), math.log(self.highest), self.steps, dtype=torch.float64).exp()
+
+    @property
+    def times(self) -> tuple[float, float]:
+        """The times of the highest and of the lowest level."""
+        high, low = self.clock.time(torch.tensor([self.highest, self.lowest], dtype=torch.float64)).tolist()
+        return high, low
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """The clock's time at a level."""
+        return self.clock.time(sigma)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """The level at a time of the clock."""
+        return self.clock.sigma(t)
+
+    def at(self, share: float) -> float:
+        """The level after a share of the way, even in log sigma; beyond both ends as for trained levels."""
+        if share <= 0:
+            return math.inf
+        return math.exp(math.log(self.highest) * (1 - share) + math.log(self.lowest) * share) if share < 1 else 0.0

@@ -142,13 +142,17 @@ def adams_weights(levels: Sequence[float], clock: Clock) -> list[float]:
     *known, now, end = levels
     places, shares = np.polynomial.legendre.leggauss(max(24, len(levels)))
     at = clock((now + end) / 2 + places * (end - now) / 2)
-    knots = clock(np.array([now, *reversed(known)]))
-    weights = []
+    polynomials = lagrange(clock(np.array([now, *reversed(known)])), at)
+    return [float(weight) for weight in polynomials @ shares * (end - now) / 2]
+
+
+def lagrange(knots: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[knots, at]: the polynomials that are 1 at one knot and 0 at the others, where they are asked for."""
+    polynomials = []
     for j, knot in enumerate(knots):
         others = np.delete(knots, j)
-        polynomial = np.prod((at[:, None] - others) / (knot - others), axis=1)
-        weights.append(float(shares @ polynomial * (end - now) / 2))
-    return weights
+        polynomials.append(np.prod((at[:, None] - others) / (knot - others), axis=1))
+    return np.array(polynomials)
 
 
 def _sigma_clock(sigma: NDArray[np.float64]) -> NDArray[np.float64]:

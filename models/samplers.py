@@ -14,6 +14,7 @@ from models.cfg_pp import (
     sample_gradient_estimation_cfg_pp,
     sample_res_multistep_cfg_pp,
 )
+from models.churn import sample_restart
 from models.dpm_solver import sample_dpm_adaptive, sample_dpm_fast
 from models.multistep import (
     sample_deis,
@@ -25,6 +26,7 @@ from models.multistep import (
     sample_plms,
     sample_res_multistep,
 )
+from models.sa_solver import SASettings, sample_sa_solver
 from models.sde import sample_dpmpp_2m_sde, sample_dpmpp_3m_sde, sample_dpmpp_sde
 from models.singlestep import (
     sample_ddim,
@@ -36,6 +38,7 @@ from models.singlestep import (
     sample_heun,
     sample_heunpp2,
     sample_lcm,
+    sample_tcd,
 )
 from models.steps import Brownian, Deterministic, Sampler, Stochastic
 from models.stochastic import sample_er_sde, sample_seeds_2, sample_seeds_3
@@ -80,10 +83,14 @@ SAMPLERS: Mapping[str, Sampler] = MappingProxyType(
         "er_sde": Stochastic(sample_er_sde),
         "seeds_2": Stochastic(sample_seeds_2),
         "seeds_3": Stochastic(sample_seeds_3),
+        "sa_solver": Stochastic(sample_sa_solver),
+        "sa_solver_pece": Stochastic(partial(sample_sa_solver, settings=SASettings(pece=True))),
         "ddim": Stochastic(sample_ddim),
         "uni_pc": Deterministic(sample_uni_pc),
         "uni_pc_bh2": Deterministic(partial(sample_uni_pc, bh2=True)),
         "plms": Deterministic(sample_plms),
+        "tcd": Stochastic(sample_tcd),
+        "restart": Stochastic(sample_restart),
     }
 )
 

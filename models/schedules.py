@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 
 import numpy as np
@@ -21,6 +22,17 @@ Schedule = Callable[[NoiseLevels, int], Tensor]
 """(levels, n) -> decreasing sigmas, n of them and a final 0; no level comes twice, so there are fewer where n is large.
 ddim_uniform and beta may give another count."""
 
+Spacing = Callable[[Tensor], Tensor]
+"""Places between two levels, 0 at the first and 1 at the second, evenly spaced -> as they are to lie."""
+
+SPACINGS: Mapping[str, Spacing] = MappingProxyType(
+    {
+        "linear": lambda x: x,
+        "cosine": lambda x: (x * (math.pi / 2)).sin(),
+        "sine": lambda x: 1 - (x * (math.pi / 2)).cos(),
+    }
+)
+
 
 def simple(levels: NoiseLevels, steps: int) -> Tensor:
     """Every (1000 / n)th trained level, from the top."""
@@ -30,12 +42,12 @@ def simple(levels: NoiseLevels, steps: int) -> Tensor:
 
 def sgm_uniform(levels: NoiseLevels, steps: int) -> Tensor:
     """Equal steps in time, of which the last goes to 0 instead of the lowest level."""
-    return ended(levels.sigma(torch.linspace(levels.steps - 1, 0, steps + 1)[:-1]))
+    return ended(levels.sigma(torch.linspace(*levels.times, steps + 1)[:-1]))
 
 
 def normal(levels: NoiseLevels, steps: int) -> Tensor:
     """Equal steps in time, both ends included."""
-    return ended(levels.sigma(torch.linspace(levels.steps - 1, 0, steps)))
+    return ended(levels.sigma(torch.linspace(*levels.times, steps)))
 
 
 def karras(levels: NoiseLevels, steps: int) -> Tensor:
@@ -66,6 +78,28 @@ def vp(beta_d: float, beta_min: float, eps_s: float, steps: int) -> Tensor:
     return ended((beta_d * t**2 / 2 + beta_min * t).expm1().sqrt())
 
 
+def laplace(sigma_min: float, sigma_max: float, steps: int, mu: float, beta: float) -> Tensor:
+    """Equal quantiles of a Laplace distribution of log sigma, cut to the two levels; no 0 at the end.
+
+    Hang et al. 2024 (arXiv:2407.03297), section 3.3. A level that comes several times over counts once.
+    """
+    quantiles = torch.linspace(0, 1, steps)
+    side = 0.5 - quantiles
+    log_sigmas = mu - beta * side.sign() * (1 - 2 * side.abs() + 1e-5).log()
+    return torch.unique_consecutive(log_sigmas.exp().clamp(sigma_min, sigma_max))
+
+
+def extended(sigmas: Tensor, parts: int, start: float, end: float, spacing: Spacing) -> Tensor:
+    """Every step that begins at a level from `start` down to `end` in so many parts. spacing: of the levels between."""
+    places = spacing(torch.linspace(0, 1, parts + 1)[1:-1])
+    pieces: list[Tensor] = []
+    for sigma, sigma_next in pairwise(sigmas):
+        pieces.append(sigma[None])
+        if end <= sigma <= start:
+            pieces.append(sigma + (sigma_next - sigma) * places)
+    return torch.cat([*pieces, sigmas[-1:]])
+
+
 def log_linear(levels: Sequence[float], count: int) -> Tensor:
     """`count` levels along a short list, linear in log sigma over its equal spacing."""
     exact = np.interp(np.linspace(0, 1, count), np.linspace(0, 1, len(levels)), np.log(levels))
@@ -92,32 +126,42 @@ def ddim_uniform(levels: NoiseLevels, steps: int) -> Tensor:
 
     The stride is the whole part of 1000 / n, so the list may be longer than n + 1, and it starts below the top.
     """
-    stride = max(levels.steps // steps, 1)
+    stride = max(len(levels.sigmas) // steps, 1)
     return ended(levels.sigmas[1::stride].flip(0))
 
 
 def beta(levels: NoiseLevels, steps: int) -> Tensor:
-    """Trained levels at equal quantiles of Beta(0.6, 0.6): dense at both ends of time (Lee et al. 2024, arXiv:2407.12173).
+    """Trained levels at equal quantiles of Beta(0.6, 0.6): dense at both ends of time (Lee et al. 2024, arXiv:2407.12173)."""
+    return beta_quantiles(levels, steps, 0.6, 0.6)
+
+
+def beta_quantiles(levels: NoiseLevels, steps: int, a: float, b: float) -> Tensor:
+    """Trained levels at equal quantiles of Beta(a, b), in time. a, b: above 0.
 
     A level that several quantiles round to comes once, so a long list is shorter than n + 1.
     """
     quantiles = 1 - np.linspace(0, 1, steps, endpoint=False)
     # t is the rounded quantile when the distribution has reached q at t + 1/2 but not at t - 1/2.
-    borders = _beta_distribution((np.arange(levels.steps - 1) + 0.5) / (levels.steps - 1))
-    t = np.unique(np.searchsorted(borders, quantiles, side="right"))[::-1]  # 499.5, the median, is rounded to 500
+    last = len(levels.sigmas) - 1
+    borders = beta_distribution((np.arange(last) + 0.5) / last, a, b)
+    # The median of a symmetric one is 499.5, which is rounded to 500: so a border counts as reached a rounding before.
+    t = np.unique(np.searchsorted(borders, quantiles + 1e-12, side="right"))[::-1]
     return ended(levels.sigmas[t.tolist()])
 
 
-def _beta_distribution(x: NDArray[np.float64], a: float = 0.6) -> NDArray[np.float64]:
-    """The distribution function of Beta(a, a) for x in 0..1, by its power series at 0 (DLMF 8.17.7) and its symmetry."""
-    k = np.arange(60)
-    terms = np.cumprod(np.where(k == 0, 1.0, (k - a) / np.maximum(k, 1))) / (a + k)
-
-    def integral(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        return x**a * (x[..., None] ** k @ terms)
-
-    half = integral(np.minimum(x, 1 - x)) / (2 * integral(np.array(0.5)))
-    return np.where(x < 0.5, half, 1 - half)
+def beta_distribution(x: NDArray[np.float64], a: float, b: float) -> NDArray[np.float64]:
+    """The distribution function of Beta(a, b) for x in 0..1, by its continued fraction (DLMF 8.17.22) and its symmetry."""
+    turned = x > (a + 1) / (a + b + 2)  # where the fraction of the mirrored distribution converges faster
+    y, p, q = np.where(turned, 1 - x, x), np.where(turned, b, a), np.where(turned, a, b)
+    d = fraction = np.ones_like(y)
+    for m in range(200, 0, -1):  # from the innermost term outwards
+        even = m * (q - m) * y / ((p + 2 * m - 1) * (p + 2 * m))
+        odd = -(p + m - 1) * (p + q + m - 1) * y / ((p + 2 * m - 2) * (p + 2 * m - 1))
+        fraction = 1 + odd / (1 + even / d)
+        d = fraction
+    front = np.exp(p * np.log(y) + q * np.log1p(-y) + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)) / p
+    below = front / fraction
+    return np.where(turned, 1 - below, below)
 
 
 def linear_quadratic(levels: NoiseLevels, steps: int) -> Tensor:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from models.noise import NoiseStream
-from models.steps import Denoise, Step, ancestral, slope
+from models.steps import Denoise, GuidedDenoise, Step, ancestral, slope
 
 
 def sample_euler(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Iterator[Step]:
@@ -110,6 +110,15 @@ def sample_dpm_2(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream
         yield Step(i, sigma, x, denoised)
 
 
+def sample_midpoint(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Iterator[Step]:
+    """`sample_dpm_2` without noise."""
+    return sample_dpm_2(denoise, x, sigmas, _unasked)
+
+
+def _unasked(x: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    raise AssertionError("this sampler draws nothing")
+
+
 def sample_dpmpp_2s_ancestral(
     denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream, eta: float = 1.0, s_noise: float = 1.0
 ) -> Iterator[Step]:
@@ -149,14 +158,47 @@ def sample_ddpm(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream)
         yield Step(i, sigma, x, denoised)
 
 
-def sample_lcm(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseStream) -> Iterator[Step]:
+def sample_lcm(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    noise: NoiseStream,
+    strengths: tuple[float, float] = (1.0, 1.0),
+    clip: float = 0.0,
+) -> Iterator[Step]:
     """Multistep sampling of consistency models: jump to the estimate, then noise up to the next level.
 
     Song et al. 2023 (arXiv:2303.01469), Algorithm 1; Luo et al. 2023 (arXiv:2310.04378). Draws once a step, but not
-    for the last. It follows no flow: more steps converge to nothing unless the network is distilled for it.
+    for the last. It follows no flow: more steps converge to nothing unless the network is distilled for it. strengths:
+    of the noise after the first and after the last step but one, between them evenly; clip: the most deviations that
+    a number of the noise may have, 0 for any.
     """
+    first, last = strengths
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         x = denoised = denoise(x, sigma)
         if sigma_next > 0:
-            x = x + noise(x, sigma, sigma_next) * sigma_next
+            drawn = noise(x, sigma, sigma_next)
+            drawn = drawn.clamp(-clip, clip) if clip else drawn
+            x = x + drawn * (sigma_next * (first + (last - first) * i / max(len(sigmas) - 3, 1)))
+        yield Step(i, sigma, x, denoised)
+
+
+def sample_tcd(
+    denoise: GuidedDenoise, x: Tensor, sigmas: Tensor, noise: NoiseStream, gamma: float = 0.3
+) -> Iterator[Step]:
+    """Strategic stochastic sampling of trajectory consistency models (Zheng et al. 2024, arXiv:2402.19159, Algorithm 4).
+
+    Down along the flow to the time step (1 - gamma) times the next one's, rounded down, then noise up to the next level.
+    gamma 0 is DDIM, 1 nearly `sample_lcm`. Draws once a step, but not for the last and not with gamma 0. A step to 0
+    goes to the estimate.
+    """
+    levels = denoise.levels
+    for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
+        denoised = denoise(x, sigma)
+        x = denoised + slope(x, sigma, denoised) * sigma_next
+        if sigma_next > 0 and gamma > 0:
+            below = levels.sigma(((1 - gamma) * levels.timestep(sigma_next)).floor()).to(sigma_next)
+            below = below.minimum(sigma_next)
+            x = denoised + (x - denoised) / sigma_next * below
+            x = x + noise(x, sigma, sigma_next) * (sigma_next**2 - below**2).sqrt()
         yield Step(i, sigma, x, denoised)

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from models.levels import NoiseLevels
 from models.noise import NoiseStream, StepNoise
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
@@ -28,7 +29,13 @@ class Pair(NamedTuple):
 
 
 class GuidedDenoise(Protocol):
-    """D(x, sigma) with guidance, which can also be had together with the estimate without."""
+    """D(x, sigma) with guidance, which can also be had together with the estimate without.
+
+    levels: those the network was trained at, for samplers that count in time steps or by shares of the way.
+    """
+
+    @property
+    def levels(self) -> NoiseLevels: ...
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor: ...
 

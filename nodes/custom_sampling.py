@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, NamedTuple
 
@@ -70,6 +71,25 @@ def random_noise(
 def disable_noise(ctx: Context) -> Annotated[Noise, Tip("No noise to start from.")]:
     """Start without noise, for a latent that holds its own. Samplers that add noise use seed 0."""
     return Noise(0, blank=True)
+
+
+@node("AddNoise", category="_for_testing/custom_sampling/noise")
+def add_noise(
+    ctx: Context,
+    *,
+    model: Annotated[Model, Tip("The U-Net that will remove the noise.")],
+    noise: Annotated[Noise, Tip("The noise to add.")],
+    sigmas: Annotated[Sigmas, Tip("Noise as much as between the first and the last of these levels.")],
+    latent_image: Annotated[Latent, Tip("The latents.")],
+) -> Annotated[Latent, Tip("The latents with noise.")]:
+    """Put noise upon latents, to sample on from there without adding any."""
+    if not len(sigmas.values):
+        return latent_image
+    first, last = sigmas.values[0], sigmas.values[-1]
+    strength = (first - last).abs() if len(sigmas.values) > 1 else first
+    scale = model.family.latent.scale
+    drawn = noise.initial(tuple(latent_image.samples.shape), latent_image.batch_index)
+    return replace(latent_image, samples=(latent_image.samples * scale + drawn * strength) / scale)
 
 
 @node("CFGGuider", category=f"{PARTS}/guiders")

@@ -63,7 +63,7 @@ def sampled(
         apart = ctx.thrift >= Thrift.APART
         space, model = guider.model.family.latent, guider.model
         beside = unet.config.in_channels - space.channels
-        guided = Guided(denoiser, guider.texts, guider.guidance, model.guiding, apart, space, beside)
+        guided = Guided(denoiser, guider.texts, guider.guidance, model.guiding.begun(), apart, space, beside)
         batch, _, height, width = x.shape
         needed = unet_bytes(unet.config, guided.at_once * batch, height, width, denoiser.dtype, len(controls))
         rgb = latent_rgb(guider.model.weights.metadata)

@@ -1,4 +1,4 @@
-"""Nodes that say how a model is guided, and what it was trained to predict."""
+"""Nodes that say how a model is guided."""
 
 from __future__ import annotations
 
@@ -6,40 +6,141 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
-from graph.sockets import Choice, Float, Toggle
-from graph.spec import Tip, node
-from models.family import Diffusion
-from models.guidance import DualCfg, rescaled
-from models.prediction import PREDICTIONS
+from graph.sockets import Choice, Float, Int
+from graph.spec import Extra, Named, Tip, node
+from models.guidance import After, Before, Combine, DualCfg, rescaled
+from models.guidance_kinds import (
+    PerpNeg,
+    Projected,
+    damped,
+    frequencies_scaled,
+    mahiro,
+    normed,
+    scaled_noise,
+    zero_star,
+)
 from models.types import Conditioning, Guider, Model
 from nodes.sampling import CFG
 from nodes.services import Context
+
+DISPLAY = Extra({"display": "number"})
+GivenModel = Annotated[Model, Tip("The U-Net that removes the noise.")]
+GuidedModel = Annotated[Model, Tip("The model, guided so.")]
+PatchedModel = Annotated[Model, Named("patched_model"), Tip("The model, guided so.")]
 
 
 @node("RescaleCFG", category="advanced/model")
 def rescale_cfg(
     ctx: Context,
     *,
-    model: Annotated[Model, Tip("The U-Net that removes the noise.")],
+    model: GivenModel,
     multiplier: Annotated[
         float, Float(0.0, 1.0, step=0.01, tooltip="How much of the rescaled estimate to take.")
     ] = 0.7,
-) -> Annotated[Model, Tip("The model, guided so.")]:
+) -> GuidedModel:
     """Keep strong guidance from burning a picture: its contrast stays that of the prompt alone."""
-    return replace(model, guiding=replace(model.guiding, combine=partial(rescaled, multiplier=multiplier)))
+    return _combining(model, partial(rescaled, multiplier=multiplier))
 
 
-@node("ModelSamplingDiscrete", category="advanced/model")
-def model_sampling_discrete(
+@node("APG", category="sampling/custom_sampling", title="Adaptive Projected Guidance")
+def apg(
     ctx: Context,
     *,
-    model: Annotated[Model, Tip("The U-Net that removes the noise.")],
-    sampling: Annotated[str, Choice(PREDICTIONS, tooltip="What it was trained to predict.")],
-    zsnr: Annotated[bool, Toggle(tooltip="Whether nothing of the picture was left at its last step of noise.")] = False,
-) -> Annotated[Model, Tip("The model, sampled so.")]:
-    """Say what a model predicts, and of which noise, where its file does not tell."""
-    levels = replace(model.family.diffusion.levels, zero_terminal=zsnr)
-    return replace(model, sampled_as=Diffusion(levels, PREDICTIONS[sampling]))
+    model: GivenModel,
+    eta: Annotated[
+        float,
+        Float(-10.0, 10.0, step=0.01, tooltip="How much guidance may strengthen colours: 1 as usual, 0 not at all."),
+    ] = 1.0,
+    norm_threshold: Annotated[
+        float, Float(0.0, 50.0, step=0.1, tooltip="The longest that guidance of one step may be; 0 for any length.")
+    ] = 5.0,
+    momentum: Annotated[
+        float,
+        Float(-5.0, 1.0, step=0.01, tooltip="How much of earlier steps goes in; below 0 it pushes off from them."),
+    ] = 0.0,
+) -> GuidedModel:
+    """Strong guidance without burnt colours: what of it only strengthens them is held back."""
+    return _combining(model, Projected(eta, norm_threshold, momentum))
+
+
+@node("CFGZeroStar", category="advanced/guidance")
+def cfg_zero_star(ctx: Context, *, model: GivenModel) -> PatchedModel:
+    """Guide from the negative prompt's estimate at the strength that is nearest to the positive one's."""
+    return _combining(model, zero_star)
+
+
+@node("TCFG", category="advanced/guidance", title="Tangential Damping CFG")
+def tangential_damping_cfg(ctx: Context, *, model: GivenModel) -> PatchedModel:
+    """Guide from what the negative prompt's estimate shares with the positive one's."""
+    return _before(model, damped)
+
+
+@node(
+    "Mahiro",
+    category="_for_testing",
+    title="Mahiro is so cute that she deserves a better guidance function!! (。・ω・。)",
+    experimental=True,
+)
+def mahiro_cfg(ctx: Context, *, model: GivenModel) -> PatchedModel:
+    """Guide less by the difference and more by the positive prompt, where the two look unlike."""
+    return _after(model, mahiro)
+
+
+@node("CFGNorm", category="advanced/guidance", experimental=True)
+def cfg_norm(
+    ctx: Context,
+    *,
+    model: GivenModel,
+    strength: Annotated[
+        float, Float(0.0, 100.0, step=0.01, tooltip="What the result is multiplied by; 1 is right.")
+    ] = 1.0,
+) -> PatchedModel:
+    """Keep guidance from going beyond the positive prompt's estimate, place by place."""
+    return _after(model, partial(normed, strength=strength))
+
+
+@node("FreSca", category="_for_testing", experimental=True)
+def fresca(
+    ctx: Context,
+    *,
+    model: GivenModel,
+    scale_low: Annotated[float, Float(0, 10, step=0.01, tooltip="How much guidance counts for large shapes.")] = 1.0,
+    scale_high: Annotated[float, Float(0, 10, step=0.01, tooltip="How much it counts for detail.")] = 1.25,
+    freq_cutoff: Annotated[int, Int(1, 10_000, step=1, tooltip="Up to which frequency a shape counts as large.")] = 20,
+) -> GuidedModel:
+    """Guide large shapes and detail at strengths of their own."""
+    return _before(model, partial(frequencies_scaled, low=scale_low, high=scale_high, cutoff=freq_cutoff))
+
+
+@node("Epsilon Scaling", category="model_patches/unet")
+def epsilon_scaling(
+    ctx: Context,
+    *,
+    model: GivenModel,
+    scaling_factor: Annotated[
+        float, Float(0.5, 1.5, step=0.001, tooltip="What the noise is divided by; a little above 1."), DISPLAY
+    ] = 1.005,
+) -> GuidedModel:
+    """Take a little less noise away than the model says, since it was trained on exact latents (exposure bias)."""
+    return _after(model, partial(scaled_noise, factor=scaling_factor))
+
+
+@node("PerpNegGuider", category="_for_testing", experimental=True)
+def perp_neg_guider(
+    ctx: Context,
+    *,
+    model: GivenModel,
+    positive: Annotated[Conditioning, Tip("What the picture should show.")],
+    negative: Annotated[Conditioning, Tip("What it should not show.")],
+    empty_conditioning: Annotated[Conditioning, Tip("An empty prompt, from which both lead.")],
+    cfg: Annotated[float, CFG] = 8.0,
+    neg_scale: Annotated[
+        float, Float(0.0, 100.0, step=0.01, tooltip="How strongly to avoid the negative prompt.")
+    ] = 1.0,
+) -> Annotated[Guider, Tip("The model, steered by the prompts.")]:
+    """Avoid the negative prompt only in what it does not share with the positive one."""
+    names = ("positive", "negative", "empty_conditioning")
+    return Guider(model, (positive, negative, empty_conditioning), PerpNeg(cfg, neg_scale), names)
 
 
 @node("DualCFGGuider", category="sampling/custom_sampling/guiders")
@@ -60,3 +161,18 @@ def dual_cfg_guider(
     """Steer by two prompts with a strength each, such as an instruction and the picture it is about."""
     guidance = DualCfg(cfg_conds, cfg_cond2_negative, nested=style == "nested")
     return Guider(model, (cond1, negative, cond2), guidance, names=("cond1", "negative", "cond2"))
+
+
+def _combining(model: Model, combine: Combine) -> Model:
+    """The model with another way to combine two estimates; the last one said counts."""
+    return replace(model, guiding=replace(model.guiding, combine=combine))
+
+
+def _before(model: Model, change: Before) -> Model:
+    """The model with one more change before two estimates are combined."""
+    return replace(model, guiding=replace(model.guiding, before=(*model.guiding.before, change)))
+
+
+def _after(model: Model, finish: After) -> Model:
+    """The model with one more change of the guided estimate."""
+    return replace(model, guiding=replace(model.guiding, after=(*model.guiding.after, finish)))

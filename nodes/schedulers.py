@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, NamedTuple
 
 import torch
 
 from graph.errors import InputError
-from graph.sockets import Choice, Float, Int, Toggle
+from graph.sockets import Choice, Float, Int, Text, Toggle
 from graph.spec import Named, Tip, node
-from models.schedules import ALIGN_YOUR_STEPS, ended, log_linear, polyexponential_between, vp
+from models.schedules import (
+    ALIGN_YOUR_STEPS,
+    SPACINGS,
+    beta_quantiles,
+    ended,
+    extended,
+    laplace,
+    log_linear,
+    polyexponential_between,
+    vp,
+)
 from models.types import Model, Sigmas
 from nodes.services import Context
 
@@ -18,6 +29,7 @@ PARTS = "sampling/custom_sampling"
 STEPS = Int(1, 10_000, tooltip="How many steps to take.")
 SIGMA_MAX = Float(0.0, 5000.0, step=0.01, round=False, tooltip="The noise level to start at.")
 SIGMA_MIN = Float(0.0, 5000.0, step=0.01, round=False, tooltip="The last noise level above 0.")
+NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 DENOISE = Float(0.0, 1.0, step=0.01, tooltip="How much of a latent to replace; below 1 keeps its composition.")
 Levels = Annotated[Sigmas, Tip("The noise levels, ending at 0.")]
 
@@ -102,6 +114,62 @@ def sd_turbo_scheduler(
     return Sigmas(ended(model.diffusion.levels.sigma(times.float())) if len(times) else torch.zeros(0))
 
 
+@node("BetaSamplingScheduler", category=f"{PARTS}/schedulers")
+def beta_sampling_scheduler(
+    ctx: Context,
+    *,
+    model: Annotated[Model, Tip("The U-Net whose noise levels to use.")],
+    steps: Annotated[int, STEPS] = 20,
+    alpha: Annotated[
+        float,
+        Float(0.0, 50.0, step=0.01, round=False, tooltip="Below 1 gathers levels at the end, above 1 thins them."),
+    ] = 0.6,
+    beta: Annotated[
+        float,
+        Float(0.0, 50.0, step=0.01, round=False, tooltip="Below 1 gathers levels at the start, above 1 thins them."),
+    ] = 0.6,
+) -> Levels:
+    """The noise levels of a model at equal quantiles of a beta distribution."""
+    for name, shape in (("alpha", alpha), ("beta", beta)):
+        if shape <= 0:
+            raise InputError(name, f"must be above 0, and is {shape:g}; 0.6 is usual")
+    return Sigmas(beta_quantiles(model.diffusion.levels, steps, alpha, beta))
+
+
+@node("LaplaceScheduler", category=f"{PARTS}/schedulers")
+def laplace_scheduler(
+    ctx: Context,
+    *,
+    steps: Annotated[int, STEPS] = 20,
+    sigma_max: Annotated[float, SIGMA_MAX] = 14.614642,
+    sigma_min: Annotated[float, SIGMA_MIN] = 0.0291675,
+    mu: Annotated[
+        float, Float(-10.0, 10.0, step=0.1, round=False, tooltip="The logarithm of the level that most lie around.")
+    ] = 0.0,
+    beta: Annotated[
+        float, Float(0.0, 10.0, step=0.1, round=False, tooltip="How far they lie from it; 0.5 is usual.")
+    ] = 0.5,
+) -> Annotated[Sigmas, Tip("The noise levels; they do not end at 0.")]:
+    """Noise levels gathered around one, as a Laplace distribution has them."""
+    _check_positive(sigma_min, sigma_max)
+    return Sigmas(laplace(sigma_min, sigma_max, steps, mu, beta))
+
+
+@node("ManualSigmas", category=f"{PARTS}/sigmas", experimental=True)
+def manual_sigmas(
+    ctx: Context,
+    *,
+    sigmas: Annotated[
+        str, Text(multiline=False, tooltip="The levels from the highest to the last, mostly 0.")
+    ] = "1, 0.5",
+) -> Annotated[Sigmas, Tip("Those noise levels.")]:
+    """Noise levels as they are written: all numbers of a text."""
+    values = [float(number) for number in NUMBER.findall(sigmas)]
+    if not values:
+        raise InputError("sigmas", f"there is no number in {sigmas!r}; one like 14.6, 4, 1, 0 was expected")
+    return Sigmas(torch.tensor(values))
+
+
 class SplitLevels(NamedTuple):
     """One list of noise levels in two, which share a level."""
 
@@ -124,6 +192,27 @@ def split_sigmas_denoise(
     if first == steps:
         return SplitLevels(Sigmas(sigmas.values), Sigmas(sigmas.values[steps:]))
     return SplitLevels(Sigmas(sigmas.values[: first + 1]), Sigmas(sigmas.values[first:]))
+
+
+@node("ExtendIntermediateSigmas", category=f"{PARTS}/sigmas")
+def extend_intermediate_sigmas(
+    ctx: Context,
+    *,
+    sigmas: Annotated[Sigmas, Tip("The noise levels.")],
+    steps: Annotated[int, Int(1, 100, tooltip="In how many parts each step is cut.")] = 2,
+    start_at_sigma: Annotated[
+        float, Float(-1.0, 20_000.0, step=0.01, round=False, tooltip="The highest level a cut step begins at; -1: any.")
+    ] = -1.0,
+    end_at_sigma: Annotated[
+        float, Float(0.0, 20_000.0, step=0.01, round=False, tooltip="The lowest level a cut step begins at.")
+    ] = 12.0,
+    spacing: Annotated[str, Choice(SPACINGS, tooltip="How the new levels lie between the old ones.")],
+) -> Annotated[Sigmas, Tip("The noise levels with those between.")]:
+    """Cut some steps of a list of noise levels into smaller ones."""
+    if not len(sigmas.values):
+        return sigmas
+    start = math.inf if start_at_sigma < 0 else start_at_sigma
+    return Sigmas(extended(sigmas.values, steps, start, end_at_sigma, SPACINGS[spacing]))
 
 
 @node("SetFirstSigma", category=f"{PARTS}/sigmas")

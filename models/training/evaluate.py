@@ -13,6 +13,7 @@ from torch import Tensor
 from models.clip import TextModel
 from models.denoiser import Denoiser
 from models.family import SD1
+from models.levels import NoiseLevels
 from models.noise import Noise
 from models.reading import Reading
 from models.samplers import SAMPLERS
@@ -80,6 +81,10 @@ class _Guided:
     denoiser: Denoiser
     context: Tensor
     cfg: float
+
+    @property
+    def levels(self) -> NoiseLevels:
+        return self.denoiser.levels
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         if self.cfg == 1:

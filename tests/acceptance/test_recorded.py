@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
-from models.types import Conditioning, Image, Latent, Sigmas
+from models.areas import Area, Share
+from models.types import Cond, Conditioning, Image, Latent, Sigmas
 from tests.engine import Engine, open_engine
 from tests.models.golden import GOLDEN, recorded
 from tests.models.oracles import relative_error
@@ -53,10 +55,28 @@ def arrays(array: str, value: object) -> dict[str, Tensor]:
         case Image(pixels):
             return {array: pixels}
         case Conditioning(conds):
-            parts = {f"{array}.{i}.0": cond.tokens for i, cond in enumerate(conds)}
-            return parts | {f"{array}.{i}.1.pooled_output": cond.pooled for i, cond in enumerate(conds)}
+            found: dict[str, Tensor] = {}
+            for i, cond in enumerate(conds):
+                found |= {f"{array}.{i}.0": cond.tokens, f"{array}.{i}.1.pooled_output": cond.pooled}
+                found |= {f"{array}.{i}.1.{name}": value for name, value in options(cond).items()}
+            return found
         case _:
             raise AssertionError(f"nothing like {value!r} was recorded")
+
+
+def options(cond: Cond) -> dict[str, Tensor]:
+    """Where and when a text counts, as the other program keeps it."""
+    said: dict[str, object] = {}
+    match cond.area:
+        case Area(height, width, y, x):
+            said = {f"area.{k}": side for k, side in enumerate((height, width, y, x))}
+        case Share(height, width, y, x):
+            said = {f"area.{k + 1}": side for k, side in enumerate((height, width, y, x))}  # the first says so: a word
+    if cond.area is not None:
+        said |= {"strength": cond.strength, "set_area_to_bounds": cond.bounded}
+    if (cond.start, cond.end) != (0.0, 1.0):
+        said |= {"start_percent": cond.start, "end_percent": cond.end}
+    return {name: torch.tensor(value) for name, value in said.items()}
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from models.levels import NoiseLevels
 from models.noise import NoiseStream, StepNoise
 from models.samplers import SAMPLERS
 from models.steps import Denoise, Pair, Sampler, Step
@@ -50,6 +51,7 @@ class Unguided:
 
     denoise: Denoise
     away: Denoise | None = None
+    levels: NoiseLevels = field(default_factory=NoiseLevels)
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         return self.denoise(x, sigma)

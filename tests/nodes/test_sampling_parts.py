@@ -13,7 +13,7 @@ from graph.errors import InputError
 from models.guidance import DualCfg, Estimates, cfg, rescaled
 from models.prediction import Velocity
 from models.types import Model, Sigmas
-from nodes import guidance, samplers, schedulers
+from nodes import guidance, model_sampling, samplers, schedulers
 from nodes.loaders import checkpoint_loader_simple
 from tests.nodes.conftest import CHECKPOINT, Workplace
 
@@ -126,7 +126,7 @@ def test_guidance_by_two_prompts(nested: bool) -> None:
 
 
 def test_what_a_model_predicts_can_be_said(model: Model) -> None:
-    said = guidance.model_sampling_discrete(CTX, model=model, sampling="v_prediction", zsnr=True)
+    said = model_sampling.model_sampling_discrete(CTX, model=model, sampling="v_prediction", zsnr=True)
     assert said.diffusion.prediction == Velocity() and said.diffusion.levels.sigma_max > 4000
     assert model.diffusion.levels.sigma_max < 15, "the handle that came is as it was"
     guided = guidance.rescale_cfg(CTX, model=said, multiplier=0.5)
