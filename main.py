@@ -60,7 +60,14 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "submit":
         from server.submit import submit
 
-        return submit(options.server, options.workflow, options.wait, options.sweeps, resolve=options.resolve)
+        return submit(
+            options.server,
+            options.workflow,
+            options.wait,
+            options.sweeps,
+            resolve=options.resolve,
+            seed_after=options.seed_after,
+        )
     if options.command == "mcp":
         return mcp(options.server)
     from server import commands
@@ -141,9 +148,10 @@ def work(options: argparse.Namespace, folders: Folders, registry: Registry, pack
         explain=options.explain,
     )
     if options.seed_after and status == commands.DONE:
+        from graph.node_shapes import shapes_of
         from server.workflow_files import step_seeds
 
-        return step_seeds(options.workflow, registry, folders)
+        return step_seeds(options.workflow, shapes_of(registry, folders))
     return status
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import floor
 
 from graph.node_shapes import InputShape, NodeShape
 
@@ -63,7 +64,7 @@ def arrange(sizes: Mapping[str, Size], links: Iterable[tuple[str, str]]) -> dict
         widest = max((sizes[node][0] for node in cards), default=-_BETWEEN_COLUMNS)
         for node in cards:
             x = left + (widest - sizes[node][0]) / 2
-            places[node] = round(x), round(middles[node] - heights[node] / 2) + TITLE_HEIGHT
+            places[node] = _whole(x), _whole(middles[node] - heights[node] / 2) + TITLE_HEIGHT
         left += widest + _BETWEEN_COLUMNS
     top = min((y for _, y in places.values()), default=0)
     return {node: (places[node][0], places[node][1] - top + 60) for node in sizes}
@@ -169,6 +170,11 @@ class _Columns:
         beside = near[item] or far[item]
         middle = sum(middles[each] for each in beside) / len(beside) if beside else middles[item]
         return middle, 1.0 if near[item] else 1e-6
+
+
+def _whole(length: float) -> int:
+    """The nearest pixel, halves up, as the editor counts them."""
+    return floor(length + 0.5)
 
 
 def _ranks(nodes: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str, int]:

@@ -11,6 +11,7 @@ from datetime import datetime
 from graph.document import DocNode, Document, NodeId
 from graph.litegraph import EditorFile, EditorNode, objects, read_node
 from graph.node_shapes import InputShape, NodeShape, Shapes
+from graph.sweep import Sweep
 from graph.widget_values import active_inputs, bind, place_of, value_of
 
 PREFIXED = frozenset(
@@ -28,17 +29,27 @@ _FORBIDDEN = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
 
 
 def resolve_texts(document: Document, shapes: Shapes, chance: random.Random, now: datetime) -> Document:
-    """The document as it is queued: one alternative of each `{a|b}`, and `%date:…%` and `%Node.field%` filled in."""
+    """The document as it is queued: one alternative of each `{a|b}`, and `%date:…%` and `%Node.field%` filled in.
+
+    Of several values for one input each is resolved by itself.
+    """
+
+    def resolved(node: DocNode, field: InputShape, value: object) -> object:
+        if isinstance(value, Sweep):
+            return value.mapped(lambda one: resolved(node, field, one))
+        if isinstance(value, str) and field.options.get("dynamicPrompts") is True:
+            return choose(value, chance)
+        if isinstance(value, str) and field.name == "filename_prefix" and node.class_type in PREFIXED:
+            return fill_prefix(value, document.nodes, now)
+        return value
+
     nodes = {}
     for node_id, node in document.nodes.items():
         shape = shapes(node.class_type)
         inputs = dict(node.inputs)
         for each in active_inputs(shape.inputs, inputs) if shape else ():
-            value = inputs.get(each.name)
-            if isinstance(value, str) and each.options.get("dynamicPrompts") is True:
-                inputs[each.name] = choose(value, chance)
-            elif isinstance(value, str) and each.name == "filename_prefix" and node.class_type in PREFIXED:
-                inputs[each.name] = fill_prefix(value, document.nodes, now)
+            if each.name in inputs:
+                inputs[each.name] = resolved(node, each, inputs[each.name])
         nodes[node_id] = node if inputs == node.inputs else replace(node, inputs=inputs)
     return replace(document, nodes=nodes)
 

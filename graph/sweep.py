@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Generic, TypeVar
 
@@ -29,6 +29,13 @@ class Sweep:
     values: Sequence[object] = ()
     axis: str = ""
     fault: str = ""
+
+    def mapped(self, change: Callable[[object], object]) -> Sweep:
+        """With what `change` makes of each value that is listed; counted seeds stay, and so does what has a fault."""
+        if self.fault or SWEEP not in self.raw:
+            return self
+        values = tuple(map(change, self.values))
+        return self if values == self.values else replace(self, raw={**self.raw, SWEEP: list(values)}, values=values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -277,12 +277,7 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
         help="give an input another value",
     )
     run.add_argument("--seed", metavar="N", help="give every seed and noise_seed this value")
-    run.add_argument(
-        "--seed-after",
-        action="store_true",
-        help="after the run write the next seeds into the file, as its control words say; files of the editor only",
-    )
-    _add_resolve_option(run)
+    _add_queue_time_options(run, after="the run")
     _add_sweep_option(run)
     run.add_argument(
         "--explain", action="store_true", help="say of each node whether it ran, why, how long and with how much memory"
@@ -290,7 +285,12 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
 
 
-def _add_resolve_option(command: argparse.ArgumentParser) -> None:
+def _add_queue_time_options(command: argparse.ArgumentParser, after: str) -> None:
+    command.add_argument(
+        "--seed-after",
+        action="store_true",
+        help=f"after {after} write the next seeds into the file, as its control words say; files of the editor only",
+    )
     command.add_argument(
         "--resolve",
         action="store_true",
@@ -320,7 +320,7 @@ def _add_submit_options(submit: argparse.ArgumentParser) -> None:
     )
     _add_sweep_option(submit)
     submit.add_argument("--server", default="http://127.0.0.1:8188", metavar="URL", help="default: %(default)s")
-    _add_resolve_option(submit)
+    _add_queue_time_options(submit, after="it was accepted")
     submit.add_argument("--wait", action="store_true", help="wait until it has run")
 
 

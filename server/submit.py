@@ -7,17 +7,28 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
+from graph.node_shapes import Shapes, read_shape
 from server.carried import carried, read_file
 from server.client import BlockingClient, RefusedError, Unreachable
 from server.sweep_options import read_option
+from server.workflow_files import step_seeds
 
 DONE, FAILED, REFUSED = 0, 1, 2  # exit statuses
 
 
-def submit(server: str, workflow: str, wait: bool, sweeps: Sequence[str] = (), *, resolve: bool = False) -> int:
+def submit(
+    server: str,
+    workflow: str,
+    wait: bool,
+    sweeps: Sequence[str] = (),
+    *,
+    resolve: bool = False,
+    seed_after: bool = False,
+) -> int:
     """Queue a workflow file (`-`: standard input); with `wait` print what it made. Returns the exit status.
 
     sweeps: see `sweep_options`; what inputs there are is asked of the server. resolve: texts are as editors queue them.
+    seed_after: once it is accepted, the file gets its next seeds, as an editor has them.
     """
     try:
         content = read_file(workflow)
@@ -33,6 +44,8 @@ def submit(server: str, workflow: str, wait: bool, sweeps: Sequence[str] = (), *
             accepted = client.submit(_swept(client, prompt, sweeps), extra={"resolve": True} if resolve else None)
             for problem in accepted.problems:
                 print(problem, file=sys.stderr)
+            if seed_after and (status := step_seeds(workflow, _shapes(client))) != DONE:
+                return status
             if not wait:
                 print(accepted.id)
                 return DONE
@@ -70,6 +83,12 @@ def _swept(client: BlockingClient, prompt: Any, sweeps: Sequence[str]) -> Any:
         raw = option.on(str(node.get("class_type")), lambda type_: _described(client, type_))
         nodes = {**nodes, option.node: {**node, "inputs": {**inputs, option.input: raw}}}
     return nodes if sweeps else prompt
+
+
+def _shapes(client: BlockingClient) -> Shapes:
+    """The shapes of the server's node types."""
+    types: Any = client.get("/object_info")
+    return lambda name: read_shape(name, types[name]) if name in types else None
 
 
 def _described(client: BlockingClient, class_type: str) -> Any:

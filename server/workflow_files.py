@@ -70,12 +70,12 @@ def in_form(workflow: Workflow, form: Form, shapes: Shapes) -> Mapping[str, obje
     return workflow.file.raw if workflow.file else unflatten(workflow.document, shapes)
 
 
-def step_seeds(name: str, registry: Registry, folders: Folders) -> int:
+def step_seeds(name: str, shapes: Shapes) -> int:
     """Write the next seeds into a file of the editor, as its control words say. Returns the exit status."""
     try:
         text = Path(name).read_text("utf-8-sig")
         file = read_editor(json.loads(text))
-        stepped = next_seeds(file, shapes_of(registry, folders), random.Random())
+        stepped = next_seeds(file, shapes, random.Random())
         if stepped != file.raw:
             indent = re.match(r"\s*\{\r?\n( +)", text)
             written = json.dumps(stepped, ensure_ascii=False, indent=len(indent[1]) if indent else None)

@@ -13,6 +13,7 @@ import pytest
 
 from graph.document import write
 from graph.flatten import flatten
+from graph.layout import TITLE_HEIGHT, Size, arrange
 from graph.litegraph import read_editor
 from graph.node_shapes import read_shape
 from tests.editor_files import cases, random_files, shape, types
@@ -50,6 +51,15 @@ const saved = parseJson(readFileSync(files, 'utf-8')).map(text => {
   return writeLike(text, writeUi(doc, known), indentOf(text)) === text
 })
 writeFileSync(out, writeJson(saved))
+"""
+ARRANGE = """
+import { readFileSync, writeFileSync } from 'node:fs'
+import { placesOf } from './src/model/columns'
+
+const [, graphs, out] = process.argv.slice(2)
+const made = JSON.parse(readFileSync(graphs, 'utf-8')).map(([sizes, links]) =>
+  Object.fromEntries(placesOf(new Map(Object.entries(sizes)), links)))
+writeFileSync(out, JSON.stringify(made))
 """
 
 pytestmark = pytest.mark.skipif(
@@ -122,3 +132,20 @@ def test_opening_and_saving_changes_no_byte_of_them(bundled: Callable[[str], Run
     saved = bundled(SAVE)(known_types(tmp_path), list(template_texts().values()))
     assert len(saved) == COUNT
     assert [name for name, same in zip(template_texts(), saved, strict=True) if not same] == []
+
+
+def test_cards_are_laid_out_by_the_same_rule(bundled: Callable[[str], Run]) -> None:
+    graphs = [_boxes(case["file"]) for case in cases().values()] + [_boxes(file) for file in random_files(60, seed=5)]
+    theirs = bundled(ARRANGE)({}, [[{key: [w, h + TITLE_HEIGHT] for key, (w, h) in s.items()}, ls] for s, ls in graphs])
+    for (sizes, links), made in zip(graphs, theirs, strict=True):
+        ours = arrange(sizes, links)
+        assert {key: [x - 60, y - 60] for key, (x, y) in ours.items()} == made
+
+
+def _boxes(file: Any) -> tuple[dict[str, Size], list[tuple[str, str]]]:
+    """The cards of a file by id, each of another size, and what links join."""
+    graph = read_editor(file).root
+    sizes: dict[str, Size] = {
+        f"n{key}": (200 + len(node.type), 40 + 29 * len(node.inputs)) for key, node in graph.nodes.items()
+    }
+    return sizes, [(f"n{link.origin}", f"n{link.target}") for link in graph.links.values()]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from graph.document import read
+from graph.document import as_json, read
 from graph.litegraph import read_editor
 from graph.queue_time import choose, next_seeds, resolve_texts
 from tests.editor_files import cases, shape
@@ -65,6 +65,25 @@ def test_texts_are_resolved_where_editors_resolve_them() -> None:
     assert made["7"].inputs["text"] == "{cat}"  # its field is not one of those
     assert made["9"].inputs["filename_prefix"] == "2026-03-04/26 4 05_6 7_77_6.5_%No.x%_%width%"
     assert made["10"].inputs["filename_prefix"] == "%KSampler.seed%"
+
+
+def test_of_several_texts_each_is_resolved_by_itself() -> None:
+    several = {"__sweep__": ["{cat}", "{dog}", 3], "axis": "animal"}
+    counted = {"__seeds__": {"from": 1, "count": 2}}
+    document = read(
+        {
+            "6": {"class_type": "CLIPTextEncode", "inputs": {"text": several}},
+            "7": {"class_type": "CLIPTextEncode", "inputs": {"text": counted}},
+            "9": {"class_type": "SaveImage", "inputs": {"filename_prefix": {"__sweep__": ["%date:yyyy%", "a"]}}},
+        }
+    )
+    made = as_json(resolve_texts(document, shape, chance(), NOW))
+    assert made["6"]["inputs"] == {"text": {"__sweep__": ["cat", "dog", 3], "axis": "animal"}}
+    assert made["7"]["inputs"] == {"text": counted}
+    assert made["9"]["inputs"] == {"filename_prefix": {"__sweep__": ["2026", "a"]}}
+    broken = {"__sweep__": ["{cat}"], "other": 1}
+    faulty = read({"6": {"class_type": "CLIPTextEncode", "inputs": {"text": broken}}})
+    assert resolve_texts(faulty, shape, chance(), NOW) == faulty
 
 
 def stepped(name: str, type_: str) -> list[list[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 from pathlib import Path
 
 import PIL.Image
@@ -11,6 +12,7 @@ import pytest
 
 import server.client
 from server.client import BlockingClient, Client, Message, RefusedError, Unreachable, sweep
+from server.submit import submit
 from tests.server.loop import in_loop
 from tests.server.support import chain, deps_of, in_background, serving
 
@@ -116,6 +118,24 @@ def test_the_blocking_client_does_the_same(tmp_path: Path) -> None:
         assert client.get("/api/features")
         with pytest.raises(RefusedError):
             client.submit({})
+
+
+def test_submit_writes_the_next_seeds_into_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    counts = {"id": 1, "type": "Steps", "inputs": [], "outputs": [{"name": "INT", "type": "INT", "links": [1]}]}
+    counts |= {"widgets_values": [1, 5, "increment", 1, 7.5, "euler", 0.0]}
+    saves = {"id": 2, "type": "Save", "outputs": [], "widgets_values": [0, "out"]}
+    saves |= {"inputs": [{"name": "value", "type": "INT", "link": 1, "widget": {"name": "value"}}]}
+    file = tmp_path / "drawn.json"
+    file.write_text(json.dumps({"nodes": [counts, saves], "links": [[1, 1, 0, 2, 0, "INT"]], "version": 0.4}))
+    with in_background(tmp_path / "base") as running:
+        for made in ("out_6_", "out_7_"):
+            assert submit(running.url, str(file), wait=True, seed_after=True) == 0
+            assert made in capsys.readouterr().out
+        assert json.loads(file.read_text())["nodes"][0]["widgets_values"][:3] == [1, 7, "increment"]
+        in_api_form = tmp_path / "api.json"
+        in_api_form.write_text(json.dumps(chain()))
+        assert submit(running.url, str(in_api_form), wait=False, seed_after=True) == 2
+        assert "expected a workflow of the editor" in capsys.readouterr().err
 
 
 def test_the_file_needs_nothing_but_aiohttp() -> None:

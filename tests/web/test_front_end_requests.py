@@ -18,7 +18,8 @@ from graph.flatten import flatten
 from graph.litegraph import read_editor
 from graph.node_shapes import NodeShape, read_shape
 from tests.editor_files import cases
-from tests.known_types import known_types
+from tests.known_types import definitions, known_types, types_of
+from tests.templates import FOUND, needed, templates
 from tests.web.conftest import SOURCE
 
 pytestmark = pytest.mark.acceptance
@@ -59,7 +60,15 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def official(browser: Any, known: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def guessed(known: dict[str, Any]) -> dict[str, Any]:
+    """Those that templates have and nobody knows here."""
+    return types_of(templates().values(), known) if FOUND else {}
+
+
+@pytest.fixture(scope="module")
+def official(
+    browser: Any, known: dict[str, Any], guessed: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
     """A page with that front end."""
     place = tmp_path_factory.mktemp("front_end")
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(place)]
@@ -75,7 +84,7 @@ def official(browser: Any, known: dict[str, Any], tmp_path_factory: pytest.TempP
         context = browser.new_context(viewport={"width": 1400, "height": 900}, locale="en-US")
         page = context.new_page()
         page.set_default_timeout(120_000)
-        page.route("**/object_info", lambda route: route.fulfill(json=known))
+        page.route("**/object_info", lambda route: route.fulfill(json=known | guessed))
         page.goto(url)
         page.wait_for_function(READY)
         page.wait_for_function("() => document.querySelector('canvas')?.width > 0")
@@ -92,7 +101,7 @@ def sent(page: Any, file: Mapping[str, Any]) -> Any:
     It remembers subgraphs by their ids, also those of files before: each file gets ids of its own.
     """
     text = json.dumps(file)
-    for each in _definitions(file):
+    for each in definitions(file):
         text = text.replace(json.dumps(each["id"]), json.dumps(str(uuid.uuid4())))
     page.evaluate(LOAD, json.loads(text))
     return _plain(page.evaluate(REQUEST))
@@ -139,6 +148,25 @@ def test_our_files_give_what_it_sends(official: Any, known: dict[str, Any]) -> N
     assert differ == set()
 
 
-def _definitions(level: Mapping[str, Any]) -> list[Any]:
-    found = (level.get("definitions") or {}).get("subgraphs", [])
-    return found + [inner for each in found for inner in _definitions(each)]
+@needed
+def test_templates_give_what_it_sends(official: Any, known: dict[str, Any], guessed: dict[str, Any]) -> None:
+    """All whose node types are known, to the last value; of others some, by their nodes, titles and links."""
+    whole = {name: file for name, file in templates().items() if not types_of([file], known)}
+    some = dict(list(templates().items())[::24])
+    differ = set()
+    for name, file in (some | whole).items():
+        theirs, made = sent(official, file), ours(file, known | guessed)
+        if without_values(theirs, guessed) != without_values(made, guessed):
+            differ.add(name)
+    assert len(whole) >= 8
+    assert differ == set()
+
+
+def without_values(prompt: Mapping[str, Any], types: Mapping[str, Any]) -> dict[str, Any]:
+    """The nodes without what the fields of those types hold."""
+    return {
+        key: node | {"inputs": {name: value for name, value in node["inputs"].items() if _is_link(value)}}
+        if node["class_type"] in types
+        else node
+        for key, node in prompt.items()
+    }

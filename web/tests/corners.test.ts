@@ -7,11 +7,12 @@ import { readApi } from '../src/io/readApi'
 import { readUi, writeUi } from '../src/io/ui'
 import { controlOf, freshValues, looksShifted } from '../src/io/widgets'
 import { fittingNames } from '../src/model/completion'
-import { defaultOf, readDefinitions, type NodeDef } from '../src/model/definitions'
+import { defaultOf, inputOf, readDefinitions, type InputDef, type NodeDef } from '../src/model/definitions'
 import { addGroup, moveNodes, removeGroup, removeLinks, removeNodes, rename, resizeNode, setColor, setMode, setValue } from '../src/model/edit'
 import { begin, commit, mapHistory, redo, undo } from '../src/model/history'
 import { searchNodes } from '../src/model/search'
 import { choose, nextSeeds, resolveTexts, seedKey, seedsOf, whole, wordOf } from '../src/model/seed'
+import { valuesOf } from '../src/model/sweep'
 import { fits, typeName } from '../src/model/types'
 import { checkValue, holding, nearest, told } from '../src/model/validate'
 import { reweigh } from '../src/model/weight'
@@ -242,4 +243,15 @@ test('values by name, and of old editors; frames that say nothing', () => {
   const fresh = freshValues(readDefinitions({ Pick: { input: { required: { choice: [['a'], { control_after_generate: true }], picture: [['x.png'], { image_upload: true }], seed: ['INT', {}] } }, output: [] } }).get('Pick') as NodeDef)
   expect(fresh.layout).toHaveLength(7)
   expect(Object.values(fresh.values)).toEqual(['a', 'fixed', '', 'x.png', 'image', 0, 'randomize'])
+})
+
+test('of several texts each is resolved by itself, and alternatives are no divider', () => {
+  const several = { __sweep__: ['{red|blue} cat', 'a dog', 3], axis: 'what' }
+  const made = resolveTexts(setValue(readUi(object(exampleText()), defs), '6', 'text', several), defs, () => 0.9, new Date(2026, 0, 9))
+  expect(made.nodes.get('6')?.values.text).toEqual({ __sweep__: ['blue cat', 'a dog', 3], axis: 'what' })
+  const counted = { __seeds__: { from: 1, count: 2 } }
+  expect(resolveTexts(setValue(made, '6', 'text', counted), defs, () => 0, new Date()).nodes.get('6')?.values.text).toEqual(counted)
+  const text = inputOf(defs.get('CLIPTextEncode'), 'text') as InputDef
+  expect(valuesOf('{red|blue} cat | a dog', text)).toEqual(['{red|blue} cat', 'a dog'])
+  expect(valuesOf('a {b | c', text)).toEqual(['a {b', 'c'])
 })

@@ -1,5 +1,5 @@
 /** Places for nodes, sources left. */
-import { Graph, layout } from '@dagrejs/dagre'
+import { placesOf } from './columns'
 import { TITLE_HEIGHT, type Document, type Point } from './document'
 import { moveNodes, setGroup } from './edit'
 import { holderOf, type Holder } from './groups'
@@ -32,32 +32,21 @@ export function arrange(doc: Document, sizeOf: (id: string) => Point, only?: Rea
 function placeIn(doc: Document, sizeOf: (id: string) => Point, ids: readonly string[], holder: Holder, of: number | null): Placed {
   const own = ids.filter((id) => holder.nodes.get(id) === of)
   const inner = new Map([...holder.frames].filter(([, held]) => held === of).map(([frame]) => [frame, placeIn(doc, sizeOf, ids, holder, frame)]))
-  const graph = new Graph()
-  graph.setGraph({ rankdir: 'LR', nodesep: 36, ranksep: 70 })
-  graph.setDefaultEdgeLabel(() => ({}))
   const name = (frame: number): string => `frame ${frame}`
-  for (const id of own) graph.setNode(id, { width: sizeOf(id)[0], height: sizeOf(id)[1] })
-  for (const [frame, { size }] of inner) graph.setNode(name(frame), { width: size[0], height: size[1] })
+  const sizes = new Map<string, Point>([...own.map((id) => [id, sizeOf(id)] as const), ...[...inner].map(([frame, { size }]) => [name(frame), size] as const)])
   const here = (id: string): string | undefined => {
     let at = holder.nodes.get(id)
     if (at === of) return id
     while (at !== null && at !== undefined && holder.frames.get(at) !== of) at = holder.frames.get(at)
     return at === null || at === undefined ? undefined : name(at)
   }
-  for (const link of doc.links.values()) {
+  const edges = [...doc.links.values()].flatMap((link): [string, string][] => {
     const [from, to] = [here(link.from), here(link.to)]
-    if (from !== undefined && to !== undefined && from !== to && graph.hasNode(from) && graph.hasNode(to)) graph.setEdge(from, to)
-  }
-  layout(graph)
-  const boxOf = (key: string): Box4 => {
-    const at = graph.node(key) as { x: number; y: number; width: number; height: number }
-    return [Math.round(at.x - at.width / 2), Math.round(at.y - at.height / 2), at.width, at.height]
-  }
-  const boxes = new Map(graph.nodes().map((key: string) => [key, boxOf(key)]))
-  const left = Math.min(...[...boxes.values()].map((box) => box[0]))
-  const top = Math.min(...[...boxes.values()].map((box) => box[1]))
+    return from === undefined || to === undefined ? [] : [[from, to]]
+  })
+  const places = placesOf(sizes, edges)
   const [edge, head] = of === null ? [0, 0] : [EDGE, HEAD]
-  const at = (key: string): Point => [(boxes.get(key)?.[0] ?? 0) - left + edge, (boxes.get(key)?.[1] ?? 0) - top + head]
+  const at = (key: string): Point => [(places.get(key)?.[0] ?? 0) + edge, (places.get(key)?.[1] ?? 0) + head]
   const nodes = new Map<string, Point>(own.map((id) => [id, at(id)]))
   const frames = new Map<number, Box4>()
   for (const [frame, placed] of inner) {
@@ -67,10 +56,10 @@ function placeIn(doc: Document, sizeOf: (id: string) => Point, ids: readonly str
     for (const [each, box] of placed.frames) frames.set(each, [x + box[0], y + box[1], box[2], box[3]])
   }
   const box = of === null ? undefined : doc.groups[of]?.box
-  if (!boxes.size) return { nodes, frames, size: [box?.[2] ?? 0, box?.[3] ?? 0] }
-  const right = Math.max(...[...boxes.values()].map((each) => each[0] + each[2]))
-  const bottom = Math.max(...[...boxes.values()].map((each) => each[1] + each[3]))
-  return { nodes, frames, size: [right - left + 2 * edge, bottom - top + head + edge] }
+  if (!sizes.size) return { nodes, frames, size: [box?.[2] ?? 0, box?.[3] ?? 0] }
+  const right = Math.max(...[...sizes].map(([key, [width]]) => at(key)[0] + width))
+  const bottom = Math.max(...[...sizes].map(([key, [, height]]) => at(key)[1] + height))
+  return { nodes, frames, size: [right + edge, bottom + edge] }
 }
 
 function cornerOf(doc: Document, ids: readonly string[]): Point {

@@ -1,5 +1,5 @@
 /** What changes when a workflow is queued: seeds, alternatives in prompts, dates in file names. */
-import { RawNumber, sameJson, toNumber, toText, type Json } from '../io/json'
+import { isArray, isObject, RawNumber, sameJson, toNumber, toText, type Json, type JsonObject } from '../io/json'
 import { controlOf, valueOf } from '../io/widgets'
 import type { Definitions, InputDef } from './definitions'
 import { linkInto, titleOf, type Document, type Node } from './document'
@@ -128,7 +128,7 @@ export function whole(value: bigint): Json {
   return value >= BigInt(Number.MIN_SAFE_INTEGER) && value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : new RawNumber(String(value))
 }
 
-const PREFIXED = new Set(['SaveImage', 'SaveAnimatedWEBP', 'SaveAnimatedPNG', 'SaveWEBM', 'SaveAudio', 'SaveGLB', 'CLIPSave', 'VAESave', 'ModelSave', 'LoraSave', 'SaveLatent'])
+const PREFIXED = new Set(['SaveImage', 'SaveAnimatedWEBP', 'SaveAnimatedPNG', 'SaveWEBM', 'SaveAudio', 'SaveGLB', 'CLIPSave', 'VAESave', 'ModelSave', 'LoraSave', 'SaveLatent', 'SaveImageAdvanced'])
 
 /** The document as it is sent: alternatives chosen, dates and other nodes' values put into file names. */
 export function resolveTexts(root: Document, server: Definitions, random: () => number, now: Date): Document {
@@ -138,9 +138,15 @@ export function resolveTexts(root: Document, server: Definitions, random: () => 
     for (const node of doc.nodes.values())
       for (const input of defFor(definitions.get(node.type), node)?.inputs ?? []) {
         const value = node.values[input.name]
-        if (typeof value !== 'string' || linkInto(doc, node, input.name)) continue
-        if (input.options.dynamicPrompts === true && /[{]|\/\*|\/\//.test(value)) next = setValue(next, node.id, input.name, choose(value, random))
-        if (input.name === 'filename_prefix' && PREFIXED.has(node.type) && value.includes('%')) next = setValue(next, node.id, input.name, fillPrefix(value, doc, now))
+        if (value === undefined || linkInto(doc, node, input.name)) continue
+        const resolved = (text: Json): Json => {
+          if (typeof text !== 'string') return text
+          if (input.options.dynamicPrompts === true && /[{]|\/\*|\/\//.test(text)) return choose(text, random)
+          return input.name === 'filename_prefix' && PREFIXED.has(node.type) && text.includes('%') ? fillPrefix(text, doc, now) : text
+        }
+        const several = isObject(value) && isArray(value.__sweep__) ? value.__sweep__ : null
+        const made = several ? { ...(value as JsonObject), __sweep__: several.map(resolved) } : resolved(value)
+        if (!sameJson(made, value)) next = setValue(next, node.id, input.name, made)
       }
     return next
   })

@@ -31,7 +31,7 @@ export const textOf = ({ values }: Several, input: InputDef): string => values.m
 
 /** What was typed: values with commas (texts with |), ranges as `1..8` and `2..8:2`, names with `*`; null where it is no such thing. */
 export function valuesOf(text: string, input: InputDef): Json[] | null {
-  const parts = text.split(dividerOf(input).trim()).map((part) => part.trim()).filter(Boolean)
+  const parts = partsOf(text, dividerOf(input).trim()).map((part) => part.trim()).filter(Boolean)
   const found: Json[] = []
   for (const part of parts) {
     const some = valuesIn(part, input)
@@ -39,6 +39,18 @@ export function valuesOf(text: string, input: InputDef): Json[] | null {
     found.push(...some)
   }
   return found.length ? found : null
+}
+
+/** The text in parts; a divider within braces is one of the alternatives of a prompt. */
+function partsOf(text: string, divider: string): string[] {
+  const parts = ['']
+  let depth = 0
+  for (const letter of text) {
+    depth = Math.max(0, depth + (letter === '{' ? 1 : letter === '}' ? -1 : 0))
+    if (letter === divider && depth === 0) parts.push('')
+    else parts[parts.length - 1] += letter
+  }
+  return depth ? text.split(divider) : parts // a brace that is never closed is a letter
 }
 
 function valuesIn(part: string, input: InputDef): Json[] | null {
