@@ -12,15 +12,21 @@ from types import MappingProxyType
 
 from models.config import Shapes
 from models.diffusers_names import diffusers_name
+from models.layouts import Part
 
 Field = str
 """What a tensor is of the change of one layer: "up", "down", "alpha", "hada_w1_a", …"""
 
 _PREFIXES = (  # what stands before a layer's name, often several of them
     "base_model.model.", "model.diffusion_model.", "diffusion_model.", "unet.", "lora_unet_", "lycoris_", "lora_te1_",
-    "lora_te_", "text_encoder.", "text_encoders.clip_l.transformer.", "clip_l.", "text_model.", "text_model_",
+    "lora_te2_", "lora_te_", "text_encoder.", "text_encoder_2.", "text_encoders.clip_l.transformer.",
+    "text_encoders.clip_g.transformer.", "clip_l.", "clip_g.", "text_model.", "text_model_",
 )  # fmt: skip
 _TEXT = re.compile(r"(base_model\.model\.)?(lora_te\d?_|text_encoder|clip_l\.|clip_g\.|text_model\.)")
+_SECOND = re.compile(r"(base_model\.model\.)?(lora_te2_|text_encoder_2\.|(text_encoders\.)?clip_g\.)")
+"""How names begin that are for the second text tower of a model that has two: ViT-bigG."""
+_ONLY = "lora_te_"
+"""How names begin that are for the text tower of a model that has one."""
 _WHOLE = re.compile(r"base_model\.model\.|.*\.modules_to_save\.")  # PEFT's names for weights that are given anew
 _UP = (
     ".lora_up.weight", "_lora.up.weight", ".lora_B.weight", ".lora.up.weight", ".lora_B",
@@ -61,6 +67,13 @@ def grouped(names: Iterable[str], shapes: Shapes) -> dict[str, dict[Field, str]]
         if field and (layer := layers.get(normalized(stem))):
             found.setdefault(layer, {}).setdefault(field, name)
     return found
+
+
+def names_for(part: Part, names: Iterable[str]) -> list[str]:
+    """Of the names of an adapter file those that may be for the network `part`: towers have layers of the same names."""
+    if part == "clip_g":
+        return [name for name in names if _SECOND.match(name) or name.startswith(_ONLY)]
+    return [name for name in names if not _SECOND.match(name)]
 
 
 def taken_apart(name: str) -> tuple[str, Field | None]:

@@ -14,6 +14,9 @@ from models.weights import CheckpointError, TensorFile
 CONFIG = "adapter_config.json"
 """PEFT's file beside its weights."""
 
+NETWORKS = ("unet", "text_encoder", "text_encoder_2")
+"""What diffusers calls the networks that adapters change."""
+
 _HEADER = "lora_adapter_metadata"  # of diffusers since 0.34
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq")  # ways to begin training that leave another base model
 
@@ -38,10 +41,10 @@ class Settings:
 
 
 def read_settings(file: TensorFile) -> Mapping[str, Settings]:
-    """By network ("unet", "text_encoder"), or under "" for whichever the file is for. Raises CheckpointError."""
+    """By network (one of NETWORKS), or under "" for whichever the file is for. Raises CheckpointError."""
     if text := file.metadata.get(_HEADER):
         values = _parsed(text, f"{file.path.name}'s header")
-        parts = {name.split(".")[0] for name in values if name.startswith(("unet.", "text_encoder."))}
+        parts = {part for name in values if (part := name.split(".")[0]) in NETWORKS}
         found = {part: _settings(_below(values, part), text) for part in parts}
         return found or {"": _settings(values, text)}
     if not any(name.startswith("base_model.model.") for name in file.tensors):

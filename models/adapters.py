@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from models.adapter_kinds import Kind, Said, kinds_of
-from models.adapter_names import dotted, grouped, is_for_text, taken_apart
+from models.adapter_names import dotted, grouped, is_for_text, names_for, taken_apart
 from models.adapter_settings import Settings, read_settings
-from models.checkpoint import Change
+from models.checkpoint import Change, Part
 from models.config import Shapes
 from models.weights import CheckpointError, TensorFile, read_table, read_tensors
 
@@ -35,14 +35,15 @@ class AdapterFile:
         """What a user should know of the file, as sentences."""
         return [note for settings in self.settings.values() for note in settings.notes]
 
-    def used_by(self, shapes: Shapes) -> Used:
-        """What the file changes of a network with `shapes`. Raises CheckpointError for what does not fit its weight."""
+    def used_by(self, shapes: Shapes, part: Part) -> Used:
+        """What the file changes of the network `part` with `shapes`. Raises CheckpointError for what does not fit its
+        weight."""
         weights: set[str] = set()
         names: set[str] = set()
-        for part in self.parts(shapes):
-            part.check(self.file, shapes)
-            weights.add(part.target)
-            names.update(part.names.values())
+        for piece in self.parts(shapes, part):
+            piece.check(self.file, shapes)
+            weights.add(piece.target)
+            names.update(piece.names.values())
         return Used(frozenset(weights), frozenset(names))
 
     def unused(self, *used: Used, model_only: bool = False) -> list[str]:
@@ -50,11 +51,11 @@ class AdapterFile:
         known = frozenset().union(*(one.names for one in used))
         return [name for name in self.file.tensors if name not in known and not (model_only and is_for_text(name))]
 
-    def parts(self, shapes: Shapes) -> Iterator[_Part]:
-        """The changes to a network with `shapes`. Raises CheckpointError for half a change."""
-        network = "unet" if "input_blocks.0.0.weight" in shapes else "text_encoder"
+    def parts(self, shapes: Shapes, part: Part) -> Iterator[_Part]:
+        """The changes to the network `part` with `shapes`. Raises CheckpointError for half a change."""
+        network = {"model": "unet", "clip_g": "text_encoder_2"}.get(part, "text_encoder")
         settings = self.settings.get(network) or self.settings.get("") or Settings()
-        for layer, names in grouped(self.file.tensors, shapes).items():
+        for layer, names in grouped(names_for(part, self.file.tensors), shapes).items():
             for half, other in (("up", "down"), ("down", "up")):
                 if half in names and other not in names:
                     raise CheckpointError(
@@ -99,15 +100,15 @@ class Adapter:
         """The file that it is read from, and its identity."""
         return ((self.opened.file.path, self.identity),)
 
-    def changes(self, shapes: Shapes) -> dict[str, Change]:
-        """What it does to the weights of a network with `shapes`, by their names. Raises CheckpointError."""
+    def changes(self, shapes: Shapes, part: Part) -> dict[str, Change]:
+        """What it does to the weights of the network `part` with `shapes`, by their names. Raises CheckpointError."""
         by_weight: dict[str, list[_Part]] = {}
-        for part in self.opened.parts(shapes):
-            if self._strength(part.target):
-                by_weight.setdefault(part.target, []).append(part)
-        names = {name for parts in by_weight.values() for part in parts for name in part.names.values()}
+        for piece in self.opened.parts(shapes, part):
+            if self._strength(piece.target):
+                by_weight.setdefault(piece.target, []).append(piece)
+        names = {name for pieces in by_weight.values() for piece in pieces for name in piece.names.values()}
         tensors = dict(read_tensors(self.opened.file, names, dtype=torch.float32, device=_CPU, mapped=False))
-        return {weight: _change(parts, tensors, self._strength(weight)) for weight, parts in by_weight.items()}
+        return {weight: _change(pieces, tensors, self._strength(weight)) for weight, pieces in by_weight.items()}
 
     def _strength(self, weight: str) -> float:
         found = [(len(start), factor) for start, factor in self.blocks if weight.startswith(start)]

@@ -37,8 +37,9 @@ class Patch(Protocol):
     def sources(self) -> Sequence[tuple[Path, str]]:
         """The files that it is read from, each with the identity that it had."""
 
-    def changes(self, shapes: Shapes) -> Mapping[str, Change]:
-        """What it does to the weights of a network with `shapes`, by their names. Raises CheckpointError."""
+    def changes(self, shapes: Shapes, part: Part) -> Mapping[str, Change]:
+        """What it does to the weights of a network with `shapes`, by their names; `part` says which network of its model it
+        is. Raises CheckpointError."""
 
 
 @dataclass(frozen=True)

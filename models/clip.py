@@ -107,6 +107,8 @@ class TextModel(nn.Module):
         super().__init__()
         self.config = config
         self.text_model = TextTransformer(config)
+        if config.projection:
+            self.text_projection = nn.Linear(config.width, config.projection, bias=False)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Look token ids up, without positions. tokens: [B, T] int64 -> [B, T, D]."""
@@ -116,10 +118,13 @@ class TextModel(nn.Module):
         """Last hidden state after the final norm, of token vectors from `embed` or a file. [B, T, D] -> [B, T, D]."""
         return self.encode_until(vectors, -1, tick)[1]
 
-    def encode_until(self, vectors: Tensor, layer: int, tick: Tick = lambda: None) -> tuple[Tensor, Tensor]:
+    def encode_until(
+        self, vectors: Tensor, layer: int, tick: Tick = lambda: None, normed: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """`encode` twice: after the layer `layer`, counted from the end as -1, -2, …, and after all of them.
 
-        Both behind the final norm. A count that goes beyond the first layer means the last one.
+        The second is behind the final norm, and so is the first, unless `normed` is false. A count that goes beyond the
+        first layer means the last one, behind the norm.
         """
         x = vectors + self.text_model.embeddings.position_embedding.weight[: vectors.shape[1]]
         layers = self.text_model.encoder.layers
@@ -129,7 +134,13 @@ class TextModel(nn.Module):
             x = block(x)
             chosen = x if i == at else chosen
         last = self.text_model.final_layer_norm(x)
+        if not normed and -layer <= len(layers):
+            return chosen, last
         return (last if at == len(layers) - 1 else self.text_model.final_layer_norm(chosen)), last
+
+    def project(self, pooled: Tensor) -> Tensor:
+        """A pooled vector in the space where texts are compared with pictures, if the tower has one. [B, D] -> [B, P]."""
+        return self.text_projection(pooled) if self.config.projection else pooled
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens: [B, T] int64, T at most 77 -> [B, T, D], the last hidden state after the final norm."""

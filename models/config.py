@@ -87,7 +87,7 @@ class TowerConfig(Protocol):
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """A CLIP text tower. The defaults are ViT-L/14's."""
+    """A CLIP text tower. The defaults are ViT-L/14's. projection: the width that a pooled vector is brought to; 0: none."""
 
     width: int = 768
     layers: int = 12
@@ -95,11 +95,12 @@ class ClipConfig:
     vocab: int = 49408
     positions: int = 77
     activation: Activation = "quick_gelu"
+    projection: int = 0
 
     @property
     def heads(self) -> int:
         """Attention heads; CLIP gives each 64 channels."""
-        return max(1, self.width // 64)
+        return max(1, self.width // HEAD_CHANNELS)
 
 
 @dataclass(frozen=True)
@@ -190,8 +191,11 @@ def vae_config(shapes: Shapes) -> VaeConfig:
     )
 
 
-def clip_config(shapes: Shapes) -> ClipConfig:
-    """Read a text tower's shape. Raises KeyError, naming the tensor, when one that must be there is missing."""
+def clip_config(shapes: Shapes, activation: Activation = "quick_gelu", projects: bool = False) -> ClipConfig:
+    """Read a text tower's shape. Raises KeyError, naming the tensor, when one that must be there is missing.
+
+    projects: it brings the pooled vector to a space of its own, where the file has the weights for that.
+    """
     vocab, width = shapes["text_model.embeddings.token_embedding.weight"]
     return ClipConfig(
         width=width,
@@ -199,6 +203,8 @@ def clip_config(shapes: Shapes) -> ClipConfig:
         intermediate=shapes["text_model.encoder.layers.0.mlp.fc1.weight"][0],
         vocab=vocab,
         positions=shapes["text_model.embeddings.position_embedding.weight"][0],
+        activation=activation,
+        projection=shapes["text_projection.weight"][0] if projects and "text_projection.weight" in shapes else 0,
     )
 
 
@@ -216,7 +222,7 @@ def safety_config(shapes: Shapes) -> SafetyConfig:
 def contrastive_config(shapes: Shapes, activation: Activation) -> ContrastiveConfig:
     """Read the shape of a CLIP with both towers. Raises KeyError, naming the tensor, when one that must be there is
     missing, and ValueError when it is none."""
-    text, vision = replace(clip_config(shapes), activation=activation), vision_config(shapes, "vision_model")
+    text, vision = clip_config(shapes, activation), vision_config(shapes, "vision_model")
     if shapes["text_projection.weight"][0] != vision.projection:
         raise ValueError("two towers that project to spaces of different width")
     return ContrastiveConfig(text, replace(vision, activation=activation))

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.checkpoint import Change, CheckpointError
+from models.checkpoint import Change, CheckpointError, Part
 from models.config import Shapes
 from models.weights import TensorFile, read_tensors
 
@@ -33,7 +33,7 @@ class ControlFactors:
         """The file that it is read from, and its identity."""
         return ((self.file.path, self.identity),)
 
-    def changes(self, shapes: Shapes) -> Mapping[str, Change]:
+    def changes(self, shapes: Shapes, part: Part) -> Mapping[str, Change]:
         """What it does to the weights of a way down with `shapes`. Raises CheckpointError for what does not fit."""
         self.check(shapes)
         found = {own: names for own in shapes if (names := self._names(own))}

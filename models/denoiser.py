@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.areas import Area, bounds, lender
-from models.family import Diffusion, LatentSpace
+from models.family import SD1, Diffusion, Family
 from models.guidance import NEGATIVE, POSITIVE, Combine, Guidance, cfg
 from models.inpainting import Beside, channels_beside, fitted
 from models.levels import NoiseLevels
@@ -43,7 +43,8 @@ class Denoiser:
         t = self.levels.timestep(sigma).expand(len(x)).to(x.device)
         scaled = self.prediction.scaled(x, sigma).to(self.dtype)
         concat = None if reading.concat is None else reading.concat.to(self.dtype)
-        reading = replace(reading, context=reading.context.to(self.dtype), concat=concat)
+        vector = None if reading.vector is None else reading.vector.to(self.dtype)
+        reading = replace(reading, context=reading.context.to(self.dtype), concat=concat, vector=vector)
         reading = self._steer(Call(scaled, t, float(sigma), texts), reading)
         output = self._unet(scaled, t, reading, self._tick)
         return self.prediction.denoised(output.float(), x, sigma)
@@ -54,10 +55,12 @@ class _Text:
     """A text on the device, for latents of one size.
 
     area: None for the whole latent; weight: [b, 1, h, w] or a number; number: which of the guider's texts it belongs to;
-    top and bottom: the levels between which it counts; controls: what steers the network with it.
+    top and bottom: the levels between which it counts; vector: [1, V], what networks read besides that want it; controls:
+    what steers the network with it.
     """
 
     context: Tensor
+    vector: Tensor | None
     area: Area | None
     weight: Tensor | float
     fades: bool
@@ -83,16 +86,16 @@ class Guided:
         guidance: Guidance,
         combine: Combine = cfg,
         apart: bool = False,
-        space: LatentSpace | None = None,
+        family: Family = SD1,
         channels: int = 0,
     ) -> None:
-        """channels: how many the network reads beside those of a latent of `space`."""
+        """channels: how many the network reads beside those of a latent of its family."""
         self._denoiser = denoiser
         self._conditionings = texts
         self._guidance = guidance
         self._combine = combine
         self._apart = apart
-        self._scale = (space or LatentSpace()).scale
+        self._family = family
         self._channels = channels
         self._placed: tuple[int, int] = (0, 0)
         self._texts: list[_Text] = []
@@ -149,7 +152,7 @@ class Guided:
             for other in sides:
                 for text in list(given) if other is not given else []:
                     if text.area and (lent := lender(other, text.area)):
-                        other.append(replace(text, context=lent.context, number=lent.number))
+                        other.append(replace(text, context=lent.context, vector=lent.vector, number=lent.number))
         texts = [text for side in reversed(sides) for text in side]
         return [text for text in texts if text.area is None or min(text.area.height, text.area.width) > 0]
 
@@ -161,31 +164,41 @@ class Guided:
             mask = fitted(cond.mask[:, None], len(cond.mask), height, width)
             weight = mask.to(device) * cond.strength
             area = bounds(mask[:, 0]).within(height, width) if cond.bounded else area
+        factor, vector = self._family.latent.factor, None
+        if self._family.vector:
+            sizes = width * factor, height * factor
+            vector = self._family.vector(cond.pooled, cond.said, *sizes, number == NEGATIVE).to(device)
         return _Text(
-            cond.tokens.to(device), area, weight, area is not None and cond.mask is None, number,
+            cond.tokens.to(device), vector, area, weight, area is not None and cond.mask is None, number,
             levels.at(cond.start), levels.at(cond.end), cond.beside, cond.controls,
         )  # fmt: skip
 
     def _evaluate(self, x: Tensor, sigma: Tensor, texts: Sequence[_Text]) -> list[Tensor]:
         """The estimate for each text."""
         contexts = [text.context for text in texts]
-        besides = [channels_beside(self._channels, text.beside, x, self._scale) for text in texts]
+        scale, batch = self._family.latent.scale, len(x)
+        besides = [channels_beside(self._channels, text.beside, x, scale) for text in texts]
+        vectors = [None if text.vector is None else text.vector.expand(batch, -1) for text in texts]
         if not self._together(contexts):
             return [
-                self._denoiser(x, sigma, Reading(c.expand(len(x), -1, -1), concat=beside), [text])
-                for text, c, beside in zip(texts, contexts, besides, strict=True)
+                self._denoiser(x, sigma, Reading(c.expand(batch, -1, -1), concat=beside, vector=vector), [text])
+                for text, c, beside, vector in zip(texts, contexts, besides, vectors, strict=True)
             ]
         # Attention's softmax does not change when its keys are repeated as a whole.
         length = math.lcm(*(c.shape[1] for c in contexts))
-        joined = [c.repeat(1, length // c.shape[1], 1).expand(len(x), -1, -1) for c in contexts]
-        batch = x.repeat(len(contexts), 1, 1, 1)
-        given = [beside for beside in besides if beside is not None]
-        reading = Reading(torch.cat(joined), concat=torch.cat(given) if given else None)
-        return list(self._denoiser(batch, sigma, reading, texts).chunk(len(contexts)))
+        joined = [c.repeat(1, length // c.shape[1], 1).expand(batch, -1, -1) for c in contexts]
+        reading = Reading(torch.cat(joined), concat=_one_after_another(besides), vector=_one_after_another(vectors))
+        return list(self._denoiser(x.repeat(len(contexts), 1, 1, 1), sigma, reading, texts).chunk(len(contexts)))
 
     def _together(self, contexts: Sequence[Tensor]) -> bool:
         lengths = [c.shape[1] for c in contexts]
         return not self._apart and math.lcm(*lengths) <= LONGEST_REPEAT * min(lengths, default=1)
+
+
+def _one_after_another(tensors: Sequence[Tensor | None]) -> Tensor | None:
+    """Tensors along their batch; None, where there is none."""
+    given = [tensor for tensor in tensors if tensor is not None]
+    return torch.cat(given) if given else None
 
 
 def _of_batch(weight: Tensor, batch: int) -> Tensor:

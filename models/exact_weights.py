@@ -23,7 +23,7 @@ def exact_weights(handle: ModelHandle[nn.Module]) -> Read:
     names, shapes = handle.weights.names(handle.part), handle.weights.shapes(handle.part)
     changes: dict[str, list[Change]] = {}
     for patch in handle.patches:
-        for name, change in patch.changes(shapes).items():
+        for name, change in patch.changes(shapes, handle.part).items():
             changes.setdefault(name, []).append(change)
     scaled = with_scales(handle.weights, handle.part, changes)
 

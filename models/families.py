@@ -5,20 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from models.config import Shapes
+from models.config import LABEL, Shapes
+
+READ_BESIDE = (4, 8, 9)
+"""Input channels of U-Nets that read a latent alone, a picture to edit beside it, or one to inpaint and its mask."""
 
 _LIKE_SD = (  # shares names with Stable Diffusion v1, so these signs come first
     (r"time_stack|time_mix|motion_modules", "a video model"),
-    (r"^cond_stage_model\.model\.", "a Stable Diffusion 2 model"),
-    (r"^conditioner\.embedders\.|(^|\.)label_emb\.0\.0\.weight$|^add_embedding\.", "an SDXL model"),
+    (r"^edm_vpred\.sigma_max$", "an SDXL model of continuous noise levels (CosXL)"),
+    (r"^edm_(mean|std)$", "an SDXL model with latents of its own (Playground 2.5)"),
     (r"(^|\.)joint_blocks\.\d", "a Stable Diffusion 3 model"),
     (r"(^|\.)double_blocks\.\d", "a Flux model"),
-)
-_TELLING = (  # tensors whose shapes differ between families
-    "middle_block.1.transformer_blocks.0.attn2.to_k.weight",
-    "middle_block.1.proj_in.weight",
-    "embeddings.token_embedding.weight",
-    "decoder.conv_in.weight",
 )
 _UNLIKE_SD = (
     (r"lora_(up|down|A|B|unet|te)\b|lora_(unet|te)|\.lora\.|hada_w1|lokr_w1", "a LoRA"),
@@ -33,17 +30,12 @@ _UNLIKE_SD = (
 
 
 def foreign_family(names: Iterable[str], shapes: Shapes) -> str | None:
-    """The family of a file whose names are like SD v1's and which is not SD v1, such as "an SDXL model"."""
+    """The family of a file whose names are like Stable Diffusion's and which is of none that is known here."""
     if family := _match(_LIKE_SD, names):
         return family
-    ends = {end: next((shape for name, shape in shapes.items() if name.endswith(end)), ()) for end in _TELLING}
-    context, proj_in, tokens, latents = (ends[end] for end in _TELLING)
-    if len(proj_in) == 2 or (context[1:] == (1024,) and tokens[1:] != (1024,)):
-        return "a Stable Diffusion 2 model"  # its transformers begin with a linear layer, its text has 1024 channels
-    whole_clip = "visual_projection.weight" in shapes
-    if tokens[1:] in ((1024,), (1280,)) and context[1:] != tokens[1:] and not whole_clip:
-        return "a text encoder of Stable Diffusion 2 or SDXL"
-    if latents[1:2] == (16,):
+    if any(name.endswith(LABEL) for name in shapes) and any("input_blocks.1.1." in name for name in shapes):
+        return "a Stable Diffusion 2 unCLIP model"  # like SDXL it reads a vector; unlike it, it attends at full size
+    if any(name.endswith("decoder.conv_in.weight") and shape[1:2] == (16,) for name, shape in shapes.items()):
         return "a VAE with 16 latent channels (Stable Diffusion 3, Flux)"
     return None
 
@@ -54,10 +46,10 @@ def unlike_family(names: Iterable[str]) -> str | None:
 
 
 def unread_unet(shapes: Shapes) -> str | None:
-    """What a U-Net reads besides latents, where it does, such as "an inpainting model (9 input channels)"."""
+    """What a U-Net reads besides latents that it cannot be given here, such as "a depth model (5 input channels)"."""
     channels = shapes["input_blocks.0.0.weight"][1]
-    kind = {9: "an inpainting model", 8: "an instruct-pix2pix model"}.get(channels, "a model of another kind")
-    return None if channels == 4 else f"{kind} ({channels} input channels, expected 4)"
+    kind = {5: "a depth model", 7: "an upscaling model"}.get(channels, "a model of another kind")
+    return None if channels in READ_BESIDE else f"{kind} ({channels} input channels)"
 
 
 def _match(signs: tuple[tuple[str, str], ...], names: Iterable[str]) -> str | None:

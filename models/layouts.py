@@ -1,4 +1,4 @@
-"""Weight files of Stable Diffusion v1, and of what checks and judges its pictures: which networks a file holds, and where.
+"""Weight files of Stable Diffusion and SDXL, and of what judges pictures: which networks a file holds, and where.
 
 The networks' attribute names are the files' key names: a component's tensors are found by a prefix, its architecture is
 read from their shapes, and a table of names is needed only for files in the layout of diffusers.
@@ -7,12 +7,13 @@ read from their shapes, and a table of names is needed only for files in the lay
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+import torch
 from torch import nn
 
 from models.aesthetic import AestheticPredictor
@@ -36,22 +37,22 @@ from models.diffusers_names import (
     vae_names,
 )
 from models.families import foreign_family, unlike_family
-from models.family import Family, family_of
+from models.family import TOWERS, UNKNOWN, Family, Tower, family_of
 from models.inception import Inception
+from models.open_clip_names import open_clip_tower
 from models.safety import SafetyChecker, published_name
 from models.t2i_adapter import ADAPTER_ROOT, T2IAdapter, adapter_config, renamed_adapter
 from models.unet import InputSide, UNet
 from models.upscaler import build_upscaler, renamed_upscaler
 from models.vae import AutoencoderKL
 from models.vision import ContrastiveModel
-from models.weights import CheckpointError, TensorFile, TensorInfo, read_ahead, read_table
+from models.weights import CheckpointError, TensorFile, TensorInfo, read_ahead, read_table, read_tensors
 
 Steering = Literal["controlnet", "control_ends", "input_side", "t2i_adapter"]
 """What steers a U-Net. input_side: a U-Net's own way down, for a Control-LoRA."""
-Part = (
-    Literal["model", "clip", "vae", "safety", "clip_model", "open_clip", "inception", "aesthetic", "upscaler"]
-    | Steering
-)
+Judging = Literal["safety", "clip_model", "open_clip", "inception", "aesthetic"]
+"""What judges pictures."""
+Part = Literal["model", "vae", "upscaler"] | Tower | Steering | Judging
 
 NOT_WEIGHTS = ("position_ids", "num_batches_tracked")
 """How the names of tensors end that files have besides weights."""
@@ -63,7 +64,8 @@ NOT_SCALES = ("scale_input", "input_scale", "comfy_quant", "scaled_fp8")
 _HARMLESS = re.compile(
     r"(alphas|betas|sqrt_|log_one_minus_|posterior_|lvlb_|denoiser\.)[\w.]*$"  # the noise levels, which are made here
     r"|model_ema\.|(first_stage_model\.)?(loss|model_ema|discriminator)\.|logvar$|scale_factor$|(v_pred|ztsnr|difference)$"
-    r"|(cond_stage_model\.(transformer\.)?)?(logit_scale|text_projection(\.weight)?)$"  # what compares texts with pictures
+    r"|((cond_stage_model|conditioner\.embedders\.\d|text_encoders\.\w+)\.((transformer|model)\.)?)?"
+    r"(logit_scale|text_projection(\.weight)?|attn_mask)$"  # what compares texts with pictures
     r"|.*(" + "|".join((*NOT_WEIGHTS, *NOT_SCALES)) + ")$"
 )
 """The names of tensors that no network here needs, and that change nothing by being left out."""
@@ -82,6 +84,27 @@ class Layout(NamedTuple):
     own_name: Callable[[str], str] = str  # from a file's name without its prefix, where files differ in more than that
 
 
+def _open_clip_tower(title: str, *prefixes: str) -> Layout:
+    """A text tower of OpenCLIP, in the names of transformers."""
+    return Layout(
+        title=title,
+        prefixes=prefixes,
+        root="text_model.embeddings.token_embedding.weight",
+        build=lambda shapes: TextModel(clip_config(shapes, "gelu", projects=True)),
+        children=("text_model.", "text_projection."),
+    )
+
+
+OPEN_CLIP: Sequence[tuple[str, Tower | None]] = (
+    ("cond_stage_model.model.", "clip_h"),
+    ("conditioner.embedders.1.model.", "clip_g"),
+    ("conditioner.embedders.0.model.", "clip_g"),  # the refiner has this tower alone
+    ("", None),
+)
+"""Where files have a text tower in the names of OpenCLIP; None: any, by its width."""
+
+WIDTHS: Mapping[int, Tower] = MappingProxyType({768: "clip", 1024: "clip_h", 1280: "clip_g"})
+
 LAYOUTS: Mapping[Part, Layout] = MappingProxyType(
     {
         "model": Layout(
@@ -89,7 +112,7 @@ LAYOUTS: Mapping[Part, Layout] = MappingProxyType(
             prefixes=("model.diffusion_model.", "diffusion_model.", ""),
             root="input_blocks.0.0.weight",
             build=lambda shapes: UNet(unet_config(shapes)),
-            children=("input_blocks.", "middle_block.", "output_blocks.", "out.", "time_embed."),
+            children=("input_blocks.", "middle_block.", "output_blocks.", "out.", "time_embed.", "label_emb."),
             unless=("input_hint_block.0.weight",),
         ),
         "clip": Layout(
@@ -98,12 +121,18 @@ LAYOUTS: Mapping[Part, Layout] = MappingProxyType(
             prefixes=(
                 "cond_stage_model.transformer.text_model.",
                 "cond_stage_model.transformer.",  # some old files leave the level out
+                "conditioner.embedders.0.transformer.text_model.",
+                "text_encoders.clip_l.transformer.text_model.",
                 "text_model.",
                 "",
             ),
             root="embeddings.token_embedding.weight",
             build=lambda shapes: TextModel(clip_config(shapes)),
             children=("embeddings.", "encoder.", "final_layer_norm."),
+        ),
+        "clip_h": _open_clip_tower("text encoder ViT-H", "text_encoders.clip_h.transformer."),
+        "clip_g": _open_clip_tower(
+            "text encoder ViT-bigG", "conditioner.embedders.1.transformer.", "text_encoders.clip_g.transformer."
         ),
         "vae": Layout(
             title="VAE",
@@ -120,12 +149,12 @@ LAYOUTS: Mapping[Part, Layout] = MappingProxyType(
         ),
         "clip_model": Layout(
             title="CLIP with both towers",
-            root="text_projection.weight",
+            root="visual_projection.weight",
             build=lambda shapes: ContrastiveModel(contrastive_config(shapes, "quick_gelu")),
         ),
         "open_clip": Layout(  # the same tensors with another activation
             title="CLIP with both towers",
-            root="text_projection.weight",
+            root="visual_projection.weight",
             build=lambda shapes: ContrastiveModel(contrastive_config(shapes, "gelu")),
         ),
         "inception": Layout(
@@ -243,28 +272,74 @@ class Weights:
 
 
 def read_header(path: Path) -> Weights:
-    """Read what a file holds, not the weights. Raises CheckpointError if it is damaged or not of SD v1."""
+    """Read what a file holds, not the weights. Raises CheckpointError if it is damaged or of no family that is known."""
     file = read_table(path)
     names = [*file.tensors, *file.others]
-    renamed = _renamed(file)
+    file, towers = _with_open_clip(file)
+    renamed = _renamed(file) | towers
     shapes = {name: info.shape for name, info in file.tensors.items()}
     own_shapes = {own: shapes[name] for found in renamed.values() for own, name in found.items()}
-    if family := foreign_family(names, shapes | own_shapes):
-        raise CheckpointError(f"{path.name} is {family}; only Stable Diffusion v1 is supported")
+    if foreign := foreign_family(names, shapes | own_shapes):
+        raise CheckpointError(f"{path.name} is {foreign}; Stable Diffusion 1 and 2 and SDXL are supported")
     prefixes = dict.fromkeys(renamed, "") | {
         part: prefix
         for part, layout in LAYOUTS.items()
         for prefix in reversed(layout.prefixes)  # the last one found stays
         if prefix + layout.root in file.tensors and not any(prefix + name in file.tensors for name in layout.unless)
     }
+    if other := _other_tower(file, prefixes.get("clip")):
+        del prefixes["clip"]
+        renamed |= other
+        prefixes |= dict.fromkeys(other, "")
     if not prefixes:
         kind = unlike_family(names) or f"not a Stable Diffusion checkpoint (it holds {some(names) or 'nothing'})"
         raise CheckpointError(
-            f"{path.name} is {kind}; expected a U-Net, VAE, text encoder or safety checker of Stable Diffusion v1, "
-            "a network that steers them (ControlNet, Control-LoRA, T2I-Adapter), one that judges pictures (CLIP, Inception, "
+            f"{path.name} is {kind}; expected a U-Net, VAE, text encoder or safety checker of Stable Diffusion or SDXL, a "
+            "network that steers them (ControlNet, Control-LoRA, T2I-Adapter), one that judges pictures (CLIP, Inception, "
             "aesthetic predictor), or an upscaler (ESRGAN, compact)"
         )
-    return Weights(file, prefixes, family_of(names, file.metadata), renamed)
+    found = Weights(file, prefixes, UNKNOWN, renamed)
+    unet = found.shapes("model") if "model" in prefixes else {}
+    held = [tower for tower in TOWERS if tower in prefixes]
+    family = family_of(names, file.metadata, unet, held, lambda own: _spread(found, own))
+    return replace(found, family=family)
+
+
+def _with_open_clip(file: TensorFile) -> tuple[TensorFile, dict[Part, dict[str, str]]]:
+    """The file with names for the weights of text towers as they are here, and which names those are."""
+    renamed: dict[Part, dict[str, str]] = {}
+    for prefix, known in OPEN_CLIP:
+        if found := open_clip_tower(file.tensors, prefix):
+            width = file.tensors[found.names["text_model.embeddings.token_embedding.weight"]].shape[-1]
+            tower = known or WIDTHS.get(width, "clip_g")
+            if tower not in renamed:
+                file = file.with_pieces(found.pieces, found.cut)
+                renamed[tower] = found.names
+    return file, renamed
+
+
+def _other_tower(file: TensorFile, prefix: str | None) -> dict[Part, dict[str, str]]:
+    """Of a text encoder by itself, in the names that all towers have: which weights it has, where its width says that it is
+    not ViT-L. Of a width that nobody publishes it is ViT-bigG, if it brings a text to a space of its own as SDXL's does.
+    """
+    if prefix not in ("", "text_model."):
+        return {}
+    width = file.tensors[prefix + LAYOUTS["clip"].root].shape[-1]
+    projects = "text_projection.weight" in file.tensors and "visual_projection.weight" not in file.tensors
+    tower = WIDTHS.get(width, "clip_g" if projects else "clip")
+    if tower == "clip":
+        return {}
+    starts = tuple(prefix + child for child in LAYOUTS["clip"].children)
+    names = [name for name in file.tensors if name.startswith(starts) and not name.endswith(NOT_WEIGHTS)]
+    found = {"text_model." + name.removeprefix(prefix): name for name in names}
+    return {tower: found | ({"text_projection.weight": "text_projection.weight"} if projects else {})}
+
+
+def _spread(weights: Weights, own: str) -> float:
+    """The standard deviation of one tensor of the U-Net."""
+    name = weights.names("model")[own]
+    [(_, tensor)] = read_tensors(weights.file, [name], dtype=torch.float32, device=torch.device("cpu"))
+    return float(tensor.std(correction=0))
 
 
 def _renamed(file: TensorFile) -> dict[Part, dict[str, str]]:

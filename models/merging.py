@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from models.checkpoint import Change, CheckpointError
+from models.checkpoint import Change, CheckpointError, Part
 from models.config import Shapes
 from models.exact_weights import Read, exact_weights
 from models.types import ModelHandle
@@ -140,7 +140,7 @@ class Merge:
         patches = (source for other in self.others for patch in other.patches for source in patch.sources)
         return (*own, *patches)
 
-    def changes(self, shapes: Shapes) -> Mapping[str, Change]:
+    def changes(self, shapes: Shapes, part: Part) -> Mapping[str, Change]:
         """What is done to the weights of a network with `shapes`: all that the others have too. Raises CheckpointError."""
         shared = self.check(shapes)
         reads = [exact_weights(other) for other in self.others]

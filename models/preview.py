@@ -9,29 +9,20 @@ import PIL.Image
 import torch
 from torch import Tensor
 
+from models.family import LatentSpace
+
 METADATA = "latent_rgb"
 """Under this name a checkpoint may carry the matrix of its own autoencoder: JSON, five rows of three numbers."""
 
-# https://discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204, fitted to SD v1's autoencoder:
-# what each of the four channels adds to red, green and blue, of -1..1; the last row is the constant
-SD_V1 = torch.tensor(
-    (
-        (0.298, 0.207, 0.208),
-        (0.187, 0.286, 0.173),
-        (-0.158, 0.189, 0.264),
-        (-0.184, -0.271, -0.473),
-        (0.0, 0.0, 0.0),
-    )
-)
 
-
-def latent_rgb(metadata: Mapping[str, str]) -> Tensor:
-    """The matrix for a checkpoint with this metadata, [5, 3]: its own, or SD v1's if it has none that can be read."""
+def latent_rgb(metadata: Mapping[str, str], space: LatentSpace) -> Tensor:
+    """The matrix for a checkpoint with this metadata, [5, 3]: its own, or its family's if it has none that can be read."""
+    usual = torch.tensor(space.rgb)
     try:
         own = torch.tensor(json.loads(metadata[METADATA]), dtype=torch.float32)
     except (KeyError, ValueError, TypeError, OverflowError, RecursionError):
-        return SD_V1
-    return own if own.shape == SD_V1.shape and bool(own.isfinite().all()) else SD_V1
+        return usual
+    return own if own.shape == usual.shape and bool(own.isfinite().all()) else usual
 
 
 def fit_latent_rgb(latents: Tensor, pictures: Tensor) -> Tensor:
@@ -46,7 +37,7 @@ def fit_latent_rgb(latents: Tensor, pictures: Tensor) -> Tensor:
     return torch.linalg.lstsq(known, wanted).solution.float()
 
 
-def latent_preview(x: Tensor, rgb: Tensor = SD_V1) -> PIL.Image.Image:
+def latent_preview(x: Tensor, rgb: Tensor) -> PIL.Image.Image:
     """The first latent of a batch, a pixel for each of its places. x: [B, 4, H, W] as samplers see it; rgb: [5, 3]."""
     with torch.inference_mode():
         channels = x[0].movedim(0, -1).float().cpu()

@@ -153,9 +153,9 @@ def _name(word: str, embeddings: Embeddings) -> str:
     return next((name for name in names if name in embeddings), _NO_NAME.split(word, maxsplit=1)[0])
 
 
-def chunks(text: str, tokenize: Callable[[str], list[int]], embeddings: Embeddings) -> list[Chunk]:
+def chunks(text: str, tokenize: Callable[[str], list[int]], embeddings: Embeddings, padding: int = EOS) -> list[Chunk]:
     """A prompt as chunks of 77 tokens each; the empty prompt is one chunk. Of an embedding that is not there nothing
-    comes in.
+    comes in. padding: the token that fills up a chunk.
     """
     groups: list[list[Token]] = []
     for piece in parse(text):
@@ -164,7 +164,7 @@ def chunks(text: str, tokenize: Callable[[str], list[int]], embeddings: Embeddin
                 groups.append([Token(value, piece.weight) for value in tokenize(part)])
             elif part.name in embeddings:
                 groups.append([Token(vector, piece.weight) for vector in embeddings[part.name]])
-    return [_framed(tokens) for tokens in _filled(groups)]
+    return [_framed(tokens, padding) for tokens in _filled(groups)]
 
 
 def _filled(groups: list[list[Token]]) -> list[list[Token]]:
@@ -183,5 +183,5 @@ def _filled(groups: list[list[Token]]) -> list[list[Token]]:
     return dealt
 
 
-def _framed(tokens: list[Token]) -> Chunk:
-    return [Token(BOS), *tokens, *(Token(EOS) for _ in range(CHUNK - 1 - len(tokens)))]
+def _framed(tokens: list[Token], padding: int) -> Chunk:
+    return [Token(BOS), *tokens, Token(EOS), *(Token(padding) for _ in range(CHUNK - 2 - len(tokens)))]

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from models.checkpoint import Change, CheckpointError, Part, Variant, load_part
+from models.family import TOWERS
 from models.layouts import Steering
 from models.machine import give_back, in_words
 from models.packed import can_pack
 from models.types import ModelHandle, Network
 
 RESERVE = 0.1  # share of the free memory that is left to other programs, and to what nobody can foresee
-PACKED: tuple[Part, ...] = ("model", "clip", "vae", *get_args(Steering))
+PACKED: tuple[Part, ...] = ("model", *TOWERS, "vae", *get_args(Steering))
 
 
 class OutOfMemory(Exception):
@@ -47,7 +48,8 @@ class Precision:
     def of(self, part: Part) -> torch.dtype:
         """The dtype of one part; of those that judge pictures always float32: their verdicts hang on thousandths."""
         steering: dict[Part, torch.dtype] = dict.fromkeys(get_args(Steering), self.model)
-        return {"model": self.model, "clip": self.clip, "vae": self.vae, **steering}.get(part, torch.float32)
+        of_text: dict[Part, torch.dtype] = dict.fromkeys(TOWERS, self.clip)
+        return ({"model": self.model, "vae": self.vae} | of_text | steering).get(part, torch.float32)
 
 
 def choose_device(name: str | None = None) -> torch.device:
@@ -184,7 +186,7 @@ class Residency:
             shapes = handle.weights.shapes(handle.part)
             changes: defaultdict[str, list[Change]] = defaultdict(list)
             for patch in handle.patches:
-                for name, change in patch.changes(shapes).items():
+                for name, change in patch.changes(shapes, handle.part).items():
                     changes[name].append(change)
                 for path, identity in patch.sources:
                     self._raise_if_replaced(path, identity)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -12,11 +12,12 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from models.checkpoint import own_shapes
+from models.checkpoint import CheckpointError, own_shapes
 from models.diffusers_names import diffusers_name
 from models.exact_weights import exact_weights
+from models.open_clip_names import open_clip_name, stacked_name
 from models.prediction import Velocity
-from models.types import Clip, Model, ModelHandle, Vae
+from models.types import Clip, Model, ModelHandle, TextTower, Vae
 
 KEPT: Mapping[torch.dtype, str] = MappingProxyType({torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"})
 """Number formats that weights are saved in as they were stored; others, such as those of 8 bits, become float16."""
@@ -35,10 +36,19 @@ class Entry:
 
 
 def whole_checkpoint(model: Model, clip: Clip, vae: Vae) -> dict[str, Entry]:
-    """A checkpoint as Stable Diffusion v1 was published. Raises CheckpointError, also when an entry is made."""
+    """A checkpoint as the model's family was published. Raises CheckpointError, also when an entry is made."""
+    if clip.readings != model.family.text:
+        files = " and ".join(dict.fromkeys(tower.weights.path.name for tower in clip.towers))
+        raise CheckpointError(
+            f"the text encoder of {files} is of another family than the U-Net of {model.weights.path.name}, which is of "
+            f"{model.family.name}"
+        )
+    text: dict[str, Entry] = {}
+    for tower, reading in zip(clip.towers, clip.readings, strict=True):
+        text |= _entries(tower, reading.prefix) if tower.tower == "clip" else _open_clip_entries(tower, reading.prefix)
     return {
         **_entries(model, "model.diffusion_model."),
-        **_entries(clip, "cond_stage_model.transformer."),
+        **text,
         **_entries(vae, "first_stage_model."),
         **_marks(model),
     }
@@ -74,11 +84,11 @@ def write_safetensors(
 
 
 def difference_as_lora(
-    handle: Model | Clip, rank: int | None, biases: bool, tick: Callable[[], None]
+    handle: ModelHandle[nn.Module], prefix: str, rank: int | None, biases: bool, tick: Callable[[], None]
 ) -> dict[str, Entry]:
     """A network whose weights are a difference, as a LoRA in kohya's names. Layers of nothing but zeros are left out.
 
-    rank: of the factors, by singular values (Eckart and Young 1936); None: the whole difference. tick: called before each
+    prefix: how the names begin, `lora_unet_` or `lora_te_`. rank: of the factors, by singular values (Eckart and Young 1936); None: the whole difference. tick: called before each
     layer.
     """
     read, shapes = exact_weights(handle), own_shapes(handle.weights, handle.part)
@@ -86,8 +96,7 @@ def difference_as_lora(
     entries: dict[str, Entry] = {}
     for own, shape in shapes.items():
         layer, _, what = own.rpartition(".")
-        stem = f"lora_unet_{diffusers_name(layer, blocks)}" if handle.part == "model" else f"lora_te_{layer}"
-        stem = stem.replace(".", "_")
+        stem = prefix + (diffusers_name(layer, blocks) if handle.part == "model" else layer).replace(".", "_")
         if what == "bias" and not biases:
             continue
         tick()
@@ -130,6 +139,32 @@ def _entries(handle: ModelHandle[nn.Module], prefix: str) -> dict[str, Entry]:
         return Entry(stored if stored in KEPT else torch.float16, shape, lambda: read(own))
 
     return {prefix + own: entry(own, shape) for own, shape in own_shapes(handle.weights, handle.part).items()}
+
+
+def _open_clip_entries(tower: TextTower, prefix: str) -> dict[str, Entry]:
+    """The weights of a text tower in the names of OpenCLIP, where those of an attention's inputs are one tensor."""
+    entries: dict[str, Entry] = {}
+    inputs: dict[str, dict[int, Entry]] = {}
+    for own, entry in _entries(tower, "").items():
+        if stacked := stacked_name(own):
+            name, place = stacked
+            inputs.setdefault(prefix + name, {})[place] = entry
+        elif own == "text_projection.weight":
+            entries[prefix + open_clip_name(own)] = Entry(entry.dtype, entry.shape[::-1], _transposed(entry))
+        else:
+            entries[prefix + open_clip_name(own)] = entry
+    return entries | {name: _stacked([placed[i] for i in sorted(placed)]) for name, placed in inputs.items()}
+
+
+def _transposed(entry: Entry) -> Callable[[], Tensor]:
+    return lambda: entry.make().T
+
+
+def _stacked(entries: Sequence[Entry]) -> Entry:
+    """One below the other."""
+    first = entries[0]
+    shape = (len(entries) * first.shape[0], *first.shape[1:])
+    return Entry(first.dtype, shape, lambda: torch.cat([entry.make() for entry in entries]))
 
 
 def _marks(model: Model) -> dict[str, Entry]:

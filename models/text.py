@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from models.clip import TextModel
+from models.family import SD1, TowerReading
 from models.prompt import Chunk, Embeddings, chunks
 from models.tokenizer import EOS, ClipTokenizer
 from models.types import Cond
@@ -22,27 +24,50 @@ def encode_text(
     text: str,
     embeddings: Embeddings = NO_EMBEDDINGS,
     tick: Callable[[], None] = lambda: None,
-    layer: int = -1,
+    layer: int | None = None,
+    reading: TowerReading = SD1.text[0],
 ) -> Cond:
-    """Encode a prompt: chunks of 77 tokens in one batch, weighted, joined along the tokens. On the CPU, float32.
+    """Encode a prompt with one tower: chunks of 77 tokens in one batch, weighted, joined along the tokens. On the CPU,
+    float32.
 
     Where a weight is not 1, each position's vector z becomes z0 + weight * (z - z0), z0 being the empty prompt's
     vector at that position. embeddings: what `embedding:name` stands for. layer: which layer's vectors are taken, counted
-    from the end; the pooled vector is always the last one's.
+    from the end, if not the one that the tower is read at; the pooled vector is always the last one's.
     """
-    sequences = chunks(text, tokenizer.encode, embeddings)
+    padding = EOS if reading.padding is None else reading.padding
+    sequences = chunks(text, tokenizer.encode, embeddings, padding)
     weights = torch.tensor([[token.weight for token in chunk] for chunk in sequences])
     weighted = bool((weights != 1).any())
-    empty = chunks("", tokenizer.encode, embeddings) if weighted else []
+    empty = chunks("", tokenizer.encode, embeddings, padding) if weighted else []
     vectors = torch.stack([_vectors(model, chunk) for chunk in sequences + empty])
-    hidden, last = (x.float().cpu() for x in model.encode_until(vectors, layer, tick))
-    z = hidden[: len(sequences)]
+    at = _layer(model, reading.layer if layer is None else layer, reading)
+    hidden, last = model.encode_until(vectors, at, tick, reading.normed)
     end = next(i for i, token in enumerate(sequences[0]) if not isinstance(token.value, Tensor) and token.value == EOS)
-    pooled = last[:1, end]
+    pooled = model.project(last[:1, end]).float().cpu()
+    hidden = hidden.float().cpu()
+    z = hidden[: len(sequences)]
     if weighted:
         z0 = hidden[-1]
         z = z0 + weights[..., None] * (z - z0)
     return Cond(tokens=z.flatten(0, 1)[None], pooled=pooled)
+
+
+def side_by_side(conds: Sequence[Cond]) -> Cond:
+    """A text as several towers read it: their vectors beside each other, as many as the shortest has; the last's pooled."""
+    length = min(cond.tokens.shape[1] for cond in conds)
+    return Cond(torch.cat([cond.tokens[:, :length] for cond in conds], dim=-1), conds[-1].pooled)
+
+
+def filled_up(cond: Cond, empty: Cond, length: int) -> Cond:
+    """A text of `length` vectors, a multiple of 77, whose end are those of the empty prompt."""
+    missing = (length - cond.tokens.shape[1]) // empty.tokens.shape[1]
+    return replace(cond, tokens=torch.cat([cond.tokens, *[empty.tokens] * missing], dim=1))
+
+
+def _layer(model: TextModel, layer: int, reading: TowerReading) -> int:
+    """The layer of this tower, counted from its end, where the last one may have been left out of the file."""
+    left_out = max(0, reading.layers - model.config.layers)
+    return min(-1, layer + left_out) if left_out == 1 else layer
 
 
 def _vectors(model: TextModel, chunk: Chunk) -> Tensor:

@@ -5,9 +5,10 @@ Each class names its socket, so `graph` can type links without importing this pa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
@@ -17,10 +18,11 @@ from models.areas import Area, Share
 from models.checkpoint import Part, Patch, Weights
 from models.clip import TextModel
 from models.controlnet import ControlEnds, ControlNet
-from models.family import Diffusion, Family
+from models.family import Diffusion, Family, Tower, TowerReading
 from models.guidance import PLAIN, Guidance, Guiding
 from models.inception import Inception
 from models.inpainting import Beside
+from models.micro_conditioning import NOTHING_SAID, MicroConditioning
 from models.safety import SafetyChecker
 from models.steps import Sampler
 from models.t2i_adapter import T2IAdapter
@@ -68,9 +70,9 @@ class Mask:
 class Cond:
     """One encoded text, for all of the picture or an area of it.
 
-    tokens: [1, T, D] float32, T a multiple of 77; pooled: [1, D], the vector at the first EOS; strength: its weight
-    where several texts count. mask: [b, H, W], how much it counts where, of any size; bounded: it is evaluated in the
-    rectangle around its mask alone. start and end: the part of the way from noise to picture where it counts. beside:
+    tokens: [1, T, D] float32, T a multiple of 77; pooled: [1, P], the vector at the first EOS; strength: its weight
+    where several texts count; said: what is said of the picture besides, to networks that read it. mask: [b, H, W], how
+    much it counts where, of any size; bounded: it is evaluated in the rectangle around its mask alone. start and end: the part of the way from noise to picture where it counts. beside:
     what networks with more channels see of the picture. controls: what steers the network with it. extra: what packs keep
     with it.
     """
@@ -86,6 +88,7 @@ class Cond:
     end: float = 1.0
     beside: Beside | None = None
     controls: tuple[Control, ...] = ()
+    said: MicroConditioning = NOTHING_SAID
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,12 +144,59 @@ class Model(ModelHandle[UNet]):
 
 
 @dataclass(frozen=True)
-class Clip(ModelHandle[TextModel]):
-    """The text encoder of a checkpoint. layer: whose vectors a text becomes, counted from the end: -1, -2, …"""
+class TextTower(ModelHandle[TextModel]):
+    """A text tower of a file: ViT-L, which OpenAI trained."""
+
+    part: ClassVar[Part] = "clip"
+    tower: ClassVar[Tower] = "clip"
+
+
+@dataclass(frozen=True)
+class TextTowerH(TextTower):
+    """OpenCLIP's ViT-H."""
+
+    part: ClassVar[Part] = "clip_h"
+    tower: ClassVar[Tower] = "clip_h"
+
+
+@dataclass(frozen=True)
+class TextTowerG(TextTower):
+    """OpenCLIP's ViT-bigG."""
+
+    part: ClassVar[Part] = "clip_g"
+    tower: ClassVar[Tower] = "clip_g"
+
+
+TEXT_TOWERS: Mapping[Tower, type[TextTower]] = MappingProxyType(
+    {"clip": TextTower, "clip_h": TextTowerH, "clip_g": TextTowerG}
+)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The text encoder of a checkpoint: one tower or several, each with how a text is read with it.
+
+    layer: whose vectors a text becomes, counted from the end: -1, -2, …; None: those that its family takes.
+    """
 
     socket: ClassVar[str] = "CLIP"
-    part: ClassVar[Part] = "clip"
-    layer: int = -1
+    towers: tuple[TextTower, ...]
+    readings: tuple[TowerReading, ...]
+    layer: int | None = None
+
+    @classmethod
+    def of(cls, weights: Weights, identity: str, family: Family) -> Clip:
+        """The text encoder that a file of `family` should hold."""
+        return cls(tuple(TEXT_TOWERS[reading.tower](weights, identity) for reading in family.text), family.text)
+
+    @property
+    def files(self) -> tuple[tuple[Path, str], ...]:
+        """The files it stands and falls with, and what they were when it was made."""
+        return tuple(file for tower in self.towers for file in tower.files)
+
+    def changed(self, change: Callable[[TextTower], TextTower]) -> Clip:
+        """The same with changed towers."""
+        return replace(self, towers=tuple(change(tower) for tower in self.towers))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ Attribute names are the checkpoint's key names below `model.diffusion_model.`, s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -15,18 +14,11 @@ from torch.nn import functional as F
 from models.attention import Place, group_norm
 from models.config import UNetConfig
 from models.reading import Reading
+from models.sinusoids import timestep_embedding
 from models.transformer import SpatialTransformer
 
 Tick = Callable[[], None]
 """Called before each block; raising from it is how a run is interrupted."""
-
-
-def timestep_embedding(t: Tensor, channels: int) -> Tensor:
-    """Sinusoids of the time step, cosines first. t: [B] in 0..999 -> [B, channels] float32."""
-    half = channels // 2
-    frequencies = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
-    angles = t.float()[:, None] * frequencies
-    return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
 class ResBlock(nn.Module):

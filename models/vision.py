@@ -5,6 +5,8 @@ Attribute names are the key names of transformers' CLIPModel, whose files have b
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import PIL.Image
 import torch
@@ -53,11 +55,10 @@ class ContrastiveModel(TextModel):
     """Both towers; a picture's vector and that of a text which fits it point the same way."""
 
     def __init__(self, config: ContrastiveConfig) -> None:
-        super().__init__(config.text)
+        super().__init__(replace(config.text, projection=config.vision.projection))
         self.vision = config.vision
         self.vision_model = VisionTower(config.vision)
         self.visual_projection = nn.Linear(config.vision.width, config.vision.projection, bias=False)
-        self.text_projection = nn.Linear(config.text.width, config.vision.projection, bias=False)
 
     def see(self, picture: Tensor, tick: Tick = lambda: None) -> Tensor:
         """The vector of one picture, [H, W, 3] in 0..1 -> [P] float32 on the CPU, not normalized."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal
@@ -67,6 +67,23 @@ class TensorFile:
     tensors: Mapping[str, TensorInfo]
     others: frozenset[str]  # entries that are not tensors, such as a training file's epoch
     metadata: Mapping[str, str] = field(default_factory=dict)  # what the writer of a safetensors file said of it
+    pieces: frozenset[str] = frozenset()  # the names in `tensors` that mean a part of one of the file's
+
+    def with_pieces(self, pieces: Mapping[str, TensorInfo], cut: Collection[str]) -> TensorFile:
+        """The same file, where parts of tensors have names of their own, and those that are `cut` have none. Raises
+        CheckpointError for a file that does not tell where its tensors are."""
+        if self.format == "legacy" and pieces:
+            raise CheckpointError(
+                f"{self.path.name} is in the format of torch before 1.6, of which an OpenCLIP text encoder cannot be read; "
+                "save it anew as .safetensors"
+            )
+        kept = {name: info for name, info in self.tensors.items() if name not in cut}
+        return replace(self, tensors={**kept, **pieces}, pieces=self.pieces | pieces.keys())
+
+    def is_still(self, now: TensorFile) -> bool:
+        """Whether a file that was read again, `now`, holds the same tensors at the same places."""
+        whole = {name: info for name, info in self.tensors.items() if name not in self.pieces}
+        return whole.items() <= now.tensors.items() if self.pieces else self.tensors == now.tensors
 
 
 def read_table(path: Path) -> TensorFile:
@@ -105,7 +122,7 @@ def read_tensors(
     whose header was read.
     """
     with _opened(table.path) as file:
-        if _stamp(table.path.stat()) != table.stamp and read_table(table.path).tensors != table.tensors:
+        if _stamp(table.path.stat()) != table.stamp and not table.is_still(read_table(table.path)):
             raise CheckpointError(f"{table.path.name} was changed since it was opened; load it again")
         if table.format == "legacy":
             yield from _read_whole(table.path, file, frozenset(names), dtype, device)

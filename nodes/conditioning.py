@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -12,31 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from graph.errors import InputError
-from graph.files import Folders
 from graph.sockets import Float, Int, Text
 from graph.spec import Tip, node
 from models.areas import Area, Share
-from models.embeddings import load_embedding
-from models.prompt import embedding_names
-from models.text import encode_text
 from models.types import Clip, Cond, Conditioning
-from models.weights import CheckpointError
 from nodes.services import Context
-
-
-def _embedding_files(node_id: str, inputs: Mapping[str, object], folders: Folders) -> list[list[str]]:
-    """The contents of the embeddings that a prompt names, which count for what it is encoded to.
-
-    Of a prompt that arrives over a link nothing is known yet, so that all there are count.
-    """
-    text = inputs["text"]
-    if isinstance(text, str):
-        names = embedding_names(text, _EmbeddingFiles(folders))
-        found = {name: _find_embedding(folders, name) for name in names}
-        paths = {name: path for name, path in found.items() if path is not None}
-    else:
-        paths = {name: folders.resolve("embeddings", name) for name in folders.list("embeddings")}
-    return [[name, folders.identity(path)] for name, path in paths.items()]
+from nodes.text_encoding import Prompt, embedding_files, encoded
 
 
 @node(
@@ -44,7 +23,7 @@ def _embedding_files(node_id: str, inputs: Mapping[str, object], folders: Folder
     category="conditioning",
     aliases=("prompt", "positive prompt", "negative prompt", "text"),
     title="CLIP Text Encode (Prompt)",
-    freshness=_embedding_files,
+    freshness=embedding_files("text"),
 )
 def clip_text_encode(
     ctx: Context,
@@ -60,16 +39,7 @@ def clip_text_encode(
     clip: Annotated[Clip, Tip("The text encoder of the checkpoint that will sample.")],
 ) -> Annotated[Conditioning, Tip("The prompt as the U-Net reads it.")]:
     """Encode a prompt with a CLIP text encoder, for a sampler to steer by."""
-    with ctx.services.use(clip, "clip") as encoder:
-        embeddings = _EmbeddingFiles(ctx.services.folders, encoder.config.width)
-        for name in dict.fromkeys(embedding_names(text, embeddings)):
-            if name not in embeddings:
-                ctx.warn(
-                    f"embedding:{name} is not among the files of models/embeddings; the prompt goes on without it",
-                    "text",
-                )
-        cond = encode_text(encoder, ctx.services.tokenizer, text, embeddings, ctx.check, clip.layer)
-    return Conditioning((cond,))
+    return Conditioning((encoded(ctx, clip, Prompt(text, "text")),))
 
 
 @node("CLIPSetLastLayer", category="conditioning", title="CLIP Set Last Layer")
@@ -81,7 +51,10 @@ def clip_set_last_layer(
         int, Int(-24, -1, step=1, tooltip="The layer whose vectors are taken, counted from the end: -1 is the last.")
     ] = -1,
 ) -> Annotated[Clip, Tip("The text encoder that stops there.")]:
-    """Leave out the last layers of a text encoder ("clip skip"), as models want it that were trained so."""
+    """Leave out the last layers of a text encoder ("clip skip"), as models want it that were trained so.
+
+    SDXL's are read at -2 without this.
+    """
     return replace(clip, layer=stop_at_clip_layer)
 
 
@@ -188,33 +161,3 @@ def _fitting(tokens: Tensor, cond: Cond, blamed: str) -> Tensor:
     if tokens.shape[-1] != cond.tokens.shape[-1]:
         raise InputError(blamed, f"text vectors of width {tokens.shape[-1]}, the other has {cond.tokens.shape[-1]}")
     return tokens
-
-
-@dataclass(frozen=True)
-class _EmbeddingFiles:
-    """The files of models/embeddings as prompts name them. width: channels of the text encoder that reads them."""
-
-    folders: Folders
-    width: int = 0
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and _find_embedding(self.folders, name) is not None
-
-    def __getitem__(self, name: str) -> Iterable[Tensor]:
-        path = _find_embedding(self.folders, name)
-        if path is None:
-            raise KeyError(name)
-        try:
-            return torch.unbind(load_embedding(path, self.width))
-        except CheckpointError as error:
-            raise InputError("text", f"embedding:{name}: {error}") from error
-
-
-def _find_embedding(folders: Folders, name: str) -> Path | None:
-    """The file that `embedding:name` means: with or without its ending, and in any folder below, the nearest first."""
-    listed = folders.list("embeddings")
-    for wanted in (name, *(name + suffix for suffix in (".safetensors", ".pt", ".bin"))):
-        found = [file for file in listed if file == wanted or file.endswith(f"/{wanted}")]
-        if found:
-            return folders.resolve("embeddings", min(found, key=lambda file: file.count("/")))
-    return None

@@ -15,6 +15,7 @@ from graph.spec import Tip
 from graph.thrift import Thrift
 from models.activations import unet_bytes
 from models.checkpoint import CheckpointError
+from models.config import UNetConfig
 from models.controls import Answer, Controlled, answers, check_control, controls_of
 from models.denoiser import Denoiser, Guided
 from models.inpainting import Differential, MaskAt, Masked, fitted, unchanged
@@ -54,19 +55,19 @@ def sampled(
     _check_controls(guider, blamed)
     with ExitStack() as networks:
         unet = networks.enter_context(ctx.services.use(guider.model, blamed or "model"))
-        _check_text(unet.config.context_dim, guider, blamed)
+        _check_text(unet.config, guider, blamed)
         strength = (1 + sigmas[0] ** 2).sqrt() if starts_from_noise(sigmas, diffusion.levels) else sigmas[0]
         clean, added = latent.samples * scale, noise.initial(tuple(latent.samples.shape), latent.batch_index)
         x = clean + added * strength
         controls = _controls(ctx, guider, networks, blamed)
         denoiser = Denoiser(unet, diffusion, ctx.check, Controlled(controls, diffusion.levels))
         apart = ctx.thrift >= Thrift.APART
-        space, model = guider.model.family.latent, guider.model
-        beside = unet.config.in_channels - space.channels
-        guided = Guided(denoiser, guider.texts, guider.guidance, model.guiding.begun(), apart, space, beside)
+        model = guider.model
+        beside = unet.config.in_channels - model.family.latent.channels
+        guided = Guided(denoiser, guider.texts, guider.guidance, model.guiding.begun(), apart, model.family, beside)
         batch, _, height, width = x.shape
         needed = unet_bytes(unet.config, guided.at_once * batch, height, width, denoiser.dtype, len(controls))
-        rgb = latent_rgb(guider.model.weights.metadata)
+        rgb = latent_rgb(model.weights.metadata, model.family.latent)
         with ctx.services.residency.room(needed), freed_memory_kept(denoiser.device):
             denoised, finite = None, list[Tensor]()
             denoise: GuidedDenoise = guided
@@ -126,14 +127,21 @@ def _check_levels(sigmas: Tensor) -> None:
         raise InputError("sigmas", f"a step needs two different noise levels; among these one comes twice: {shown}")
 
 
-def _check_text(width: int, guider: Guider, blamed: str) -> None:
+def _check_text(config: UNetConfig, guider: Guider, blamed: str) -> None:
     """Blame the prompt that another family's text encoder made, and one that is not finite."""
+    width, vector = config.context_dim, guider.model.family.vector
     for name, conditioning in zip(guider.names, guider.texts, strict=True):
         for cond in conditioning.conds:
             if cond.tokens.shape[-1] != width:
                 raise InputError(
                     blamed or name,
                     f"text vectors of width {cond.tokens.shape[-1]}, but this model reads vectors of {width}",
+                )
+            if vector and vector.width(cond.pooled.shape[-1]) != config.vector_dim:
+                raise InputError(
+                    blamed or name,
+                    f"a pooled text vector of width {cond.pooled.shape[-1]}, but this model reads one of "
+                    f"{config.vector_dim - vector.width(0)}",
                 )
             if not cond.tokens.isfinite().all():
                 raise InputError(blamed or name, "text vectors that are not finite; are its words' weights too large?")

@@ -11,7 +11,8 @@ from graph.sockets import Choice, File
 from graph.spec import Tip, node
 from models.checkpoint import CheckpointError, Part, Weights
 from models.families import unread_unet
-from models.types import Clip, Model, Vae
+from models.family import SDXL, TOWERS, Tower, text_family
+from models.types import TEXT_TOWERS, Clip, Model, TextTower, Vae
 from nodes.services import Context
 from nodes.weights import header, opened, tell_unused
 
@@ -47,10 +48,11 @@ def checkpoint_loader_simple(
         raise InputError("ckpt_name", f"{error}; a checkpoint has a U-Net at least") from error
     _refuse_unread(weights, "ckpt_name")
     tell_unused(ctx, weights, "ckpt_name")
-    here = [part for part in ("clip", "model", "vae") if part in weights.parts()]
+    here = [part for part in (*TOWERS, "model", "vae") if part in weights.parts()]
     identity = ctx.services.folders.identity(ckpt_name.path)
     _read_ahead(weights, *here)
-    return Checkpoint(Model(weights, identity), Clip(weights, identity), Vae(weights, identity))
+    clip = Clip.of(weights, identity, weights.family)
+    return Checkpoint(Model(weights, identity), clip, Vae(weights, identity))
 
 
 @node("UNETLoader", category="advanced/loaders", title="Load Diffusion Model", lane="io")
@@ -85,9 +87,39 @@ def clip_loader(
     ] = None,
 ) -> Annotated[Clip, Tip("The text encoder that turns prompts into conditioning.")]:
     """Open a file that holds a text encoder."""
-    weights, identity = opened(ctx, clip_name, "clip_name", "clip", "holds no text encoder")
-    _read_ahead(weights, "clip")
-    return Clip(weights, identity)
+    weights, identity = _text_encoder(ctx, clip_name, "clip_name")
+    _read_ahead(weights, *(tower for tower in TOWERS if tower in weights.parts()))
+    return Clip.of(weights, identity, text_family(weights.parts()))
+
+
+@node("DualCLIPLoader", category="advanced/loaders", lane="io")
+def dual_clip_loader(
+    ctx: Context,
+    *,
+    clip_name1: Annotated[FileRef, File("text_encoders", tooltip="One of the two, in either order.")],
+    clip_name2: Annotated[FileRef, File("text_encoders", tooltip="The other.")],
+    type: Annotated[  # noqa: A002
+        str, Choice(("sdxl",), tooltip="The family of models whose text encoders they are.")
+    ],
+    device: Annotated[
+        str | None, Choice(("default", "cpu"), tooltip="Networks are where the program was told to compute.")
+    ] = None,
+) -> Annotated[Clip, Tip("The text encoder that turns prompts into conditioning.")]:
+    """Open two files that hold the two towers of SDXL's text encoder: ViT-L and ViT-bigG."""
+    opened_files: dict[Tower, TextTower] = {}
+    for file, blamed in ((clip_name1, "clip_name1"), (clip_name2, "clip_name2")):
+        weights, identity = _text_encoder(ctx, file, blamed)
+        opened_files |= {part: TEXT_TOWERS[part](weights, identity) for part in TOWERS if part in weights.parts()}
+    wanted = [reading.tower for reading in SDXL.text]
+    if missing := [tower for tower in wanted if tower not in opened_files]:
+        held = " and ".join(TOWERS[tower] for tower in opened_files)
+        raise InputError(
+            "clip_name2",
+            f"{clip_name1.name} and {clip_name2.name} hold {held}; SDXL's text encoder needs {TOWERS[missing[0]]} too",
+        )
+    for tower in wanted:
+        _read_ahead(opened_files[tower].weights, tower)
+    return Clip(tuple(opened_files[tower] for tower in wanted), SDXL.text)
 
 
 @node("VAELoader", category="loaders", title="Load VAE", lane="io")
@@ -100,6 +132,13 @@ def vae_loader(
     weights, identity = opened(ctx, vae_name, "vae_name", "vae", "holds no autoencoder")
     _read_ahead(weights, "vae")
     return Vae(weights, identity)
+
+
+def _text_encoder(ctx: Context, file: FileRef, blamed: str) -> tuple[Weights, str]:
+    """The header of a file that holds a text encoder, and the file's identity. Raises InputError on `blamed`."""
+    weights = header(file, blamed)
+    held = [tower for tower in TOWERS if tower in weights.parts()]
+    return opened(ctx, file, blamed, held[0] if held else "clip", "holds no text encoder")
 
 
 def _refuse_unread(weights: Weights, blamed: str) -> None:

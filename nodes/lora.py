@@ -68,8 +68,8 @@ def lora_loader(
     """Add a style, person or thing that was trained apart to a checkpoint; several can follow each other."""
     if not strength_model and not strength_clip:
         return Styled(model, clip)
-    adapter = opened_adapter(ctx, lora_name, (model, clip))
-    return Styled(adapter.on(model, strength_model), adapter.on(clip, strength_clip))
+    adapter = opened_adapter(ctx, lora_name, (model, *clip.towers))
+    return Styled(adapter.on(model, strength_model), clip.changed(lambda tower: adapter.on(tower, strength_clip)))
 
 
 @node("LoraLoaderModelOnly", category="loaders", title="LoraLoaderModelOnly", lane="io", freshness=config_beside)
@@ -139,7 +139,7 @@ def opened_adapter(ctx: Context, lora: FileRef, handles: Sequence[ModelHandle[nn
     try:
         file = read_adapter(lora.path)
         used = {
-            handle.part: file.used_by(handle.weights.shapes(handle.part))
+            handle.part: file.used_by(handle.weights.shapes(handle.part), handle.part)
             for handle in handles
             if handle.part in handle.weights.parts()
         }

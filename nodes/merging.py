@@ -11,6 +11,7 @@ from graph.errors import InputError
 from graph.sockets import Float, Int
 from graph.spec import Tip, node
 from models.checkpoint import CheckpointError
+from models.family import TOWERS
 from models.merging import Arc, Average, Dare, Difference, Merge, Rule, Sum, Ties
 from models.types import Clip, Model, ModelHandle
 from nodes.services import Context
@@ -129,7 +130,7 @@ def clip_merge_simple(
     ratio: Annotated[float, RATIO] = 1.0,
 ) -> Annotated[Clip, MERGED_CLIP]:
     """The average of two text encoders."""
-    return _merged(clip1, (clip2,), Average((("", ratio),)), "clip2")
+    return _merged_text(clip1, clip2, Average((("", ratio),)))
 
 
 @node("CLIPMergeAdd", category="advanced/model_merging")
@@ -137,7 +138,7 @@ def clip_merge_add(
     ctx: Context, *, clip1: Annotated[Clip, FIRST_CLIP], clip2: Annotated[Clip, SECOND_CLIP]
 ) -> Annotated[Clip, MERGED_CLIP]:
     """The sum of two text encoders, of which one is a difference."""
-    return _merged(clip1, (clip2,), Sum(), "clip2")
+    return _merged_text(clip1, clip2, Sum())
 
 
 @node("CLIPMergeSubtract", category="advanced/model_merging")
@@ -149,7 +150,21 @@ def clip_merge_subtract(
     multiplier: Annotated[float, TIMES] = 1.0,
 ) -> Annotated[Clip, MERGED_CLIP]:
     """What the first text encoder has that the second has not."""
-    return _merged(clip1, (clip2,), Difference(multiplier), "clip2")
+    return _merged_text(clip1, clip2, Difference(multiplier))
+
+
+def _merged_text(first: Clip, second: Clip, rule: Rule) -> Clip:
+    """Text encoders merged tower by tower."""
+    if [tower.tower for tower in first.towers] != [tower.tower for tower in second.towers]:
+        raise InputError("clip2", f"{_towers(second)}; the other, {_towers(first)}: they are of different families")
+    others = {tower.tower: tower for tower in second.towers}
+    return first.changed(lambda tower: _merged(tower, (others[tower.tower],), rule, "clip2"))
+
+
+def _towers(clip: Clip) -> str:
+    """Such as "x.safetensors, has ViT-L and ViT-bigG"."""
+    files = " and ".join(dict.fromkeys(tower.weights.path.name for tower in clip.towers))
+    return f"{files}, has {' and '.join(TOWERS[tower.tower] for tower in clip.towers)}"
 
 
 def _merged(first: Handle, others: tuple[ModelHandle[nn.Module], ...], rule: Rule, blamed: str) -> Handle:

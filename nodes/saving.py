@@ -12,6 +12,7 @@ from graph.result import Outputs
 from graph.sockets import Choice, Int, Text, Toggle
 from graph.spec import Tip, node
 from models.checkpoint import CheckpointError
+from models.embeddings import KEYS
 from models.saving import Entry, difference_as_lora, single_network, whole_checkpoint, write_safetensors
 from models.types import Clip, Model, ModelHandle, Vae
 from nodes.image import EMBEDDED
@@ -57,8 +58,11 @@ def clip_save(
     clip: Annotated[Clip, Tip("The text encoder, with all that was changed of it.")],
     filename_prefix: Annotated[str, PREFIX] = "clip/ComfyUI",
 ) -> Outputs:
-    """Save a text encoder alone, for Load CLIP."""
-    return _saved(ctx, _alone(clip, "clip"), filename_prefix)
+    """Save a text encoder alone, for Load CLIP; of SDXL's two towers each as a file of its own, for DualCLIPLoader."""
+    for tower in clip.towers:
+        which = f"_{KEYS[tower.tower]}" if len(clip.towers) > 1 else ""
+        _saved(ctx, _alone(tower, "clip"), filename_prefix + which)
+    return Outputs()
 
 
 @node("VAESave", category="advanced/model_merging", terminal=True, hidden=EMBEDDED)
@@ -99,14 +103,20 @@ def lora_save(
     ] = None,
 ) -> Outputs:
     """Save the difference of two models as a LoRA."""
-    given = {"model_diff": model_diff, "text_encoder_diff": text_encoder_diff}
+    towers = text_encoder_diff.towers if text_encoder_diff else ()
+    given: list[tuple[str, str, ModelHandle[nn.Module]]] = []
+    if model_diff:
+        given.append(("model_diff", "lora_unet_", model_diff))
+    for i, tower in enumerate(towers):
+        given.append(("text_encoder_diff", "lora_te_" if len(towers) == 1 else f"lora_te{i + 1}_", tower))
     entries: dict[str, Entry] = {}
-    for name, handle in given.items():
-        if handle is not None:
-            try:
-                entries |= difference_as_lora(handle, None if lora_type == "full_diff" else rank, bias_diff, ctx.check)
-            except CheckpointError as error:
-                raise InputError(name, str(error)) from error
+    for name, prefix, handle in given:
+        try:
+            entries |= difference_as_lora(
+                handle, prefix, None if lora_type == "full_diff" else rank, bias_diff, ctx.check
+            )
+        except CheckpointError as error:
+            raise InputError(name, str(error)) from error
     if not entries:
         raise InputError("model_diff", "there is no difference to save: connect one that ModelMergeSubtract made")
     return _saved(ctx, entries, filename_prefix)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -40,17 +41,17 @@ PREFIXES: Mapping[Part, str] = {
 
 def tiny_unet(seed: int = 0) -> UNet:
     """The U-Net alone."""
-    return _random(lambda: UNet(UNET), seed)
+    return randomly(lambda: UNet(UNET), seed)
 
 
-def tiny_clip(seed: int = 0) -> TextModel:
+def tiny_clip(seed: int = 0, layers: int = CLIP.layers) -> TextModel:
     """The text encoder alone."""
-    return _random(lambda: TextModel(CLIP), seed)
+    return randomly(lambda: TextModel(replace(CLIP, layers=layers)), seed)
 
 
 def tiny_vae(seed: int = 0) -> AutoencoderKL:
     """The autoencoder alone."""
-    return _random(lambda: AutoencoderKL(VAE), seed)
+    return randomly(lambda: AutoencoderKL(VAE), seed)
 
 
 def tiny_networks(seed: int = 0) -> dict[Part, nn.Module]:
@@ -83,7 +84,7 @@ def write_tiny_checkpoint(path: Path, seed: int = 0, dtype: torch.dtype = torch.
     return save(tiny_state(tiny_networks(seed), dtype), path)
 
 
-def _random(build: Callable[[], Network], seed: int) -> Network:
+def randomly(build: Callable[[], Network], seed: int) -> Network:
     """Weights of a size that keeps activations near 1, so that every part of the network shows in the result."""
     with torch.device("meta"):
         network = build()

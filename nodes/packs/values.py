@@ -12,6 +12,7 @@ from torch import Tensor
 
 from graph.files import FileRef
 from models.areas import Area, Share
+from models.micro_conditioning import NOTHING_SAID, MicroConditioning
 from models.types import Clip, Cond, Conditioning, Image, Latent, Mask, Model, Sigmas, Vae
 from nodes.packs.handles import Handle, PackClip, PackModel, PackVae
 from nodes.packs.host import Host
@@ -19,6 +20,9 @@ from nodes.packs.host import Host
 _SOCKETS = frozenset({"IMAGE", "MASK", "SIGMAS", "LATENT", "CONDITIONING"})
 _OF_CONDS = frozenset({"pooled_output", "area", "strength", "mask", "mask_strength", "set_area_to_bounds", "start_percent",
                       "end_percent"})  # fmt: skip
+_SAID = (("width", "width"), ("height", "height"), ("crop_w", "crop_w"), ("crop_h", "crop_h"),
+         ("target_width", "target_width"), ("target_height", "target_height"), ("aesthetic_score", "score"))  # fmt: skip
+"""What is said of the picture besides, by the names that packs have for it and by ours."""
 _OF_LATENTS = frozenset({"samples", "noise_mask", "batch_index"})
 
 
@@ -113,6 +117,9 @@ def _entry(cond: Cond, host: Host) -> list[Any]:
         options |= {"mask": host.own(cond.mask), "mask_strength": 1.0, "set_area_to_bounds": cond.bounded}
     if (cond.start, cond.end) != (0.0, 1.0):
         options |= {"start_percent": cond.start, "end_percent": cond.end}
+    for theirs, ours in _SAID:
+        if getattr(cond.said, ours) != getattr(NOTHING_SAID, ours):
+            options[theirs] = getattr(cond.said, ours)
     return [host.own(cond.tokens), options]
 
 
@@ -126,11 +133,12 @@ def _cond(tokens: Tensor, options: Mapping[str, Any]) -> Cond:
         _plain(pooled) if isinstance(pooled, Tensor) else _plain(tokens)[:, -1] * 0,
         area,
         float(options.get("strength", 1.0)),
-        {key: value for key, value in options.items() if key not in _OF_CONDS},
+        {key: value for key, value in options.items() if key not in _OF_CONDS and key not in dict(_SAID)},
         _plain(mask).reshape(-1, *mask.shape[-2:]) * float(options.get("mask_strength", 1.0))
         if mask is not None
         else None,
         bool(options.get("set_area_to_bounds", False)),
         float(options.get("start_percent", 0.0)),
         float(options.get("end_percent", 1.0)),
+        said=MicroConditioning(**{ours: options[theirs] for theirs, ours in _SAID if options.get(theirs) is not None}),
     )

@@ -30,7 +30,7 @@ from models.checkpoint import Weights, load_part, read_header
 from models.config import VaeConfig
 from models.packed import can_pack
 from models.residency import Precision, Residency, is_out_of_memory
-from models.types import Clip, Model, Vae, nbytes
+from models.types import Model, TextTower, Vae, nbytes
 from nodes.registry import builtin
 from nodes.services import Services
 from tests.random_checkpoint import random_checkpoint
@@ -121,7 +121,7 @@ def test_switching_between_two_full_size_checkpoints_that_fit_loads_nothing(load
 
     def switch(name: str) -> float:
         start = time.perf_counter()
-        for handle in (Clip(weights, name), Model(weights, name), Vae(weights, name)):
+        for handle in (TextTower(weights, name), Model(weights, name), Vae(weights, name)):
             with place.use(handle):
                 pass
         return time.perf_counter() - start

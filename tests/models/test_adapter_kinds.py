@@ -73,7 +73,7 @@ def assert_same(
 ) -> int:
     """Our network with the file, layer by layer, against what theirs gives on random input. Returns how many changed."""
     adapter = Adapter(read_adapter(file), "a", 1.0)
-    assert adapter.opened.unused(adapter.opened.used_by(weights.shapes("model"))) == []
+    assert adapter.opened.unused(adapter.opened.used_by(weights.shapes("model"), "model")) == []
     plain = Model(weights, "w")
     place, changed = Residency(torch.device("cpu"), Precision(), 2**40), 0
     with place.use(Model(weights, "w", (adapter,))) as ours, place.use(plain) as base, torch.no_grad():
@@ -84,7 +84,9 @@ def assert_same(
                 error = (layer(x) - expected).norm() / expected.norm()
                 assert error <= within, (own, error)
                 changed += not torch.equal(layer(x), before)
-    assert changed == len({part.target.rpartition(".")[0] for part in adapter.opened.parts(weights.shapes("model"))})
+    assert changed == len(
+        {part.target.rpartition(".")[0] for part in adapter.opened.parts(weights.shapes("model"), "model")}
+    )
     return changed
 
 
@@ -226,12 +228,12 @@ def test_what_diffusers_says_in_the_header_counts(weights: Weights, tmp_path: Pa
     adapter = Adapter(read_adapter(tmp_path / "pytorch_lora_weights.safetensors"), "a", 1.0)
     scales = {}
     for name, own in ((query, "middle_block.1.transformer_blocks.0.attn1.to_q"), (conv, "middle_block.0.in_layers.2")):
-        change = adapter.changes(weights.shapes("model"))[own + ".weight"]
+        change = adapter.changes(weights.shapes("model"), "model")[own + ".weight"]
         delta = (tensors[f"{name}.lora_B.weight"] @ tensors[f"{name}.lora_A.weight"]).flatten()
         scales[name] = (change(torch.zeros(weights.shapes("model")[own + ".weight"])).flatten() / delta).median().item()
     assert scales == {query: pytest.approx(16 / 2), conv: pytest.approx(2 / 2)}
     shapes = weights.shapes("clip")
-    change = adapter.changes(shapes)["text_model.encoder.layers.0.mlp.fc1.weight"]
+    change = adapter.changes(shapes, "clip")["text_model.encoder.layers.0.mlp.fc1.weight"]
     assert torch.equal(change(torch.zeros(16, 8)), torch.full((16, 8), 3.0))
 
 
@@ -252,7 +254,9 @@ def test_strength_is_how_far_a_weight_goes(weights: Weights, tmp_path: Path, str
     save_file(tensors | {f"{name}.lora_magnitude_vector": torch.rand(32)}, tmp_path / "a.safetensors")
     file = read_adapter(tmp_path / "a.safetensors")
     own, weight = "middle_block.1.transformer_blocks.0.attn1.to_q.weight", torch.randn(32, 32)
-    whole, part = (Adapter(file, "a", s).changes(weights.shapes("model"))[own](weight) for s in (1.0, strength))
+    whole, part = (
+        Adapter(file, "a", s).changes(weights.shapes("model"), "model")[own](weight) for s in (1.0, strength)
+    )
     torch.testing.assert_close(part, weight + strength * (whole - weight))
 
 
@@ -264,7 +268,7 @@ def test_blocks_have_factors_of_their_own(weights: Weights, tmp_path: Path) -> N
     adapter = Adapter(
         read_adapter(tmp_path / "a.safetensors"), "a", 2.0, (("", 1.0), ("middle_block", 0.25), ("out", 0.0))
     )
-    changes = adapter.changes(weights.shapes("model"))
+    changes = adapter.changes(weights.shapes("model"), "model")
     assert list(changes) == ["middle_block.1.transformer_blocks.0.attn1.to_q.weight"]  # the other is not even loaded
     [change] = changes.values()
     assert torch.equal(change(torch.zeros(32, 32)), torch.full((32, 32), 0.5))

@@ -20,7 +20,7 @@ from models.diffusers_names import diffusers_name
 from models.packed import can_pack
 from models.reading import Reading
 from models.residency import OutOfMemory, Precision, Residency, network_bytes
-from models.types import Clip, Model
+from models.types import Model, TextTower
 from models.unet import UNet
 from models.weights import CheckpointError
 from tests.tiny_checkpoint import tiny_clip, tiny_unet, write_tiny_checkpoint
@@ -104,8 +104,8 @@ def test_every_layer_of_the_unet_has_the_name_that_diffusers_gives_it(blocks: in
 )
 def test_one_weight_has_many_spellings(weights: Weights, lora: Callable[..., Adapter], stem: str, weight: str) -> None:
     file = lora(factors(stem, 16, 16)).opened
-    assert file.used_by(weights.shapes("model")).weights == {weight + ".weight"}
-    assert not file.used_by(weights.shapes("clip")).weights
+    assert file.used_by(weights.shapes("model"), "model").weights == {weight + ".weight"}
+    assert not file.used_by(weights.shapes("clip"), "clip").weights
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,8 @@ def test_a_layer_of_the_text_encoder_has_many_spellings(
     weights: Weights, lora: Callable[..., Adapter], stem: str
 ) -> None:
     file = lora(factors(stem, 16, 8)).opened
-    assert file.used_by(weights.shapes("clip")).weights == {FC1 + ".weight"}
-    assert not file.used_by(weights.shapes("model")).weights
+    assert file.used_by(weights.shapes("clip"), "clip").weights == {FC1 + ".weight"}
+    assert not file.used_by(weights.shapes("model"), "model").weights
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_the_factors_have_many_spellings_too(
     weights: Weights, lora: Callable[..., Adapter], up: str, down: str
 ) -> None:
     tensors = {f"text_encoder.{FC1}{up}": torch.ones(16, 1), f"text_encoder.{FC1}{down}": torch.ones(1, 8)}
-    assert lora(tensors).opened.used_by(weights.shapes("clip")).weights == {FC1 + ".weight"}
+    assert lora(tensors).opened.used_by(weights.shapes("clip"), "clip").weights == {FC1 + ".weight"}
 
 
 def changed(weights: Weights, *patches: Adapter, packing: bool = False) -> UNet:
@@ -215,16 +215,16 @@ def test_what_a_network_shares_stays_when_another_is_driven_out(weights: Weights
     stem = "lora_unet_" + DIFFUSERS_QUERY.replace(".", "_")
     patched = Model(weights, "w", (lora(factors(stem, 16, 16)),))
     place = residency(network_bytes(tiny_unet()) + network_bytes(tiny_clip()) - 1)
-    with place.use(patched), pytest.raises(OutOfMemory), place.use(Clip(weights, "w")):
+    with place.use(patched), pytest.raises(OutOfMemory), place.use(TextTower(weights, "w")):
         pass
-    with place.use(Clip(weights, "w")):
+    with place.use(TextTower(weights, "w")):
         assert place.resident_bytes == network_bytes(tiny_clip())
 
 
 def test_a_text_encoder_is_changed_by_its_part_of_the_file(weights: Weights, lora: Callable[..., Adapter]) -> None:
     stem = "lora_te_" + FC1.replace(".", "_")
     patch = lora(factors(stem, 16, 8, alpha=2.0))
-    with residency().use(Clip(weights, "w")) as plain, residency().use(Clip(weights, "w", (patch,))) as text:
+    with residency().use(TextTower(weights, "w")) as plain, residency().use(TextTower(weights, "w", (patch,))) as text:
         tensors = factors(stem, 16, 8)
         delta = tensors[f"{stem}.lora_up.weight"] @ tensors[f"{stem}.lora_down.weight"]
         torch.testing.assert_close(layer(text, FC1).weight, layer(plain, FC1).weight + delta)
@@ -252,11 +252,14 @@ def test_what_does_not_fit_is_said_with_its_name(
     weights: Weights, lora: Callable[..., Adapter], tensors: Mapping[str, Tensor], said: str
 ) -> None:
     with pytest.raises(CheckpointError, match=said):
-        lora(tensors).opened.used_by(weights.shapes("clip"))
+        lora(tensors).opened.used_by(weights.shapes("clip"), "clip")
 
 
 def test_a_file_replaced_before_it_is_read_is_not_used(weights: Weights, lora: Callable[..., Adapter]) -> None:
     patch = lora(factors("lora_te_" + FC1.replace(".", "_"), 16, 8))
     place = Residency(CPU, Precision(), 2**40, is_same=lambda path, identity: path != patch.opened.file.path)
-    with pytest.raises(CheckpointError, match=r"a.safetensors was replaced"), place.use(Clip(weights, "w", (patch,))):
+    with (
+        pytest.raises(CheckpointError, match=r"a.safetensors was replaced"),
+        place.use(TextTower(weights, "w", (patch,))),
+    ):
         pass

@@ -17,7 +17,7 @@ LEVELS = NoiseLevels()
 
 def test_the_defaults_are_stable_diffusion_1() -> None:
     assert (SD1.latent.channels, SD1.latent.factor, SD1.latent.scale) == (4, 8, 0.18215)
-    assert family_of(["model.diffusion_model.out.2.weight"], {}) == SD1 == Family()
+    assert family_of(["model.diffusion_model.out.2.weight"], {}, {"out.2.weight": (4, 320, 3, 3)}) == SD1 == Family()
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_the_defaults_are_stable_diffusion_1() -> None:
 def test_trainers_mark_files_that_predict_v(
     names: list[str], metadata: dict[str, str], prediction: Prediction, zero_terminal: bool
 ) -> None:
-    diffusion = family_of(names, metadata).diffusion
+    diffusion = family_of(names, metadata, {"out.2.weight": (4, 320, 3, 3)}).diffusion
     assert diffusion.prediction == prediction and diffusion.levels.zero_terminal is zero_terminal
 
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from models.clip import TextModel
 from models.config import ClipConfig, UNetConfig, VaeConfig, clip_config, unet_config, vae_config
 from models.reading import Reading
-from models.unet import ResBlock, UNet, timestep_embedding
+from models.sinusoids import timestep_embedding
+from models.unet import ResBlock, UNet
 from models.vae import AutoencoderKL, ResnetBlock
 from tests.models.oracles import (
     SINUSOIDS,

@@ -27,7 +27,7 @@ from models.residency import (
     memory_budget,
     network_bytes,
 )
-from models.types import Clip, Model, Vae
+from models.types import Model, TextTower, Vae
 from models.weights import CheckpointError, TensorFile, TensorInfo
 from tests.tiny_checkpoint import tiny_clip, tiny_unet, tiny_vae, write_tiny_checkpoint
 
@@ -61,7 +61,7 @@ def residency(budget: int = MUCH, precision: Precision | None = None) -> Residen
     return Residency(CPU, precision or Precision(), budget)
 
 
-def touch(place: Residency, handle: Model | Clip | Vae) -> weakref.ref[nn.Module]:
+def touch(place: Residency, handle: Model | TextTower | Vae) -> weakref.ref[nn.Module]:
     """Use a network for a moment; what is returned tells whether it is still in memory."""
     with place.use(handle) as network:
         return weakref.ref(network)
@@ -71,7 +71,7 @@ def test_each_part_is_the_network_of_the_file(weights: Weights) -> None:
     place = residency()
     with (
         place.use(Model(weights, "a")) as unet,
-        place.use(Clip(weights, "a")) as clip,
+        place.use(TextTower(weights, "a")) as clip,
         place.use(Vae(weights, "a")) as vae,
     ):
         for loaded, written in ((unet, tiny_unet()), (clip, tiny_clip()), (vae, tiny_vae())):
@@ -172,7 +172,7 @@ def test_the_least_recently_used_goes_first(weights: Weights) -> None:
 def test_no_more_go_than_must(weights: Weights) -> None:
     place = residency(network_bytes(tiny_clip()) + VAE_BYTES + 1000)  # the file has position ids besides
     small = [touch(place, Vae(weights, str(i))) for i in range(4)]
-    touch(place, Clip(weights, "big"))
+    touch(place, TextTower(weights, "big"))
     assert [network() is not None for network in small] == [False, False, False, True]
 
 
@@ -279,7 +279,7 @@ def test_what_can_never_fit_drops_nothing(weights: Weights) -> None:
     place = residency(2 * VAE_BYTES)
     network = touch(place, Vae(weights, "a"))
     with pytest.raises(OutOfMemory):
-        touch(place, Clip(weights, "a"))
+        touch(place, TextTower(weights, "a"))
     assert network() is not None
 
 
@@ -287,7 +287,7 @@ def test_each_part_has_the_precision_it_was_given(weights: Weights) -> None:
     place = residency(precision=Precision(torch.float16, torch.float32, torch.bfloat16))
     with (
         place.use(Model(weights, "a")) as unet,
-        place.use(Clip(weights, "a")) as clip,
+        place.use(TextTower(weights, "a")) as clip,
         place.use(Vae(weights, "a")) as vae,
     ):
         for network, dtype in ((unet, torch.float16), (clip, torch.float32), (vae, torch.bfloat16)):
@@ -340,7 +340,7 @@ def test_switching_between_two_checkpoints_that_fit_loads_each_network_once(
     whole = sum(network_bytes(network) for network in (tiny_unet(), tiny_clip(), tiny_vae()))
     place = residency(2 * whole + 1000)
     for name in "abababab":
-        for handle in (Clip(weights, name), Model(weights, name), Vae(weights, name)):
+        for handle in (TextTower(weights, name), Model(weights, name), Vae(weights, name)):
             touch(place, handle)
     assert len(loads) == 6
     assert place.resident_bytes == 2 * whole
@@ -348,7 +348,7 @@ def test_switching_between_two_checkpoints_that_fit_loads_each_network_once(
 
 def test_all_that_is_not_in_use_can_be_dropped(weights: Weights) -> None:
     place = residency()
-    touch(place, Clip(weights, "a"))
+    touch(place, TextTower(weights, "a"))
     with place.use(Vae(weights, "a")):
         place.clear()
         assert place.resident_bytes == VAE_BYTES

@@ -143,7 +143,7 @@ def test_an_interrupt_stops_the_text_encoder(place: Workplace, clip: Clip) -> No
 def test_a_checkpoint_damaged_since_it_was_opened_blames_the_input(
     place: Workplace, clip: Clip, tmp_path: Path
 ) -> None:
-    with clip.weights.path.open("r+b") as file:
+    with clip.towers[0].weights.path.open("r+b") as file:
         file.truncate(5000)
     with pytest.raises(InputError, match=CHECKPOINT) as caught:
         encode(place, clip, "a")

@@ -41,7 +41,7 @@ def test_a_checkpoint_is_three_handles_and_nothing_is_loaded_yet(place: Workplac
 
 def test_each_handle_leads_to_its_network(place: Workplace) -> None:
     model, clip, vae = load(place)
-    with place.services.residency.use(model) as unet, place.services.residency.use(clip) as encoder:
+    with place.services.residency.use(model) as unet, place.services.residency.use(clip.towers[0]) as encoder:
         assert unet.config.context_dim == encoder.config.width == WIDTH
     with place.services.residency.use(vae) as autoencoder:
         assert autoencoder.config.factor == 8
@@ -123,9 +123,11 @@ def test_a_file_without_a_unet_is_no_checkpoint(place: Workplace) -> None:
 
 @pytest.mark.parametrize(
     ("channels", "said"),
-    [(9, "an inpainting model (9 input channels"), (8, "an instruct-pix2pix model"), (5, "5 input")],
+    [(5, "a depth model (5 input channels)"), (7, "an upscaling model (7 input channels)"), (6, "6 input")],
 )
-def test_a_unet_that_reads_more_than_latents_is_refused_by_its_name(place: Workplace, channels: int, said: str) -> None:
+def test_a_unet_that_reads_what_it_cannot_be_given_is_refused_by_its_name(
+    place: Workplace, channels: int, said: str
+) -> None:
     name = "model.diffusion_model.input_blocks.0.0.weight"
 
     def widen(tensors: dict[str, Tensor]) -> None:

@@ -53,7 +53,7 @@ def load(place: Workplace, file: FileRef, model_strength: float = 1.0, clip_stre
 
 def test_handles_carry_the_patch_and_nothing_is_loaded_yet(place: Workplace) -> None:
     model, clip = load(place, lora(place, QUERY, FC1), 0.8, 0.6)
-    patches = [patch for patch in (*model.patches, *clip.patches) if isinstance(patch, Adapter)]
+    patches = [patch for patch in (*model.patches, *clip.towers[0].patches) if isinstance(patch, Adapter)]
     assert [patch.strength for patch in patches] == [0.8, 0.6]
     assert place.services.residency.resident_bytes == 0
     assert pickle.loads(pickle.dumps(model)) == model

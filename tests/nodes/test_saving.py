@@ -49,7 +49,10 @@ def put(place: Workplace, folder: str, written: Path) -> str:
     return written.name
 
 
-def same(place: Workplace, one: ModelHandle[torch.nn.Module], other: ModelHandle[torch.nn.Module]) -> bool:
+def same(place: Workplace, one: object, other: object) -> bool:
+    if isinstance(one, Clip) and isinstance(other, Clip):
+        return all(same(place, *towers) for towers in zip(one.towers, other.towers, strict=True))
+    assert isinstance(one, ModelHandle) and isinstance(other, ModelHandle)
     here, there = state(place, one), state(place, other)
     return here.keys() == there.keys() and all(torch.equal(here[name], there[name]) for name in here)
 
