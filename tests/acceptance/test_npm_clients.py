@@ -41,7 +41,7 @@ def test_clients(packages: Path, tmp_path: Path, script: str) -> None:
         async with serving(deps_of(tmp_path / "base")) as client:
             command = ["node", str(SCRIPTS / script), client.url.removeprefix("http://"), str(workflow)]
             process = await asyncio.create_subprocess_exec(*command, cwd=packages, stdout=PIPE)
-            told, _ = await process.communicate()
+            told, _ = await asyncio.wait_for(process.communicate(), 90)
             assert process.returncode == 0
             name = next(iter((tmp_path / "base" / "output").iterdir())).name
             assert name in told.decode()
