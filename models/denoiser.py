@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
 
@@ -16,7 +16,7 @@ from models.guidance import NEGATIVE, POSITIVE, Combine, Guidance, cfg
 from models.inpainting import Beside, channels_beside, fitted
 from models.levels import NoiseLevels
 from models.reading import Reading
-from models.steering import Call, Steer, Steered, unsteered
+from models.steering import Begun, Call, Finishing, Steer, Steered, unsteered
 from models.steps import Pair
 from models.types import Cond, Conditioning, Control
 from models.unet import Tick, UNet
@@ -38,14 +38,18 @@ class Denoiser:
         self.device = weight.device
         self.dtype = weight.dtype
 
-    def __call__(self, x: Tensor, sigma: Tensor, reading: Reading, texts: Sequence[Steered] = ()) -> Tensor:
-        """x: [B, 4, h, w] float32 at level sigma [] -> [B, 4, h, w] float32. texts: of equal parts of the batch."""
+    def __call__(
+        self, x: Tensor, sigma: Tensor, reading: Reading, texts: Sequence[Steered] = (), also: Steer = unsteered
+    ) -> Tensor:
+        """x: [B, 4, h, w] float32 at level sigma [] -> [B, 4, h, w] float32. texts: of equal parts of the batch; also: what
+        steers this call besides."""
         t = self.levels.timestep(sigma).expand(len(x)).to(x.device)
         scaled = self.prediction.scaled(x, sigma).to(self.dtype)
         concat = None if reading.concat is None else reading.concat.to(self.dtype)
         vector = None if reading.vector is None else reading.vector.to(self.dtype)
         reading = replace(reading, context=reading.context.to(self.dtype), concat=concat, vector=vector)
-        reading = self._steer(Call(scaled, t, float(sigma), texts), reading)
+        call = Call(scaled, t, float(sigma), texts)
+        reading = also(call, self._steer(call, reading))
         output = self._unet(scaled, t, reading, self._tick)
         return self.prediction.denoised(output.float(), x, sigma)
 
@@ -88,8 +92,10 @@ class Guided:
         apart: bool = False,
         family: Family = SD1,
         channels: int = 0,
+        steering: Sequence[Begun] = (),
     ) -> None:
-        """channels: how many the network reads beside those of a latent of its family."""
+        """channels: how many the network reads beside those of a latent of its family. steering: what uses its estimates
+        once more."""
         self._denoiser = denoiser
         self._conditionings = texts
         self._guidance = guidance
@@ -97,6 +103,8 @@ class Guided:
         self._apart = apart
         self._family = family
         self._channels = channels
+        self._finishes = [begun.finish for begun in steering if begun.finish]
+        self._needed = guidance.needed.union(*(begun.needs for begun in steering))
         self._placed: tuple[int, int] = (0, 0)
         self._texts: list[_Text] = []
 
@@ -108,19 +116,31 @@ class Guided:
     @property
     def at_once(self) -> int:
         """For how many texts one call of the network is, at most."""
-        conds = [cond for number in self._guidance.needed for cond in self._conditionings[number].conds]
+        conds = [cond for number in self._needed for cond in self._conditionings[number].conds]
         return len(conds) if self._together([cond.tokens for cond in conds]) else 1
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """x: [B, 4, h, w] at level sigma [] -> the guided estimate of the clean latent, [B, 4, h, w]."""
-        return self._guidance(x, sigma, self._estimates(x, sigma, self._guidance.needed), self._combine)
+        return self._guided(x, sigma, self._estimates(x, sigma, self._needed))
 
     def pair(self, x: Tensor, sigma: Tensor) -> Pair:
         """The guided estimate, and that for the text to go away from."""
-        estimates = self._estimates(x, sigma, self._guidance.needed | {POSITIVE, NEGATIVE})
-        return Pair(self._guidance(x, sigma, estimates, self._combine), estimates[NEGATIVE])
+        estimates = self._estimates(x, sigma, self._needed | {POSITIVE, NEGATIVE})
+        return Pair(self._guided(x, sigma, estimates), estimates[NEGATIVE])
 
-    def _estimates(self, x: Tensor, sigma: Tensor, needed: frozenset[int]) -> dict[int, Tensor]:
+    def _guided(self, x: Tensor, sigma: Tensor, estimates: Mapping[int, Tensor]) -> Tensor:
+        guided = self._guidance(x, sigma, estimates, self._combine)
+
+        def evaluate(x: Tensor, number: int, steer: Steer) -> Tensor:
+            return self._estimates(x, sigma, frozenset({number}), steer)[number]
+
+        for finish in self._finishes:
+            guided = finish(Finishing(x, guided, estimates, evaluate))
+        return guided
+
+    def _estimates(
+        self, x: Tensor, sigma: Tensor, needed: frozenset[int], also: Steer = unsteered
+    ) -> dict[int, Tensor]:
         """For each numbered text the mean over its conds."""
         height, width = x.shape[-2:]
         if self._placed != (height, width):
@@ -133,7 +153,7 @@ class Guided:
             texts = [text for text in counting if text.area == area]
             part = area or Area(height, width, 0, 0)
             ramps = part.ramps(height, width, x.device) if area else 1.0
-            for text, estimate in zip(texts, self._evaluate(part.cut(x), sigma, texts), strict=True):
+            for text, estimate in zip(texts, self._evaluate(part.cut(x), sigma, texts, also), strict=True):
                 weight = text.weight if isinstance(text.weight, float) else _of_batch(part.cut(text.weight), len(x))
                 if text.fades:
                     weight = weight * ramps
@@ -173,7 +193,7 @@ class Guided:
             levels.at(cond.start), levels.at(cond.end), cond.beside, cond.controls,
         )  # fmt: skip
 
-    def _evaluate(self, x: Tensor, sigma: Tensor, texts: Sequence[_Text]) -> list[Tensor]:
+    def _evaluate(self, x: Tensor, sigma: Tensor, texts: Sequence[_Text], also: Steer) -> list[Tensor]:
         """The estimate for each text."""
         contexts = [text.context for text in texts]
         scale, batch = self._family.latent.scale, len(x)
@@ -181,14 +201,14 @@ class Guided:
         vectors = [None if text.vector is None else text.vector.expand(batch, -1) for text in texts]
         if not self._together(contexts):
             return [
-                self._denoiser(x, sigma, Reading(c.expand(batch, -1, -1), concat=beside, vector=vector), [text])
+                self._denoiser(x, sigma, Reading(c.expand(batch, -1, -1), concat=beside, vector=vector), [text], also)
                 for text, c, beside, vector in zip(texts, contexts, besides, vectors, strict=True)
             ]
         # Attention's softmax does not change when its keys are repeated as a whole.
         length = math.lcm(*(c.shape[1] for c in contexts))
         joined = [c.repeat(1, length // c.shape[1], 1).expand(batch, -1, -1) for c in contexts]
         reading = Reading(torch.cat(joined), concat=_one_after_another(besides), vector=_one_after_another(vectors))
-        return list(self._denoiser(x.repeat(len(contexts), 1, 1, 1), sigma, reading, texts).chunk(len(contexts)))
+        return list(self._denoiser(x.repeat(len(contexts), 1, 1, 1), sigma, reading, texts, also).chunk(len(contexts)))
 
     def _together(self, contexts: Sequence[Tensor]) -> bool:
         lengths = [c.shape[1] for c in contexts]

@@ -1,13 +1,16 @@
-"""What steers a U-Net besides its texts: functions from what a call of it reads to what it reads instead."""
+"""What steers a U-Net besides its texts: what a call of it reads is changed, and its estimates are used once more."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
+from models.config import UNetConfig
+from models.levels import NoiseLevels
 from models.reading import Reading
 
 
@@ -38,6 +41,13 @@ class Call:
         """How many items of the batch are for one text."""
         return len(self.x) // max(1, len(self.texts))
 
+    def size(self, tokens: int) -> tuple[int, int]:
+        """Height and width of the feature map that has so many places: the latent's, halved until they fit."""
+        height, width = self.x.shape[-2:]
+        while height * width > tokens:
+            height, width = math.ceil(height / 2), math.ceil(width / 2)
+        return height, width
+
 
 Steer = Callable[[Call, Reading], Reading]
 """What a U-Net reads at a call -> what it reads when it is steered so."""
@@ -57,3 +67,46 @@ def all_of(steers: Sequence[Steer]) -> Steer:
         return reading
 
     return steer
+
+
+Evaluate = Callable[[Tensor, int, Steer], Tensor]
+"""(x [B, 4, h, w], number of a text, steer) -> one estimate more of the clean latent, at the level that sampling is at."""
+
+
+@dataclass(frozen=True, eq=False)
+class Finishing:
+    """What may change a guided estimate. estimates: by the numbers of their texts."""
+
+    x: Tensor
+    guided: Tensor
+    estimates: Mapping[int, Tensor]
+    evaluate: Evaluate
+
+
+Finish = Callable[[Finishing], Tensor]
+"""-> the guided estimate, changed, [B, 4, h, w]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """What steers one sampling. needs: numbers of the texts whose estimates `finish` wants, whatever guidance does."""
+
+    steer: Steer = unsteered
+    finish: Finish | None = None
+    needs: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a sampling stands on: the shape of its U-Net, and its noise levels."""
+
+    unet: UNetConfig
+    levels: NoiseLevels
+
+
+class Steering(Protocol):
+    """What changes how the U-Net of a model is called. Frozen and picklable; what it remembers, it remembers of one
+    sampling alone."""
+
+    def begin(self, ground: Ground) -> Begun:
+        """Get ready for a sampling."""

@@ -24,6 +24,7 @@ from models.inception import Inception
 from models.inpainting import Beside
 from models.micro_conditioning import NOTHING_SAID, MicroConditioning
 from models.safety import SafetyChecker
+from models.steering import Steering
 from models.steps import Sampler
 from models.t2i_adapter import T2IAdapter
 from models.unet import InputSide, UNet
@@ -128,7 +129,8 @@ class Model(ModelHandle[UNet]):
     """The denoising U-Net of a checkpoint, and how it is sampled.
 
     sampled_as: the noise it is sampled with, if not its family's. guiding: how it combines two estimates. differential:
-    how much a mask is taken for the time from which its places may change, 0..1; None: not at all.
+    how much a mask is taken for the time from which its places may change, 0..1; None: not at all. steering: what changes
+    how it is called.
     """
 
     socket: ClassVar[str] = "MODEL"
@@ -136,6 +138,7 @@ class Model(ModelHandle[UNet]):
     sampled_as: Diffusion | None = None
     guiding: Guiding = PLAIN
     differential: float | None = None
+    steering: tuple[Steering, ...] = ()
 
     @property
     def diffusion(self) -> Diffusion:

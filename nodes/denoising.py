@@ -23,6 +23,7 @@ from models.machine import freed_memory_kept
 from models.noise import Noise
 from models.preview import latent_preview, latent_rgb
 from models.schedules import starts_from_noise
+from models.steering import Ground, all_of
 from models.steps import GuidedDenoise
 from models.types import ChosenSampler, Control, Guider, Latent, Model, ModelHandle, Network
 from nodes.services import Context
@@ -60,11 +61,15 @@ def sampled(
         clean, added = latent.samples * scale, noise.initial(tuple(latent.samples.shape), latent.batch_index)
         x = clean + added * strength
         controls = _controls(ctx, guider, networks, blamed)
-        denoiser = Denoiser(unet, diffusion, ctx.check, Controlled(controls, diffusion.levels))
+        steering = [one.begin(Ground(unet.config, diffusion.levels)) for one in guider.model.steering]
+        steer = all_of([Controlled(controls, diffusion.levels), *(begun.steer for begun in steering)])
+        denoiser = Denoiser(unet, diffusion, ctx.check, steer)
         apart = ctx.thrift >= Thrift.APART
         model = guider.model
         beside = unet.config.in_channels - model.family.latent.channels
-        guided = Guided(denoiser, guider.texts, guider.guidance, model.guiding.begun(), apart, model.family, beside)
+        guided = Guided(
+            denoiser, guider.texts, guider.guidance, model.guiding.begun(), apart, model.family, beside, steering
+        )
         batch, _, height, width = x.shape
         needed = unet_bytes(unet.config, guided.at_once * batch, height, width, denoiser.dtype, len(controls))
         rgb = latent_rgb(model.weights.metadata, model.family.latent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graph.spec import Registry, collect
 from nodes import (
+    attention,
     batches,
     compare,
     compositing,
@@ -80,6 +81,7 @@ def builtin() -> Registry:
             model_sampling,
             inpainting,
             control,
+            attention,
             latent_batches,
         )
     )

@@ -1,0 +1,161 @@
+"""Nodes that change how a model looks at its picture: guidance by attention, cheaper attention, stronger features."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+from graph.sockets import Float, Int, Toggle
+from graph.spec import Tip, node
+from models.freeu import FreeU
+from models.hypertile import HyperTile
+from models.multiplied import CLIP_LAYERS, UNET_LAYERS, Multiplied
+from models.perturbed_attention import PerturbedAttention
+from models.self_attention_guidance import SelfAttentionGuidance
+from models.steering import Steering
+from models.token_merging import TokenMerging
+from models.types import Clip, Model
+from nodes.services import Context
+
+UNET = Tip("The U-Net that removes the noise.")
+B = "How much stronger the U-Net's own features are"
+S = "What is left of the low frequencies of what it hands across"
+FACTOR = Float(0.0, 10.0, step=0.01, tooltip="What they are multiplied by.")
+
+
+@node("PerturbedAttentionGuidance", category="model_patches/unet")
+def perturbed_attention_guidance(
+    ctx: Context,
+    *,
+    model: Annotated[Model, UNET],
+    scale: Annotated[float, Float(0.0, 100.0, step=0.01, round=0.01, tooltip="How strongly it is guided so.")] = 3.0,
+) -> Annotated[Model, Tip("The model, guided so.")]:
+    """Guide away from what the model draws when it does not look at its picture as a whole. One more evaluation a step."""
+    return _steered(model, PerturbedAttention(scale))
+
+
+@node("SelfAttentionGuidance", category="_for_testing", title="Self-Attention Guidance")
+def self_attention_guidance(
+    ctx: Context,
+    *,
+    model: Annotated[Model, UNET],
+    scale: Annotated[float, Float(-2.0, 5.0, step=0.01, tooltip="How strongly it is guided so.")] = 0.5,
+    blur_sigma: Annotated[
+        float, Float(0.0, 10.0, step=0.1, tooltip="How wide the blur is, in cells of the latent.")
+    ] = 2.0,
+) -> Annotated[Model, Tip("The model, guided so.")]:
+    """Guide away from a picture that is blurred where the model looks. One more evaluation a step."""
+    return _steered(model, SelfAttentionGuidance(scale, blur_sigma))
+
+
+@node("FreeU", category="model_patches/unet")
+def freeu(
+    ctx: Context,
+    *,
+    model: Annotated[Model, UNET],
+    b1: Annotated[float, Float(0.0, 10.0, step=0.01, tooltip=f"{B}, in its deep blocks.")] = 1.1,
+    b2: Annotated[float, Float(0.0, 10.0, step=0.01, tooltip=f"{B}, in the blocks above them.")] = 1.2,
+    s1: Annotated[float, Float(0.0, 10.0, step=0.01, tooltip=f"{S}, in its deep blocks.")] = 0.9,
+    s2: Annotated[float, Float(0.0, 10.0, step=0.01, tooltip=f"{S}, in the blocks above them.")] = 0.2,
+) -> Annotated[Model, Tip("The model with other weights between its parts.")]:
+    """Let a U-Net trust its own features more, for pictures with more form. Costs almost nothing."""
+    return _steered(model, FreeU(b1, b2, s1, s2, by_structure=False))
+
+
+@node("FreeU_V2", category="model_patches/unet", title="FreeU_V2")
+def freeu_v2(
+    ctx: Context,
+    *,
+    model: Annotated[Model, UNET],
+    b1: Annotated[float, Float(0.0, 10.0, step=0.01, tooltip=f"{B}, in its deep blocks.")] = 1.3,
+    b2: Annotated[float, Float(0.0, 10.0, step=0.01, tooltip=f"{B}, in the blocks above them.")] = 1.4,
+    s1: Annotated[float, Float(0.0, 10.0, step=0.01, tooltip=f"{S}, in its deep blocks.")] = 0.9,
+    s2: Annotated[float, Float(0.0, 10.0, step=0.01, tooltip=f"{S}, in the blocks above them.")] = 0.2,
+) -> Annotated[Model, Tip("The model with other weights between its parts.")]:
+    """Let a U-Net trust its own features more where they say something, for pictures with more form."""
+    return _steered(model, FreeU(b1, b2, s1, s2, by_structure=True))
+
+
+@node("HyperTile", category="model_patches/unet")
+def hyper_tile(
+    ctx: Context,
+    *,
+    model: Annotated[Model, UNET],
+    tile_size: Annotated[int, Int(1, 2048, tooltip="Pixels a side of the smallest tile.")] = 256,
+    swap_size: Annotated[
+        int, Int(1, 128, tooltip="How many sizes of tiles are taken by turns, so that no seam shows.")
+    ] = 2,
+    max_depth: Annotated[int, Int(0, 10, tooltip="Up to which halving of the picture's size it is done.")] = 0,
+    scale_depth: Annotated[bool, Toggle(tooltip="Whether tiles show as much of the picture at every depth.")] = False,
+) -> Annotated[Model, Tip("The model, which looks within tiles.")]:
+    """Draw large pictures faster: places look only at others of the same tile."""
+    return _steered(model, HyperTile(tile_size, swap_size, max_depth, scale_depth))
+
+
+@node("TomePatchModel", category="model_patches/unet")
+def tome_patch_model(
+    ctx: Context,
+    *,
+    model: Annotated[Model, UNET],
+    ratio: Annotated[
+        float, Float(0.0, 1.0, step=0.01, tooltip="The share of places that do not look for themselves.")
+    ] = 0.3,
+) -> Annotated[Model, Tip("The model, whose places look together.")]:
+    """Draw faster: places that are alike look together."""
+    return _steered(model, TokenMerging(ratio))
+
+
+@node("UNetSelfAttentionMultiply", category="_for_testing/attention_experiments")
+def unet_self_attention_multiply(
+    ctx: Context,
+    *,
+    model: Annotated[Model, UNET],
+    q: Annotated[float, FACTOR] = 1.0,
+    k: Annotated[float, FACTOR] = 1.0,
+    v: Annotated[float, FACTOR] = 1.0,
+    out: Annotated[float, FACTOR] = 1.0,
+) -> Annotated[Model, Tip("The model with those weights.")]:
+    """Multiply the queries, keys, values and results of how a U-Net's picture looks at itself."""
+    return _multiplied(model, (q, k, v, out), ".attn1.")
+
+
+@node("UNetCrossAttentionMultiply", category="_for_testing/attention_experiments")
+def unet_cross_attention_multiply(
+    ctx: Context,
+    *,
+    model: Annotated[Model, UNET],
+    q: Annotated[float, FACTOR] = 1.0,
+    k: Annotated[float, FACTOR] = 1.0,
+    v: Annotated[float, FACTOR] = 1.0,
+    out: Annotated[float, FACTOR] = 1.0,
+) -> Annotated[Model, Tip("The model with those weights.")]:
+    """Multiply the queries, keys, values and results of how a U-Net's picture looks at the text."""
+    return _multiplied(model, (q, k, v, out), ".attn2.")
+
+
+@node("CLIPAttentionMultiply", category="_for_testing/attention_experiments")
+def clip_attention_multiply(
+    ctx: Context,
+    *,
+    clip: Annotated[Clip, Tip("The text encoder.")],
+    q: Annotated[float, FACTOR] = 1.0,
+    k: Annotated[float, FACTOR] = 1.0,
+    v: Annotated[float, FACTOR] = 1.0,
+    out: Annotated[float, FACTOR] = 1.0,
+) -> Annotated[Clip, Tip("The text encoder with those weights.")]:
+    """Multiply the queries, keys, values and results of how a text's words look at one another."""
+    factors = (q, k, v, out)
+    if all(factor == 1 for factor in factors):
+        return clip
+    patch = Multiplied(CLIP_LAYERS, factors)
+    return clip.changed(lambda tower: replace(tower, patches=(*tower.patches, patch)))
+
+
+def _multiplied(model: Model, factors: tuple[float, ...], within: str) -> Model:
+    if all(factor == 1 for factor in factors):
+        return model
+    return replace(model, patches=(*model.patches, Multiplied(UNET_LAYERS, factors, within)))
+
+
+def _steered(model: Model, steering: Steering) -> Model:
+    return replace(model, steering=(*model.steering, steering))
