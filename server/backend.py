@@ -120,6 +120,8 @@ class LocalBackend:
         return not self._engine.result().executor.is_stuck
 
     async def engine(self) -> Engine:
+        if self._engine.done() and not self._engine.cancelled():
+            return self._engine.result()
         return await asyncio.shield(asyncio.wrap_future(self._engine))
 
     def submit(self, run: Run, targets: Sequence[str]) -> Future[Results]:

@@ -14,6 +14,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+A = TypeVar("A")
 
 TOGETHER = 64
 """Requests that share a commit at most."""
@@ -95,6 +96,7 @@ class Desk(Generic[S]):
         """Raises Newer, or StoreUnavailable."""
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._requests: deque[_Request[S]] = deque()
+        self._called = False
         with reached():
             self._store = self._pool.submit(open_, path).result()
 
@@ -106,12 +108,38 @@ class Desk(Generic[S]):
         """The same for what nobody is promised: a power cut may undo it, the end of the process does not."""
         return await self._ask(lambda store: method(store, *args, **named), durable=False)
 
+    async def after(
+        self, pool: ThreadPoolExecutor, prepare: Callable[[], A], method: Callable[[S, A], T]
+    ) -> tuple[A, T]:
+        """What `prepare` gives, called in one of the pool's threads, and what `method` makes of it here.
+
+        The event loop is woken once, when both are done. Raises what either raises, and StoreUnavailable.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[tuple[A, T]] = loop.create_future()
+
+        def begin() -> None:
+            try:
+                prepared = prepare()
+                self._put(_Request[S](lambda store: (prepared, method(store, prepared)), True, answer), loop)
+            except Exception as error:  # noqa: BLE001  whoever asked gets it
+                loop.call_soon_threadsafe(_fail, answer, error)
+
+        pool.submit(begin)
+        return await answer
+
     async def _ask(self, work: Callable[[S], T], durable: bool) -> T:
         loop = asyncio.get_running_loop()
         request = _Request[S](work, durable, loop.create_future())
-        self._requests.append(request)
-        self._pool.submit(self._serve, loop)
+        self._put(request, loop)
         return await request.answer
+
+    def _put(self, request: _Request[S], loop: asyncio.AbstractEventLoop) -> None:
+        """Have a request served. Called on any thread."""
+        self._requests.append(request)
+        if not self._called:
+            self._called = True
+            self._pool.submit(self._serve, loop)
 
     def close(self) -> None:
         """Finish what was asked and close the file."""
@@ -119,10 +147,14 @@ class Desk(Generic[S]):
         self._pool.shutdown()
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Do what has been asked for so far; whoever comes next may find that it is done."""
-        requests = [self._requests.popleft() for _ in range(min(TOGETHER, len(self._requests)))]
-        if not requests:
-            return
+        """Do what has been asked for so far. Who asks from now on calls again, and may find that it is done."""
+        self._called = False
+        while self._requests:
+            requests = [self._requests.popleft() for _ in range(min(TOGETHER, len(self._requests)))]
+            self._do_all(requests)
+            loop.call_soon_threadsafe(_tell, requests)
+
+    def _do_all(self, requests: list[_Request[S]]) -> None:
         try:
             self._do(requests)
         except sqlite3.Error as error:
@@ -134,7 +166,6 @@ class Desk(Generic[S]):
             else:
                 for request in requests:
                     request.error = error
-        loop.call_soon_threadsafe(_tell, requests)
 
     def _do(self, requests: list[_Request[S]]) -> None:
         with self._store.together(any(request.durable for request in requests)):
@@ -151,6 +182,11 @@ class Desk(Generic[S]):
 def _tell(requests: list[Any]) -> None:
     for request in requests:
         request.tell()
+
+
+def _fail(answer: asyncio.Future[Any], error: Exception) -> None:
+    if not answer.done():  # else nobody waits any more
+        answer.set_exception(error)
 
 
 def _reason(error: sqlite3.Error) -> str:

@@ -31,7 +31,7 @@ class Answer:
 class _Made:
     answer: Answer
     specs: Sequence[NodeSpec]
-    choices: Mapping[str, Sequence[str]]
+    offered: Sequence[tuple[Callable[[], Sequence[str]], Sequence[str]]]
     files: FolderState
     until: float
 
@@ -53,40 +53,36 @@ class Kept:
 
     def _anew(self, registry: Registry, folders: Folders) -> _Made:
         """The state is taken first: what changes meanwhile is seen the next time."""
-        specs = tuple(registry.values())
+        types = dict(registry.items())
         files = FolderState(dict.fromkeys(root for folder in folders.folders.values() for root in folder.roots))
-        choices = _offered(specs)
-        body = dumps(plain(self._make(registry, folders))).encode()  # packs have bounds without end
+        offered = tuple((offer, offer()) for offer in _offers(types.values()))
+        body = dumps(plain(self._make(types, folders))).encode()  # packs have bounds without end
         answer = Answer(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
-        return _Made(answer, specs, choices, files, time.monotonic() + LONGEST_SECONDS)
+        return _Made(answer, tuple(types.values()), offered, files, time.monotonic() + LONGEST_SECONDS)
 
 
 def _stands(made: _Made, registry: Registry) -> bool:
     if time.monotonic() > made.until or len(made.specs) != len(registry):
         return False
     same = all(now is before for now, before in zip(registry.values(), made.specs, strict=False))
-    return same and made.files.stands() and _offered(made.specs) == made.choices
+    return same and made.files.stands() and all(offer() == before for offer, before in made.offered)
 
 
-def _offered(specs: Iterable[NodeSpec]) -> dict[str, Sequence[str]]:
-    """What choices offer now that are functions."""
-    return {
-        f"{spec.type}.{path}": choice.options()
-        for spec in specs
-        for path, choice in _choices(spec.inputs, "")
-        if callable(choice.choices)
-    }
+def _offers(specs: Iterable[NodeSpec]) -> Iterator[Callable[[], Sequence[str]]]:
+    """The choices that are functions: they may offer something else at any time."""
+    for choice in (found for spec in specs for found in _choices(spec.inputs)):
+        if callable(choice.choices):
+            yield choice.options
 
 
-def _choices(inputs: Iterable[InputSpec], above: str) -> Iterator[tuple[str, Choice]]:
+def _choices(inputs: Iterable[InputSpec]) -> Iterator[Choice]:
     for declared in inputs:
-        path = f"{above}{declared.name}"
         match declared.members:
             case Group(of=one):
-                yield from _choices([one], f"{path}.")
+                yield from _choices([one])
             case Cases(options=cases):
-                for key, members in cases.items():
-                    yield from _choices(members, f"{path}.{key}.")
+                for members in cases.values():
+                    yield from _choices(members)
             case _:
                 if isinstance(declared.widget, Choice):
-                    yield path, declared.widget
+                    yield declared.widget

@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from graph.document import Document
+from graph.document import Document, parse
+from server.job import Job, Submission
 
 MOST = 4
 CHARACTERS = 2**20
 """Longer workflows are read again: what reading makes of them takes many times their length."""
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the JSON of a job says: its workflow, and `extra_data`."""
+
+    document: Document
+    extra: Mapping[str, object]
+
+
+def read_given(job: Job) -> Given:
+    """Read a job's JSON again. `extra_data` went in as an object."""
+    extra: dict[str, object] = json.loads(job.extra)
+    return Given(parse(job.prompt), extra)
+
+
 class Recent:
-    """The documents of the last few jobs, until they are taken. The database has them all, as they were sent."""
+    """What the last few jobs were read as, until they are taken. The database has them all, as they were sent."""
 
     def __init__(self) -> None:
-        self._documents: OrderedDict[str, Document] = OrderedDict()
+        self._given: OrderedDict[str, Given] = OrderedDict()
 
-    def keep(self, job: str, prompt: str, document: Document) -> None:
-        """Remember what `prompt`, the JSON of a job's workflow, was read as."""
-        if len(prompt) > CHARACTERS:
+    def keep(self, job: Submission, given: Given) -> None:
+        """Remember what the JSON of a job was read as."""
+        if len(job.prompt) + len(job.extra) > CHARACTERS:
             return
-        self._documents[job] = document
-        if len(self._documents) > MOST:
-            self._documents.popitem(last=False)
+        self._given[job.id] = given
+        if len(self._given) > MOST:
+            self._given.popitem(last=False)
 
-    def take(self, job: str) -> Document | None:
-        """The document, if it is still there; it is not afterwards."""
-        return self._documents.pop(job, None)
+    def take(self, job: str) -> Given | None:
+        """What a job was read as, if it is still there; it is not afterwards."""
+        return self._given.pop(job, None)

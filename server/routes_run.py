@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from aiohttp import web
 
@@ -53,37 +54,41 @@ def routes() -> list[web.RouteDef]:
 
 async def post_prompt(request: web.Request) -> web.StreamResponse:
     """Check a workflow and put it into the queue; answers once it is on disk."""
-    deps = request.app[DEPS]
+    app, deps = request.app, request.app[DEPS]
     body = await read_body(request, deps.limits.prompt)
     engine = await deps.backend.engine()
-    number = request.app[NUMBERS].take()
-    turn = request.app[LARGE_BODIES] if len(body) > LARGE_BYTES else contextlib.nullcontext()
+    number = app[NUMBERS].take()
+
+    turn = app[LARGE_BODIES] if len(body) > LARGE_BYTES else contextlib.nullcontext()
     async with turn:
-        checked = await in_thread(request.app[THREADS], _checked, body, number, engine, request.app)
-    job = checked.submission
-    if abs(job.number) != number:
-        request.app[NUMBERS].give_back(number)
-    try:
-        accepted = await enqueue(request.app, checked)
-    except IdTaken:
-        raise Refused(409, "prompt_id_taken", "that prompt_id belongs to another workflow") from None
-    named = f'"prompt_id": {json.dumps(job.id)}, "number": {json.dumps(accepted.number)}'
-    lost = "" if checked.warnings == "[]" else f', "warnings": {checked.warnings}'
-    return await send_json(request, one(f'{{{named}, "node_errors": {checked.node_errors}{lost}}}'))
+        try:
+            found, accepted = await enqueue(app, partial(_checked, body, number, engine, app))
+        except IdTaken:
+            raise Refused(409, "prompt_id_taken", "that prompt_id belongs to another workflow") from None
+    if abs(found.submission.number) != number:
+        app[NUMBERS].give_back(number)
+    named = f'"prompt_id": {json.dumps(found.submission.id)}, "number": {json.dumps(accepted.number)}'
+    lost = "" if found.warnings == "[]" else f', "warnings": {found.warnings}'
+    return await send_json(request, one(f'{{{named}, "node_errors": {found.node_errors}{lost}}}'))
 
 
-async def enqueue(app: web.Application, checked: Checked) -> Accepted:
-    """Put a job on disk and let it be run. Raises IdTaken, Refused if too many wait."""
-    job, bound = checked.submission, app[DEPS].limits.waiting
+async def enqueue(app: web.Application, checked: Callable[[], Checked]) -> tuple[Checked, Accepted]:
+    """Put a job on disk and let it be run. checked: gives the job, and is called in a thread.
+
+    Raises what that raises, IdTaken, and Refused if too many wait.
+    """
+    bound = app[DEPS].limits.waiting
     try:
-        accepted = await app[STORE](Store.accept, job, bound)
+        found, accepted = await app[STORE].after(
+            app[THREADS], checked, lambda store, found: store.accept(found.submission, bound)
+        )
     except QueueFull:
         raise queue_full(bound) from None
     if not accepted.repeated:
-        app[RECENT].keep(job.id, job.prompt, checked.document)
-        await announce(app)
+        app[RECENT].keep(found.submission, found.given)
+        app[HUB].status(accepted.remaining)
         app[WORKER].wake()
-    return accepted
+    return found, accepted
 
 
 async def post_check(request: web.Request) -> web.StreamResponse:

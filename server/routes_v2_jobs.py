@@ -26,7 +26,7 @@ from server.routes_jobs import cancel
 from server.routes_run import enqueue
 from server.routes_v2_assets import reused
 from server.store import IdTaken
-from server.submission import Request, check
+from server.submission import Checked, Request, check
 from server.threads import in_thread
 
 KEY_SECONDS = 86_400.0
@@ -68,15 +68,19 @@ async def post_job(request: web.Request) -> web.StreamResponse:
     id_, number = await _id(request), app[NUMBERS].take()
     asked = Request(dumps(workflow), workflow, id_, None, extra, None, False, 0, None)
     limits, folders = app[DEPS].limits, app[DEPS].folders
+
+    def checked() -> Checked:
+        try:
+            return check(asked, number, engine, folders, limits.nodes, app[REDACT])
+        except Refused as refused:
+            raise _invalid(refused) from None
+
     try:
-        checked = await in_thread(app[THREADS], check, asked, number, engine, folders, limits.nodes, app[REDACT])
-    except Refused as refused:
-        raise _invalid(refused) from None
-    try:
-        if (await enqueue(app, checked)).repeated:
-            raise reused()
+        _, accepted = await enqueue(app, checked)
     except IdTaken:
         raise reused() from None
+    if accepted.repeated:
+        raise reused()
     return await answer(request, id_, 201)
 
 

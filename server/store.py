@@ -33,10 +33,11 @@ class NotEnded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """`number` as stored; `repeated` if the same job had been accepted before."""
+    """`number` as stored; `repeated` if the same job had been accepted before. `remaining`: jobs that wait or run now."""
 
     number: int | float
     repeated: bool
+    remaining: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,9 @@ class Store:
             if known is not None:
                 if known[1] != job.prompt:
                     raise IdTaken(job.id)
-                return Accepted(known[0], repeated=True)
-            if self._waiting() >= bound:
+                return Accepted(known[0], repeated=True, remaining=self._waiting() + self._running())
+            waiting = self._waiting()
+            if waiting >= bound:
                 raise QueueFull
             inserted = self._db.execute(
                 "INSERT INTO jobs(id, number, state, priority, rank, client_id, created, targets, extra, prompt, about)"
@@ -102,7 +104,7 @@ class Store:
             )
             types = ((type_, inserted.lastrowid) for type_ in job.types)
             self._db.executemany("INSERT INTO job_types(type, job) VALUES(?, ?)", types)
-        return Accepted(job.number, repeated=False)
+            return Accepted(job.number, repeated=False, remaining=waiting + 1 + self._running())
 
     def take(self) -> Job | None:
         """The next job, now running; None if nothing waits."""
@@ -311,7 +313,13 @@ class Store:
         )
 
     def _waiting(self) -> int:
-        (count,) = self._db.execute(f"SELECT count(*) FROM jobs WHERE state = '{State.PENDING}'").fetchone()
+        return self._count(State.PENDING)
+
+    def _running(self) -> int:
+        return self._count(State.RUNNING)
+
+    def _count(self, state: State) -> int:
+        (count,) = self._db.execute("SELECT count(*) FROM jobs WHERE state = ?", (state,)).fetchone()
         return int(count)
 
 

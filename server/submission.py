@@ -26,6 +26,7 @@ from server.carried import Carried, NoWorkflow, carried, is_json
 from server.job import ID_LENGTH, LARGEST, PRIORITIES, Submission
 from server.messages import NodeErrors, refusal, top_error
 from server.operations import BESIDES_PROMPT
+from server.recent import Given
 from server.redact import Redactor
 from server.refused import Refused, bad_request
 from server.schema import fault
@@ -83,7 +84,7 @@ class Checked:
     """
 
     submission: Submission
-    document: Document
+    given: Given
     node_errors: str
     warnings: str
 
@@ -159,7 +160,8 @@ def check(
         nothing = [] if graph.errors else [GraphError("prompt_no_outputs", "nothing to do")]
         raise _refused(top_error(unknown or graph.errors or nothing, redact), node_errors)
     warnings = dumps([warning.as_json() for warning in workflow.warnings])
-    return Checked(_submission(request, number, graph, workflow), document, dumps(node_errors), warnings)
+    given = Given(document, _extra(request, workflow))
+    return Checked(_submission(request, number, graph, workflow, given), given, dumps(node_errors), warnings)
 
 
 def _understood(request: Request, engine: Engine, folders: Folders, most_nodes: int) -> Workflow:
@@ -180,15 +182,20 @@ def _understood(request: Request, engine: Engine, folders: Folders, most_nodes: 
     return replace(workflow, document=resolved, is_as_sent=False)
 
 
-def _submission(request: Request, number: int, graph: Graph, workflow: Workflow) -> Submission:
+def _extra(request: Request, workflow: Workflow) -> Mapping[str, object]:
+    """What goes with the job besides its workflow."""
     extra = dict(request.extra)
     if workflow.file is not None:
         pnginfo = extra.get("extra_pnginfo")
         extra["extra_pnginfo"] = {"workflow": workflow.file.raw, **(pnginfo if isinstance(pnginfo, dict) else {})}
     if request.client_id is not None:
         extra["client_id"] = request.client_id
+    return extra
+
+
+def _submission(request: Request, number: int, graph: Graph, workflow: Workflow, given: Given) -> Submission:
     with refusing_bad_json():  # writing needs a little more depth than reading
-        written = dumps(extra)
+        written = dumps(given.extra)
     return Submission(
         id=request.id,
         number=request.place(number),

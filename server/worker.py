@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from graph.account import Account
 from graph.context import Cancel, Run
-from graph.document import Document, NodeId, parse
+from graph.document import Document, NodeId
 from graph.errors import GraphError, GraphErrors, Interrupted, NodeError
 from graph.events import Event, RunFinished, RunInterrupted
 from graph.execute import Results
 from graph.patient_json import dumps
-from server.backend import Backend, EngineUnavailable
+from server.backend import Backend, Engine, EngineUnavailable
 from server.desk import Desk, StoreUnavailable
 from server.explanation import told
 from server.feed import Feed
@@ -27,7 +26,7 @@ from server.hub import Hub
 from server.job import Job, State
 from server.ledger import StoredLedger
 from server.metrics import Metrics
-from server.recent import Recent
+from server.recent import Recent, read_given
 from server.redact import Redactor
 from server.running import Running
 from server.store import Store
@@ -99,6 +98,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._current: _Current | None = None
         self._wishes = _Wishes()
+        self._looked = 0.0
         self._stopping = False
         self._busy = False
         self._explaining: tuple[str, asyncio.Event] | None = None
@@ -147,7 +147,6 @@ class Worker:
         while not self._stopping:
             self._wake.clear()
             await self._grant_wishes()
-            await self._refresh()
             self._busy = True
             try:
                 worked = not self.paused and await self._next()
@@ -176,18 +175,27 @@ class Worker:
             with self._watch.surviving("worker"):
                 await in_thread(self._threads, engine.free, wishes.unload_models, wishes.free_memory)
 
-    async def _refresh(self) -> None:
-        """Load packs that have changed, while nothing runs, and tell editors that there are other node types."""
-        engine = await self._backend.engine()
-        with self._watch.surviving("worker"):
-            if await in_thread(self._threads, engine.foreign.refresh):
-                self._hub.announce(Message(NODE_TYPES_CHANGED, {}))
-
     async def _woken(self) -> None:
-        """Wait for work, or until it is time to look at packs again."""
+        """Wait for work, and look from time to time whether packs have changed."""
+        due = self._looked + LOOK_SECONDS
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_SECONDS):
+            async with asyncio.timeout(max(0.0, due - time.monotonic())):
                 await self._wake.wait()
+        if time.monotonic() >= due:
+            engine = await self._backend.engine()
+            self._announce_packs(await in_thread(self._threads, self._refresh, engine))
+
+    def _refresh(self, engine: Engine) -> bool:
+        """Load packs that have changed, while nothing runs; whether there are other node types now."""
+        self._looked = time.monotonic()
+        with self._watch.surviving("worker"):
+            return engine.foreign.refresh()
+        return False
+
+    def _announce_packs(self, changed: bool) -> None:
+        """Tell editors if there are other node types."""
+        if changed:
+            self._hub.announce(Message(NODE_TYPES_CHANGED, {}))
 
     async def _next(self) -> bool:
         """Take the next job and have it run; whether there was one. Whatever fails, the job is not lost."""
@@ -277,15 +285,19 @@ class Worker:
 
         self._running.begin(job.id)
         try:
-            document, extra = await in_thread(self._threads, _read, job, self._recent.take(job.id))
-            self._hub.choose_previews(job.id, extra.get("preview_method"))
+            if (given := self._recent.take(job.id)) is None:
+                given = await in_thread(self._threads, read_given, job)
+            document = given.document
+            self._hub.choose_previews(job.id, given.extra.get("preview_method"))
             transcript.types = {node_id: node.class_type for node_id, node in document.nodes.items()}
             transcript.given = {node_id: node.inputs for node_id, node in document.nodes.items()}
             feed.sinks.append(self._metrics.observe)
             if self._sink is not None:
                 feed.sinks.append(self._sink(_titles(document)))
-            run = Run(job.id, document, tell, current.cancel, extra)
-            results = await in_thread(self._threads, self._backend.submit, run, job.targets)
+            run = Run(job.id, document, tell, current.cancel, given.extra)
+            engine = await self._backend.engine()
+            changed, results = await in_thread(self._threads, self._submit, engine, run, job.targets)
+            self._announce_packs(changed)
         except GraphErrors as errors:
             transcript.fail(errors, time.time())
             return
@@ -293,6 +305,10 @@ class Worker:
         await feed.told()
         if transcript.closing is None:  # the run told no end, or it could not be shown
             _close(transcript, ending)
+
+    def _submit(self, engine: Engine, run: Run, targets: Sequence[NodeId]) -> tuple[bool, Future[Results]]:
+        """Hand a run to the engine, with the packs as they are now; says as well whether those have changed."""
+        return self._refresh(engine), self._backend.submit(run, targets)
 
     async def _keep(self, transcript: Transcript) -> int:
         """Record the outcome, however long the disk is in the way; returns how many jobs are left.
@@ -307,10 +323,12 @@ class Worker:
         return await self._write(transcript)
 
     async def _write(self, transcript: Transcript) -> int:
-        outcome = await in_thread(self._threads, transcript.outcome)
+        def finish(store: Store) -> int:
+            return store.finish(transcript.id, transcript.outcome())
+
         while True:
             try:
-                return await self._store(Store.finish, transcript.id, outcome)
+                return await self._store(finish)
             except StoreUnavailable as error:
                 _logger.error("%s; the outcome of job %s is kept and written later", error, transcript.id)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -349,12 +367,6 @@ def _close(transcript: Transcript, ending: NodeError | Interrupted | None) -> No
             list(transcript.apply(RunInterrupted(transcript.id, ""), time.time()))
         case None:
             list(transcript.apply(RunFinished(transcript.id), time.time()))
-
-
-def _read(job: Job, recent: Document | None) -> tuple[Document, Mapping[str, object]]:
-    """What was submitted. `extra_data` went in as an object."""
-    extra: dict[str, object] = json.loads(job.extra)
-    return recent or parse(job.prompt), extra
 
 
 def _titles(document: Document) -> dict[NodeId, str]:

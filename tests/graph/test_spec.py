@@ -213,6 +213,19 @@ def test_specs_are_collected_from_modules_in_order_and_once() -> None:
     assert list(Registry(collect(stubs))) == list(REGISTRY)
 
 
+def test_who_reads_a_registry_sees_the_node_types_of_one_moment() -> None:
+    registry = Registry(REGISTRY.values())
+    seen = []
+    for name, spec in registry.items():  # as when packs change while somebody asks for all node types
+        registry.replace([number])
+        seen.append((name, spec.type))
+    assert seen == [(name, name) for name in REGISTRY]
+    registry.replace(REGISTRY.values())
+    for spec in registry.values():
+        registry.replace([number])
+        assert spec is REGISTRY[spec.type]
+
+
 def test_object_info_has_the_shape_that_clients_know(folders: Folders) -> None:
     for name in ("b.safetensors", "a.ckpt", "notes.txt"):
         (folders.base / "models/checkpoints" / name).write_bytes(b"")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -114,6 +115,59 @@ async def test_jobs_that_come_together_share_a_commit_and_none_is_answered_befor
     desk.close()
     with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as db:
         assert db.execute("SELECT count(*) FROM jobs").fetchone() == (30,)
+
+
+@in_loop
+async def test_what_is_prepared_elsewhere_is_committed_together_and_what_cannot_be_prepared_takes_no_other_with_it(
+    tmp_path: Path,
+) -> None:
+    """More jobs than fit into one commit, checked in four threads."""
+    desk, busy, pool = Desk(Store, tmp_path / "x.db"), threading.Event(), ThreadPoolExecutor(4)
+    answered: list[str] = []
+    answered_at: list[int] = []
+
+    def listen(statement: str) -> None:
+        if statement == "COMMIT":
+            answered_at.append(len(answered))
+
+    def prepare(number: int) -> Submission:
+        if number % 10 == 3:
+            raise ValueError(number)
+        return job(f"job-{number}", number)
+
+    async def accept(number: int) -> None:
+        submitted, accepted = await desk.after(pool, partial(prepare, number), lambda store, it: store.accept(it, 100))
+        assert accepted.number == number
+        answered.append(submitted.id)
+
+    waiting = asyncio.ensure_future(desk(lambda store: busy.wait(20)))
+    await asyncio.sleep(0)
+    tasks = [asyncio.ensure_future(accept(number)) for number in range(100)]
+    await asyncio.sleep(0)
+    await asyncio.to_thread(pool.shutdown)
+    await desk_begins(desk, listen, busy)
+    given = await asyncio.gather(*tasks, return_exceptions=True)
+    await waiting
+    wrong = [number for number, it in enumerate(given) if it is not None]
+    assert wrong == list(range(3, 100, 10))
+    assert all(type(given[number]) is ValueError for number in wrong)
+    assert answered_at[0] == 0
+    assert len(answered_at) <= 3
+    desk.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as db:
+        assert sorted(answered) == [row[0] for row in db.execute("SELECT id FROM jobs ORDER BY id")]
+    assert len(answered) == 90
+
+
+@in_loop
+async def test_who_is_accepted_is_told_how_many_wait_or_run(tmp_path: Path) -> None:
+    desk = Desk(Store, tmp_path / "x.db")
+    assert [(await desk(Store.accept, job(f"{number}"), 10)).remaining for number in range(3)] == [1, 2, 3]
+    await desk.lightly(Store.take)
+    assert (await desk(Store.accept, job("3"), 10)).remaining == 4
+    assert (await desk(Store.accept, job("3"), 10)).remaining == 4  # the same once more
+    assert await desk(Store.finish, "0", OUTCOME) == 3
+    desk.close()
 
 
 async def desk_begins(desk: Desk[Store], listen: Any, busy: threading.Event) -> None:
