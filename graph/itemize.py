@@ -13,6 +13,8 @@ from graph.document import Link, NodeId
 from graph.files import FileRef, Folders
 from graph.recipe import LONGEST, Part, Recipe
 
+_encode = json.JSONEncoder(ensure_ascii=False, default=repr).encode
+
 
 def itemize(
     graph: Graph,
@@ -52,7 +54,7 @@ def _part(value: object, names: Mapping[NodeId, str], folders: Folders, cells: C
         case FileRef(name=name, path=path):
             return "file", name, _identity(path, folders)
         case _:
-            text = json.dumps(value, ensure_ascii=False, default=repr)
+            text = _encode(value)
             digest = sha256(text.encode(errors="replace")).hexdigest()[:16] if len(text) > LONGEST else ""
             return "value", text[:LONGEST], digest
 

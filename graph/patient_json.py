@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 from json import JSONDecodeError, JSONDecoder, JSONEncoder
 from json.scanner import make_scanner
 from typing import NamedTuple, TypeAlias, TypeVar
@@ -22,8 +21,7 @@ _TRIES = 3
 """Places at which the elements of a list or object are cut, in the hope that one ends there."""
 _SMALL = 1000
 """Values that are written at once."""
-_GROUP = 100
-"""Elements of a long list or object that are written at once if they are small together."""
+_SHORT = frozenset({int, float, bool, type(None)})
 
 _HEAD = re.compile(r'(?:"[^"\\]*"[ \t\n\r]*:[ \t\n\r]*)?(.)', re.DOTALL)
 """The first character of a value, behind its key if it has one."""
@@ -226,50 +224,74 @@ def _pieces(value: object) -> Iterator[str]:
         yield '"'
         yield from (_encode(value[at : at + BITE])[1:-1] for at in range(0, len(value), BITE))
         yield '"'
-    elif isinstance(value, dict) and not _is_small(value):
-        members, comma = iter(value.items()), ""
+    elif isinstance(value, dict) and _size(value) >= _SMALL:
+        comma = ""
         yield "{"
-        while group := dict(islice(members, _GROUP)):
-            if _is_small(group):
-                yield comma + _encode(group)[1:-1]
-                comma = ", "
+        for members, are_small in _portions(value.items(), lambda member: member[1]):
+            if are_small:
+                yield comma + _encode(dict(members))[1:-1]
             else:
-                for key, item in group.items():
-                    yield f"{comma}{_encode(key)}: "
-                    yield from _pieces(item)
-                    comma = ", "
+                ((key, item),) = members
+                yield f"{comma}{_encode(key)}: "
+                yield from _pieces(item)
+            comma = ", "
         yield "}"
-    elif isinstance(value, list | tuple) and not _is_small(value):
+    elif isinstance(value, list | tuple) and _size(value) >= _SMALL:
         comma = ""
         yield "["
-        for at in range(0, len(value), _GROUP):
-            if _is_small(several := value[at : at + _GROUP]):
-                yield comma + _encode(several)[1:-1]
-                comma = ", "
+        for elements, are_small in _portions(value, lambda element: element):
+            yield comma
+            if are_small:
+                yield _encode(elements)[1:-1]
             else:
-                for item in several:
-                    yield comma
-                    yield from _pieces(item)
-                    comma = ", "
+                yield from _pieces(elements[0])
+            comma = ", "
         yield "]"
     else:
         yield _encode(value)
 
 
-def _is_small(value: object) -> bool:
-    """Whether a value is written in a moment. Stops counting as soon as it is not."""
-    size, pending = 0, [value]
+def _portions(elements: Iterable[T], value_of: Callable[[T], object]) -> Iterator[tuple[list[T], bool]]:
+    """All elements in order: as many as are small together, with True, or one that is not small, with False."""
+    several: list[T] = []
+    room = _SMALL
+    for element in elements:
+        size = _size(value_of(element))
+        if size > room:
+            if several:
+                yield several, True
+            several, room = [], _SMALL
+        if size > room:
+            yield [element], False
+            continue
+        several.append(element)
+        room -= size
+    if several:
+        yield several, True
+
+
+def _size(value: object) -> int:
+    """How long a value takes to write, as the number of short values that take so long; counts no further than
+    `_SMALL`.
+    """
+    pending: list[Iterable[object]] = [(value,)]
+    size = 0
     while pending and size < _SMALL:
-        match pending.pop():
-            case dict() as found:
-                size += len(found)
-                pending.extend(found.values() if size < _SMALL else ())
-            case list() | tuple() as found:
-                size += len(found)
-                pending.extend(found if size < _SMALL else ())
-            case str() as found:
-                size += len(found) * _SMALL // BITE
-    return size < _SMALL
+        for found in pending.pop():
+            kind = type(found)
+            if kind in _SHORT:
+                size += 1
+            elif isinstance(found, str):
+                size += 1 + len(found) * _SMALL // BITE
+            elif isinstance(found, dict):
+                size += 1
+                pending.append(found.values())
+            elif isinstance(found, list | tuple):
+                size += 1
+                pending.append(found)
+            if size >= _SMALL:
+                break
+    return size
 
 
 def _cuts(window: str) -> Iterator[int]:

@@ -16,6 +16,8 @@ Part: TypeAlias = tuple[object, ...]
 LONGEST = 200
 """Characters of a value that are kept to be shown; what follows counts by its digest."""
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -40,7 +42,7 @@ class Recipe:
     def text(self) -> str:
         """As JSON, which `read_recipe` reads back."""
         kept = {"code": self.code, "surroundings": self.surroundings, "session": self.session, "inputs": self.inputs}
-        return json.dumps(kept | {"beside": self.beside, "destination": self.destination}, separators=(",", ":"))
+        return _encode(kept | {"beside": self.beside, "destination": self.destination})
 
 
 def read_recipe(node: NodeId, type_: str, name: str, text: str) -> Recipe:

@@ -43,6 +43,7 @@ from server.deps import (
     ASSETS,
     BLOBS,
     DEPS,
+    EXPLAINING,
     GUESSES,
     HUB,
     LARGE_BODIES,
@@ -70,6 +71,7 @@ from server.deps import (
 )
 from server.desk import Desk, StoreUnavailable, reached
 from server.digests import StoredDigests
+from server.explaining import Explaining
 from server.faults import Handler, answer_faults
 from server.guesses import Guesses
 from server.hub import Hub
@@ -320,6 +322,7 @@ async def _with_worker(app: web.Application) -> AsyncIterator[None]:
         app[WEBHOOKS].wake()
         prune.set()
 
+    app[EXPLAINING] = Explaining(app[LEDGER], app[REDACT], app[THREADS], app[WATCH])
     worker = app[WORKER] = Worker(
         app[STORE],
         app[RECENT],
@@ -329,7 +332,7 @@ async def _with_worker(app: web.Application) -> AsyncIterator[None]:
         app[METRICS],
         app[REDACT],
         app[RUNNING],
-        app[LEDGER],
+        app[EXPLAINING],
         app[WATCH],
         ended,
         deps.sink,

@@ -15,6 +15,7 @@ from server.assets import Assets
 from server.backend import Backend
 from server.blobs import Blobs
 from server.desk import Desk
+from server.explaining import Explaining
 from server.guesses import Guesses
 from server.hub import Hub
 from server.job import Numbers
@@ -104,6 +105,7 @@ LOOKING: web.AppKey[set[asyncio.Task[None]]] = web.AppKey("looking")
 STREAMS: web.AppKey[set[object]] = web.AppKey("streams")
 """The event streams that are open."""
 LOG_STREAM = web.AppKey("log_stream", LogStream)
+EXPLAINING = web.AppKey("explaining", Explaining)
 GUESSES = web.AppKey("guesses", Guesses)
 PATIENCE = web.AppKey("patience", Patience)
 RUNNING = web.AppKey("running", Running)

@@ -12,7 +12,7 @@ from aiohttp import web
 from graph.patient_json import dumps
 from server.answers import one, send_json
 from server.body import ids_of, read_object, seconds, whole
-from server.deps import DEPS, HUB, LEDGER, NUMBERS, READER, SEARCHES, STORE, THREADS, WORKER
+from server.deps import DEPS, EXPLAINING, HUB, LEDGER, NUMBERS, READER, SEARCHES, STORE, THREADS, WORKER
 from server.job import ENDED, State
 from server.outputs import files_of, previews_of
 from server.reader import Reader, Search
@@ -89,7 +89,7 @@ async def get_explanation(request: web.Request) -> web.StreamResponse:
         raise not_found("there is no such job")
     if row["state"] not in ENDED:
         raise Refused(409, "not_ended", "the job has not ended yet")
-    await request.app[WORKER].explained(id_)
+    await request.app[EXPLAINING].explained(id_)
     nodes = await in_thread(request.app[THREADS], request.app[LEDGER].explanation, id_)
     head = f'"id": {dumps(id_)}, "status": {dumps(row["state"])}'
     return await send_json(request, one(f'{{{head}, "nodes": {nodes or "[]"}}}'))

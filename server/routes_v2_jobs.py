@@ -17,7 +17,7 @@ from server.api_v2 import EXTENSION, STATUS, job_json, made_id, moment, origin_o
 from server.asset_references import asset_ids, missing, with_names
 from server.assets import Asset, Assets
 from server.body import decoder, read_body, refusing_bad_json
-from server.deps import ASSETS, BLOBS, DEPS, HUB, LEDGER, NUMBERS, READER, REDACT, THREADS, WEBHOOKS, WORKER
+from server.deps import ASSETS, BLOBS, DEPS, EXPLAINING, HUB, LEDGER, NUMBERS, READER, REDACT, THREADS, WEBHOOKS, WORKER
 from server.job import ENDED, State
 from server.operations import check_body
 from server.reader import Reader, Search
@@ -142,7 +142,10 @@ async def look(app: web.Application, id_: str, origin: str) -> Mapping[str, Any]
     outputs = await committed(app, id_, live.outputs if live else json.loads(row["outputs"] or "{}"))
     stopped = live is not None and live.state is State.CANCELLED  # and its end is being written down
     stopping, days = stopped or app[WORKER].is_stopping(id_), app[DEPS].limits.history_days
-    explanation = await in_thread(app[THREADS], app[LEDGER].explanation, id_) if row["state"] in ENDED else None
+    explanation = None
+    if row["state"] in ENDED:
+        await app[EXPLAINING].explained(id_)
+        explanation = await in_thread(app[THREADS], app[LEDGER].explanation, id_)
     told = None if live is None else live.snapshot()
     return job_json(row, told, position, outputs, origin, days, stopping, explanation)
 

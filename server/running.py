@@ -6,13 +6,13 @@ import contextlib
 import json
 import os
 import threading
-from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from graph.events import Event, NodeFinished, NodeStarted
 
-_BYTES = 4096
+_BYTES = 2**14
 _NODES = 8
 _CHARACTERS = 60
 
@@ -36,12 +36,12 @@ class Running:
         self.left = _read(self._file.read(_BYTES))
         self._lock = threading.Lock()
         self._job = ""
-        self._nodes = Counter[str]()
+        self._nodes: dict[str, int] = {}
 
     def begin(self, job: str) -> None:
         """A job is handed to the engine; none of its nodes runs yet."""
         with self._lock:
-            self._job, self._nodes = job, Counter()
+            self._job, self._nodes = job, {}
             self._write()
 
     def note(self, event: Event) -> None:
@@ -50,12 +50,13 @@ class Running:
             case NodeStarted(run_id=job, node_id=node):
                 with self._lock:
                     if job == self._job:
-                        self._nodes[node] += 1
+                        self._nodes[node] = self._nodes.get(node, 0) + 1
                         self._write()
             case NodeFinished(run_id=job, node_id=node, cached=False):
                 with self._lock:
-                    if job == self._job and self._nodes[node] > 0:
-                        self._nodes[node] -= 1
+                    if job == self._job and (times := self._nodes.pop(node, 0)):
+                        if times > 1:
+                            self._nodes[node] = times - 1
                         self._write()
             case _:
                 pass
@@ -74,13 +75,12 @@ class Running:
         """One small write, which a kill cannot cut in two. Of many nodes or long ids some are enough to know a crash
         again.
         """
-        self._nodes += Counter()  # leaves out those that have finished
-        nodes = [node[:_CHARACTERS] for _, node in zip(range(_NODES), self._nodes, strict=False)]
-        line = json.dumps([self._job, *nodes], ensure_ascii=False) + "\n"
+        nodes = [node[:_CHARACTERS] for node in islice(self._nodes, _NODES)]
+        line = json.dumps([self._job, *nodes]) + "\n"
         if not self._file.closed:  # a node that was left behind goes on while the server closes
             with contextlib.suppress(OSError):  # a full disk: a crash in this node will not be known again
                 self._file.seek(0)
-                self._file.write(line.encode("utf-8", "replace"))
+                self._file.write(line.encode())
 
 
 def _read(content: bytes) -> Crash | None:

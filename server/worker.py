@@ -17,14 +17,12 @@ from graph.document import Document, NodeId
 from graph.errors import GraphError, GraphErrors, Interrupted, NodeError
 from graph.events import Event, RunFinished, RunInterrupted
 from graph.execute import Results
-from graph.patient_json import dumps
 from server.backend import Backend, Engine, EngineUnavailable
 from server.desk import Desk, StoreUnavailable
-from server.explanation import told
+from server.explaining import Explaining
 from server.feed import Feed
 from server.hub import Hub
 from server.job import Job, State
-from server.ledger import StoredLedger
 from server.metrics import Metrics
 from server.recent import Recent, read_given
 from server.redact import Redactor
@@ -42,6 +40,8 @@ GRACE_SECONDS = 10.0
 RETRY_SECONDS = 1.0
 LOOK_SECONDS = 2.0
 """How often an idle server looks whether packs have changed."""
+REST_SECONDS = 0.1
+"""How long no job has come when those before are explained."""
 NODE_TYPES_CHANGED = "node_types_changed"
 
 _logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Worker:
         metrics: Metrics,
         redact: Redactor,
         running: Running,
-        ledger: StoredLedger,
+        explaining: Explaining,
         watch: Watch,
         ended: Callable[[], None],
         sink: Sink | None = None,
@@ -91,7 +91,7 @@ class Worker:
         self._metrics = metrics
         self._redact = redact
         self._running = running
-        self._ledger = ledger
+        self._explaining = explaining
         self._watch = watch
         self._ended = ended
         self._sink = sink
@@ -101,7 +101,6 @@ class Worker:
         self._looked = 0.0
         self._stopping = False
         self._busy = False
-        self._explaining: tuple[str, asyncio.Event] | None = None
         self.paused = False
 
     @property
@@ -153,7 +152,9 @@ class Worker:
             finally:
                 self._busy = False
             if not worked:
-                await self._woken()
+                await self._idle()
+            elif self._explaining.is_due:
+                await self._explaining.explain()
 
     async def stop(self, serving: asyncio.Task[None]) -> None:
         """Put the running job back into the queue and end `serving`. What has ended or is being taken is not cut off."""
@@ -167,6 +168,7 @@ class Worker:
             await self._release(current.job.id)
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
+        await self._explaining.explain()
 
     async def _grant_wishes(self) -> None:
         wishes, self._wishes = self._wishes, _Wishes()
@@ -175,12 +177,16 @@ class Worker:
             with self._watch.surviving("worker"):
                 await in_thread(self._threads, engine.free, wishes.unload_models, wishes.free_memory)
 
-    async def _woken(self) -> None:
-        """Wait for work, and look from time to time whether packs have changed."""
-        due = self._looked + LOOK_SECONDS
+    async def _idle(self) -> None:
+        """Wait for work. After a while, explain what has run, and now and then look whether packs have changed."""
+        due, woken = self._looked + LOOK_SECONDS, False
+        pause = max(0.0, due - time.monotonic())
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, due - time.monotonic())):
+            async with asyncio.timeout(min(pause, REST_SECONDS) if self._explaining else pause):
                 await self._wake.wait()
+                woken = True
+        if not woken:
+            await self._explaining.explain()
         if time.monotonic() >= due:
             engine = await self._backend.engine()
             self._announce_packs(await in_thread(self._threads, self._refresh, engine))
@@ -250,29 +256,12 @@ class Worker:
             await self._release(job.id)
             self._hub.drop(job.id)
             return
-        explained = asyncio.Event()
-        self._explaining = job.id, explained
-        try:
-            remaining = await self._keep(transcript)
-            self._ended()
-            with self._watch.surviving("events"):
-                self._hub.close(job.id, remaining)
-            self._record(transcript, time.monotonic() - begun)
-            with self._watch.surviving("worker"):
-                await in_thread(self._threads, self._explain, job.id, account)
-        finally:
-            self._explaining = None
-            explained.set()
-
-    async def explained(self, job: str) -> None:
-        """Wait until what the nodes of a job did is kept, if that is being worked out."""
-        if self._explaining is not None and self._explaining[0] == job:
-            await self._explaining[1].wait()
-
-    def _explain(self, job: str, account: Account) -> None:
-        """Keep what the nodes of a job did and why. Nobody waits for that but those who ask for it."""
-        if explained := account.explain(self._ledger):
-            self._ledger.keep_explanation(job, dumps(told(explained, self._redact)))
+        self._explaining.add(job.id, account)
+        remaining = await self._keep(transcript)
+        self._ended()
+        with self._watch.surviving("events"):
+            self._hub.close(job.id, remaining)
+        self._record(transcript, time.monotonic() - begun)
 
     async def _run(self, current: _Current, transcript: Transcript, account: Account) -> None:
         job = current.job

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from server.explaining import MOST
 from tests.server.loop import in_loop
 from tests.server.support import Client, chain, deps_of, serving
 from tests.server.test_sweeps import GRID, swept
@@ -125,3 +129,49 @@ async def test_a_job_ends_also_if_it_cannot_be_explained(tmp_path: Path) -> None
         client.app[LEDGER].close()  # the disk is gone
         entry = await client.run(chain())
         assert entry["status"]["status_str"] == "success"
+
+
+@in_loop
+async def test_jobs_are_explained_when_there_is_nothing_else_to_do(tmp_path: Path) -> None:
+    from server.deps import LEDGER
+
+    async with serving(deps_of(tmp_path)) as client:
+        ledger = client.app[LEDGER]
+        prompt_id = await client.queue(chain())
+        async with asyncio.timeout(20):
+            while ledger.explanation(prompt_id) is None:  # nobody asks for it
+                await asyncio.sleep(0.01)
+
+
+@in_loop
+async def test_jobs_are_explained_in_their_order_also_in_a_long_row_and_at_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from server.deps import EXPLAINING, LEDGER
+
+    longest, kept = [0], []
+    async with serving(deps_of(tmp_path)) as client:
+        ledger, explaining = client.app[LEDGER], client.app[EXPLAINING]
+        add, keep = explaining.add, ledger.keep_explanation
+
+        def adding(job: str, account: Any) -> None:
+            add(job, account)
+            longest[0] = max(longest[0], len(explaining._waiting))
+
+        def keeping(job: str, text: str) -> None:
+            kept.append(job)
+            keep(job, text)
+
+        monkeypatch.setattr(explaining, "add", adding)
+        monkeypatch.setattr(ledger, "keep_explanation", keeping)
+        await client.post("/api/queue/pause", "")
+        jobs = [await client.queue(chain(seed=seed)) for seed in range(25)]
+        await client.post("/api/queue/resume", "")
+        await client.entry(jobs[-1])
+    assert kept == jobs
+    assert longest[0] <= MOST + 1
+    async with serving(deps_of(tmp_path)) as client:
+        for seed, job in list(enumerate(jobs))[1:]:
+            nodes = (await client.get(f"/api/jobs/{job}/explain"))["nodes"]
+            said = {node["node_id"]: node["words"] for node in nodes}
+            assert said["s"] == f"ran: seed is {seed} now, and was {seed - 1}"
