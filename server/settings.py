@@ -26,6 +26,7 @@ class Settings:
     def __init__(self, home: Path) -> None:
         self._path = home / FILE
         self._lock = threading.Lock()
+        self._known: tuple[tuple[int, ...], dict[str, object]] = (), {}
 
     def all(self) -> Mapping[str, object]:
         """Every setting."""
@@ -43,14 +44,21 @@ class Settings:
             self._write(settings)
 
     def _read(self) -> dict[str, object]:
-        """What the file holds. One that is damaged is kept beside it, and there are no settings any more."""
+        """What the file holds, which is read when it is another. One that is damaged is kept beside it, and there are no
+        settings any more.
+        """
         try:
+            found = self._path.stat()
+            stamp = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+            if stamp == self._known[0]:
+                return self._known[1]
             value = loads(self._path.read_bytes().decode("utf-8-sig"))
         except FileNotFoundError:
             return {}
         except (ValueError, RecursionError):
             value = None
         if isinstance(value, dict):
+            self._known = stamp, value
             return value
         aside = self._aside()
         self._path.replace(aside)

@@ -81,8 +81,8 @@ class Store:
             if known is not None:
                 if known[1] != job.prompt:
                     raise IdTaken(job.id)
-                return Accepted(known[0], repeated=True, remaining=self._waiting() + self._running())
-            waiting = self._waiting()
+                return Accepted(known[0], repeated=True, remaining=sum(self._queued()))
+            waiting, running = self._queued()
             if waiting >= bound:
                 raise QueueFull
             inserted = self._db.execute(
@@ -104,7 +104,7 @@ class Store:
             )
             types = ((type_, inserted.lastrowid) for type_ in job.types)
             self._db.executemany("INSERT INTO job_types(type, job) VALUES(?, ?)", types)
-            return Accepted(job.number, repeated=False, remaining=waiting + 1 + self._running())
+            return Accepted(job.number, repeated=False, remaining=waiting + 1 + running)
 
     def take(self) -> Job | None:
         """The next job, now running; None if nothing waits."""
@@ -313,14 +313,15 @@ class Store:
         )
 
     def _waiting(self) -> int:
-        return self._count(State.PENDING)
+        return self._queued()[0]
 
-    def _running(self) -> int:
-        return self._count(State.RUNNING)
-
-    def _count(self, state: State) -> int:
-        (count,) = self._db.execute("SELECT count(*) FROM jobs WHERE state = ?", (state,)).fetchone()
-        return int(count)
+    def _queued(self) -> tuple[int, int]:
+        """How many jobs wait, and how many run."""
+        states = (
+            f"SELECT state, count(*) FROM jobs WHERE state IN ('{State.PENDING}', '{State.RUNNING}') GROUP BY state"
+        )
+        counts = dict(self._db.execute(states).fetchall())
+        return counts.get(State.PENDING, 0), counts.get(State.RUNNING, 0)
 
 
 def _counted(id_: str, before: int, nodes: list[str], crash: Crash | None) -> tuple[int, list[str]]:

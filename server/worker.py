@@ -148,13 +148,13 @@ class Worker:
             await self._grant_wishes()
             self._busy = True
             try:
-                worked = not self.paused and await self._next()
+                goes_on = not self.paused and await self._next()
             finally:
                 self._busy = False
-            if not worked:
-                await self._idle()
-            elif self._explaining.is_due:
+            if self._explaining.is_due:
                 await self._explaining.explain()
+            if not goes_on:
+                await self._idle()
 
     async def stop(self, serving: asyncio.Task[None]) -> None:
         """Put the running job back into the queue and end `serving`. What has ended or is being taken is not cut off."""
@@ -204,19 +204,19 @@ class Worker:
             self._hub.announce(Message(NODE_TYPES_CHANGED, {}))
 
     async def _next(self) -> bool:
-        """Take the next job and have it run; whether there was one. Whatever fails, the job is not lost."""
+        """Take the next job and have it run; whether there may be another. Whatever fails, the job is not lost."""
         job = await self._take()
         if job is None:
             return False
         try:
-            await self._perform(job)
+            remaining = await self._perform(job)
         except Exception:
             await self._release(job.id)
             raise
         finally:
             self._current = None
         self._watch.went_well("worker")
-        return True
+        return remaining > 0
 
     async def _take(self) -> Job | None:
         """The next job; none if the server stops meanwhile."""
@@ -239,7 +239,8 @@ class Worker:
         except StoreUnavailable as error:
             _logger.error("%s; job %s goes back to the queue at the next start", error, job)
 
-    async def _perform(self, job: Job) -> None:
+    async def _perform(self, job: Job) -> int:
+        """Have a job run, and record how it ended; how many wait then."""
         current = self._current = _Current(job)
         begun = time.monotonic()
         transcript = Transcript(job.id, {}, self._redact)
@@ -255,13 +256,14 @@ class Worker:
         if self._stopping and transcript.state is State.CANCELLED and not current.unwanted:
             await self._release(job.id)
             self._hub.drop(job.id)
-            return
+            return 0
         self._explaining.add(job.id, account)
         remaining = await self._keep(transcript)
         self._ended()
         with self._watch.surviving("events"):
             self._hub.close(job.id, remaining)
         self._record(transcript, time.monotonic() - begun)
+        return remaining
 
     async def _run(self, current: _Current, transcript: Transcript, account: Account) -> None:
         job = current.job

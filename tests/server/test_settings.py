@@ -85,3 +85,23 @@ async def test_a_file_that_cannot_be_used_is_said(tmp_path: Path) -> None:
         async with client.session.get(f"{client.url}/settings") as answer:
             assert 400 <= answer.status < 500
         assert 400 <= (await client.post("/settings/colour", '"red"'))[0] < 500
+
+
+def test_a_file_is_read_when_it_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, reads = Settings(tmp_path), [0]
+    read = Path.read_bytes
+
+    def counted(path: Path) -> bytes:
+        reads[0] += 1
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    assert settings.all() == {}
+    settings.change({"colour": "red"})
+    for _ in range(3):
+        assert settings.all() == {"colour": "red"}
+    assert reads == [1]
+    (tmp_path / FILE).write_text('{"colour": "pink"}')  # by hand
+    assert settings.all() == {"colour": "pink"}
+    (tmp_path / FILE).unlink()
+    assert settings.all() == {}

@@ -18,6 +18,7 @@ import pytest
 
 from graph.events import NodeFinished, NodeStarted
 from server.deps import RUNNING, WORKER
+from server.desk import Desk
 from server.job import Submission
 from server.running import Crash, Running
 from server.serve_options import add_serve_options
@@ -32,16 +33,14 @@ def pictures(base: Path) -> int:
     return len(list((base / "output").glob("*.png")))
 
 
-def held(worker: list[Worker], real: Callable[..., Any], before: bool, entered: threading.Event) -> Callable[..., Any]:
-    """A method of the store that waits, before or after it has done its work, until the server is stopping."""
+def held(worker: list[Worker], real: Callable[..., Any], entered: threading.Event) -> Callable[..., Any]:
+    """A method of the store that does its work only when the server is stopping."""
 
     def call(*args: Any) -> Any:
-        given = None if before else real(*args)
-        if before or given is not None:
-            entered.set()
-            while not worker or not worker[0]._stopping:
-                time.sleep(0.002)
-        return real(*args) if before else given
+        entered.set()
+        while not worker or not worker[0]._stopping:
+            time.sleep(0.002)
+        return real(*args)
 
     return call
 
@@ -54,7 +53,7 @@ async def test_a_stop_between_a_runs_end_and_its_row_draws_nothing_twice(
     worker: list[Worker] = []
     async with serving(deps_of(tmp_path)) as client:
         worker.append(client.app[WORKER])
-        monkeypatch.setattr(Store, "finish", held(worker, Store.finish, True, entered))
+        monkeypatch.setattr(Store, "finish", held(worker, Store.finish, entered))
         prompt_id = await client.queue(chain())
         assert await asyncio.to_thread(entered.wait, 20)
     monkeypatch.undo()
@@ -66,10 +65,20 @@ async def test_a_stop_between_a_runs_end_and_its_row_draws_nothing_twice(
 
 @in_loop
 async def test_a_stop_while_a_job_is_taken_is_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lightly: Callable[..., Any] = Desk.lightly
     for again in range(3):
         entered = threading.Event()
         worker: list[Worker] = []
-        monkeypatch.setattr(Store, "take", held(worker, Store.take, False, entered))
+
+        async def slow(desk: Desk[Store], method: Callable[..., Any], *args: Any) -> Any:
+            given = await lightly(desk, method, *args)
+            if method is Store.take and given is not None:
+                entered.set()  # noqa: B023  of this round
+                while not worker or not worker[0]._stopping:  # noqa: B023
+                    await asyncio.sleep(0.002)
+            return given
+
+        monkeypatch.setattr(Desk, "lightly", slow)
         async with serving(deps_of(tmp_path)) as client:
             worker.append(client.app[WORKER])
             if not again:
