@@ -330,6 +330,14 @@ class Sigmas:
     values: Tensor
 
 
+@dataclass(frozen=True)
+class LatentOperation:
+    """What can be done to latents. run: [B, C, h, w] -> the same shape. Picklable."""
+
+    socket: ClassVar[str] = "LATENT_OPERATION"
+    run: Callable[[Tensor], Tensor]
+
+
 @dataclass(frozen=True, eq=False)
 class ChosenSampler:
     """A sampler with its settings, and what to call it when it fails. Picklable."""

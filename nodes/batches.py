@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, NamedTuple
 
 import torch
+from torch import Tensor
 
 from graph.sockets import Int
-from graph.spec import Extra, Tip, node
-from models.types import Image
+from graph.spec import Extra, Group, Tip, node
+from models.blending import with_channels
+from models.masking import fitted
+from models.scaling import PICTURE_METHODS
+from models.types import Image, Mask
+from nodes.mask_fit import told_of_mask
+from nodes.scaling import scaled_image
 from nodes.services import Context
 
 SIDE = 16384  # the most pixels a side
@@ -69,3 +76,56 @@ def repeat_image_batch(
 ) -> Annotated[Image, Tip("The pictures, one batch after the other.")]:
     """Repeat a batch of pictures."""
     return Image(image.pixels.repeat(amount, 1, 1, 1))
+
+
+@node("RebatchImages", category="image/batch", title="Rebatch Images")
+def rebatch_images(
+    ctx: Context,
+    *,
+    images: Annotated[list[Image], Tip("Batches of pictures.")],
+    batch_size: Annotated[int, Int(1, 4096, tooltip="How many pictures each new batch has.")] = 1,
+) -> Annotated[list[Image], Tip("The same pictures in other batches. What reads them runs once for each.")]:
+    """Share pictures out into batches of another size."""
+    pictures = [picture for image in images for picture in image.pixels]
+    batches: list[list[Tensor]] = []
+    for picture in pictures:
+        if not batches or len(batches[-1]) == batch_size or batches[-1][0].shape != picture.shape:
+            batches.append([])  # pictures of different sizes are never in one batch
+        batches[-1].append(picture)
+    return [Image(torch.stack(batch)) for batch in batches]
+
+
+@node("BatchImagesNode", category="image/batch", title="Batch Images")
+def batch_images(
+    ctx: Context,
+    *,
+    images: Annotated[
+        Mapping[str, Image],
+        Group("image", min=2, max=50),
+        Tip("Pictures; brought to the size of the first, from their middle."),
+    ],
+) -> Annotated[Image, Tip("All of them.")]:
+    """Put any number of pictures into one batch."""
+    first, *others = images.values()
+    _, height, width, channels = first.pixels.shape
+    pixels = [first.pixels]
+    for name, image in zip(list(images)[1:], others, strict=True):
+        like = Image(with_channels(image.pixels, channels))
+        if image.pixels.shape[1:3] != (height, width):
+            like = scaled_image(like, PICTURE_METHODS["bilinear"], width, height, "center", f"images.{name}")
+        pixels.append(like.pixels)
+    return Image(torch.cat(pixels))
+
+
+@node("BatchMasksNode", category="mask", title="Batch Masks")
+def batch_masks(
+    ctx: Context,
+    *,
+    masks: Annotated[Mapping[str, Mask], Group("mask", min=1, max=50), Tip("Masks; brought to the size of the first.")],
+) -> Annotated[Mask, Tip("All of them.")]:
+    """Put any number of masks into one batch."""
+    first, *others = masks.values()
+    height, width = first.values.shape[-2:]
+    for name, mask in zip(list(masks)[1:], others, strict=True):
+        told_of_mask(ctx, mask.values, height, width, name=f"masks.{name}")
+    return Mask(torch.cat([fitted(mask.values, height, width) for mask in masks.values()]))

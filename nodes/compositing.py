@@ -12,6 +12,7 @@ from graph.spec import Tip, node
 from models.blending import BLENDS, PORTER_DUFF, blended, composite, cover, pasted, with_channels
 from models.masking import cycled, fitted
 from models.types import Image, Mask
+from nodes.mask_fit import told_of_mask
 from nodes.services import Context
 
 SIDE = 16384  # the most pixels a side
@@ -37,6 +38,9 @@ def image_composite_masked(
 ) -> Annotated[Image, Tip("The destination with the source on it.")]:
     """Lay pictures over others, where a mask says so."""
     below, above = destination.pixels, with_channels(source.pixels, destination.pixels.shape[-1])
+    if mask is not None:
+        height, width = (below if resize_source else above).shape[1:3]
+        told_of_mask(ctx, mask.values, height, width)
     values = None if mask is None else mask.values
     result = pasted(below.movedim(-1, 1), above.movedim(-1, 1), x, y, values, resize_source)
     return Image(result.movedim(1, -1).contiguous())
@@ -65,7 +69,9 @@ def join_image_with_alpha(
     """Make pictures transparent where a mask says so."""
     count = max(len(image.pixels), len(alpha.values))
     colours = cycled(with_channels(image.pixels, 4), count).clone()
-    colours[..., 3] = 1 - cycled(fitted(alpha.values, *colours.shape[1:3]), count)
+    height, width = colours.shape[1:3]
+    told_of_mask(ctx, alpha.values, height, width, name="alpha")
+    colours[..., 3] = 1 - cycled(fitted(alpha.values, height, width), count)
     return Image(colours)
 
 
@@ -98,6 +104,9 @@ def porter_duff_image_composite(
     def colours(pixels: Tensor) -> Tensor:
         fits = pixels.shape[1:3] == (height, width)
         return cycled(pixels if fits else cover(pixels.movedim(-1, 1), width, height).movedim(1, -1), count)
+
+    told_of_mask(ctx, source_alpha.values, height, width, name="source_alpha")
+    told_of_mask(ctx, destination_alpha.values, height, width, name="destination_alpha")
 
     def opacity(mask: Mask) -> Tensor:
         return 1 - cycled(fitted(mask.values, height, width), count)[..., None]

@@ -156,6 +156,22 @@ def conditioning_set_area_strength(
     return Conditioning(tuple(replace(cond, strength=strength) for cond in conditioning.conds))
 
 
+@node("ConditioningMultiply", category="conditioning", title="Conditioning (Multiply)")
+def conditioning_multiply(
+    ctx: Context,
+    *,
+    conditioning: Annotated[Conditioning, Tip("The prompt.")],
+    multiplier: Annotated[float, Float(-100.0, 100.0, step=0.01, tooltip="What its numbers are multiplied by.")] = 1.0,
+) -> Annotated[Conditioning, Tip("The prompt, stronger or weaker.")]:
+    """Multiply all numbers of an encoded prompt."""
+    return Conditioning(
+        tuple(
+            replace(cond, tokens=cond.tokens * multiplier, pooled=cond.pooled * multiplier)
+            for cond in conditioning.conds
+        )
+    )
+
+
 def _fitting(tokens: Tensor, cond: Cond, blamed: str) -> Tensor:
     """`tokens`, if they are of the text encoder that `cond` is of."""
     if tokens.shape[-1] != cond.tokens.shape[-1]:

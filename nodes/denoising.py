@@ -26,6 +26,7 @@ from models.schedules import starts_from_noise
 from models.steering import Ground, all_of
 from models.steps import GuidedDenoise
 from models.types import ChosenSampler, Control, Guider, Latent, Model, ModelHandle, Network
+from nodes.mask_fit import told_of_mask
 from nodes.services import Context
 
 LARGE_TEXT = 1e4  # no text encoder gives numbers near this; weights such as (word:1e30) do
@@ -71,14 +72,17 @@ def sampled(
             denoiser, guider.texts, guider.guidance, model.guiding.begun(), apart, model.family, beside, steering
         )
         batch, _, height, width = x.shape
+        for name, conditioning in zip(guider.names, guider.texts, strict=True):
+            for mask in (cond.mask for cond in conditioning.conds if cond.mask is not None):
+                told_of_mask(ctx, mask, height, width, model.family.latent.factor, blamed or name)
         needed = unet_bytes(unet.config, guided.at_once * batch, height, width, denoiser.dtype, len(controls))
         rgb = latent_rgb(model.weights.metadata, model.family.latent)
         with ctx.services.residency.room(needed), freed_memory_kept(denoiser.device):
             denoised, finite = None, list[Tensor]()
             denoise: GuidedDenoise = guided
             if latent.noise_mask is not None:
-                mask = fitted(latent.noise_mask, batch, height, width)
-                kept, noisy, where = (tensor.to(denoiser.device) for tensor in (clean, added, mask))
+                may_change = fitted(latent.noise_mask, batch, height, width)
+                kept, noisy, where = (tensor.to(denoiser.device) for tensor in (clean, added, may_change))
                 denoise = Masked(guided, kept, noisy, where, _mask_at(model, sigmas))
             for step in sampler.sample(denoise, x.to(denoiser.device), sigmas, noise):
                 finite.append(step.x.isfinite().all())  # no GPU is waited for: its answers are read at the end

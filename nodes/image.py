@@ -17,7 +17,7 @@ from graph.errors import InputError
 from graph.files import FileRef
 from graph.result import Outputs
 from graph.sockets import File, Text, Toggle
-from graph.spec import Tip, node
+from graph.spec import Extra, Tip, node
 from models.scaling import PICTURE_METHODS
 from models.types import Image, Latent, Mask
 from models.weights import CheckpointError
@@ -30,6 +30,17 @@ from nodes.services import Context
 
 EMBEDDED: Mapping[str, str] = MappingProxyType({"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"})
 """What files carry besides pixels: the workflow that made them."""
+
+
+FROM_OUTPUT: Mapping[str, object] = MappingProxyType(
+    {
+        "image_folder": "output",
+        "remote": MappingProxyType(
+            {"route": "/internal/files/output", "refresh_button": True, "control_after_refresh": "first"}
+        ),
+    }
+)
+"""Where the editor asks for the names of these files."""
 
 
 class Picture(NamedTuple):
@@ -48,11 +59,29 @@ def load_image(
     ],
 ) -> Picture:
     """Read a picture, and its transparency as a mask."""
+    return _read(image)
+
+
+def _read(image: FileRef) -> Picture:
     try:
         pixels, mask = read_picture(image.path)
     except NO_PICTURE as error:
         raise InputError("image", f"{image.name} cannot be read as a picture: {error}") from error
     return Picture(Image(pixels), Mask(mask))
+
+
+@node("LoadImageOutput", category="image", title="Load Image (from Outputs)", lane="io", experimental=True)
+def load_image_output(
+    ctx: Context,
+    *,
+    image: Annotated[
+        FileRef,
+        File("output", annotated=True, image_upload=True, typed=True, tooltip="A picture of the output directory."),
+        Extra(FROM_OUTPUT),
+    ],
+) -> Picture:
+    """Read a picture that was saved here, and its transparency as a mask."""
+    return _read(image)
 
 
 @node(
@@ -92,11 +121,16 @@ def save_image(
 )
 def preview_image(ctx: Context, *, images: Annotated[Image, Tip("The pictures to show.")]) -> Outputs:
     """Show pictures without keeping them: they go to the temporary directory."""
+    return shown_pictures(ctx, images, "images")
+
+
+def shown_pictures(ctx: Context, images: Image, blamed: str) -> Outputs:
+    """Pictures in the temporary directory. Raises InputError, on `blamed`."""
     prefix = "ComfyUI_temp_" + "".join(random.choices(string.ascii_lowercase, k=5))
     try:
         return _save(ctx, images, prefix, ctx.services.folders.temp_dir, "temp", said_of(ctx), compress_level=1)
     except InputError as error:  # blames the prefix, which is no input here
-        raise InputError("images", error.message) from error
+        raise InputError(blamed, error.message) from error
 
 
 @node("ImageBatch", category="image", title="Batch Images")

@@ -12,9 +12,11 @@ from torch.nn import functional as F
 
 from graph.sockets import Float, Int, Toggle
 from graph.spec import Named, Tip, node
+from models.family import SD1
 from models.inpainting import Beside
 from models.types import Conditioning, Image, Latent, Mask, Model, Vae
 from nodes.latent import encoded
+from nodes.mask_fit import told_of_mask
 from nodes.services import Context
 
 GREY = 0.5
@@ -28,6 +30,8 @@ def set_latent_noise_mask(
     mask: Annotated[Mask, Tip("White where it may change.")],
 ) -> Annotated[Latent, Tip("The latents with their mask, for a sampler.")]:
     """Let sampling change a part of a picture only."""
+    height, width = samples.samples.shape[-2:]
+    told_of_mask(ctx, mask.values, height, width, SD1.latent.factor)
     return replace(samples, noise_mask=mask.values[:, None])
 
 
@@ -117,6 +121,7 @@ def _seeing(conditioning: Conditioning, beside: Beside) -> Conditioning:
 def _cropped(ctx: Context, pixels: Image, mask: Mask, vae: Vae) -> tuple[Tensor, Tensor]:
     """Picture [B, H, W, 3] and mask [b, 1, H, W] in the picture's size, cut at the edges to whole latent cells."""
     height, width = pixels.pixels.shape[1:3]
+    told_of_mask(ctx, mask.values, height, width)
     where = F.interpolate(mask.values[:, None], size=(height, width), mode="bilinear", align_corners=False)
     factor = vae.family.latent.factor
     top, left = height % factor // 2, width % factor // 2

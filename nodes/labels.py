@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import PIL.Image
 from PIL.PngImagePlugin import PngInfo
@@ -101,6 +101,21 @@ def write_picture(
         picture.save(path, format=kind, quality=quality, exif=exif, xmp=said.xmp.encode())
     else:
         picture.save(path, format=kind, quality=quality, exif=exif)
+
+
+def write_animation(
+    frames: Sequence[PIL.Image.Image], path: Path, kind: Format, said: Said, duration: int, options: Mapping[str, Any]
+) -> None:
+    """Save pictures as one file that moves, for ever, with what it says where readers of the format look for it.
+
+    duration: of each picture, in milliseconds; options: what the format's writer knows besides.
+    """
+    first, *others = frames
+    if kind == "PNG":
+        carried: Mapping[str, Any] = {"pnginfo": _png_info(said)}
+    else:
+        carried = {"exif": _exif(said.texts).tobytes()} | ({"xmp": said.xmp.encode()} if said.xmp else {})
+    first.save(path, format=kind, save_all=True, append_images=others, duration=duration, loop=0, **carried, **options)
 
 
 def _png_info(said: Said) -> PngInfo:

@@ -16,7 +16,7 @@ from graph.spec import Tip, node
 from graph.thrift import Thrift
 from models.activations import decode_bytes, encode_bytes
 from models.family import SD1
-from models.tiled import DECODE_TILE, ENCODE_TILE, decode_tiled, encode_tiled
+from models.tiled import DECODE_TILE, ENCODE_OVERLAP, ENCODE_TILE, decode_tiled, encode_tiled
 from models.types import Image, Latent, Vae
 from nodes.services import Context
 
@@ -62,6 +62,53 @@ def vae_decode(
     return Image(torch.cat(pictures).movedim(1, -1).contiguous())
 
 
+@node("VAEDecodeTiled", category="_for_testing", title="VAE Decode (Tiled)")
+def vae_decode_tiled(
+    ctx: Context,
+    *,
+    samples: Annotated[Latent, Tip("The latents to decode.")],
+    vae: Annotated[Vae, Tip("The autoencoder of the checkpoint that made them.")],
+    tile_size: Annotated[int, Int(64, 4096, step=32, tooltip="Pixels a side of a tile.")] = 512,
+    overlap: Annotated[int, Int(0, 4096, step=32, tooltip="Pixels that neighbouring tiles share.")] = 64,
+    temporal_size: Annotated[int, Int(8, 4096, step=4, tooltip="Of videos alone: how many frames at once.")] = 64,
+    temporal_overlap: Annotated[
+        int, Int(4, 4096, step=4, tooltip="Of videos alone: how many frames neighbours share.")
+    ] = 8,
+) -> Annotated[Image, Tip("The pictures.")]:
+    """Decode latents tile by tile, which takes less memory; VAE Decode does so by itself where it has to."""
+    shared = tile_size // 4 if tile_size < 4 * overlap else overlap
+    with ctx.services.use(vae, "vae") as autoencoder:
+        weight, factor = next(autoencoder.parameters()), autoencoder.config.factor
+        tile = tile_size // factor
+        pictures = []
+        with ctx.services.residency.room(decode_bytes(autoencoder.config, tile, tile, dtype=weight.dtype)):
+            for i, z in enumerate(samples.samples):
+                made = decode_tiled(autoencoder, z[None].to(weight), ctx.check, tile, shared // factor)
+                if not made.isfinite().all():
+                    raise _not_finite("samples", i, "picture", z)
+                pictures.append(((made.float() + 1) / 2).clamp_(0, 1))
+    return Image(torch.cat(pictures).movedim(1, -1).contiguous())
+
+
+@node("VAEEncodeTiled", category="_for_testing", title="VAE Encode (Tiled)")
+def vae_encode_tiled(
+    ctx: Context,
+    *,
+    pixels: Annotated[Image, Tip("The pictures to encode; cropped at the edges to multiples of 8 pixels.")],
+    vae: Annotated[Vae, Tip("The autoencoder of the checkpoint that will use the latents.")],
+    tile_size: Annotated[int, Int(64, 4096, step=64, tooltip="Pixels a side of a tile.")] = 512,
+    overlap: Annotated[int, Int(0, 4096, step=32, tooltip="Pixels that neighbouring tiles share.")] = 64,
+    temporal_size: Annotated[int, Int(8, 4096, step=4, tooltip="Of videos alone: how many frames at once.")] = 64,
+    temporal_overlap: Annotated[
+        int, Int(4, 4096, step=4, tooltip="Of videos alone: how many frames neighbours share.")
+    ] = 8,
+) -> Annotated[Latent, Tip("The latents.")]:
+    """Encode pictures tile by tile, which takes less memory; VAE Encode does so by itself where it has to."""
+    if overlap >= tile_size // 2:
+        raise InputError("overlap", f"got {overlap}, which must be less than half of a tile's {tile_size} pixels")
+    return encoded(ctx, pixels, vae, (tile_size, overlap))
+
+
 @node("VAEEncode", category="latent", aliases=("image to latent", "img2img"), title="VAE Encode")
 def vae_encode(
     ctx: Context,
@@ -73,8 +120,11 @@ def vae_encode(
     return encoded(ctx, pixels, vae)
 
 
-def encoded(ctx: Context, pixels: Image, vae: Vae) -> Latent:
-    """The latents of pictures, cut at the edges to whole cells. Raises InputError."""
+def encoded(ctx: Context, pixels: Image, vae: Vae, tiles: tuple[int, int] | None = None) -> Latent:
+    """The latents of pictures, cut at the edges to whole cells. Raises InputError.
+
+    tiles: pixels a side of a tile and those that neighbours share, to encode so whatever room there is.
+    """
     with ctx.services.use(vae, "vae") as autoencoder:
         factor = autoencoder.config.factor
         height, width = pixels.pixels.shape[1:3]
@@ -84,8 +134,10 @@ def encoded(ctx: Context, pixels: Image, vae: Vae) -> Latent:
         cropped = pixels.pixels[:, top : top + height // factor * factor, left : left + width // factor * factor, :3]
         weight = next(autoencoder.parameters())
         size = partial(encode_bytes, autoencoder.config, dtype=weight.dtype)
-        with _room(ctx, size(*cropped.shape[1:3]), size(ENCODE_TILE, ENCODE_TILE)) as tiled:
-            encode = partial(encode_tiled, autoencoder) if tiled else autoencoder.encode
+        tile, overlap = tiles or (ENCODE_TILE, ENCODE_OVERLAP)
+        with _room(ctx, size(*cropped.shape[1:3]), size(tile, tile)) as tight:
+            tiled = partial(encode_tiled, autoencoder, tile=tile, overlap=overlap)
+            encode = tiled if tight or tiles else autoencoder.encode
             means = [
                 encode((picture * 2 - 1).movedim(-1, 0)[None].to(weight), ctx.check).chunk(2, dim=1)[0]
                 for picture in cropped

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from graph.sockets import Choice, Int
-from graph.spec import Tip, node
+from graph.spec import Group, Named, Tip, node
+from models.masking import cycled
 from models.types import Latent
 from nodes.services import Context
 
@@ -60,7 +62,7 @@ def latent_batch(
     samples2: Annotated[Latent, Tip("The latents that follow; brought to the size of the first.")],
 ) -> Annotated[Latent, Tip("All of them.")]:
     """Put two batches of latents into one; each item keeps the noise of its place."""
-    second = _sized(samples2.samples, samples1.samples)
+    second = sized(samples2.samples, samples1.samples)
     places = _places(samples1) + _places(samples2)
     return replace(samples1, samples=torch.cat([samples1.samples, second]), batch_index=places)
 
@@ -84,7 +86,93 @@ def _places(latent: Latent) -> tuple[int, ...]:
     return latent.batch_index or tuple(range(len(latent.samples)))
 
 
-def _sized(samples: Tensor, like: Tensor) -> Tensor:
+@node("RebatchLatents", category="latent/batch", title="Rebatch Latents")
+def rebatch_latents(
+    ctx: Context,
+    *,
+    latents: Annotated[list[Latent], Tip("Batches of latents.")],
+    batch_size: Annotated[int, Int(1, 4096, tooltip="How many latents each new batch has.")] = 1,
+) -> Annotated[list[Latent], Tip("The same latents in other batches. What reads them runs once for each.")]:
+    """Share latents out into batches of another size; each keeps the noise of its place among all."""
+    items = [item for latent in _numbered(latents) for item in _items(latent)]
+    batches: list[list[Latent]] = []
+    for item in items:
+        if not batches or len(batches[-1]) == batch_size or not _alike(batches[-1][0], item):
+            batches.append([])
+        batches[-1].append(item)
+    return [_together(batch) for batch in batches]
+
+
+@node("BatchLatentsNode", category="latent/batch", title="Batch Latents")
+def batch_latents(
+    ctx: Context,
+    *,
+    latents: Annotated[
+        Mapping[str, Latent], Group("latent_", min=1, max=50), Tip("Latents; brought to the size of the first.")
+    ],
+) -> Annotated[Latent, Named("output"), Tip("All of them.")]:
+    """Put any number of latents into one batch; each item keeps the noise of its place."""
+    first, *others = latents.values()
+    samples = torch.cat([first.samples, *(sized(latent.samples, first.samples) for latent in others)])
+    places = tuple(place for latent in latents.values() for place in _places(latent))
+    return replace(first, samples=samples, batch_index=places)
+
+
+class LatentSize(NamedTuple):
+    """How large a batch of latents is."""
+
+    width: Annotated[int, Tip("Cells across.")]
+    height: Annotated[int, Tip("Cells down.")]
+    frames: Annotated[int, Tip("1, for latents of pictures.")]
+    batch_size: Annotated[int, Tip("How many.")]
+
+
+@node("GetLatentSize", category="latent", title="Get Image/Video Latent Size")
+def get_latent_size(ctx: Context, *, latent: Annotated[Latent, Tip("The latents.")]) -> LatentSize:
+    """Say how large latents are, in cells."""
+    count, _, height, width = latent.samples.shape
+    return LatentSize(width, height, 1, count)
+
+
+def _numbered(latents: Sequence[Latent]) -> Iterator[Latent]:
+    """Each with the places of its items; those without places get the ones that follow all before them."""
+    next_place = 0
+    for latent in latents:
+        places = latent.batch_index or tuple(range(next_place, next_place + len(latent.samples)))
+        next_place = max(next_place, max(places) + 1)
+        yield replace(latent, batch_index=places)
+
+
+def _items(latent: Latent) -> Iterator[Latent]:
+    """The latents of a batch, each for itself."""
+    for i in range(len(latent.samples)):
+        mask = latent.noise_mask
+        part = None if mask is None else mask[i % len(mask)][None]
+        yield replace(latent, samples=latent.samples[i][None], noise_mask=part, batch_index=_places(latent)[i : i + 1])
+
+
+def _alike(a: Latent, b: Latent) -> bool:
+    """Whether two latents may be in one batch: of one size, and with masks of one size or without."""
+    shapes = [None if it.noise_mask is None else it.noise_mask.shape for it in (a, b)]
+    return a.samples.shape == b.samples.shape and shapes[0] == shapes[1]
+
+
+def _together(items: Sequence[Latent]) -> Latent:
+    masks = [item.noise_mask for item in items if item.noise_mask is not None]
+    return replace(
+        items[0],
+        samples=torch.cat([item.samples for item in items]),
+        noise_mask=torch.cat(masks) if masks else None,
+        batch_index=tuple(place for item in items for place in _places(item)),
+    )
+
+
+def like(samples: Tensor, first: Tensor) -> Tensor:
+    """`samples` in the size of `first`, cut from their middle, and as many; a shorter batch begins anew."""
+    return cycled(sized(samples, first), len(first))
+
+
+def sized(samples: Tensor, like: Tensor) -> Tensor:
     """Cut in the middle to the shape of `like` and resized."""
     height, width = samples.shape[-2:]
     goal_height, goal_width = like.shape[-2:]

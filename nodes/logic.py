@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from graph.errors import InputError, listing
 from graph.result import Lazy
@@ -65,3 +65,27 @@ def switch_of_many(
     if (chosen := values.get(f"value{index}")) is None:
         raise InputError("index", f"got {index}, but nothing is connected to value{index}")
     return chosen.get()
+
+
+@node("ComfyAndNode", category="logic", title="And")
+def and_node(
+    ctx: Context, *, values: Annotated[Mapping[str, Any], Group("value_", min=1, max=100), Tip("Anything.")]
+) -> Annotated[bool, Tip("Whether all of them are true: no empty text or list, not 0, not nothing.")]:
+    """Whether all values are true."""
+    return all(values.values())
+
+
+@node("ComfyOrNode", category="logic", title="Or")
+def or_node(
+    ctx: Context, *, values: Annotated[Mapping[str, Any], Group("value_", min=1, max=100), Tip("Anything.")]
+) -> Annotated[bool, Tip("Whether one of them is true: no empty text or list, not 0, not nothing.")]:
+    """Whether one of several values is true."""
+    return any(values.values())
+
+
+@node("ComfyNotNode", category="logic", title="Not")
+def not_node(
+    ctx: Context, *, value: Annotated[Any, Tip("Anything.")]
+) -> Annotated[bool, Named("output"), Tip("Whether it is an empty text or list, 0, no, or nothing.")]:
+    """Whether a value is not true."""
+    return not value

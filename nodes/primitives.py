@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from graph.errors import brief
 from graph.result import Outputs
 from graph.sockets import Float, Int, Text
-from graph.spec import Tip, node
+from graph.spec import Named, Tip, node
 from nodes.services import Context
 
 MOST = 2**63 - 1
@@ -52,6 +52,34 @@ def primitive_float(
 def primitive_boolean(ctx: Context, *, value: Annotated[bool, Tip("Yes or no.")]) -> Annotated[bool, Tip("Yes or no.")]:
     """Yes or no."""
     return value
+
+
+@node("SeedNode", category="utils/primitive", title="Seed")
+def seed_node(
+    ctx: Context,
+    *,
+    seed: Annotated[int, Int(0, MOST, control_after_generate=True, tooltip="The seed.")],
+) -> Annotated[int, Named("seed"), Tip("The seed.")]:
+    """A seed for several nodes."""
+    return seed
+
+
+class Chosen(NamedTuple):
+    """One of some texts, and which."""
+
+    STRING: Annotated[str, Tip("The text that was chosen.")]
+    INDEX: Annotated[int, Tip("Which one it is, counted from 0.")]
+
+
+@node("CustomCombo", category="utils", title="Custom Combo", experimental=True)
+def custom_combo(
+    ctx: Context,
+    *,
+    choice: Annotated[str, Text(tooltip="The text that was chosen; the editor keeps the others.")],
+    index: Annotated[int | None, Int(0, MOST, tooltip="Which one it is, counted from 0.")] = 0,
+) -> Chosen:
+    """One of some texts of your own."""
+    return Chosen(choice, index or 0)
 
 
 @node("PreviewAny", category="utils", title="Preview Any", terminal=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from string import Formatter, ascii_lowercase
 from types import MappingProxyType
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from graph.errors import InputError
 from graph.sockets import Choice, Int, Text
-from graph.spec import Tip, node
+from graph.spec import Group, Tip, node
 from nodes.services import Context
 
 TEXT = Text(multiline=True, tooltip="The text.")
@@ -26,6 +27,8 @@ TRIMS: Mapping[str, Callable[[str], str]] = MappingProxyType(
 COMPARISONS: Mapping[str, Callable[[str, str], bool]] = MappingProxyType(
     {"Starts With": str.startswith, "Ends With": str.endswith, "Equal": str.__eq__}
 )
+LETTERS = tuple(ascii_lowercase)
+TURNS: Mapping[str, Callable[[object], str]] = MappingProxyType({"r": repr, "s": str, "a": ascii})
 EXTRACTS = ("First Match", "All Matches", "First Group", "All Groups")
 
 
@@ -215,3 +218,33 @@ def _compiled(pattern: str, ignore_case: bool, lines: bool, anything: bool) -> r
         return re.compile(pattern, flags)
     except (re.error, RecursionError, OverflowError) as error:
         raise InputError("regex_pattern", f"is no regular expression: {error}") from error
+
+
+@node("StringFormat", category="text", title="Format Text")
+def string_format(
+    ctx: Context,
+    *,
+    f_string: Annotated[
+        str,
+        Text(multiline=True, tooltip="A text with {a}, {b}, … in the places of the values; {a:.2f} has two decimals."),
+    ] = "{a}",
+    values: Annotated[Mapping[str, Any], Group(names=LETTERS, min=1), Tip("The values.")],
+) -> Annotated[str, Tip("The text with the values in it.")]:
+    """Put values into a text."""
+    try:
+        pieces = [_placed(*part, values) for part in Formatter().parse(f_string)]
+    except (ValueError, KeyError) as error:
+        raise InputError("f_string", f"{f_string!r} cannot be filled in: {error}") from error
+    return "".join(pieces)
+
+
+def _placed(before: str, name: str | None, form: str | None, turn: str | None, values: Mapping[str, Any]) -> str:
+    """A piece of text and the value that follows it. Only values are looked up, nothing inside them."""
+    if name is None:
+        return before
+    if name not in values:
+        raise KeyError(f"there is no value {name!r}, only {', '.join(values) or 'none'}")
+    value = TURNS[turn](values[name]) if turn else values[name]
+    if len(digits := re.sub("[^0-9]", "", form or "")) > 4:
+        raise ValueError(f"the format {form!r} asks for {digits} places")
+    return before + format(value, form or "")
