@@ -425,6 +425,7 @@ def open_executor(
     from graph.execute import Executor
     from models.peak import PeakMemory
     from models.residency import is_out_of_memory
+    from nodes.one_family import OneFamily
 
     return Executor(
         services,
@@ -434,6 +435,7 @@ def open_executor(
         scope=torch.inference_mode,
         salt=f"{torch.__version__} {services.residency.device} {services.residency.precision}",
         rules=rules,
+        checks=(OneFamily(),),
         relief=Relief(is_out_of_memory, services.residency.clear),
         meter=PeakMemory(services.residency.device),
         node_timeout=getattr(options, "node_timeout", None),

@@ -93,7 +93,8 @@ class Executor(Generic[S]):
 
     The oldest run goes first; a younger one gets the loop while all that is left of the older waits for io.
     `scope` wraps every call of a node function, in the thread that makes it. `salt` stands for whatever else
-    results depend on: code, precision, device kind. `rules` hold for every graph, whoever built it. `relief` is
+    results depend on: code, precision, device kind. `rules` hold for every graph, whoever built it; `checks` for those that are
+    submitted, which they keep from running in vain. `relief` is
     for device nodes that run out of memory, `meter` measures what they need. `node_timeout`: seconds after which the run
     of a node fails; a device node that does not even end then leaves the loop stuck: see `when_stuck`.
     """
@@ -108,6 +109,7 @@ class Executor(Generic[S]):
         scope: Callable[[], AbstractContextManager[object]] = nullcontext,
         salt: str = "",
         rules: Sequence[Rule] = (),
+        checks: Sequence[Rule] = (),
         relief: Relief | None = None,
         meter: Meter | None = None,
         io_workers: int = 2,
@@ -121,6 +123,7 @@ class Executor(Generic[S]):
         self._scope = scope
         self._salt = salt
         self._rules = rules
+        self._checks = checks
         self._relief = relief
         self._meter = meter
         self._session = uuid.uuid4().hex
@@ -152,7 +155,7 @@ class Executor(Generic[S]):
         The future gives the results of the runnable targets, or raises NodeError or Interrupted, after the closing
         event. Raises GraphErrors, and tells no event, if no target can run or a file cannot be read.
         """
-        graph = enforce(graph or build(run.document, self._registry, self._folders), self._rules)
+        graph = enforce(graph or build(run.document, self._registry, self._folders), (*self._rules, *self._checks))
         if not graph.targets:
             raise GraphErrors(graph.errors)
         graph, cells = multiply(graph)

@@ -1,0 +1,152 @@
+"""Files of different families in one graph are an error before anything runs, and the error names both."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from graph.build import build
+from graph.cache import Cache
+from graph.context import Run
+from graph.document import parse
+from graph.errors import GraphError, GraphErrors
+from graph.execute import Executor
+from graph.files import Folders
+from models.checkpoint import Weights, read_header
+from models.residency import Precision, Residency
+from models.types import nbytes
+from nodes.one_family import OneFamily
+from nodes.registry import builtin
+from nodes.services import Services
+from tests.tiny_checkpoint import write_tiny_checkpoint
+from tests.tiny_families import write_family
+
+SD1, XL, SD2 = "old.safetensors", "xl.safetensors", "two.safetensors"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    folders = Folders.standard(tmp_path_factory.mktemp("base"))
+    root = folders.roots("checkpoints")[0]
+    write_tiny_checkpoint(root / SD1)
+    write_family(root / XL, "xl")
+    write_family(root / SD2, "sd2")
+    for folder, part, name in (("vae", "first_stage_model.", "vae"), ("text_encoders", "cond_stage_model.", "text")):
+        state = {key.removeprefix(part): x for key, x in load_file(root / SD1).items() if key.startswith(part)}
+        target = folders.roots(folder)[0]
+        target.mkdir(parents=True, exist_ok=True)
+        save_file({key.removeprefix("transformer."): x for key, x in state.items()}, target / f"{name}.safetensors")
+    return folders
+
+
+def graph(model: str, text: str, vae: str, **changes: Any) -> str:
+    """Text to image, with parts from three checkpoints."""
+    sampling = {"seed": 1, "steps": 1, "cfg": 1.0, "sampler_name": "euler", "scheduler": "karras", "denoise": 1.0}
+    wires = {"model": ["1", 0], "positive": ["5", 0], "negative": ["5", 0], "latent_image": ["4", 0]}
+    nodes: dict[str, Any] = {
+        node: {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": name}}
+        for node, name in (("1", model), ("2", text), ("3", vae))
+    }
+    nodes |= {
+        "4": {"class_type": "EmptyLatentImage", "inputs": {"width": 32, "height": 32, "batch_size": 1}},
+        "5": {"class_type": "CLIPTextEncode", "inputs": {"text": "a", "clip": ["2", 1]}},
+        "6": {"class_type": "KSampler", "inputs": wires | sampling},
+        "7": {"class_type": "VAEDecode", "inputs": {"samples": ["6", 0], "vae": ["3", 2]}},
+        "8": {"class_type": "SaveImage", "inputs": {"images": ["7", 0], "filename_prefix": "x"}},
+    }
+    for node, change in changes.items():
+        nodes[node.removeprefix("n")] = change
+    return json.dumps(nodes)
+
+
+def problems(folders: Folders, text: str) -> list[GraphError]:
+    bound = build(parse(text), builtin(), folders, rules=(OneFamily(),))
+    return [problem for problem in bound.problems if problem.code == "families_differ"]
+
+
+@pytest.mark.parametrize("name", [SD1, XL, SD2])
+def test_one_file_fits_itself(folders: Folders, name: str) -> None:
+    assert build(parse(graph(name, name, name)), builtin(), folders, rules=(OneFamily(),)).problems == ()
+
+
+def test_a_text_encoder_of_another_family(folders: Folders) -> None:
+    found = problems(folders, graph(XL, SD1, XL))
+    assert {(problem.node_id, problem.input_name) for problem in found} == {("6", "positive"), ("6", "negative")}
+    assert all(f"{SD1} (Stable Diffusion 1)" in p.message and f"{XL} (SDXL)" in p.message for p in found)
+
+
+def test_an_autoencoder_of_another_family(folders: Folders) -> None:
+    [problem] = problems(folders, graph(XL, XL, SD1))
+    assert (problem.node_id, problem.input_name) == ("7", "vae")
+    assert SD1 in problem.message and XL in problem.message
+    assert problems(folders, graph(SD2, SD2, SD1)) == [], "both have the same latents"
+
+
+def test_a_picture_that_another_family_encoded(folders: Folders) -> None:
+    image = {"class_type": "EmptyImage", "inputs": {"width": 32, "height": 32, "batch_size": 1, "color": 0}}
+    encode = {"class_type": "VAEEncode", "inputs": {"pixels": ["9", 0], "vae": ["3", 2]}}
+    if "EmptyImage" not in builtin():
+        pytest.skip("no node makes a picture of nothing")
+    found = problems(folders, graph(XL, XL, SD1, n9=image, n4=encode))
+    assert ("6", "latent_image") in {(problem.node_id, problem.input_name) for problem in found}
+
+
+def test_it_is_followed_through_nodes_between(folders: Folders) -> None:
+    skip = {"class_type": "CLIPSetLastLayer", "inputs": {"clip": ["2", 1], "stop_at_clip_layer": -2}}
+    encode = {"class_type": "CLIPTextEncode", "inputs": {"text": "a", "clip": ["10", 0]}}
+    zero = {"class_type": "ConditioningZeroOut", "inputs": {"conditioning": ["11", 0]}}
+    found = problems(folders, graph(XL, SD1, XL, n10=skip, n11=encode, n5=zero))
+    assert {problem.input_name for problem in found} == {"positive", "negative"}
+
+
+@pytest.mark.parametrize(
+    ("type_name", "inputs"),
+    [("VAELoader", {"vae_name": "vae.safetensors"})],
+)
+def test_an_autoencoder_alone_does_not_tell_its_family(
+    folders: Folders, type_name: str, inputs: Mapping[str, str]
+) -> None:
+    decode = {"class_type": "VAEDecode", "inputs": {"samples": ["6", 0], "vae": ["10", 0]}}
+    loader = {"class_type": type_name, "inputs": dict(inputs)}
+    assert problems(folders, graph(XL, XL, XL, n10=loader, n7=decode)) == []
+
+
+def test_a_text_encoder_alone_does(folders: Folders) -> None:
+    loader = {"class_type": "CLIPLoader", "inputs": {"clip_name": "text.safetensors", "type": "stable_diffusion"}}
+    encode = {"class_type": "CLIPTextEncode", "inputs": {"text": "a", "clip": ["10", 0]}}
+    assert problems(folders, graph(SD1, SD1, SD1, n10=loader, n5=encode)) == []
+    [problem, _] = problems(folders, graph(XL, XL, XL, n10=loader, n5=encode))
+    assert "text.safetensors (Stable Diffusion 1)" in problem.message
+
+
+def test_nothing_runs_and_nothing_is_loaded(folders: Folders) -> None:
+    services = Services(Residency(torch.device("cpu"), Precision(), budget=2**30), folders)
+    executor = Executor(services, builtin(), folders, Cache(2**28, nbytes), checks=(OneFamily(),))
+    events: list[object] = []
+    with pytest.raises(GraphErrors, match=r"old\.safetensors .*xl\.safetensors"):
+        executor.execute(Run("run", parse(graph(XL, SD1, XL)), events.append))
+    assert events == [] and services.residency.resident_bytes == 0
+    executor.close()
+
+
+def test_a_file_is_read_once_until_it_changes(folders: Folders) -> None:
+    read: list[Path] = []
+
+    def header(path: Path) -> Weights:
+        read.append(path)
+        return read_header(path)
+
+    rule, bound = OneFamily(header), build(parse(graph(XL, XL, XL)), builtin(), folders)
+    for _ in range(3):
+        assert not [*rule(bound)]
+    assert len(read) == 1
+    path = folders.roots("checkpoints")[0] / XL
+    os.utime(path, ns=(1, 1))
+    assert not [*rule(bound)] and len(read) == 2
