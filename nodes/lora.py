@@ -136,6 +136,7 @@ class Opened:
 
 def opened_adapter(ctx: Context, lora: FileRef, handles: Sequence[ModelHandle[nn.Module]]) -> Opened:
     """Open an adapter file for some networks; what of it they cannot use is told. Raises InputError if it changes none."""
+    models = " and ".join(dict.fromkeys(handle.weights.path.name for handle in handles))
     try:
         file = read_adapter(lora.path)
         used = {
@@ -144,13 +145,13 @@ def opened_adapter(ctx: Context, lora: FileRef, handles: Sequence[ModelHandle[nn
             if handle.part in handle.weights.parts()
         }
     except CheckpointError as error:
-        raise InputError("lora_name", str(error)) from error
+        raise InputError("lora_name", f"{error} (the model is {models})") from error
     unused = file.unused(*used.values(), model_only=len(handles) == 1)
     shown = ", ".join(unused[:3]) + (", …" if len(unused) > 3 else "")
     if not any(one.weights for one in used.values()):
         raise InputError(
             "lora_name",
-            f"{lora.path.name} changes nothing in this model: none of its names is known ({shown or 'no tensors'})",
+            f"{lora.path.name} changes nothing in {models}: none of its names is known ({shown or 'no tensors'})",
         )
     if unused:
         told = f"{len(unused)} of the {len(file.file.tensors)} tensors of {lora.path.name} are not used: {shown}"

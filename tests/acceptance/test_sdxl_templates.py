@@ -1,0 +1,64 @@
+"""The SDXL templates that ComfyUI's front end comes with run, on narrow random checkpoints named as they name them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+
+from graph.build import build
+from graph.cache import Cache
+from graph.context import Run
+from graph.execute import Executor
+from graph.files import Folders
+from graph.flatten import flatten
+from graph.litegraph import read_editor
+from graph.node_shapes import shapes_of
+from models.residency import Precision, Residency
+from models.types import nbytes
+from nodes.one_family import OneFamily
+from nodes.registry import builtin
+from nodes.services import Services
+from tests.templates import needed, templates
+from tests.tiny_families import Kind, write_family
+
+pytestmark = [pytest.mark.acceptance, needed]
+
+CHECKPOINTS: dict[str, Kind] = {
+    "sd_xl_base_1.0.safetensors": "xl",
+    "sd_xl_turbo_1.0_fp16.safetensors": "xl",
+    "sd_xl_refiner_1.0.safetensors": "refiner",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("image_sdxl_simple", 1024),
+        ("sdxl_simple_example", 1024),
+        ("sdxl_refiner_prompt_example", 1024),
+        ("sdxlturbo_example", 512),
+    ],
+)
+def test_a_template_runs(tmp_path: Path, name: str, size: int, one_thread: Any) -> None:
+    import torch
+
+    folders, registry = Folders.standard(tmp_path), builtin()
+    for file, kind in CHECKPOINTS.items():
+        write_family(folders.roots("checkpoints")[0] / file, kind)
+    made = flatten(read_editor(templates()[name]), shapes_of(registry, folders))
+    assert not made.document.problems
+    graph = build(made.document, registry, folders)
+    assert not graph.problems
+    services = Services(Residency(torch.device("cpu"), Precision(), budget=2**32, packing=True), folders)
+    executor = Executor(
+        services, registry, folders, Cache(2**28, nbytes), scope=torch.inference_mode, checks=(OneFamily(),)
+    )
+    executor.execute(Run("run", made.document, lambda event: None), graph)
+    executor.close()
+    [picture] = folders.output_dir.rglob("*.png")
+    with PIL.Image.open(picture) as image:
+        assert image.size == (size, size)
+        assert len(set(image.resize((16, 16)).tobytes())) > 8, "a picture of one colour"
