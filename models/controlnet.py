@@ -75,7 +75,7 @@ def control(
     time = side.times(t, x.dtype, reading.vector)
     reading = replace(reading, residuals=replace(NO_RESIDUALS, inputs=(hint,)))
     skips, h = list[Tensor](), x
-    for h, out in zip(side.down(x, time, reading, tick), ends.zero_convs, strict=True):
+    for (_, h), out in zip(side.down(x, time, reading, tick), ends.zero_convs, strict=True):
         skips.append(out(h))
     return Residuals(skips=tuple(skips), middle=ends.middle_block_out(side.middle(h, time, reading, tick)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import cycle
 
 import torch
@@ -16,7 +17,7 @@ from models.guidance import NEGATIVE, POSITIVE, Combine, Guidance, cfg
 from models.inpainting import Beside, channels_beside, fitted
 from models.levels import NoiseLevels
 from models.reading import Reading
-from models.steering import Begun, Call, Finishing, Steer, Steered, unsteered
+from models.steering import Begun, Call, Finishing, Steer, Steered, Wrap, unsteered, wrapped
 from models.steps import Pair
 from models.types import Cond, Conditioning, Control
 from models.unet import Tick, UNet
@@ -28,10 +29,13 @@ LONGEST_REPEAT = 4  # contexts are joined in one batch when none need be repeate
 class Denoiser:
     """The clean-latent estimate of a U-Net for a given text: D = prediction(unet(scaled x, t(sigma), text))."""
 
-    def __init__(self, unet: UNet, diffusion: Diffusion, tick: Tick, steer: Steer = unsteered) -> None:
+    def __init__(
+        self, unet: UNet, diffusion: Diffusion, tick: Tick, steer: Steer = unsteered, wraps: Sequence[Wrap] = ()
+    ) -> None:
         self._unet = unet
         self._tick = tick
         self._steer = steer
+        self._wraps = wraps
         self.levels = diffusion.levels
         self.prediction = diffusion.prediction
         weight = next(unet.parameters())
@@ -43,6 +47,10 @@ class Denoiser:
     ) -> Tensor:
         """x: [B, 4, h, w] float32 at level sigma [] -> [B, 4, h, w] float32. texts: of equal parts of the batch; also: what
         steers this call besides."""
+        evaluate = wrapped(partial(self._evaluate, also), self._wraps)
+        return evaluate(x, sigma, reading, texts)
+
+    def _evaluate(self, also: Steer, x: Tensor, sigma: Tensor, reading: Reading, texts: Sequence[Steered]) -> Tensor:
         t = self.levels.timestep(sigma).expand(len(x)).to(x.device)
         scaled = self.prediction.scaled(x, sigma).to(self.dtype)
         concat = None if reading.concat is None else reading.concat.to(self.dtype)

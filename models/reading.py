@@ -56,13 +56,22 @@ def joined(block: int, h: Tensor, skip: Tensor) -> Tensor:
     return torch.cat([h, skip], dim=1)
 
 
+Pass = Callable[[int, Tensor], tuple[Tensor, Tensor]]
+"""(number of an input block, what it made of its input) -> what output blocks are handed, and what the next block sees."""
+
+
+def passed(block: int, h: Tensor) -> tuple[Tensor, Tensor]:
+    """The same for both."""
+    return h, h
+
+
 @dataclass(frozen=True, eq=False)
 class Reading:
     """What a U-Net reads: one value for a call.
 
     context: [B, T, D], the text. vector: [B, V], of networks that read one besides. concat: [B, C, h, w], channels that
     stand beside the latent's, of networks that have more than four. attend: what does the attention, everywhere; around: what is done around each layer of attention; join:
-    how an output block's two inputs become one.
+    how an output block's two inputs become one; passed: what becomes of the result of each input block.
     """
 
     context: Tensor
@@ -71,4 +80,5 @@ class Reading:
     attend: Attend = attend
     around: Around = around
     join: Join = joined
+    passed: Pass = passed
     vector: Tensor | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from torch import Tensor
@@ -53,6 +54,20 @@ Steer = Callable[[Call, Reading], Reading]
 """What a U-Net reads at a call -> what it reads when it is steered so."""
 
 
+Evaluation = Callable[[Tensor, Tensor, Reading, Sequence[Steered]], Tensor]
+"""(x [B, 4, h, w] at level sigma [], sigma, reading, texts of equal parts of the batch) -> the estimate of the clean latent."""
+
+Wrap = Callable[[Evaluation, Tensor, Tensor, Reading, Sequence[Steered]], Tensor]
+"""What is done around an evaluation, which it is given: once, several times, or with something else to read."""
+
+
+def wrapped(evaluate: Evaluation, wraps: Sequence[Wrap]) -> Evaluation:
+    """The evaluation with all of them around it, the last one outermost."""
+    for wrap in wraps:
+        evaluate = partial(wrap, evaluate)
+    return evaluate
+
+
 def unsteered(call: Call, reading: Reading) -> Reading:
     """As it is."""
     return reading
@@ -89,11 +104,13 @@ Finish = Callable[[Finishing], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Begun:
-    """What steers one sampling. needs: numbers of the texts whose estimates `finish` wants, whatever guidance does."""
+    """What steers one sampling. needs: numbers of the texts whose estimates `finish` wants, whatever guidance does. wrap: what
+    is done around each evaluation; the last one's is the outermost."""
 
     steer: Steer = unsteered
     finish: Finish | None = None
     needs: frozenset[int] = frozenset()
+    wrap: Wrap | None = None
 
 
 @dataclass(frozen=True)

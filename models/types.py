@@ -130,7 +130,7 @@ class Model(ModelHandle[UNet]):
 
     sampled_as: the noise it is sampled with, if not its family's. guiding: how it combines two estimates. differential:
     how much a mask is taken for the time from which its places may change, 0..1; None: not at all. steering: what changes
-    how it is called.
+    how it is called. extra: what packs keep with it.
     """
 
     socket: ClassVar[str] = "MODEL"
@@ -139,6 +139,7 @@ class Model(ModelHandle[UNet]):
     guiding: Guiding = PLAIN
     differential: float | None = None
     steering: tuple[Steering, ...] = ()
+    extra: Mapping[str, object] = field(default_factory=dict, compare=False)
 
     @property
     def diffusion(self) -> Diffusion:

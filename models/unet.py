@@ -114,13 +114,13 @@ class InputSide(nn.Module):
             raise ValueError("this U-Net reads a vector beside the text, and was given none")
         return time + self.label_emb(vector)
 
-    def down(self, x: Tensor, time: Tensor, reading: Reading, tick: Tick) -> Iterator[Tensor]:
-        """What each input block makes of x [B, 4, h, w], one after the other."""
+    def down(self, x: Tensor, time: Tensor, reading: Reading, tick: Tick) -> Iterator[tuple[Tensor, Tensor]]:
+        """What each input block makes of x [B, 4, h, w], one after the other: for the way up, and for the next block."""
         h = x if reading.concat is None else torch.cat([x, reading.concat], dim=1)
         for i, stage in enumerate(self.input_blocks):
             tick()
-            h = _plus(_run(stage, h, time, reading), reading.residuals.inputs, i)
-            yield h
+            skip, h = reading.passed(i, _plus(_run(stage, h, time, reading), reading.residuals.inputs, i))
+            yield skip, h
 
     def middle(self, h: Tensor, time: Tensor, reading: Reading, tick: Tick) -> Tensor:
         """What the middle block makes of the last input block's result."""
@@ -153,8 +153,8 @@ class UNet(InputSide):
         """x: [B, 4, h, w] latents, t: [B] time steps in 0..999 -> [B, 4, h, w]."""
         time, added = self.times(t, x.dtype, reading.vector), reading.residuals
         skips: list[Tensor] = []
-        for i, h in enumerate(self.down(x, time, reading, tick)):
-            skips.append(_plus(h, added.skips, i))
+        for i, (skip, h) in enumerate(self.down(x, time, reading, tick)):  # noqa: B007 - the last one goes on
+            skips.append(_plus(skip, added.skips, i))
         h = _plus(self.middle(h, time, reading, tick), (added.middle,), 0)
         for i, stage in enumerate(self.output_blocks):
             tick()

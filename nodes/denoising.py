@@ -64,7 +64,7 @@ def sampled(
         controls = _controls(ctx, guider, networks, blamed)
         steering = [one.begin(Ground(unet.config, diffusion.levels)) for one in guider.model.steering]
         steer = all_of([Controlled(controls, diffusion.levels), *(begun.steer for begun in steering)])
-        denoiser = Denoiser(unet, diffusion, ctx.check, steer)
+        denoiser = Denoiser(unet, diffusion, ctx.check, steer, [begun.wrap for begun in steering if begun.wrap])
         apart = ctx.thrift >= Thrift.APART
         model = guider.model
         beside = unet.config.in_channels - model.family.latent.channels

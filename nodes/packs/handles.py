@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Never, Self, TypeVar
 
 from torch import Tensor
 
@@ -18,28 +18,34 @@ class Handle(Generic[H]):
     """What all three have. A pack that asks for what is not here is told so by name."""
 
     def __init__(self, handle: H, host: Host) -> None:
-        self.handle: H = handle
+        self._own: H = handle
         self._host = host
+
+    @property
+    def handle(self) -> H:
+        """The value that travels on links."""
+        return self._own
 
     def clone(self) -> Self:
         """Another object for the same weights."""
-        return type(self)(self.handle, self._host)
+        return type(self)(self._own, self._host)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        self._host.miss(f"{type(self.handle).socket}.{name}")
-        raise AttributeError(f"a {type(self.handle).socket} of Darkroom has no {name!r} for packs")
+        self._missed(name)
+
+    def _missed(self, name: str) -> Never:
+        """Raises AttributeError for what packs ask for in vain, and counts it."""
+        socket = type(self._own).socket
+        self._host.miss(f"{socket}.{name}")
+        raise AttributeError(f"a {socket} of Darkroom has no {name!r} for packs")
 
     def _ran(self, type_name: str, **inputs: object) -> object:
         """The first output of one of our nodes, run as part of the node that runs now."""
         result = self._host.specs[type_name].run(self._host.context, inputs)
         assert isinstance(result, Outputs)
         return result.values[0]
-
-
-class PackModel(Handle[Model]):
-    """A MODEL."""
 
 
 @dataclass(frozen=True)

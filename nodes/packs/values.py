@@ -14,8 +14,9 @@ from graph.files import FileRef
 from models.areas import Area, Share
 from models.micro_conditioning import NOTHING_SAID, MicroConditioning
 from models.types import Clip, Cond, Conditioning, Image, Latent, Mask, Model, Sigmas, Vae
-from nodes.packs.handles import Handle, PackClip, PackModel, PackVae
+from nodes.packs.handles import Handle, PackClip, PackVae
 from nodes.packs.host import Host
+from nodes.packs.model import PackModel
 
 _SOCKETS = frozenset({"IMAGE", "MASK", "SIGMAS", "LATENT", "CONDITIONING"})
 _OF_CONDS = frozenset({"pooled_output", "area", "strength", "mask", "mask_strength", "set_area_to_bounds", "start_percent",

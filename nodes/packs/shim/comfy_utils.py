@@ -44,11 +44,20 @@ def common_upscale(samples: Tensor, width: int, height: int, upscale_method: str
     return resize(x, width, height)
 
 
+class FileTensors(dict[str, Tensor]):
+    """The tensors of a weight file by their names, and which file it is."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], path: Path) -> None:
+        super().__init__(tensors)
+        self.path = path
+
+
 def load_torch_file(ckpt: str, safe_load: bool = True, device: object = None, return_metadata: bool = False) -> Any:
     """The tensors of a weight file by their names; nothing that a pickle asks for is run, whatever is asked for."""
     table = read_table(Path(ckpt))
     place = torch.device("cpu") if device is None else torch.device(str(device))
-    tensors = dict(read_tensors(table, table.tensors, dtype=None, device=place, mapped=False))
+    read = read_tensors(table, table.tensors, dtype=None, device=place, mapped=False)
+    tensors = FileTensors(dict(read), Path(ckpt))
     return (tensors, dict(table.metadata)) if return_metadata else tensors
 
 

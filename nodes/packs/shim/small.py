@@ -1,31 +1,17 @@
-"""The smaller modules: samplers by name, types for editors of code, conditioning, previews."""
+"""The smaller modules: types for editors of code, settings, conditioning, previews."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from models.samplers import SAMPLERS
-from models.schedules import SCHEDULES
 from nodes.packs.host import Host
 from nodes.packs.shim.comfy_utils import ProgressBar
-
-
-class KSampler:
-    """The names of samplers and schedules, which packs offer as choices."""
-
-    SAMPLERS: ClassVar[list[str]] = list(SAMPLERS)
-    SCHEDULERS: ClassVar[list[str]] = list(SCHEDULES)
-
-
-def samplers(host: Host) -> Mapping[str, object]:
-    """`comfy.samplers`."""
-    return {"KSampler": KSampler, "SAMPLER_NAMES": list(SAMPLERS), "SCHEDULER_NAMES": list(SCHEDULES)}
 
 
 class IO(StrEnum):

@@ -1,0 +1,197 @@
+"""What packs change of a MODEL, beside the same thing done in another way: by our own nodes, or by another setter."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from graph.errors import NodeError
+from graph.files import Folders
+from models.checkpoint import read_header
+from models.types import Model
+from nodes.packs.values import from_pack, to_pack
+from tests.nodes.pack_bench import Bench, Written, open_bench
+from tests.tiny_checkpoint import tiny_unet, write_tiny_checkpoint
+
+PATCHES = Path(__file__).parents[1] / "data" / "model_packs"
+MODEL: Written = {"model": ("CheckpointLoaderSimple", {"ckpt_name": "tiny.safetensors"})}
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folders = Folders.standard(tmp_path_factory.mktemp("models") / "base")
+    shutil.copytree(PATCHES, folders.base / "custom_nodes", dirs_exist_ok=True)
+    write_tiny_checkpoint(folders.roots("checkpoints")[0] / "tiny.safetensors")
+    torch.manual_seed(0)
+    layer = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+    lora = {f"{layer}.lora_{end}.weight": torch.randn(shape) for end, shape in (("up", (16, 2)), ("down", (2, 16)))}
+    save_file(lora, folders.roots("loras")[0] / "a.safetensors")
+    with open_bench(folders) as opened:
+        assert [it.problem for it in opened.packs.loaded] == [""]
+        pack().SHAPES.update({name: tuple(weight.shape) for name, weight in tiny_unet().state_dict().items()})
+        yield opened
+
+
+def pack() -> Any:
+    """The pack itself."""
+    return sys.modules["custom_nodes.patches"]
+
+
+def patched(*changes: tuple[str, float]) -> Written:
+    """The tiny model with changes of the pack, one after the other."""
+    nodes, last = dict(MODEL), "model"
+    for i, (what, amount) in enumerate(changes):
+        nodes[f"p{i}"] = ("PatchModel", {"model": [last, 0], "what": what, "amount": amount})
+        last = f"p{i}"
+    return nodes
+
+
+def sampled(bench: Bench, nodes: Written, cfg: float = 4.0) -> Tensor:
+    """What the last of `nodes` makes of a seed."""
+    last = list(nodes)[-1]
+    whole: Written = {
+        **nodes,
+        **{
+            name: ("CLIPTextEncode", {"text": text, "clip": ["model", 1]}) for name, text in (("+", "a fox"), ("-", ""))
+        },
+        "e": ("EmptyLatentImage", {"width": 64, "height": 64, "batch_size": 1}),
+        "k": (
+            "KSampler",
+            {
+                "seed": 3,
+                "steps": 3,
+                "cfg": cfg,
+                "sampler_name": "euler",
+                "scheduler": "normal",
+                "denoise": 1.0,
+                "model": [last, 0],
+                "positive": ["+", 0],
+                "negative": ["-", 0],
+                "latent_image": ["e", 0],
+            },
+        ),
+        "s": ("SaveLatent", {"samples": ["k", 0], "filename_prefix": "it"}),
+    }
+    bench.run(whole)
+    newest = max(bench.folders.output_dir.glob("*.latent"), key=lambda path: path.name)
+    return load_file(newest)["latent_tensor"]
+
+
+def near(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one, other, atol=1e-5 * float(other.abs().max()), rtol=0)
+
+
+@pytest.fixture(scope="module")
+def plain(bench: Bench) -> Tensor:
+    return sampled(bench, MODEL)
+
+
+@pytest.mark.parametrize("changes", [[("plain_cfg", 1.0)], [("wrapper", 1.0)], [("replaced", 1.0)], [("post", 1.0)]])
+def test_what_changes_nothing_changes_nothing(bench: Bench, plain: Tensor, changes: list[tuple[str, float]]) -> None:
+    assert near(sampled(bench, patched(*changes)), plain)
+
+
+@pytest.mark.parametrize("changes", [[("post", 0.5)], [("pre", 0.5)], [("plain_cfg", 0.5)]])
+def test_functions_before_at_and_after_guidance_are_heeded(
+    bench: Bench, plain: Tensor, changes: list[tuple[str, float]]
+) -> None:
+    made = sampled(bench, patched(*changes))
+    assert not near(made, plain)
+    if changes[0][0] != "plain_cfg":
+        assert near(made, sampled(bench, MODEL, cfg=2.0))
+        assert near(sampled(bench, patched(("pre", 0.5), ("post", 0.5)), cfg=8.0), made)
+
+
+def test_a_guidance_function_is_what_our_node_of_its_formula_is(bench: Bench, plain: Tensor) -> None:
+    ours: Written = {**MODEL, "r": ("RescaleCFG", {"model": ["model", 0], "multiplier": 0.7})}
+    assert near(made := sampled(bench, patched(("rescale", 0.7))), sampled(bench, ours)) and not near(made, plain)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([("output1", 0.5)], [("weights", 0.5)]),
+        ([("output1", 0.5)], [("direct", 0.5)]),
+        ([("before1", 0.25)], [("values", 0.25)]),
+        ([("blocks", 1.5)], [("first", 1.5)]),
+        ([("skips", 1.5), ("up", 1.5)], [("first", 1.5)]),
+    ],
+)
+def test_a_patch_in_the_network_is_what_changed_weights_are(
+    bench: Bench, plain: Tensor, one: list[tuple[str, float]], other: list[tuple[str, float]]
+) -> None:
+    made = sampled(bench, patched(*one))
+    assert near(made, sampled(bench, patched(*other))) and not near(made, plain)
+
+
+def test_patches_are_told_where_they_are(bench: Bench, plain: Tensor) -> None:
+    pack().SEEN.clear()
+    assert not near(sampled(bench, patched(("output2", 0.5), ("before2", 2.0))), plain)
+    where = [(("input", 1), 2), (("middle", 0), 4), (("output", 2), 2), (("output", 3), 2)]
+    assert {repr(it) for it in pack().SEEN} == {repr((block, 0, 8, width, [0, 1])) for block, width in where}
+
+
+def test_a_wrapper_may_change_what_the_network_says(bench: Bench, plain: Tensor) -> None:
+    assert not near(sampled(bench, patched(("wrapper", 0.9))), plain)
+
+
+def test_lora_files_and_factors_are_what_our_loader_makes_of_them(bench: Bench, plain: Tensor) -> None:
+    given = {"model": ["model", 0], "clip": ["model", 1]}
+    ours: Written = {
+        **MODEL,
+        "l": ("LoraLoader", {**given, "lora_name": "a.safetensors", "strength_model": 0.5, "strength_clip": 0.25}),
+    }
+    expected = sampled(bench, ours)
+    assert not near(expected, plain)
+    assert near(sampled(bench, {**MODEL, "l": ("PatchLora", {**given, "name": "a.safetensors"})}), expected)
+    assert near(sampled(bench, patched(("factors", 0.5))), expected)
+
+
+def test_a_model_sampling_of_a_pack_is_what_our_node_makes_of_it(bench: Bench, plain: Tensor) -> None:
+    ours: Written = {
+        **MODEL,
+        "v": ("ModelSamplingDiscrete", {"model": ["model", 0], "sampling": "v_prediction", "zsnr": False}),
+    }
+    assert near(made := sampled(bench, patched(("velocity", 1.0))), sampled(bench, ours)) and not near(made, plain)
+
+
+def test_what_a_pack_sets_goes_through_our_nodes_and_other_packs(bench: Bench) -> None:
+    nodes = patched(("post", 0.5))
+    nodes["r"] = ("RescaleCFG", {"model": ["p0", 0], "multiplier": 0.0})
+    assert near(sampled(bench, nodes), sampled(bench, MODEL, cfg=2.0))
+    model = Model(read_header(bench.folders.resolve("checkpoints", "tiny.safetensors")), "x")
+    held: Any = to_pack(model, bench.packs.host)
+    held.set_model_sampler_post_cfg_function(lambda args: args["denoised"])
+    held.set_model_attn1_output_patch(lambda out, extra: out)
+    first = from_pack(held, "MODEL", bench.packs.host)
+    assert isinstance(first, Model) and len(first.steering) == len(first.guiding.after) == 1
+    again: Any = to_pack(first, bench.packs.host)
+    other = again.clone()
+    other.set_model_attn1_output_patch(lambda out, extra: out)
+    second = from_pack(other, "MODEL", bench.packs.host)
+    assert isinstance(second, Model) and len(second.steering) == len(second.guiding.after) == 1
+    options: list[Any] = [made.extra["model_options"] for made in (first, second)]
+    assert [len(it["transformer_options"]["patches"]["attn1_output_patch"]) for it in options] == [1, 2]
+    assert from_pack(to_pack(model, bench.packs.host), "MODEL", bench.packs.host) == model
+
+
+def test_what_is_not_known_is_said_and_counted(bench: Bench) -> None:
+    with pytest.raises(
+        NodeError, match=r"a MODEL of Darkroom has no \"set_model_patch\('a_patch_of_tomorrow'\)\" for packs"
+    ):
+        sampled(bench, patched(("unknown", 1.0)))
+    assert "MODEL.set_model_patch('a_patch_of_tomorrow')" in bench.packs.host.missed
+
+
+def test_packs_may_look_at_a_model(bench: Bench) -> None:
+    facts = bench.run({**MODEL, "f": ("PatchFacts", {"model": ["model", 0]})})["f"].ui["facts"]
+    assert facts[:2] == pytest.approx([0.0292, 14.6146], abs=1e-4)
+    assert list(facts[2:]) == [999.0, 0.18215, 1.0, 4, "cpu", "torch.float32"]
