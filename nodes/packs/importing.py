@@ -126,9 +126,13 @@ class PackImporter(MetaPathFinder):
         level: int = 0,
     ) -> ModuleType:
         """`import` as the modules of packs have it."""
-        if level or (name not in self._modules and name.partition(".")[0] not in self._roots):
-            return __import__(name, globals, locals, fromlist or (), level)
+        first = name.partition(".")[0]
         pack = ".".join(str((globals or {}).get("__name__", "")).split(".")[:2])
+        if level or (name not in self._modules and first not in self._roots):
+            if not level and pack == PREFIX + first:  # a pack that calls itself by the name of its folder
+                whole = __import__(PREFIX + name, globals, locals, fromlist or (), 0)
+                return whole if fromlist else sys.modules[pack]
+            return __import__(name, globals, locals, fromlist or (), level)
         modules = self._lenient.get(pack)
         module = (
             self._modules.get(name) if modules is None else modules.get(name) or _added(modules, name, self._missed)

@@ -334,6 +334,22 @@ def test_a_pack_that_knows_what_else_to_do_is_told_what_is_absent(tmp_path: Path
     assert "soon" not in said["wise"]
 
 
+def test_a_pack_that_calls_itself_by_the_name_of_its_folder_is_itself(tmp_path: Path) -> None:
+    folders = Folders.standard(tmp_path / "base")
+    place = folders.base / "custom_nodes" / "myself"
+    (place / "inner").mkdir(parents=True)
+    (place / "__init__.py").write_text(
+        "from myself.inner.deep import WORD, folder_paths\nimport myself.inner.deep\nimport myself.inner.deep as again\n"
+        "assert myself.inner.deep is again and WORD == again.WORD and folder_paths.base_path\n"
+        "NODE_CLASS_MAPPINGS = {}"
+    )
+    (place / "inner" / "__init__.py").touch()
+    (place / "inner" / "deep.py").write_text("import folder_paths\nWORD = 'hello'")
+    with open_packs(folders, builtin(), yes) as packs:
+        assert "could not" not in packs.loaded[0].problem
+    assert "myself" not in sys.modules
+
+
 def test_what_stand_ins_lack_is_counted(tmp_path: Path) -> None:
     folders = Folders.standard(tmp_path / "base")
     place = folders.base / "custom_nodes" / "one.py"
