@@ -468,3 +468,16 @@ def test_packs_are_found_by_folder_and_file_in_order(tmp_path: Path) -> None:
     (second / "notes.txt").touch()
     found = list(find_packs([first, tmp_path / "gone", second]))
     assert [(pack.name, pack.path.parent) for pack in found] == [("one", first), ("two", second)]
+
+
+def test_types_of_links_that_are_not_used_here_can_be_declared_and_others_are_counted(tmp_path: Path) -> None:
+    folders = Folders.standard(tmp_path / "base")
+    (folders.base / "custom_nodes" / "one.py").write_text(
+        "from comfy_api.latest import io\nchanged = io.File3DGLB.Input('mesh')\nchanged.id = 'model'\n"
+        "assert (changed.id, changed.io_type) == ('model', 'FILE_3D_GLB')\n"
+        "try:\n    io.Tomorrow\nexcept AttributeError as error:\n    assert 'Tomorrow' in str(error)\n"
+        "NODE_CLASS_MAPPINGS = {}"
+    )
+    with open_packs(folders, builtin(), yes) as packs:
+        assert "could not" not in packs.loaded[0].problem
+        assert packs.host.missed == {"comfy_api.latest.io.Tomorrow": 1}

@@ -9,9 +9,9 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 
-@dataclass(frozen=True)
+@dataclass
 class Input:
-    """One input. `options` are those of its widget and of the editor."""
+    """One input; packs change it before they hand it over. `options` are those of its widget and of the editor."""
 
     id: str
     io_type: str
@@ -24,7 +24,7 @@ class Input:
     template: Any = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Output:
     """One output."""
 
@@ -293,7 +293,11 @@ KINDS: Mapping[str, str] = MappingProxyType({
     "Gligen": "GLIGEN", "UpscaleModel": "UPSCALE_MODEL", "LoraModel": "LORA_MODEL", "Hooks": "HOOKS",
     "HookKeyframes": "HOOK_KEYFRAMES", "TimestepsRange": "TIMESTEPS_RANGE", "LatentOperation": "LATENT_OPERATION",
     "FlowControl": "FLOW_CONTROL", "Accumulation": "ACCUMULATION", "Webcam": "WEBCAM", "Audio": "AUDIO",
-    "Video": "VIDEO", "AnyType": "*", "WanCameraEmbedding": "WAN_CAMERA_EMBEDDING", "Photomaker": "PHOTOMAKER",
+    "Video": "VIDEO", "AnyType": "*", "Load3D": "LOAD_3D", "Load3DAnimation": "LOAD3D_ANIMATION", "Load3DCamera": "LOAD3D_CAMERA",
+    "File3DAny": "FILE_3D", "File3DGLB": "FILE_3D_GLB", "File3DGLTF": "FILE_3D_GLTF", "File3DFBX": "FILE_3D_FBX",
+    "File3DOBJ": "FILE_3D_OBJ", "File3DSTL": "FILE_3D_STL", "File3DUSDZ": "FILE_3D_USDZ", "Mesh": "MESH", "Voxel": "VOXEL",
+    "SVG": "SVG", "Color": "COLOR", "BoundingBox": "BOUNDING_BOX", "AudioEncoder": "AUDIO_ENCODER",
+    "AudioEncoderOutput": "AUDIO_ENCODER_OUTPUT", "ModelPatch": "MODEL_PATCH", "LatentUpscaleModel": "LATENT_UPSCALE_MODEL", "WanCameraEmbedding": "WAN_CAMERA_EMBEDDING", "Photomaker": "PHOTOMAKER",
 })  # fmt: skip
 
 

@@ -58,8 +58,8 @@ def modules(host: Host, routes: Routes) -> Mapping[str, ModuleType]:
         "comfy_execution.graph_utils": graph,
         "comfy_api": {},
         "comfy_api.latest": api,
-        "comfy_api.latest.io": api_io.names(),
-        "comfy_api.latest.ui": api_ui.names(host),
+        "comfy_api.latest.io": vars(api["io"]),
+        "comfy_api.latest.ui": vars(api["ui"]),
         "comfy_api.v0_0_1": api,
         "comfy_api.v0_0_2": api,
     }
@@ -67,8 +67,8 @@ def modules(host: Host, routes: Routes) -> Mapping[str, ModuleType]:
 
 
 def _api(host: Host) -> Mapping[str, object]:
-    io = SimpleNamespace(**api_io.names())
-    ui = SimpleNamespace(**api_ui.names(host))
+    io = StandIn("comfy_api.latest.io", api_io.names(), host.miss)
+    ui = StandIn("comfy_api.latest.ui", api_ui.names(host), host.miss)
 
     class Execution:
         """Progress of the node that runs."""
