@@ -38,6 +38,7 @@ _SEARCHED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "diffusion_models": ("models/unet", "models/diffusion_models"),
         "vae_approx": ("models/vae_approx",),
         "style_models": ("models/style_models",),
+        "ipadapter": ("models/ipadapter",),
         "hypernetworks": ("models/hypernetworks",),
         "gligen": ("models/gligen",),
         "photomaker": ("models/photomaker",),

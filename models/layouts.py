@@ -39,16 +39,20 @@ from models.diffusers_names import (
 from models.families import foreign_family, unlike_family
 from models.family import TOWERS, UNKNOWN, Family, Tower, family_of
 from models.inception import Inception
+from models.ip_adapter import IPAdapter, ip_adapter_config
 from models.open_clip_names import open_clip_tower
 from models.safety import SafetyChecker, published_name
+from models.style_adapter import StyleAdapter, style_config
 from models.t2i_adapter import ADAPTER_ROOT, T2IAdapter, adapter_config, renamed_adapter
 from models.unet import InputSide, UNet
 from models.upscaler import build_upscaler, renamed_upscaler
 from models.vae import AutoencoderKL
-from models.vision import ContrastiveModel
+from models.vision import ContrastiveModel, VisionModel, tower_config
 from models.weights import CheckpointError, TensorFile, TensorInfo, read_ahead, read_table, read_tensors
 
-Steering = Literal["controlnet", "control_ends", "input_side", "t2i_adapter"]
+Steering = Literal[
+    "controlnet", "control_ends", "input_side", "t2i_adapter", "clip_vision", "ip_adapter", "style_adapter"
+]
 """What steers a U-Net. input_side: a U-Net's own way down, for a Control-LoRA."""
 Judging = Literal["safety", "clip_model", "open_clip", "inception", "aesthetic"]
 """What judges pictures."""
@@ -182,6 +186,23 @@ LAYOUTS: Mapping[Part, Layout] = MappingProxyType(
             children=("input_hint_block.", "zero_convs.", "middle_block_out."),
         ),
         "input_side": Layout(title="U-Net", root="", build=lambda shapes: InputSide(unet_config(shapes))),
+        "clip_vision": Layout(
+            title="vision tower",
+            root="visual_projection.weight",
+            build=lambda shapes: VisionModel(tower_config(shapes)),
+            children=("vision_model.", "visual_projection."),
+            unless=("text_projection.weight", "concept_embeds"),
+        ),
+        "ip_adapter": Layout(
+            title="IP-Adapter",
+            root="ip_adapter.1.to_k_ip.weight",
+            build=lambda shapes: IPAdapter(ip_adapter_config(shapes)),
+        ),
+        "style_adapter": Layout(
+            title="style model",
+            root="style_embedding",
+            build=lambda shapes: StyleAdapter(style_config(shapes)),
+        ),
         "t2i_adapter": Layout(
             title="T2I-Adapter",
             prefixes=("adapter.", ""),

@@ -22,15 +22,17 @@ from models.family import Diffusion, Family, Tower, TowerReading
 from models.guidance import PLAIN, Guidance, Guiding
 from models.inception import Inception
 from models.inpainting import Beside
+from models.ip_adapter import IPAdapter
 from models.micro_conditioning import NOTHING_SAID, MicroConditioning
 from models.safety import SafetyChecker
 from models.steering import Steering
 from models.steps import Sampler
+from models.style_adapter import StyleAdapter
 from models.t2i_adapter import T2IAdapter
 from models.unet import InputSide, UNet
 from models.upscaler import Upscaler
 from models.vae import AutoencoderKL
-from models.vision import ContrastiveModel
+from models.vision import ContrastiveModel, Seen, VisionModel
 
 Network = TypeVar("Network", bound=nn.Module, covariant=True)
 
@@ -283,6 +285,39 @@ class ControlLoraModel(ControlModel[ControlEnds]):
 
 
 @dataclass(frozen=True)
+class ClipVision(ModelHandle[VisionModel]):
+    """The vision tower of a CLIP."""
+
+    socket: ClassVar[str] = "CLIP_VISION"
+    part: ClassVar[Part] = "clip_vision"
+
+
+@dataclass(frozen=True, eq=False)
+class ClipVisionOutput:
+    """What a vision tower says of pictures, in float32 on the CPU, and the file that it is of."""
+
+    socket: ClassVar[str] = "CLIP_VISION_OUTPUT"
+    seen: Seen
+    tower: str
+
+
+@dataclass(frozen=True)
+class StyleModel(ModelHandle[StyleAdapter]):
+    """What makes words of what CLIP sees in a picture."""
+
+    socket: ClassVar[str] = "STYLE_MODEL"
+    part: ClassVar[Part] = "style_adapter"
+
+
+@dataclass(frozen=True)
+class IPAdapterModel(ModelHandle[IPAdapter]):
+    """What makes a prompt of a picture."""
+
+    socket: ClassVar[str] = "IPADAPTER"
+    part: ClassVar[Part] = "ip_adapter"
+
+
+@dataclass(frozen=True)
 class InputSideModel(ModelHandle[InputSide]):
     """A U-Net's way down alone, for a Control-LoRA."""
 
@@ -364,6 +399,8 @@ def nbytes(value: object) -> int:
     match value:
         case Tensor():
             return value.untyped_storage().nbytes()
+        case Model():
+            return nbytes(value.steering)
         case ModelHandle():
             return 0
         case tuple() | list():

@@ -29,6 +29,10 @@ LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 
 
 WRAPPERS = ("state_dict", "params_ema", "params")
+NESTED = (
+    "image_proj",
+    "ip_adapter",
+)  # the two dictionaries that IP-Adapter files hold; their names go before the tensors'
 """Under which names programs put the weights into a file: most, and those that train upscalers."""
 
 
@@ -213,4 +217,6 @@ def _state_dict(content: object) -> dict[str, object]:
         raise UnpickleError(f"holds no weights: its pickle is not a dictionary but {type(content).__name__}")
     inner = [found for name in WRAPPERS if isinstance(found := dict.get(content, name), dict)]
     entries = inner[0] if inner else content
+    if all(isinstance(dict.get(content, name), dict) for name in NESTED):
+        entries = {f"{name}.{key}": value for name in NESTED for key, value in dict.items(content[name])}
     return {key: value for key, value in dict.items(entries) if isinstance(key, str)}

@@ -6,14 +6,16 @@ Attribute names are the key names of transformers' CLIPModel, whose files have b
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from models.clip import Encoder, TextModel, Tick
-from models.config import ContrastiveConfig, VisionConfig
+from models.config import OPEN_CLIP_HEADS, ContrastiveConfig, Shapes, VisionConfig, vision_config
 from models.tokenizer import BOS, EOS
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -49,6 +51,51 @@ class VisionTower(nn.Module):
     def forward(self, x: Tensor, tick: Tick = lambda: None) -> Tensor:
         """x: [B, 3, S, S] from `clip_input` -> [B, D], the picture's vector after the final norm."""
         return self.post_layernorm(self.encoder(self.pre_layrnorm(self.embeddings(x)), tick)[:, 0])
+
+
+class Seen(NamedTuple):
+    """What a vision tower says of pictures. vector: [B, P], projected; last: [B, 1 + patches, D], after the last layer;
+    before: the same after the one before it; neither has gone through the final norm."""
+
+    vector: Tensor
+    last: Tensor
+    before: Tensor
+
+
+class VisionModel(nn.Module):
+    """A vision tower with its projection, without a text tower."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vision_model = VisionTower(config)
+        self.visual_projection = nn.Linear(config.width, config.projection, bias=False)
+
+    def forward(self, x: Tensor, tick: Tick = lambda: None) -> Seen:
+        """x: [B, 3, S, S] from `vision_input`."""
+        tower = self.vision_model
+        h = before = tower.pre_layrnorm(tower.embeddings(x))
+        for layer in tower.encoder.layers:
+            tick()
+            before, h = h, layer(h)
+        return Seen(self.visual_projection(tower.post_layernorm(h[:, 0])), h, before)
+
+
+def vision_input(pictures: Tensor, size: int, crop: bool) -> Tensor:
+    """Pictures [B, H, W, C] in 0..1 as a vision tower wants them: [B, 3, size, size], normalized by channel.
+
+    crop: the short side is made `size`, and the middle taken; else both sides are made so. Rounded to 8 bits afterwards.
+    """
+    x = pictures[..., :3].movedim(-1, 1)
+    height, width = x.shape[-2:]
+    if (height, width) != (size, size):
+        scale = size / min(height, width)
+        to = (round(height * scale), round(width * scale)) if crop else (size, size)
+        x = F.interpolate(x, size=to, mode="bicubic", antialias=True)
+        top, left = (to[0] - size) // 2, (to[1] - size) // 2
+        x = x[..., top : top + size, left : left + size]
+    mean, std = (torch.tensor(values, dtype=x.dtype)[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
+    return ((255 * x).clamp(0, 255).round() / 255 - mean) / std
 
 
 class ContrastiveModel(TextModel):
@@ -92,3 +139,9 @@ def clip_input(picture: Tensor, size: int) -> Tensor:
     values = (np.asarray(seen).astype(np.float64) * (1 / 255)).astype(np.float32)
     normalized = (values - np.array(CLIP_MEAN, np.float32)) / np.array(CLIP_STD, np.float32)
     return torch.from_numpy(normalized).movedim(-1, 0).contiguous()
+
+
+def tower_config(shapes: Shapes) -> VisionConfig:
+    """Read the shape of a vision tower alone; those as wide as LAION's have the exact GELU. Raises as `vision_config`."""
+    config = vision_config(shapes, "vision_model")
+    return replace(config, activation="gelu") if config.width in dict(OPEN_CLIP_HEADS) else config

@@ -18,6 +18,7 @@ from nodes import (
     guidance,
     image,
     inpainting,
+    ip_adapter,
     latent,
     latent_batches,
     latent_math,
@@ -47,6 +48,7 @@ from nodes import (
     tiles,
     transforms,
     upscaling,
+    vision,
     watermark,
 )
 
@@ -90,6 +92,8 @@ def builtin() -> Registry:
             inpainting,
             control,
             attention,
+            vision,
+            ip_adapter,
             latent_batches,
             animation,
             colours,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,33 +14,18 @@ from torch import Tensor, nn
 from graph.errors import InputError
 from models.controlnet import ControlNet
 from models.t2i_adapter import AdapterConfig, T2IAdapter
-from models.types import Cond, Conditioning, Control, Image, Latent, Mask, Model
+from models.types import Control, Image, Latent, Mask, Model
 from nodes import control
 from nodes.control import control_net_apply, control_net_apply_advanced, control_net_loader, diff_control_net_loader
 from nodes.loaders import checkpoint_loader_simple
 from nodes.prompt_ranges import conditioning_set_timestep_range
-from nodes.sampling import ksampler
-from tests.models.oracles import diffusers_unet, randomized, relative_error
+from tests.models.oracles import randomized, relative_error
 from tests.models.steering_peers import diffusers_controlnet, narrow_controlnet
 from tests.nodes.conftest import CHECKPOINT, Workplace
+from tests.nodes.one_step import NEGATIVE, POSITIVE, Given, drawn, expected, normal, nothing
 from tests.tiny_checkpoint import UNET, tiny_unet
 
-SIGMA = 14.614641
-CFG = 3.0
-Residuals = Callable[[Tensor, Tensor], Mapping[str, Any]]
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def text(seed: int) -> Conditioning:
-    return Conditioning((Cond(normal(1, 77, 8, seed=seed), torch.zeros(1, 8)),))
-
-
-POSITIVE, NEGATIVE = text(1), text(2)
 HINT = torch.rand(1, 64, 48, 3, generator=torch.Generator().manual_seed(3))
-LATENT = Latent(torch.zeros(1, 4, 8, 6))
 
 
 @pytest.fixture
@@ -62,33 +47,7 @@ def written(place: Workplace, state: Mapping[str, Tensor], name: str = "control.
     return control_net_loader(place.ctx(), control_net_name=place.file("controlnet", name))
 
 
-def drawn(place: Workplace, model: Model, positive: Conditioning, negative: Conditioning, **changes: Any) -> Tensor:
-    """The latent after one step to 0, whose result is the estimate itself."""
-    given = {"seed": 5, "steps": 1, "cfg": CFG, "sampler_name": "euler", "scheduler": "normal", "latent_image": LATENT}
-    made: Latent = ksampler(place.ctx(), model=model, positive=positive, negative=negative, **{**given, **changes})
-    return made.samples
-
-
-def expected(positive: Residuals, negative: Residuals, batch: int = 1) -> Tensor:
-    """The same by diffusers' U-Net, given what other networks of theirs add."""
-    unet, sigma = diffusers_unet(tiny_unet()), torch.tensor(SIGMA)
-    noise = torch.randn(batch, 4, 8, 6, generator=torch.manual_seed(5))
-    x, t = noise * (1 + sigma**2).sqrt(), torch.tensor([999.0]).expand(batch)
-    scaled = x / (1 + sigma**2).sqrt()
-
-    def eps(given: Conditioning, residuals: Residuals) -> Tensor:
-        context = given.conds[0].tokens.expand(batch, -1, -1)
-        return unet(scaled, t, context, **residuals(scaled, context)).sample
-
-    away = eps(NEGATIVE, negative)
-    return (x - sigma * (away + CFG * (eps(POSITIVE, positive) - away))) / 0.18215
-
-
-def nothing(x: Tensor, context: Tensor) -> Mapping[str, Any]:
-    return {}
-
-
-def by(net: ControlNet, *strengths: float, hint: Tensor = HINT, mask: Tensor | None = None) -> Residuals:
+def by(net: ControlNet, *strengths: float, hint: Tensor = HINT, mask: Tensor | None = None) -> Given:
     """What diffusers' ControlNet adds, once for each strength."""
     theirs = diffusers_controlnet(net.state_dict(), UNET)
 
