@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from graph.errors import GraphError, GraphErrors, brief
 from graph.node_shapes import Control, type_of
+from graph.patient_json import let_go
 
 MUTED, BYPASSED = 2, 4
 INPUT_NODE, OUTPUT_NODE = "-10", "-20"
@@ -93,6 +94,11 @@ class EditorFile:
     root: EditorGraph
     subgraphs: Mapping[str, Subgraph]
     raw: Mapping[str, object] = field(default_factory=dict)
+
+    def let_go(self) -> None:
+        """Empty it in bites, `raw` too. For who has it last: what is freed at once keeps all threads waiting."""
+        let_go(self.root.nodes)
+        let_go(self.raw)
 
 
 def is_editor_format(raw: object) -> bool:

@@ -11,6 +11,7 @@ from graph.generation import Generation, Hires
 from graph.sampler_names import a1111_names, sampler_of
 
 _PAIR = re.compile(r'\s*(\w[\w \-/]*?):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+_STEPS = re.compile(r"Steps: \d+,")
 _NEGATIVE = "Negative prompt:"
 _SAID = frozenset(
     {
@@ -24,13 +25,18 @@ _SAID = frozenset(
 
 def is_parameters(text: str) -> bool:
     """Whether a text is one of these: its last line begins with the number of steps."""
-    return bool(re.search(r"(^|\n)Steps: \d+,", text))
+    at = -1
+    while not _STEPS.match(text, at + 1):
+        at = text.find("\nSteps: ", at + 1)  # which takes a moment, also for many megabytes
+        if at < 0:
+            return False
+    return True
 
 
 def read_parameters(text: str, embeddings: Collection[str] = ()) -> Generation:
     """What such a text says. Numbers that are none are passed over."""
     lines = text.strip().splitlines()
-    last = next((at for at in range(len(lines) - 1, -1, -1) if re.match(r"Steps: \d+,", lines[at])), len(lines))
+    last = next((at for at in range(len(lines) - 1, -1, -1) if _STEPS.match(lines[at])), len(lines))
     body, said = "\n".join(lines[:last]), _pairs("\n".join(lines[last:]))
     positive, _, negative = body.partition(_NEGATIVE)
     good, bad = read_prompt(positive.strip(), embeddings), read_prompt(negative.strip(), embeddings)

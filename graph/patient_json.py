@@ -66,6 +66,18 @@ def dumps(value: object) -> str:
     return "".join(_pieces(value))
 
 
+def let_go(held: object) -> None:
+    """Empty a list, or an object and the lists in it, in bites. Nobody else may read it any more."""
+    if isinstance(held, list):
+        while held:
+            del held[-_GROUP:]
+    elif isinstance(held, dict):
+        while held:
+            _, value = held.popitem()
+            if isinstance(value, list):
+                let_go(value)
+
+
 class Reader:
     """Reads values at given places of one text, as `decoder` would; raises JSONDecodeError, RecursionError and
     TooLarge.

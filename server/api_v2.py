@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from graph.patient_json import dumps
+from graph.patient_json import dumps, loads
 from server.assets import TEXTS, Asset
 from server.job import State
 from server.outputs import files_of, kind_of
@@ -185,7 +185,7 @@ def job_json(
         "outputs": [output_json(asset, origin) for asset in outputs],
         "error": _error(row["error"]),
         "metrics": {"queue_ms": _between(created, started), "execution_ms": _between(started, finished)},
-        "metadata": json.loads(row["extra"]).get("metadata") or {},
+        "metadata": extra.get("metadata") or {} if isinstance(extra := loads(row["extra"]), dict) else {},
         "urls": {"self": self, "events": f"{self}/events", "cancel": f"{self}/cancel"},
         EXTENSION: {
             "warnings": _warnings(row["messages"]),

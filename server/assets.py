@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from graph.patient_json import loads
 from server.database import Database
 from server.job import State
 
@@ -118,7 +119,7 @@ class Assets:
         """Whether a job that waits or runs was submitted with it."""
         queued = f"state IN ('{State.PENDING}', '{State.RUNNING}') AND instr(extra, ?)"
         found = self._db.execute(f"SELECT extra FROM jobs WHERE {queued}", (id_,))
-        return any(id_ in (json.loads(extra).get("assets") or ()) for (extra,) in found)
+        return any(id_ in _used(loads(extra)) for (extra,) in found)
 
     def expired(self, now: float) -> list[str]:
         """Those whose time is over."""
@@ -150,6 +151,11 @@ class Assets:
                 for asset in assets
             ),
         )
+
+
+def _used(extra: object) -> Collection[object]:
+    """The assets that a submission names."""
+    return extra.get("assets") or () if isinstance(extra, dict) else ()
 
 
 def _asset(row: Sequence[object]) -> Asset:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from graph.document import Document, parse
+from graph.patient_json import loads
 from server.job import Job, Submission
 
 MOST = 4
@@ -25,8 +25,13 @@ class Given:
 
 def read_given(job: Job) -> Given:
     """Read a job's JSON again. `extra_data` went in as an object."""
-    extra: dict[str, object] = json.loads(job.extra)
-    return Given(parse(job.prompt), extra)
+    extra = loads(job.extra)
+    return Given(parse(job.prompt), extra if isinstance(extra, dict) else {})
+
+
+def is_kept(job: Submission) -> bool:
+    """Whether what a job was read as is short enough to be kept."""
+    return len(job.prompt) + len(job.extra) <= CHARACTERS
 
 
 class Recent:
@@ -37,7 +42,7 @@ class Recent:
 
     def keep(self, job: Submission, given: Given) -> None:
         """Remember what the JSON of a job was read as."""
-        if len(job.prompt) + len(job.extra) > CHARACTERS:
+        if not is_kept(job):
             return
         self._given[job.id] = given
         if len(self._given) > MOST:

@@ -110,7 +110,7 @@ async def get_workflow(request: web.Request) -> web.StreamResponse:
     row = await request.app[READER](Reader.record, request.match_info["id"])
     if row is None:
         raise not_found("there is no such job")
-    match json.loads(row["extra"]):
+    match loads(row["extra"]):
         case {"extra_pnginfo": {"workflow": dict(drawn)}}:
             return await send_json(request, one(f'{{"workflow": {dumps(drawn)}, "format": "save"}}'))
         case _:

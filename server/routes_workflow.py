@@ -109,12 +109,18 @@ def _edited(path: Path, asked: Mapping[str, object], engine: Engine, app: web.Ap
 
 def _converted(body: bytes, form: Form, engine: Engine, app: web.Application) -> str:
     workflow = _workflow(body, engine, app, drawn=form == "editor")
-    return dumps(in_form(workflow, form, shapes_of(engine.registry, app[DEPS].folders)))
+    text = dumps(in_form(workflow, form, shapes_of(engine.registry, app[DEPS].folders)))
+    if workflow.file:
+        workflow.file.let_go()
+    return text
 
 
 def _report(body: bytes, engine: Engine, app: web.Application) -> str:
     workflow = _workflow(body, engine, app, drawn=True)
-    return dumps(checked(workflow, engine.registry, app[DEPS].folders, engine.rules).as_json())
+    text = dumps(checked(workflow, engine.registry, app[DEPS].folders, engine.rules).as_json())
+    if workflow.file:
+        workflow.file.let_go()
+    return text
 
 
 def _workflow(body: bytes, engine: Engine, app: web.Application, *, drawn: bool) -> Workflow:

@@ -26,7 +26,7 @@ from server.carried import Carried, NoWorkflow, carried, is_json
 from server.job import ID_LENGTH, LARGEST, PRIORITIES, Submission
 from server.messages import NodeErrors, refusal, top_error
 from server.operations import BESIDES_PROMPT
-from server.recent import Given
+from server.recent import Given, is_kept
 from server.redact import Redactor
 from server.refused import Refused, bad_request
 from server.schema import fault
@@ -141,16 +141,28 @@ def _is_workflow(value: Mapping[str, object]) -> bool:
 def check(
     request: Request, number: int, engine: Engine, folders: Folders, most_nodes: int, redact: Redactor
 ) -> Checked:
-    """Build the workflow. Raises Refused with all that is wrong, if nothing of it can run."""
+    """Build the workflow, and let go of a large request's. Raises Refused with all that is wrong, if nothing can run."""
     try:
         workflow = _understood(request, engine, folders, most_nodes)
     except GraphErrors as errors:
         raise _refused(top_error(errors.problems, redact), {}) from None
-    document = workflow.document
-    if len(document.nodes) > most_nodes:
+    if len(workflow.document.nodes) > most_nodes:
         raise Refused(
-            400, "too_many_nodes", f"the workflow has {len(document.nodes)} nodes, at most {most_nodes} may be"
+            400, "too_many_nodes", f"the workflow has {len(workflow.document.nodes)} nodes, at most {most_nodes} may be"
         )
+    checked = None
+    try:
+        checked = _checked(request, number, workflow, engine, folders, redact)
+        return checked
+    finally:
+        if workflow.file is not None and not (checked and is_kept(checked.submission)):
+            workflow.file.let_go()
+
+
+def _checked(
+    request: Request, number: int, workflow: Workflow, engine: Engine, folders: Folders, redact: Redactor
+) -> Checked:
+    document = workflow.document
     graph = build(document, engine.registry, folders, request.targets, engine.rules)
     refused = not graph.targets or _is_refused_whole(document, graph)
     unknown = [problem for problem in graph.problems if refused and problem.code in _WHOLE_PROMPT]

@@ -187,29 +187,61 @@ def test_others_do_not_wait_for_large_requests(tmp_path: Path) -> None:
         "60 MB": {"1": {"class_type": "Save", "inputs": {"value": "x" * 60_000_000}}},
     }
 
-    async def body() -> None:
-        process, url = await start(base, log)
-        async with (
-            aiohttp.ClientSession() as session,
-            session.ws_connect(f"{url}/ws?clientId=me", max_msg_size=0) as ws,
-        ):
-            for name, prompt in prompts.items():
-                content, waits = json.dumps({"prompt": prompt, "client_id": "me"}).encode(), []
-                for _ in range(3):
-                    before = len(log.read_text())
-                    async with session.post(f"{url}/prompt", data=content) as answer:
-                        await answer.read()
-                        assert answer.status < 500
-                    if answer.status == 200:
-                        await until_done(ws)
-                    await asyncio.sleep(0.2)
-                    waits.append(max(map(float, log.read_text()[before:].split()), default=0.0))
-                print(f"{name}, {len(content) / 1e6:.1f} MB: others wait at most {1000 * min(waits):.0f} ms")
-                assert min(waits) < 0.05, (name, waits)
-        process.terminate()
-        assert await process.wait() == 0
+    posts = [(name, "/prompt", {"prompt": prompt, "client_id": "me"}) for name, prompt in prompts.items()]
+    asyncio.run(_others_wait(base, log, posts))
 
-    asyncio.run(body())
+
+def test_others_do_not_wait_for_large_files_of_the_editor(tmp_path: Path) -> None:
+    file = drawn_chain(17_000)
+    posts = [(path, path, file) for path in ("/workflow/convert", "/workflow/convert?to=editor", "/workflow/check")]
+    posts.append(("/prompt", "/prompt", {"prompt": file, "client_id": "me"}))
+    asyncio.run(_others_wait(tmp_path / "base", tmp_path / "waits", posts))
+
+
+async def _others_wait(base: Path, log: Path, posts: list[tuple[str, str, Any]]) -> None:
+    """Send each, named and to its path; nobody else may wait for longer than 50 ms."""
+    process, url = await start(base, log)
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{url}/ws?clientId=me", max_msg_size=0) as ws,
+    ):
+        for name, path, what in posts:
+            content, waits = json.dumps(what).encode(), []
+            for _ in range(3):
+                before = len(log.read_text())
+                async with session.post(url + path, data=content) as answer:
+                    await answer.read()
+                    assert answer.status < 500
+                if answer.status == 200 and path == "/prompt":
+                    await until_done(ws)
+                await asyncio.sleep(0.2)
+                waits.append(max(map(float, log.read_text()[before:].split()), default=0.0))
+            print(f"{name}, {len(content) / 1e6:.1f} MB: others wait at most {1000 * min(waits):.0f} ms")
+            assert min(waits) < 0.05, (name, waits)
+    process.terminate()
+    assert await process.wait() == 0
+
+
+def drawn_chain(count: int) -> dict[str, Any]:
+    """A file of the editor with so many nodes, each of which reads the one before, and some words with each."""
+    links = [[number, number, 0, number + 1, 0, "INT"] for number in range(1, count)]
+    nodes = [
+        {
+            "id": number,
+            "type": "Steps" if number < count else "Save",
+            "pos": [number, 0],
+            "size": [200, 100],
+            "flags": {},
+            "order": number,
+            "mode": 0,
+            "inputs": [{"name": "value", "type": "INT", "link": number - 1 or None, "widget": {"name": "value"}}],
+            "outputs": [{"name": "INT", "type": "INT", "links": [number]}],
+            "properties": {"Node name for S&R": "Steps", "note": "x" * 180},
+            "widgets_values": [1, 5, "fixed", 1, 7.5, "euler", 0.0],
+        }
+        for number in range(1, count + 1)
+    ]
+    return {"nodes": nodes, "links": links, "groups": [], "config": {}, "extra": {}, "version": 0.4}
 
 
 def test_a_crowd_does_not_slow_the_step(tmp_path: Path) -> None:
