@@ -126,3 +126,13 @@ def test_a_picture_of_another_program_asks_what_it_is_for(editor: Editor) -> Non
     before = page.locator(".card").count()
     dialog.get_by_text("Use as input image").click()
     editor.until(lambda: page.locator(".card").count() == before + 1)
+
+
+def test_no_cards_of_the_first_workflow_touch(editor: Editor) -> None:
+    near = """() => {
+        const boxes = [...document.querySelectorAll('.card')].map(card => [card.dataset.node, card.getBoundingClientRect()])
+        const apart = (a, b) => Math.max(a.left - b.right, b.left - a.right, a.top - b.bottom, b.top - a.bottom)
+        return boxes.flatMap(([id, box], at) => boxes.slice(at + 1)
+            .filter(([, other]) => apart(box, other) < 12).map(([other]) => [id, other]))
+    }"""
+    assert editor.page.evaluate(near) == []

@@ -152,7 +152,8 @@ def test_our_files_give_what_it_sends(official: Any, known: dict[str, Any]) -> N
 def test_templates_give_what_it_sends(official: Any, known: dict[str, Any], guessed: dict[str, Any]) -> None:
     """All whose node types are known, to the last value; of others some, by their nodes, titles and links."""
     whole = {name: file for name, file in templates().items() if not types_of([file], known)}
-    some = dict(list(templates().items())[::24])
+    guessable = [name for name, file in templates().items() if "LoadVideo" not in types_of([file], known)]
+    some = {name: templates()[name] for name in guessable[::24]}  # LoadVideo it knows only as it really is
     differ = set()
     for name, file in (some | whole).items():
         theirs, made = sent(official, file), ours(file, known | guessed)

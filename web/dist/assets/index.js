@@ -70,7 +70,7 @@ Error generating stack: `+e.message+`
       "type": "EmptyLatentImage",
       "pos": [
         40,
-        228
+        260
       ],
       "size": [
         338,
