@@ -23,6 +23,9 @@ _SMALL = 1000
 """Values that are written at once."""
 _SHORT = frozenset({int, float, bool, type(None)})
 
+_FEW = 100
+"""Elements that are let go at once."""
+
 _HEAD = re.compile(r'(?:"[^"\\]*"[ \t\n\r]*:[ \t\n\r]*)?(.)', re.DOTALL)
 """The first character of a value, behind its key if it has one."""
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -70,7 +73,7 @@ def let_go(held: object) -> None:
     """Empty a list, or an object and the lists in it, in bites. Nobody else may read it any more."""
     if isinstance(held, list):
         while held:
-            del held[-_GROUP:]
+            del held[-_FEW:]
     elif isinstance(held, dict):
         while held:
             _, value = held.popitem()
@@ -273,7 +276,7 @@ def _portions(elements: Iterable[T], value_of: Callable[[T], object]) -> Iterato
             if several:
                 yield several, True
             several, room = [], _SMALL
-        if size > room:
+        if size >= _SMALL:
             yield [element], False
             continue
         several.append(element)

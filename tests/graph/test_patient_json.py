@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph import patient_json
-from graph.patient_json import TooLarge, dumps, loads
+from graph.patient_json import BITE, TooLarge, _pieces, dumps, let_go, loads
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -121,3 +121,25 @@ def test_numbers_that_json_does_not_know_are_not_written() -> None:
     for value in (float("nan"), [1, 2, 3, [float("inf")]]):
         with pytest.raises(ValueError, match="JSON"):
             dumps(value)
+
+
+def test_no_piece_of_what_is_written_is_long() -> None:
+    many = [{"id": number, "values": [1, 2, "three"], "about": {"x": "y"}} for number in range(5000)]
+    for value in (
+        many,
+        {"nodes": many},
+        {"a": {"b": many}},
+        [[many]],
+        {str(key): each for key, each in enumerate(many)},
+    ):
+        pieces = list(_pieces(value))
+        assert "".join(pieces) == json.dumps(value)
+        assert max(map(len, pieces)) < 3 * BITE
+
+
+def test_what_is_let_go_is_empty() -> None:
+    inner = [1, 2]
+    held = {"nodes": [inner] * 1000, "links": inner, "version": 0.4}
+    let_go(held)
+    assert held == {}
+    assert inner == []
