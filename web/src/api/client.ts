@@ -49,10 +49,36 @@ function stored(answer: Json): string {
   return folder ? `${folder}/${toText(answer.name)}` : toText(answer.name)
 }
 
+/** What the owner of the server says of a pack: load it, in the program or in a process of its own, or do not. */
+export type Decision = 'allow' | 'isolate' | 'disable'
+
+export interface Pack {
+  readonly name: string
+  readonly standing: 'allowed' | 'disabled' | 'unknown' | 'changed'
+  readonly isolated: boolean
+  readonly problem: string
+  readonly needs: readonly string[]
+  readonly nodes: number
+}
+
+const STANDINGS = ['allowed', 'disabled', 'unknown', 'changed'] as const
+
+function readPack(pack: JsonObject): Pack {
+  const standing = STANDINGS.find((each) => each === pack.standing) ?? 'unknown'
+  return { name: toText(pack.name), standing, isolated: pack.isolated === true, problem: toText(pack.problem), needs: (isArray(pack.needs) ? pack.needs : []).map(String), nodes: toNumber(pack.nodes) }
+}
+
 export const api = {
   objectInfo: (): Promise<Json> => call('object_info', { cache: 'no-cache' }),
 
   translations: (): Promise<Json> => call('i18n', { cache: 'no-cache' }),
+
+  async packs(): Promise<Pack[]> {
+    const answer = await call('packs', { cache: 'no-cache' })
+    return (isArray(answer) ? answer : []).filter(isObject).map(readPack)
+  },
+
+  decideOnPack: (name: string, decision: Decision): Promise<Json> => post(`packs/${encodeURIComponent(name)}`, { decision }),
 
   /** Queues a workflow; gives the node_errors of the parts that were left out. */
   async queue(body: JsonObject): Promise<JsonObject> {

@@ -6,6 +6,7 @@ import { picturesOf, textsOf, verdictOf, type Picture, type Verdict, type Warnin
 export type LiveMessage =
   | { readonly type: 'status'; readonly remaining: number }
   | { readonly type: 'edited'; readonly file: string; readonly by: string; readonly modified: number }
+  | { readonly type: 'types' }
   | { readonly type: 'start'; readonly prompt: string }
   | { readonly type: 'cached'; readonly prompt: string; readonly nodes: readonly string[] }
   | { readonly type: 'executing'; readonly prompt: string; readonly node: string | null }
@@ -40,6 +41,8 @@ function readData(type: string, data: JsonObject): LiveMessage | null {
     }
     case 'workflow_edited':
       return { type: 'edited', file: toText(data.file), by: toText(data.by), modified: toNumber(data.modified) }
+    case 'node_types_changed':
+      return { type: 'types' }
     case 'execution_start':
       return { type: 'start', prompt }
     case 'execution_cached':

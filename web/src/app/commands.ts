@@ -86,6 +86,7 @@ export const COMMANDS: readonly Command[] = [
   { id: 'language', title: 'cmd.language', keys: [], group: 'general', run: () => setSettings({ language: useSettings.getState().language === 'en' ? 'zh' : 'en' }) },
   { id: 'region', title: 'cmd.region', keys: ['F6'], group: 'general', run: nextRegion, anywhere: true },
   { id: 'settings', title: 'cmd.settings', keys: ['Mod+,'], group: 'general', run: () => setView({ dialog: 'settings' }), anywhere: true },
+  { id: 'packs', title: 'cmd.packs', keys: [], group: 'general', run: () => setView({ dialog: 'packs' }), anywhere: true },
   { id: 'shortcuts', title: 'cmd.shortcuts', keys: ['?'], group: 'general', run: () => setView({ dialog: 'shortcuts' }) },
 
   { id: 'add', title: 'cmd.add', keys: ['A', 'Shift+A', 'N'], group: 'graph', run: addAtMiddle },

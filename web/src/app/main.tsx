@@ -12,6 +12,7 @@ import { startSettings } from '../state/settings'
 import { App } from './App'
 import { Guard } from './Guard'
 import { takeEdit } from './edited'
+import { askAboutPacks, takeTypes } from './packs'
 import { openExample } from './files'
 
 async function start(): Promise<void> {
@@ -20,12 +21,16 @@ async function start(): Promise<void> {
   followLanguage()
   if (!(await restore())) openExample()
   startAutosave()
-  startLive((edited) => void takeEdit(edited))
+  startLive(
+    (edited) => void takeEdit(edited),
+    () => void takeTypes(),
+  )
   createRoot(document.getElementById('root') as HTMLElement).render(
     <Guard>
       <App />
     </Guard>,
   )
+  void askAboutPacks()
 }
 
 void start()

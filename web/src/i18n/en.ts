@@ -89,6 +89,7 @@ export const en = {
   'cmd.language': 'English or Chinese',
   'cmd.shortcuts': 'Keyboard shortcuts',
   'cmd.settings': 'Settings',
+  'cmd.packs': 'Packs of nodes',
   'cmd.enter': 'Go into the fields of the node',
   'cmd.leave': 'Out of the fields, close what is open',
   'cmd.walk': 'Go to the next node that way',

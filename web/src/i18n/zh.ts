@@ -89,6 +89,7 @@ export const zh: Readonly<Record<TextKey, string>> = {
   'cmd.language': '英文或中文',
   'cmd.shortcuts': '键盘快捷键',
   'cmd.settings': '设置',
+  'cmd.packs': '节点包',
   'cmd.enter': '进入节点的参数',
   'cmd.leave': '离开参数，关闭打开的窗口',
   'cmd.walk': '转到该方向的下一个节点',

@@ -4,6 +4,7 @@ import { setView, useView } from '../state/view'
 import { Dropped } from './Dropped'
 import { LargeText } from './LargeText'
 import { Models } from './Models'
+import { Packs } from './Packs'
 import { ClearList } from './ClearList'
 import { Closing, SaveAs } from './Saving'
 import { Settings } from './Settings'
@@ -38,6 +39,7 @@ export function Dialogs() {
       {dialog === 'shortcuts' && <Shortcuts onClose={close} />}
       {dialog === 'text' && <LargeText onClose={close} />}
       {dialog === 'models' && <Models onClose={close} />}
+      {dialog === 'packs' && <Packs onClose={close} />}
       {dialog === 'clear' && <ClearList onClose={close} />}
       {dropped && <Dropped />}
       {picture && <Viewer url={picture} />}

@@ -118,6 +118,7 @@ function hear(message: LiveMessage): void {
 
 type Edited = Extract<LiveMessage, { type: 'edited' }>
 let tellEdited: (edited: Edited) => void = () => undefined
+let tellTypes: () => void = () => undefined
 
 function takeIn(): void {
   frame = 0
@@ -125,6 +126,7 @@ function takeIn(): void {
   waitingMessages = []
   useRun.setState((state) => messages.reduce(apply, state))
   for (const message of messages) if (message.type === 'edited') tellEdited(message)
+  if (messages.some((message) => message.type === 'types')) tellTypes()
   for (const message of messages) if ((message.type === 'executed' && message.pictures.length) || message.type === 'success') showSeedsOf(message.prompt)
 }
 
@@ -138,7 +140,7 @@ function apply(state: Run, message: LiveMessage): Run {
     scheduleRefresh()
     return { ...state, remaining: message.remaining }
   }
-  if (message.type === 'edited') return state
+  if (message.type === 'edited' || message.type === 'types') return state
   const prompt = message.prompt || state.current?.prompt || ''
   const doc = owners.get(prompt)
   if (!doc) return state
@@ -272,9 +274,10 @@ async function settle(): Promise<void> {
   }
 }
 
-/** Listens to the server. `edited` hears what programs change in the user's files. */
-export function startLive(edited: (edited: Edited) => void): () => void {
+/** Listens to the server. `edited` hears what programs change in the user's files, `types` that there are other node types. */
+export function startLive(edited: (edited: Edited) => void, types: () => void): () => void {
   tellEdited = edited
+  tellTypes = types
   recallSeeds()
   return connectSocket(clientId, hear, (open) => {
     useRun.setState({ connected: open })

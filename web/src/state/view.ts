@@ -34,7 +34,7 @@ interface View {
   readonly selected: ReadonlySet<string>
   readonly palette: Palette | null
   readonly menu: { readonly at: Point; readonly kind: 'node' | 'canvas' | 'group' | 'link' | 'dot'; readonly id: string; readonly place: Point } | null
-  readonly dialog: 'shortcuts' | 'settings' | 'open' | 'text' | 'clear' | 'models' | null
+  readonly dialog: 'shortcuts' | 'settings' | 'open' | 'text' | 'clear' | 'models' | 'packs' | null
   readonly textField: { readonly node: string; readonly input: string } | null
   readonly dragging: Dragging | null
   readonly renaming: string | null

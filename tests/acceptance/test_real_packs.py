@@ -1,0 +1,155 @@
+"""Public packs from PyPI, as their authors wrote them: which load, and nodes of them at work."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+
+from graph.files import Folders
+from tests.nodes.pack_bench import Bench, Written, open_bench
+
+pytestmark = pytest.mark.acceptance
+
+
+@dataclass(frozen=True)
+class Real:
+    """A pack on PyPI. folder: where it is in its wheel; needs: packages that it imports, without what they depend on."""
+
+    pinned: str
+    folder: str
+    nodes: int
+    needs: tuple[str, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        """The folder that it is put into, which is also what some import themselves by."""
+        return self.folder.rpartition("/")[2] or self.pinned.partition("==")[0]
+
+
+REAL = (
+    Real("comfyui-ib-customnodes==0.2.3", "ComfyUI_Ib_CustomNodes", 4),
+    Real("comfyui-tooling-nodes==0.1.0", "comfyui_tooling_nodes", 5),
+    Real("civitai-comfy-nodes==0.2.0", "civitai_comfy_nodes", 2),
+    Real("zmongo-nodes==0.1.3", "", 91),
+    Real("kumiho-comfyui==1.0.2", "kumiho_nodes", 7),
+    Real("comfyui-fluxflow==0.8.0", "comfyui_fluxflow", 7, ("fluxflow==0.8.0", "einops==0.8.1")),
+    Real("comfyui-orbitquant==0.9.0", "comfyui_orbitquant", 11, ("orbitquant==0.13.0",)),
+    Real("bizytrd==0.1.24", "bizytrd", 100, ("bizytrd==0.1.24", "platformdirs==4.14.8")),
+)
+
+
+def fetched(place: Path, *pinned: str) -> list[Path]:
+    """The wheels of these, without what they depend on; skips, in words, if there is no PyPI."""
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", "-d", str(place)]
+    done = subprocess.run([*command, *pinned], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"the packs cannot be had from PyPI: {done.stderr[-300:]}")
+    return sorted(place.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    place = tmp_path_factory.mktemp("real")
+    folders = Folders.standard(place / "base")
+    site = place / "site"
+    for real in REAL:
+        wheels = place / real.name
+        for wheel in fetched(wheels, real.pinned):
+            with zipfile.ZipFile(wheel) as file:
+                file.extractall(wheels / "all")
+        (wheels / "all" / real.folder).rename(folders.base / "custom_nodes" / real.name)
+        for wheel in fetched(place / f"{real.name} needs", *real.needs) if real.needs else ():
+            with zipfile.ZipFile(wheel) as file:
+                file.extractall(site)
+    PIL.Image.new("RGB", (8, 8), (255, 0, 0)).save(folders.input_dir / "red.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(site))
+        with open_bench(folders) as opened:
+            yield opened
+
+
+@pytest.mark.parametrize("real", REAL, ids=lambda real: real.pinned)
+def test_a_public_pack_loads_with_its_nodes(bench: Bench, real: Real) -> None:
+    [it] = [it for it in bench.packs.loaded if it.pack.name == real.name]
+    assert it.problem == "" and len(it.specs) >= real.nodes
+
+
+def red() -> str:
+    """A red picture, as text."""
+    file = BytesIO()
+    PIL.Image.new("RGBA", (8, 8), (255, 0, 0, 128)).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def saved(bench: Bench, nodes: Written, last: str, slot: int = 0) -> Any:
+    """The colour of the middle of a picture, and its size."""
+    results = bench.run({**nodes, "s": ("SaveImage", {"images": [last, slot], "filename_prefix": "it"})})
+    entry: Any = results["s"].ui["images"][-1]
+    with PIL.Image.open(bench.folders.output_dir / entry["filename"]) as picture:
+        return picture.getpixel((picture.width // 2, picture.height // 2)), picture.size
+
+
+def test_pictures_go_through_ib_custom_nodes(bench: Bench) -> None:
+    path = str(bench.folders.input_dir / "red.png")
+    nodes: Written = {
+        "l": ("LoadImageFromPath", {"image": path}),
+        "p": ("ImageToPIL", {"images": ["l", 0]}),
+        "i": ("PILToImage", {"images": ["p", 0]}),
+    }
+    assert saved(bench, nodes, "i") == ((255, 0, 0), (8, 8))
+
+
+def test_pictures_go_through_the_tooling_nodes(bench: Bench) -> None:
+    nodes: Written = {
+        "l": ("ETN_LoadImageBase64", {"image": red()}),
+        "c": ("ETN_CropImage", {"image": ["l", 0], "x": 2, "y": 2, "width": 4, "height": 2}),
+        "m": ("ETN_ApplyMaskToImage", {"image": ["l", 0], "mask": ["l", 1]}),
+    }
+    assert saved(bench, nodes, "c") == ((255, 0, 0), (4, 2))
+    colour, size = saved(bench, nodes, "m")
+    assert size == (8, 8) and colour[:3] == (255, 0, 0)
+
+
+def test_texts_and_lists_go_through_zmongo(bench: Bench) -> None:
+    pick: Written = {
+        "j": (
+            "ZMongoApiJsonPickNode",
+            {"json_text": '{"data": [{"word": "hello"}]}', "path": "data.0.word", "fallback": ""},
+        ),
+        "n": (
+            "ZMongoApiSelectNthItemNode",
+            {
+                "items_list": ["l", 0],
+                "index": 1,
+                "fallback": "",
+                "selection": "",
+                "mode": "auto",
+                "include_end": True,
+                "dedupe": True,
+            },
+        ),
+        **{word: ("PrimitiveString", {"value": word}) for word in ("a", "b")},
+        "l": ("CreateList", {"inputs.input0": ["a", 0], "inputs.input1": ["b", 0]}),
+    }
+    for last, expected in (("j", "hello"), ("n", "b")):
+        shown = bench.run({**pick, "p": ("PreviewAny", {"source": [last, 0]})})["p"].ui["text"]
+        assert list(shown) == [expected]
+
+
+def test_graphs_go_through_kumiho(bench: Bench) -> None:
+    nodes: Written = {
+        "t": ("KumihoTagRevision", {"revision_kref": "kref://it", "tag": "approved"}),
+        "d": ("KumihoGetDependencies", {"revision_kref": "kref://it", "max_depth": 2, "edge_types": ""}),
+    }
+    results = bench.run({**nodes, "p": ("PreviewAny", {"source": ["d", 0]})})
+    assert results["t"].values == (True,) and results["p"].ui["text"] == ['{"dependencies": [], "depth": 0}']
