@@ -29,11 +29,9 @@ LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 
 
 WRAPPERS = ("state_dict", "params_ema", "params")
-NESTED = (
-    "image_proj",
-    "ip_adapter",
-)  # the two dictionaries that IP-Adapter files hold; their names go before the tensors'
 """Under which names programs put the weights into a file: most, and those that train upscalers."""
+NESTED = ("image_proj", "ip_adapter")
+"""The two dictionaries that an IP-Adapter's file holds; their names go before those of the tensors."""
 
 
 class UnpickleError(Exception):
