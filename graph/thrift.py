@@ -14,6 +14,7 @@ class Thrift(IntEnum):
     EVICT = 1
     TILE = 2
     APART = 3
+    STREAM = 4
 
     @property
     def words(self) -> str:
@@ -27,5 +28,6 @@ _WORDS: Mapping[Thrift, str] = MappingProxyType(
         Thrift.EVICT: "without the networks that nobody uses",
         Thrift.TILE: "with pictures in tiles",
         Thrift.APART: "with the positive and the negative prompt apart",
+        Thrift.STREAM: "with weights read from their file at every step",
     }
 )

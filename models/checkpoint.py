@@ -19,6 +19,7 @@ from models.layouts import Part as Part
 from models.layouts import Weights as Weights
 from models.layouts import read_header as read_header
 from models.packed import Packed, pack
+from models.streaming import Streamed, stream
 from models.weights import CheckpointError as CheckpointError
 from models.weights import LaterTensors, read_tensors
 
@@ -70,13 +71,15 @@ def load_part(
     ema: bool = False,
     packed: bool = False,
     variant: Variant | None = None,
+    streamed: bool = False,
 ) -> nn.Module:
     """Build one network, such as a UNet or a SafetyChecker, and give it the file's weights, without gradients.
 
     dtype: None as stored (float32 where a file mixes several). On the CPU, weights that are stored as wanted are a map
     of the file, not copied. ema: the running average that training kept of the U-Net, where the file has one. packed:
     with layers that pack their weights, which are read when a layer is first called; that raises CheckpointError too.
-    variant: the layers that it does not change are the same objects as its base's, so they are in memory once.
+    variant: the layers that it does not change are the same objects as its base's, so they are in memory once. streamed:
+    the weights of its Linear and Conv2d layers are read at every call, and none is kept.
     Reads this part's bytes only, except from .ckpt files older than torch 1.6. Raises CheckpointError.
     """
     layout = LAYOUTS[part]
@@ -96,19 +99,23 @@ def load_part(
         dtype = stored.pop() if len(stored) == 1 else torch.float32
     if packed:
         pack(module)
+    elif streamed:
+        stream(module)
     if variant:
         own_layers = {own.rpartition(".")[0] for own in variant.changes}
         _share(module, variant.base, own_layers)
         sources = {own: source for own, source in sources.items() if own.rpartition(".")[0] in own_layers}
-    elif packed:
+    elif packed and not streamed:
         sources = _without_later(weights, module, sources, dtype, weights.scales(part))
     changes = with_scales(weights, part, variant.changes if variant else {})
+    if streamed:
+        sources = _without_streamed(weights, module, sources, changes, dtype, device)
     owns = {source: own for own, source in sources.items()}
     state: dict[str, Tensor] = {}
     for source, tensor in read_tensors(weights.file, owns, dtype=dtype, device=device, mapped=not packed):
         own = owns[source]
         state[own] = _changed(tensor.reshape(wanted[own]), changes.get(own, ()))
-    module.load_state_dict(state, assign=True, strict=not (packed or variant))
+    module.load_state_dict(state, assign=True, strict=not (packed or variant or streamed))
     return module.to(device)  # what it did not load but made for itself
 
 
@@ -166,6 +173,30 @@ def _without_later(
         for own, source in later.items():
             layers[own].read_later(partial(tensors.read, source), dtype)
     return {own: source for own, source in sources.items() if own not in later}
+
+
+def _without_streamed(
+    weights: Weights,
+    module: nn.Module,
+    sources: dict[str, str],
+    changes: Mapping[str, Sequence[Change]],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> dict[str, str]:
+    """Have layers read their weights, and change them, whenever they are called; returns the sources of all others."""
+    layers = {
+        own: layer
+        for name, layer in module.named_modules()
+        if isinstance(layer, Packed | Streamed) and (own := f"{name}.weight") in sources
+    }
+    tensors = LaterTensors(weights.file, [sources[own] for own in layers], dtype, once=False)
+    for own, layer in layers.items():
+
+        def read(own: str = own, shape: torch.Size = layer.weight.shape) -> Tensor:
+            return _changed(tensors.read(sources[own]).reshape(shape), changes.get(own, ())).to(device)
+
+        layer.read_each_time(read, dtype, device)
+    return {own: source for own, source in sources.items() if own not in layers}
 
 
 def _build(weights: Weights, part: Part, layout: Layout) -> tuple[nn.Module, dict[str, str]]:

@@ -8,11 +8,12 @@ torch does not document: where they are missing, networks stay as they are.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+from models.streaming import placeholder
 
 TOKENS = 512  # rows of a typical Linear's input; only a hint for the layout
 
@@ -44,13 +45,19 @@ class Packed(nn.Module):
     def __init__(self, layer: nn.Linear | nn.Conv2d) -> None:
         super().__init__()
         self.weight, self.bias = layer.weight, layer.bias
+        self.streams = False
         self._read: Callable[[], Tensor] | None = None
 
     def read_later(self, read: Callable[[], Tensor], dtype: torch.dtype) -> None:
         """Call `read` for the weight when it is to be packed; what it gives is needed only until then. Up to that the
         weight is one NaN, seen in its shape, which takes no memory."""
-        self.weight = _fixed(torch.tensor(math.nan, dtype=dtype).expand(self.weight.shape))
+        self.weight = placeholder(self.weight.shape, dtype, torch.device("cpu"))
         self._read = read
+
+    def read_each_time(self, read: Callable[[], Tensor], dtype: torch.dtype, device: torch.device) -> None:
+        """As `read_later`, but at every call, and nothing is kept."""
+        self.read_later(read, dtype)
+        self.streams = True
 
     def _plain(self) -> Tensor:
         return self._read().reshape(self.weight.shape) if self._read else self.weight.detach().contiguous()
@@ -64,9 +71,12 @@ class PackedLinear(Packed):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
-        if not self.weight.is_mkldnn:
-            self._keep(torch.ops.mkldnn._reorder_linear_weight(self._plain(), TOKENS))
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        weight: Tensor = self.weight
+        if not weight.is_mkldnn:
+            weight = torch.ops.mkldnn._reorder_linear_weight(self._plain(), TOKENS)
+            if not self.streams:
+                self._keep(weight)
+        return torch.ops.mkldnn._linear_pointwise(x, weight, self.bias, "none", [], "")
 
 
 class PackedConv2d(Packed):
@@ -86,10 +96,14 @@ class PackedConv2d(Packed):
     def forward(self, x: Tensor) -> Tensor:
         """[B, in, H, W] -> [B, out, H', W']."""
         x = x.contiguous(memory_format=torch.channels_last)
-        if self._packed_for != x.shape:
-            self._order(x.shape, pack=self._last in (None, x.shape))
-        self._last = x.shape
-        return torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *self._geometry, "none", [], "")
+        if not self.streams:
+            if self._packed_for != x.shape:
+                self._order(x.shape, pack=self._last in (None, x.shape))
+            self._last = x.shape
+        weight: Tensor = self.weight
+        if self.streams:
+            weight = torch.ops.mkldnn._reorder_convolution_weight(self._plain(), *self._geometry, list(x.shape))
+        return torch.ops.mkldnn._convolution_pointwise(x, weight, self.bias, *self._geometry, "none", [], "")
 
     def _order(self, size: torch.Size, pack: bool) -> None:
         if self._packed_for is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -20,7 +20,8 @@ from models.checkpoint import Change, CheckpointError, Part, Variant, load_part
 from models.family import TOWERS
 from models.layouts import Steering
 from models.machine import give_back, in_words
-from models.packed import can_pack
+from models.packed import Packed, can_pack
+from models.streaming import Streamed
 from models.types import ModelHandle, Network
 
 RESERVE = 0.1  # share of the free memory that is left to other programs, and to what nobody can foresee
@@ -98,6 +99,7 @@ class _Key:
 class _Held:
     network: nn.Module
     layers: Mapping[int, int]  # id of a layer, which several networks may share -> bytes
+    streamed: bool
 
 
 class Residency:
@@ -123,15 +125,20 @@ class Residency:
         self._reserved = 0
 
     @contextmanager
-    def use(self, handle: ModelHandle[Network]) -> Iterator[Network]:
+    def use(self, handle: ModelHandle[Network], streamed: bool = False) -> Iterator[Network]:
         """The network that `handle` names, on the device, for the length of a `with`.
+
+        streamed: its weights are read at every call of a layer, so that there is room for other things. That is so anyway
+        where they do not fit. It gives the same results, to the bit.
 
         Whoever needs several nests them: if one does not fit, the `with` of the others ends too. Raises
         CheckpointError if its file is damaged or was replaced, OutOfMemory if it cannot fit.
         """
         key = _Key(handle.identity, handle.part, tuple(patch.key for patch in handle.patches))
+        if streamed and (held := self._resident.get(key)) and not held.streamed and not self._pins[key]:
+            del self._resident[key]
         if key not in self._resident:
-            self._resident[key] = self._load(handle)
+            self._resident[key] = self._load(handle, streamed)
         self._resident.move_to_end(key)
         self._pins[key] += 1
         try:
@@ -178,11 +185,11 @@ class Residency:
         """Bytes that cannot be had now: networks in use, and room that is reserved."""
         return self._reserved + _bytes_of(held for key, held in self._resident.items() if self._pins[key])
 
-    def _load(self, handle: ModelHandle[Network]) -> _Held:
+    def _load(self, handle: ModelHandle[Network], streamed: bool) -> _Held:
         """Of a handle with patches, the network as the file has it is loaded first, and shares what they do not touch."""
         if not handle.patches:
-            return self._read(handle, None)
-        with self.use(replace(handle, patches=())) as base:
+            return self._read(handle, None, streamed)
+        with self.use(replace(handle, patches=()), streamed) as base:
             shapes = handle.weights.shapes(handle.part)
             changes: defaultdict[str, list[Change]] = defaultdict(list)
             for patch in handle.patches:
@@ -190,20 +197,32 @@ class Residency:
                     changes[name].append(change)
                 for path, identity in patch.sources:
                     self._raise_if_replaced(path, identity)
-            return self._read(handle, Variant(base, changes))
+            return self._read(handle, Variant(base, changes), streamed)
 
-    def _read(self, handle: ModelHandle[Network], variant: Variant | None) -> _Held:
+    def _read(self, handle: ModelHandle[Network], variant: Variant | None, streamed: bool) -> _Held:
         dtype = self.precision.of(handle.part)
         shapes = handle.weights.shapes(handle.part)
-        numbers = sum(math.prod(shapes[name]) for name in (variant.changes if variant else shapes))
-        self._make_room(numbers * dtype.itemsize, "weights")
+        sizes = {name: math.prod(shapes[name]) * dtype.itemsize for name in (variant.changes if variant else shapes)}
+        whole, passing = sum(sizes.values()), 0
+        streams = (streamed or not self.has_room(whole)) and _can_stream(handle)
+        if streams:
+            passing = 2 * max((size for name, size in sizes.items() if _passes(name, shapes[name])), default=0)
+            whole = passing + sum(size for name, size in sizes.items() if not _passes(name, shapes[name]))
+        self._make_room(whole, "weights")
         packing = self._packing and handle.part in PACKED and can_pack(dtype)
         network = load_part(
-            handle.weights, handle.part, dtype=dtype, device=self.device, packed=packing, variant=variant
+            handle.weights,
+            handle.part,
+            dtype=dtype,
+            device=self.device,
+            packed=packing,
+            variant=variant,
+            streamed=streams,
         )
         self._raise_if_replaced(handle.weights.path, handle.identity)
-        layers = {id(layer): _bytes(layer.parameters(False), layer.buffers(False)) for layer in network.modules()}
-        return _Held(network, layers)
+        layers = {id(layer): _layer_bytes(layer) for layer in network.modules()}
+        layers[id(network)] += passing
+        return _Held(network, layers, streams)
 
     def _raise_if_replaced(self, path: Path, identity: str) -> None:
         if not self._is_same(path, identity):
@@ -226,6 +245,23 @@ class Residency:
 def network_bytes(network: nn.Module) -> int:
     """Bytes of a network's weights."""
     return _bytes(network.parameters(), network.buffers())
+
+
+def _can_stream(handle: ModelHandle[nn.Module]) -> bool:
+    """Whether the weights can be read one by one: old pickles do not tell where they are."""
+    names = handle.weights.names(handle.part).values()
+    return handle.part in PACKED and all(handle.weights.tensors[name].offset is not None for name in names)
+
+
+def _passes(name: str, shape: Sequence[int]) -> bool:
+    """Whether a weight is one that layers read at every call where a network is streamed; tables of vectors are not."""
+    return len(shape) > 1 and "embedding." not in name
+
+
+def _layer_bytes(layer: nn.Module) -> int:
+    if isinstance(layer, Packed | Streamed) and layer.streams:
+        return 0 if layer.bias is None else _bytes([layer.bias])
+    return _bytes(layer.parameters(False), layer.buffers(False))
 
 
 def _bytes(*tensors: Iterable[Tensor]) -> int:

@@ -137,8 +137,10 @@ class LaterTensors:
     The file stays open, so that it may be replaced or removed meanwhile.
     """
 
-    def __init__(self, table: TensorFile, names: Iterable[str], dtype: torch.dtype) -> None:
-        """Raises CheckpointError if the file is no longer the one whose header was read."""
+    def __init__(self, table: TensorFile, names: Iterable[str], dtype: torch.dtype, once: bool = True) -> None:
+        """once: each tensor is wanted once, and the memory is given back after the last. Raises CheckpointError if the file
+        is no longer the one whose header was read."""
+        self._once = once
         self._table = table
         self._names = set(names)
         self._dtype = dtype
@@ -148,7 +150,7 @@ class LaterTensors:
         self._piece = torch.empty(0, dtype=torch.uint8)
 
     def read(self, name: str) -> Tensor:
-        """One of the names' tensors, which can be had once. Raises CheckpointError if the file was written to."""
+        """The numbers of the tensor `name`. Raises CheckpointError if the file was written to."""
         self._raise_if_changed()
         info = self._table.tensors[name]
         if len(self._memory) < math.prod(info.shape):
@@ -162,7 +164,8 @@ class LaterTensors:
         else:
             stored = self._next(name, info.span)
             tensor = memory.view(info.shape).copy_(_view(stored.untyped_storage(), info))
-        self._names.discard(name)
+        if self._once:
+            self._names.discard(name)
         if not self._names:
             self._file.close()
             del self._memory, self._piece

@@ -56,7 +56,7 @@ def sampled(
     diffusion, scale = guider.model.diffusion, guider.model.family.latent.scale
     _check_controls(guider, blamed)
     with ExitStack() as networks:
-        unet = networks.enter_context(ctx.services.use(guider.model, blamed or "model"))
+        unet = networks.enter_context(ctx.services.use(guider.model, blamed or "model", ctx.thrift >= Thrift.STREAM))
         _check_text(unet.config, guider, blamed)
         strength = (1 + sigmas[0] ** 2).sqrt() if starts_from_noise(sigmas, diffusion.levels) else sigmas[0]
         clean, added = latent.samples * scale, noise.initial(tuple(latent.samples.shape), latent.batch_index)

@@ -37,10 +37,13 @@ class Services:
     labels: Labels = field(default_factory=Labels)
 
     @contextmanager
-    def use(self, handle: ModelHandle[Network], input_name: str) -> Iterator[Network]:
-        """The network that `handle` names, for the length of a `with`; what is wrong with its file blames the input."""
+    def use(self, handle: ModelHandle[Network], input_name: str, streamed: bool = False) -> Iterator[Network]:
+        """The network that `handle` names, for the length of a `with`; what is wrong with its file blames the input.
+
+        streamed: see Residency.use.
+        """
         try:
-            with self.residency.use(handle) as network:
+            with self.residency.use(handle, streamed) as network:
                 yield network
         except CheckpointError as error:
             raise InputError(input_name, str(error)) from error

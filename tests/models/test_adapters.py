@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,11 @@ from models.config import UNetConfig
 from models.diffusers_names import diffusers_name
 from models.packed import can_pack
 from models.reading import Reading
-from models.residency import OutOfMemory, Precision, Residency, network_bytes
-from models.types import Model, TextTower
+from models.residency import Precision, Residency, network_bytes
+from models.types import Model, TextTower, Vae
 from models.unet import UNet
 from models.weights import CheckpointError
-from tests.tiny_checkpoint import tiny_clip, tiny_unet, write_tiny_checkpoint
+from tests.tiny_checkpoint import tiny_unet, tiny_vae, write_tiny_checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -214,11 +215,16 @@ def test_networks_share_the_layers_that_they_do_not_change(
 def test_what_a_network_shares_stays_when_another_is_driven_out(weights: Weights, lora: Callable[..., Adapter]) -> None:
     stem = "lora_unet_" + DIFFUSERS_QUERY.replace(".", "_")
     patched = Model(weights, "w", (lora(factors(stem, 16, 16)),))
-    place = residency(network_bytes(tiny_unet()) + network_bytes(tiny_clip()) - 1)
-    with place.use(patched), pytest.raises(OutOfMemory), place.use(TextTower(weights, "w")):
-        pass
-    with place.use(TextTower(weights, "w")):
-        assert place.resident_bytes == network_bytes(tiny_clip())
+    budget = network_bytes(tiny_unet()) + network_bytes(tiny_vae()) - 1
+    place = residency(budget)
+    with place.use(patched) as network:
+        kept = [weakref.ref(module) for module in network.modules()]
+        with place.use(Vae(weights, "w")):
+            assert place.resident_bytes <= budget
+        assert all(module() is not None for module in kept)
+    del network
+    with place.room(budget - network_bytes(tiny_vae())), place.use(Vae(weights, "w")):
+        assert not [module for module in kept if module() is not None]
 
 
 def test_a_text_encoder_is_changed_by_its_part_of_the_file(weights: Weights, lora: Callable[..., Adapter]) -> None:

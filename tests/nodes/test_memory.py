@@ -20,7 +20,7 @@ from graph.events import Event, NodeFinished, NodeRetried
 from graph.thrift import Thrift
 from models.activations import decode_bytes, unet_bytes
 from models.residency import network_bytes
-from models.types import Image
+from models.types import Image, Latent
 from models.unet import UNet
 from models.vae import AutoencoderKL
 from tests.engine import Engine, open_engine
@@ -131,8 +131,18 @@ def test_then_prompts_are_evaluated_apart(engine: Engine, device: FullDevice) ->
     torch.testing.assert_close(apart.pixels, together.pixels, atol=1e-4, rtol=0)
 
 
-def test_when_nothing_helps_it_fails_with_the_sizes_and_nothing_stays(engine: Engine, device: FullDevice) -> None:
+def test_at_last_weights_are_read_at_every_step(engine: Engine, device: FullDevice) -> None:
+    usual = engine.run(workflow(), ["3"])["3"].values[0]
     device.capacity = WEIGHTS["unet"] + unet_bytes(UNET, 1, 6, 8, F32)
+    engine.executor._cache.clear()
+    streamed = engine.run(workflow(), ["3"])["3"].values[0]
+    assert rungs(engine) == [("3", thrift) for thrift in list(Thrift)[1:]]
+    assert isinstance(usual, Latent) and isinstance(streamed, Latent)
+    assert (streamed.samples - usual.samples).norm() <= 1e-3 * usual.samples.norm(), "prompts apart round otherwise"
+
+
+def test_when_nothing_helps_it_fails_with_the_sizes_and_nothing_stays(engine: Engine, device: FullDevice) -> None:
+    device.capacity = unet_bytes(UNET, 1, 6, 8, F32)
     with pytest.raises(NodeError, match=rf"tried to allocate {unet_bytes(UNET, 2, 6, 8, F32)} bytes"):
         engine.run(workflow())
     assert not [ref for ref in device.made if ref() is not None], "the failure keeps no tensor"
