@@ -11,7 +11,10 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Refused(Exception):
-    """Ends a request with `status`, `headers` and `body`; `message` is for people, `type` for programs."""
+    """Ends a request with `status`, `headers` and `body`; `message` is for people, `type` for programs.
+
+    `text` is the answer. It is written where the exception is raised, which is a thread if it may be long.
+    """
 
     def __init__(
         self,
@@ -30,11 +33,7 @@ class Refused(Exception):
         self.headers = headers
         self.details = details
         self.body = body or {"error": {"type": type_, "message": message, "details": "", "extra_info": {}}}
-
-    @property
-    def text(self) -> str:
-        """The answer."""
-        return dumps(self.body)
+        self.text = dumps(self.body)
 
 
 def bad_request(message: str) -> Refused:

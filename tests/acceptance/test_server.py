@@ -201,19 +201,17 @@ def test_others_do_not_wait_for_large_files_of_the_editor(tmp_path: Path) -> Non
 async def _others_wait(base: Path, log: Path, posts: list[tuple[str, str, Any]]) -> None:
     """Send each, named and to its path; nobody else may wait for longer than 50 ms."""
     process, url = await start(base, log)
-    async with (
-        aiohttp.ClientSession() as session,
-        session.ws_connect(f"{url}/ws?clientId=me", max_msg_size=0) as ws,
-    ):
+    async with aiohttp.ClientSession() as session:
         for name, path, what in posts:
             content, waits = json.dumps(what).encode(), []
             for _ in range(3):
                 before = len(log.read_text())
-                async with session.post(url + path, data=content) as answer:
-                    await answer.read()
-                    assert answer.status < 500
-                if answer.status == 200 and path == "/prompt":
-                    await until_done(ws)
+                async with session.ws_connect(f"{url}/ws?clientId=me", max_msg_size=0) as ws:
+                    async with session.post(url + path, data=content) as answer:
+                        await answer.read()
+                        assert answer.status < 500
+                    if answer.status == 200 and path == "/prompt":
+                        await until_done(ws)
                 await asyncio.sleep(0.2)
                 waits.append(max(map(float, log.read_text()[before:].split()), default=0.0))
             print(f"{name}, {len(content) / 1e6:.1f} MB: others wait at most {1000 * min(waits):.0f} ms")
