@@ -13,8 +13,9 @@ from typing import Any, Protocol
 from graph.build import Rule, build
 from graph.context import Run
 from graph.errors import GraphErrors
-from graph.execute import Executor, Results
+from graph.execute import Executor
 from graph.files import Folders
+from graph.live import Results
 from graph.spec import Registry
 from server.foreign import Foreign
 

@@ -22,9 +22,10 @@ from graph.context import Cancel, Run
 from graph.document import DocNode, Document, Link, NodeId
 from graph.errors import GraphError, GraphErrors, Interrupted, NodeError, suggestion
 from graph.events import Event, NodeFinished, NodeWarned, RunStarted
-from graph.execute import Executor, Results
+from graph.execute import Executor
 from graph.explain import MemoryLedger
 from graph.files import Folders
+from graph.live import Results
 from graph.node_shapes import shapes_of
 from graph.object_info import describe, object_info
 from graph.queue_time import resolve_texts

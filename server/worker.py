@@ -16,7 +16,7 @@ from graph.context import Cancel, Run
 from graph.document import Document, NodeId
 from graph.errors import GraphError, GraphErrors, Interrupted, NodeError
 from graph.events import Event, RunFinished, RunInterrupted
-from graph.execute import Results
+from graph.live import Results
 from server.backend import Backend, Engine, EngineUnavailable
 from server.desk import Desk, StoreUnavailable
 from server.explaining import Explaining

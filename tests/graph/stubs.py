@@ -26,8 +26,9 @@ from graph.events import (
     RunFinished,
     RunInterrupted,
 )
-from graph.execute import Executor, Results
+from graph.execute import Executor
 from graph.files import FileRef, Folders
+from graph.live import Results
 from graph.result import Outputs, Pending
 from graph.sockets import Choice, File, Float, Int, Text, Toggle
 from graph.spec import Each, Registry, node

@@ -27,8 +27,8 @@ from graph.events import (
     RunInterrupted,
     RunStarted,
 )
-from graph.execute import Results
 from graph.files import Folders
+from graph.live import Results
 from tests.graph.stubs import TIMEOUT, Lab, Nodes, Num, Trace, doc, edited, link, sizeof
 
 SUM = doc(

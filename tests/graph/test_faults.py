@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 
+from graph.at_hand import AtHand
 from graph.context import Run
+from graph.dispatch import Dispatch
 from graph.errors import Interrupted, NodeError
 from graph.events import NodeStarted, RunFailed
 from graph.execute import Executor
 from graph.files import Folders
 from graph.fingerprint import Fingerprint
+from graph.live import Live
 from graph.plan import Frontier
 from graph.result import Items, Outputs, files_of
 from tests.graph.stubs import TIMEOUT, Lab, Nodes, Num, Opened, Trace, doc, edited, joined, link
@@ -41,7 +44,12 @@ def failing_once(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, when: C
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (Executor, "_known"),
+        (AtHand, "__call__"),
+        (Dispatch, "start"),
+        (Live, "begin"),
+        (Live, "start"),
+        (Live, "finish"),
+        (Live, "close"),
         (Executor, "_begin"),
         (Executor, "_step"),
         (Executor, "_finish"),

@@ -85,9 +85,9 @@ def test_a_loop_that_dies_is_not_ready_and_says_why(
 def test_a_stuck_engine_is_not_ready(backend: LocalBackend) -> None:
     told, heard = told_by(backend)
     engine = started(backend)
-    engine.executor.is_stuck = True
+    engine.executor._dispatch.is_stuck = True
     assert not ready(backend)
-    engine.executor._tell_stuck("node 3 does not end")
+    engine.executor._dispatch._tell_stuck("node 3 does not end")
     assert heard.wait(TIMEOUT)
     assert told == ["node 3 does not end"]
     backend.close()
