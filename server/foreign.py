@@ -1,16 +1,15 @@
-"""What packs bring to the server: addresses they answer, files for browsers, and messages to clients."""
+"""What packs bring to the server: addresses they answer, files for browsers, and messages to clients.
+
+Commands that serve nothing use it too, so it does not import aiohttp, which takes a twentieth of their start.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
-from aiohttp import web
-from aiohttp.web_urldispatcher import UrlDispatcher, UrlMappingMatchInfo
-
-Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Hear: TypeAlias = Callable[[str, object, str | None], None]
 """(event, data, client id or None for all): from any thread."""
 
@@ -94,17 +93,3 @@ class Foreign:
     packs: Callable[[], Sequence[PackState]] = _no_packs
     decide: Callable[[str, Decision], None] = _nobody
     relay: Relay = field(default_factory=Relay)
-
-
-async def answered_by(routes: Sequence[ForeignRoute], request: web.Request) -> web.StreamResponse | None:
-    """What a pack answers; None if no pack has this address, with or without `/api` before it."""
-    dispatcher = UrlDispatcher()
-    for route in routes:
-        handler: Handler = route.handler  # type: ignore[assignment]  # a pack's word for it
-        for path in (route.path, f"/api{route.path}"):
-            dispatcher.add_route(route.method, path, handler)
-    match = await dispatcher.resolve(request)
-    if not isinstance(match, UrlMappingMatchInfo) or match.http_exception is not None:
-        return None
-    request.match_info.update(match)
-    return await match.handler(request)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
 from aiohttp import web
+from aiohttp.web_urldispatcher import UrlDispatcher, UrlMappingMatchInfo
 
 from server.body import read_object
 from server.deps import DEPS, REDACT, THREADS, WORKER
 from server.faults import Handler
-from server.foreign import Decision, answered_by
+from server.foreign import Decision, ForeignRoute
 from server.refused import Refused, bad_request, not_found
 from server.threads import in_thread
 
@@ -97,7 +99,21 @@ async def answer_for_packs(request: web.Request, handler: Handler) -> web.Stream
         backend = request.app[DEPS].backend
         if error.status not in (404, 405) or not backend.is_ready:
             raise
-        answer = await answered_by((await backend.engine()).foreign.routes(), request)
+        answer = await _answered_by((await backend.engine()).foreign.routes(), request)
         if answer is None:
             raise
         return answer
+
+
+async def _answered_by(routes: Sequence[ForeignRoute], request: web.Request) -> web.StreamResponse | None:
+    """What a pack answers; None if no pack has this address, with or without `/api` before it."""
+    dispatcher = UrlDispatcher()
+    for route in routes:
+        handler: Handler = route.handler  # type: ignore[assignment]  # a pack's word for it
+        for path in (route.path, f"/api{route.path}"):
+            dispatcher.add_route(route.method, path, handler)
+    match = await dispatcher.resolve(request)
+    if not isinstance(match, UrlMappingMatchInfo) or match.http_exception is not None:
+        return None
+    request.match_info.update(match)
+    return await match.handler(request)

@@ -32,6 +32,9 @@ from server.store import Accepted, IdTaken, QueueFull, Store
 from server.submission import Checked, check, read
 from server.threads import in_thread
 
+NEWEST = 200
+"""Jobs of the history for who does not say how many: there are clients that ask for it before every command, as a sign of
+life, however long it is."""
 LARGE_BYTES = 2**20
 """Longer workflows are read one at a time: each may take hundreds of times its length in memory meanwhile."""
 
@@ -149,8 +152,9 @@ async def post_free(request: web.Request) -> web.Response:
 
 
 async def get_history(request: web.Request) -> web.StreamResponse:
-    """Jobs that have ended, oldest first: the newest `max_items`, or that many from `offset`."""
-    limit, offset = whole(request, "max_items", None, low=0), whole(request, "offset", None, low=0)
+    """Jobs that have ended, oldest first: the newest `max_items` (200, or -1 for all), or that many from `offset`."""
+    offset = whole(request, "offset", None, low=0)
+    limit = whole(request, "max_items", NEWEST if offset is None else None, low=0)
     reader = request.app[READER]
     ended = await reader(Reader.history, limit, offset)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,3 +173,10 @@ def _imports(path: Path) -> set[str]:
 
 def _name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_commands_that_serve_nothing_do_not_load_the_server() -> None:
+    """aiohttp takes a twentieth of the start of `main.py run`."""
+    modules = "server.commands, server.console, server.foreign, server.ledger, server.options, server.workflow_files"
+    code = f"import sys, {modules}; sys.exit('aiohttp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -59,6 +59,18 @@ async def test_a_prompt_is_checked_without_being_queued(tmp_path: Path) -> None:
 
 
 @in_loop
+async def test_history_without_a_number_is_as_short_as_for_a_sign_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.routes_run.NEWEST", 3)
+    async with serving(deps_of(tmp_path)) as client:
+        ids = [await client.queue(chain(seed=seed)) for seed in range(5)]
+        await client.entry(ids[-1])
+        assert list(await client.get("/history")) == ids[2:]
+        assert list(await client.get("/history?max_items=-1")) == list(await client.get("/history?offset=0")) == ids
+
+
+@in_loop
 async def test_history_is_paged(tmp_path: Path) -> None:
     async with serving(deps_of(tmp_path)) as client:
         ids = [await client.queue(chain(seed=seed)) for seed in range(5)]
