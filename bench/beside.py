@@ -34,6 +34,8 @@ async def _compare(other: Path, place: Path) -> None:
         print("| nodes that do nothing | this build | the other | ratio |\n|---|---|---|---|", flush=True)
         await _row(clients, "`/object_info`", _object_info, 20)
         await _row(clients, f"a chain of {NODES} again, from POST to its last message", _again, 20)
+        for n in (10, 100):
+            await _row(clients, f"a chain of {n} run anew, a node", partial(_anew, n), 5, n)
         for at_once in (1, 8):
             await _row(clients, f"a job accepted, {at_once} at once", partial(_accept, at_once), 1, JOBS)
         await _row(clients, "`/history?max_items=64`", _history, 5)
@@ -68,6 +70,13 @@ async def _history(client: Client) -> None:
 async def _again(client: Client) -> None:
     async with client.hearing() as ws:
         await client.post("/prompt", {"prompt": json.loads(write(chain(NODES))), "client_id": "me"})
+        await until_done(ws)
+
+
+async def _anew(nodes: int, client: Client) -> None:
+    await client.post("/free", {"free_memory": True})
+    async with client.hearing() as ws:
+        await client.post("/prompt", {"prompt": json.loads(write(chain(nodes))), "client_id": "me"})
         await until_done(ws)
 
 
