@@ -12,8 +12,9 @@ from torch import Tensor
 
 from graph.files import FileRef
 from models.areas import Area, Share
+from models.inpainting import Beside
 from models.micro_conditioning import NOTHING_SAID, MicroConditioning
-from models.types import Clip, Cond, Conditioning, Image, Latent, Mask, Model, Sigmas, Vae
+from models.types import Clip, Cond, Conditioning, Control, Image, Latent, Mask, Model, Sigmas, Vae
 from nodes.packs.handles import Handle, PackClip, PackVae
 from nodes.packs.host import Host
 from nodes.packs.model import PackModel
@@ -118,6 +119,8 @@ def _entry(cond: Cond, host: Host) -> list[Any]:
         options |= {"mask": host.own(cond.mask), "mask_strength": 1.0, "set_area_to_bounds": cond.bounded}
     if (cond.start, cond.end) != (0.0, 1.0):
         options |= {"start_percent": cond.start, "end_percent": cond.end}
+    options |= {"control": cond.controls} if cond.controls else {}
+    options |= {"beside": cond.beside} if cond.beside else {}
     for theirs, ours in _SAID:
         if getattr(cond.said, ours) != getattr(NOTHING_SAID, ours):
             options[theirs] = getattr(cond.said, ours)
@@ -126,6 +129,9 @@ def _entry(cond: Cond, host: Host) -> list[Any]:
 
 def _cond(tokens: Tensor, options: Mapping[str, Any]) -> Cond:
     pooled, given, mask = (options.get(name) for name in ("pooled_output", "area", "mask"))
+    beside = options.get("beside")
+    controls, beside = _controls(options.get("control")), beside if isinstance(beside, Beside) else None
+    ours = _OF_CONDS | dict(_SAID).keys() | ({"control"} if controls else set()) | ({"beside"} if beside else set())
     area: Area | Share | None = None
     if given is not None:
         area = Share(*given[1:]) if given[0] == "percentage" else Area(*given)
@@ -134,12 +140,19 @@ def _cond(tokens: Tensor, options: Mapping[str, Any]) -> Cond:
         _plain(pooled) if isinstance(pooled, Tensor) else _plain(tokens)[:, -1] * 0,
         area,
         float(options.get("strength", 1.0)),
-        {key: value for key, value in options.items() if key not in _OF_CONDS and key not in dict(_SAID)},
+        {key: value for key, value in options.items() if key not in ours},
         _plain(mask).reshape(-1, *mask.shape[-2:]) * float(options.get("mask_strength", 1.0))
         if mask is not None
         else None,
         bool(options.get("set_area_to_bounds", False)),
         float(options.get("start_percent", 0.0)),
         float(options.get("end_percent", 1.0)),
+        controls=controls,
+        beside=beside,
         said=MicroConditioning(**{ours: options[theirs] for theirs, ours in _SAID if options.get(theirs) is not None}),
     )
+
+
+def _controls(value: object) -> tuple[Control, ...]:
+    """What a pack handed on of ours; what it made itself stays with the keys that we do not know."""
+    return value if isinstance(value, tuple) and all(isinstance(one, Control) for one in value) else ()

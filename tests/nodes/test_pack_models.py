@@ -16,7 +16,8 @@ from torch import Tensor
 from graph.errors import NodeError
 from graph.files import Folders
 from models.checkpoint import read_header
-from models.types import Model
+from models.inpainting import Beside
+from models.types import Cond, Conditioning, Control, Model
 from nodes.packs.values import from_pack, to_pack
 from tests.nodes.pack_bench import Bench, Written, open_bench
 from tests.tiny_checkpoint import tiny_unet, write_tiny_checkpoint
@@ -181,6 +182,21 @@ def test_what_a_pack_sets_goes_through_our_nodes_and_other_packs(bench: Bench) -
     options: list[Any] = [made.extra["model_options"] for made in (first, second)]
     assert [len(it["transformer_options"]["patches"]["attn1_output_patch"]) for it in options] == [1, 2]
     assert from_pack(to_pack(model, bench.packs.host), "MODEL", bench.packs.host) == model
+
+
+def test_pictures_that_steer_go_through_a_pack_s_nodes_with_the_prompt(bench: Bench) -> None:
+    handle: Any = None
+    control, beside = Control(handle, torch.zeros(1, 8, 8, 3)), Beside(torch.zeros(1, 4, 1, 1))
+    cond = Cond(torch.zeros(1, 77, 8), torch.zeros(1, 8), controls=(control,), beside=beside)
+    theirs: Any = to_pack(Conditioning((cond,)), bench.packs.host)
+    copied = [[tokens, {**options, "mine": 1}] for tokens, options in theirs]
+    made = from_pack(copied, "CONDITIONING", bench.packs.host)
+    assert isinstance(made, Conditioning)
+    assert made.conds[0].controls == (control,) and made.conds[0].beside is beside
+    assert made.conds[0].extra == {"mine": 1}
+    copied[0][1]["control"] = "its own"
+    other = from_pack(copied, "CONDITIONING", bench.packs.host)
+    assert isinstance(other, Conditioning) and other.conds[0].extra == {"mine": 1, "control": "its own"}
 
 
 def test_what_is_not_known_is_said_and_counted(bench: Bench) -> None:
