@@ -107,13 +107,15 @@ class Seen:
 class Asked:
     """A control network, asked at every call."""
 
-    def __init__(self, side: InputSide, ends: ControlNet | ControlEnds, hint: Tensor, tick: Tick) -> None:
-        self._side, self._ends, self._tick = side, ends, tick
+    def __init__(
+        self, side: InputSide, ends: ControlNet | ControlEnds, hint: Tensor, tick: Tick, kinds: tuple[int, ...] = ()
+    ) -> None:
+        self._side, self._ends, self._tick, self._kinds = side, ends, tick, kinds
         self._seen = Seen(hint, lambda pictures: (ends.input_hint_block(pictures),), ends)
 
     def __call__(self, call: Call, reading: Reading) -> Residuals:
         """See Answer."""
-        return control(self._side, self._ends, call.x, call.t, self._seen(call)[0], reading, self._tick)
+        return control(self._side, self._ends, call.x, call.t, self._seen(call)[0], reading, self._tick, self._kinds)
 
 
 class Shown:
@@ -155,7 +157,7 @@ def _answer(given: Control, model: Model, open_network: Open, tick: Tick) -> Ans
             if handle.difference and not handle.patches:
                 handle = on_top(handle, model)
             network = open_network(handle)
-            return Asked(network, network, given.hint, tick)
+            return Asked(network, network, given.hint, tick, handle.kinds)
         case other:
             raise TypeError(f"{type(other).__name__} is no kind of control")
 

@@ -27,7 +27,7 @@ from models.config import (
     unet_config,
     vae_config,
 )
-from models.controlnet import ControlEnds, ControlNet, control_config, hint_widths, way_widths
+from models.controlnet import ControlEnds, build_controlnet, hint_widths, way_widths
 from models.diffusers_names import (
     controlnet_names,
     is_diffusers_controlnet,
@@ -176,7 +176,7 @@ LAYOUTS: Mapping[Part, Layout] = MappingProxyType(
             title="ControlNet",
             prefixes=("control_model.", ""),
             root="input_hint_block.0.weight",
-            build=lambda shapes: ControlNet(control_config(shapes), hint_widths(shapes)),
+            build=build_controlnet,
             unless=("lora_controlnet",),
         ),
         "control_ends": Layout(

@@ -57,8 +57,8 @@ class _Mlp(nn.Module):
         return self.c_proj(h * torch.sigmoid(1.702 * h))
 
 
-class _Block(nn.Module):
-    """Attention and MLP, each behind a norm and added to what came in."""
+class ClipBlock(nn.Module):
+    """Attention and MLP, each behind a norm and added to what came in, by the names of OpenAI's CLIP."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class StyleAdapter(nn.Module):
         super().__init__()
         self.config = config
         self.transformer_layes = nn.Sequential(
-            *(_Block(config.width) for _ in range(config.layers))
+            *(ClipBlock(config.width) for _ in range(config.layers))
         )  # the file's spelling
         self.style_embedding = nn.Parameter(torch.empty(1, config.tokens, config.width))
         self.ln_post = nn.LayerNorm(config.width)

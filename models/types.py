@@ -263,11 +263,12 @@ class UpscaleModel(ModelHandle[Upscaler]):
 @dataclass(frozen=True)
 class ControlModel(ModelHandle[Network]):
     """A network that steers a U-Net by a picture. difference: its weights are to be added to the U-Net's. pooled: it says
-    what a picture is made of, not where."""
+    what a picture is made of, not where. kinds: what one for several kinds of pictures is told of them."""
 
     socket: ClassVar[str] = "CONTROL_NET"
     difference: bool = False
     pooled: bool = False
+    kinds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

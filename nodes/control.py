@@ -11,7 +11,7 @@ from torch import nn
 
 from graph.errors import InputError
 from graph.files import FileRef
-from graph.sockets import File, Float
+from graph.sockets import Choice, File, Float
 from graph.spec import Tip, node
 from models.controls import on_top
 from models.types import (
@@ -32,6 +32,17 @@ from nodes.weights import header, tell_unused
 AnyControl = ControlModel[nn.Module]
 FILE = File("controlnet", tooltip="A file of models/controlnet: a ControlNet, a Control-LoRA or a T2I-Adapter.")
 STRENGTH = Float(0.0, 10.0, step=0.01, tooltip="How much of what the network says is added. 0: nothing.")
+UNION_KINDS = (
+    "openpose",
+    "depth",
+    "hed/pidi/scribble/ted",
+    "canny/lineart/anime_lineart/mlsd",
+    "normal",
+    "segment",
+    "tile",
+    "repaint",
+)
+"""The kinds of pictures that union networks know, by their numbers."""
 POOLED = re.compile(r"_shuffle(_fp16)?$")  # how the names of those files end that say nothing of where things are
 
 
@@ -53,6 +64,24 @@ def diff_control_net_loader(
     """Open a ControlNet whose file holds the differences from a model's weights."""
     found = _opened(ctx, control_net_name)
     return on_top(found, model) if isinstance(found, ControlNetModel) and found.difference else found
+
+
+@node("SetUnionControlNetType", category="conditioning/controlnet")
+def set_union_control_net_type(
+    ctx: Context,
+    *,
+    control_net: Annotated[AnyControl, Tip("A network for pictures of several kinds (union).")],
+    type: Annotated[  # noqa: A002
+        str, Choice(("auto", *UNION_KINDS), tooltip="What kind the picture is of; auto: it is not told.")
+    ],
+) -> Annotated[AnyControl, Tip("The network, which is told so.")]:
+    """Tell a union ControlNet what kind of picture it sees."""
+    kinds = () if type == "auto" else (UNION_KINDS.index(type),)
+    known = control_net.weights.shapes(control_net.part).get("task_embedding", (0,))[0]
+    if kinds and kinds[0] >= known:
+        told = f"knows {known} kinds of pictures" if known else "is no union ControlNet"
+        raise InputError("type", f"{control_net.weights.path.name} {told}; it cannot be told {type!r}")
+    return replace(control_net, kinds=kinds)
 
 
 @node("ControlNetApply", category="conditioning/controlnet", title="Apply ControlNet (OLD)", deprecated=True)

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from models.checkpoint import CheckpointError, load_part, read_header
 from models.config import UNetConfig
-from models.controlnet import ControlNet, control, control_config, hint_widths
+from models.controlnet import ControlNet, ControlNetUnion, control, control_config, hint_widths
 from models.reading import Reading, Residuals
-from tests.models.oracles import relative_error
+from tests.models.oracles import randomized, relative_error
 from tests.models.steering_peers import HINT_WIDTHS, diffusers_controlnet, narrow_controlnet
 
 CONFIG = UNetConfig(model_channels=32, context_dim=24)
@@ -87,3 +87,40 @@ def test_a_damaged_file_is_told_by_name(network: ControlNet, tmp_path: Path) -> 
     save_file(state, tmp_path / "c.safetensors")
     with pytest.raises(CheckpointError, match=r"c\.safetensors lacks 1 tensor of its ControlNet: zero_convs\.3\.0"):
         load_part(read_header(tmp_path / "c.safetensors"), "controlnet", dtype=None, device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize("kind", [0, 3])
+def test_a_network_for_several_kinds_of_pictures_is_diffusers(kind: int, tmp_path: Path) -> None:
+    from diffusers import ControlNetUnionModel
+
+    theirs = ControlNetUnionModel(
+        block_out_channels=(32, 64), down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), layers_per_block=1,
+        cross_attention_dim=24, norm_num_groups=8, attention_head_dim=8, addition_time_embed_dim=16, num_control_type=4,
+        num_trans_channel=32, num_proj_channel=32, num_trans_layer=2, conditioning_embedding_out_channels=(8, 8, 16, 16),
+    ).eval()  # fmt: skip
+    randomized(theirs)
+    for layer in theirs.transformer_layes:
+        layer.attn.batch_first = True  # as it is, it looks across the items of a batch, and not from hint to latent
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.GroupNorm):
+            module.num_groups = min(32, module.num_channels // 4)
+    save_file(
+        {name: tensor.contiguous() for name, tensor in theirs.state_dict().items()}, tmp_path / "union.safetensors"
+    )
+    weights = read_header(tmp_path / "union.safetensors")
+    assert weights.parts() == {"controlnet"} and not weights.unused()
+    ours = load_part(weights, "controlnet", dtype=None, device=torch.device("cpu"))
+    assert isinstance(ours, ControlNetUnion)
+    flags = torch.zeros(2, 4)
+    flags[:, kind] = 1
+    with torch.inference_mode():
+        found = control(ours, ours, X, T, ours.input_hint_block(HINT), Reading(CONTEXT), kinds=(kind,))
+        skips, middle = theirs(
+            X, T, CONTEXT, controlnet_cond=[HINT], control_type=flags, control_type_idx=[kind],
+            conditioning_scale=[1.0], return_dict=False,
+        )  # fmt: skip
+    for one, expected in zip((*found.skips, found.middle), (*skips, middle), strict=True):
+        assert one is not None and relative_error(one, expected) < 1e-5
+    with torch.inference_mode():
+        other = control(ours, ours, X, T, ours.input_hint_block(HINT), Reading(CONTEXT), kinds=())
+    assert other.middle is not None and relative_error(other.middle, middle) > 1e-3

@@ -12,11 +12,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from graph.errors import InputError
-from models.controlnet import ControlNet
+from models.controlnet import ControlNet, ControlNetUnion
 from models.t2i_adapter import AdapterConfig, T2IAdapter
 from models.types import Control, Image, Latent, Mask, Model
 from nodes import control
-from nodes.control import control_net_apply, control_net_apply_advanced, control_net_loader, diff_control_net_loader
+from nodes.control import (
+    control_net_apply,
+    control_net_apply_advanced,
+    control_net_loader,
+    diff_control_net_loader,
+    set_union_control_net_type,
+)
 from nodes.loaders import checkpoint_loader_simple
 from nodes.prompt_ranges import conditioning_set_timestep_range
 from tests.models.oracles import randomized, relative_error
@@ -246,3 +252,23 @@ def test_what_a_network_sees_is_computed_once(
 def test_a_control_is_one_value_for_both_prompts() -> None:
     given: Control = control._with(POSITIVE, Control(None, HINT)).conds[0].controls[0]  # type: ignore[arg-type]
     assert given in (given,) and given != replace(given)
+
+
+def test_a_union_network_is_told_the_kind_of_its_picture(place: Workplace, model: Model, net: ControlNet) -> None:
+    eyes = (3, 8, 8, 8, 8, 8, 8, 8, UNET.model_channels)
+    with torch.device("meta"):
+        network: nn.Module = ControlNetUnion(UNET, eyes, kinds=4, sinusoids=8, layers=1, width=UNET.model_channels)
+    loaded = written(place, randomized(network).state_dict(), "union.safetensors")
+
+    def told(kind: str) -> Any:
+        return set_union_control_net_type(place.ctx(), control_net=loaded, type=kind)
+
+    assert told("auto").kinds == () and told("depth").kinds == (1,)
+    pictures = [drawn(place, model, *both(place, told(kind))) for kind in ("auto", "openpose", "depth")]
+    assert all(relative_error(a, b) > 1e-4 for a, b in zip(pictures, pictures[1:] + pictures[:1], strict=True))
+    with pytest.raises(InputError, match=r"union\.safetensors knows 4 kinds of pictures; it cannot be told 'tile'"):
+        told("tile")
+    plain = written(place, net.state_dict())
+    with pytest.raises(InputError, match=r"control\.safetensors is no union ControlNet") as caught:
+        set_union_control_net_type(place.ctx(), control_net=plain, type="depth")
+    assert caught.value.input_name == "type"
