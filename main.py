@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from graph.spec import Registry
     from nodes.packs.loading import Loaded
     from nodes.services import Services
-    from server.backend import Engine
-    from server.foreign import Foreign, PackState
+    from server.backend import Backend, Engine
+    from server.foreign import Foreign, PackState, Relay
 
 SOURCE = Path(__file__).resolve().parent
 EXAMPLES = SOURCE / "workflows"
@@ -78,7 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return commands.REFUSED
     if options.command == "serve":
-        return serve(options, folders)
+        return serve(options, folders, arguments)
+    if options.command == "work":
+        return be_worker(options, folders)
     if options.command == "new-node":
         from nodes.packs.commands import new_node
 
@@ -155,12 +157,38 @@ def work(options: argparse.Namespace, folders: Folders, registry: Registry, pack
     return status
 
 
-def serve(options: argparse.Namespace, folders: Folders) -> int:
+def be_worker(options: argparse.Namespace, folders: Folders) -> int:
+    """Run what a server sends to this process; returns the exit status."""
+    from server.logs import LogTail, set_up_logs
+    from server.worker_process import own_streams, work
+
+    into, out = own_streams()
+    set_up_logs(LogTail(), options.verbose, options.log_json, None, None)
+    return work(lambda: open_engine(options, folders), folders, into, out)
+
+
+def open_workers(options: argparse.Namespace, arguments: Sequence[str], relay: Relay) -> Sequence[Backend]:
+    """A process for each device of `--workers`, which understands what this one was told."""
+    from server.process_backend import ProcessBackend, environment
+
+    told = arguments[1:] if arguments[:1] == ["serve"] else arguments
+    devices: Sequence[str] = options.workers
+    names = [device if devices.count(device) == 1 else f"{device}/{at}" for at, device in enumerate(devices)]
+    begin = [sys.executable, str(SOURCE / "main.py"), "work", *told]
+    surroundings = environment(devices.count("cpu"))
+    return [
+        ProcessBackend(name, [*begin, "--device", device], surroundings if device == "cpu" else None, relay=relay)
+        for name, device in zip(names, devices, strict=True)
+    ]
+
+
+def serve(options: argparse.Namespace, folders: Folders, arguments: Sequence[str]) -> int:
     """Start the server; the engine, and torch with it, comes after the port is open."""
     from server import launch
     from server.backend import LocalBackend
     from server.console import Console
     from server.deps import Deps, Limits
+    from server.foreign import Relay
     from server.logs import LogTail, set_up_logs
     from server.security import Guard, allowed
     from server.serve_options import EDITOR
@@ -174,10 +202,12 @@ def serve(options: argparse.Namespace, folders: Folders) -> int:
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
+    relay = Relay()
     deps = Deps(
         folders=folders,
         database=options.database or folders.base / "darkroom.db",
-        backend=LocalBackend(lambda: open_engine(options, folders), folders),
+        backend=LocalBackend(lambda: open_engine(_without_jobs(options), folders, relay), folders),
+        workers=open_workers(options, arguments, relay),
         guard=Guard(allowed(options.allowed_host), token, options.enable_cors_header),
         limits=Limits(
             waiting=options.queue_limit,
@@ -200,6 +230,11 @@ def serve(options: argparse.Namespace, folders: Folders) -> int:
     return launch.serve(deps, listen)
 
 
+def _without_jobs(options: argparse.Namespace) -> argparse.Namespace:
+    """What the server's own engine is made with: with workers it only knows node types, and leaves their devices alone."""
+    return argparse.Namespace(**{**vars(options), "device": "cpu", "vram_budget": 0}) if options.workers else options
+
+
 def _previews(options: argparse.Namespace) -> bool | None:
     """Who gets previews; with `--require-safety` nobody, since nobody checks them."""
     if options.require_safety or options.preview_method == "none":
@@ -207,8 +242,8 @@ def _previews(options: argparse.Namespace) -> bool | None:
     return None if options.preview_method == "default" else True
 
 
-def open_engine(options: argparse.Namespace, folders: Folders) -> Engine:
-    """What the server's backend runs jobs on. Raises ValueError if the owner's list of packs cannot be read."""
+def open_engine(options: argparse.Namespace, folders: Folders, relay: Relay | None = None) -> Engine:
+    """What a backend runs jobs on; what its packs tell goes to `relay`. Raises ValueError if the owner's list of packs cannot be read."""
     import torch
 
     from models.machine import device_memory, device_name
@@ -218,7 +253,7 @@ def open_engine(options: argparse.Namespace, folders: Folders) -> Engine:
     opened = ExitStack()
     beyond = any(not is_loopback(host) for host in options.listen.split(","))
     registry, pack_rules, foreign = opened.enter_context(
-        open_node_types(options, folders, has_strangers=beyond, watched=True)
+        open_node_types(options, folders, relay, has_strangers=beyond, watched=True)
     )
     rules = [*open_rules(options), *pack_rules]
     services, cache = open_services(options, folders, registry), open_cache(options)
@@ -242,6 +277,7 @@ def open_engine(options: argparse.Namespace, folders: Folders) -> Engine:
         devices=devices,
         free=free,
         gauges=lambda: {"weights": residency.resident_bytes, "results": cache.used_bytes},
+        holds=lambda: residency.resident_files,
         close=opened.close,
         foreign=foreign,
     )
@@ -294,7 +330,12 @@ class NodeTypes(NamedTuple):
 
 @contextmanager
 def open_node_types(
-    options: argparse.Namespace, folders: Folders, *, has_strangers: bool, watched: bool = False
+    options: argparse.Namespace,
+    folders: Folders,
+    relay: Relay | None = None,
+    *,
+    has_strangers: bool,
+    watched: bool = False,
 ) -> Iterator[NodeTypes]:
     """Those of Darkroom and of the packs there are. watched: packs may come, go and change later.
 
@@ -303,16 +344,16 @@ def open_node_types(
     from nodes.packs.found import find_packs
     from server.foreign import Foreign, Relay
 
-    registry = open_registry(options)
+    registry, relay = open_registry(options), relay or Relay()
     wanted = bool(options.whitelist_custom_nodes) or not options.disable_all_custom_nodes
     if not wanted or not (watched or any(find_packs(folders.roots("custom_nodes")))):
-        yield NodeTypes(registry, (), Foreign())
+        yield NodeTypes(registry, (), Foreign(relay=relay))
         return
     from nodes.packs.collection import open_packs
     from nodes.packs.commands import asking, asking_later
     from nodes.safety_guard import guarded_packs
 
-    own, relay = list(registry.values()), Relay()
+    own = list(registry.values())
 
     def refresh() -> bool:
         changed = packs.refresh(later)
@@ -374,7 +415,10 @@ def open_services(options: argparse.Namespace, folders: Folders, registry: Regis
     on_cpu = device.type == "cpu"
     if on_cpu and options.vram_budget:
         raise ValueError("--vram-budget is for accelerators; on the CPU --ram-budget is what counts")
-    budget = int(_ram_budget(options) * (1 - RESULTS)) if on_cpu else options.vram_budget or memory_budget(device)
+    shared = max(1, getattr(options, "workers", ()).count(options.device))  # by several workers on this device
+    budget = (
+        int(_ram_budget(options) * (1 - RESULTS)) if on_cpu else options.vram_budget or memory_budget(device) // shared
+    )
     packing = on_cpu and can_pack()
     residency = Residency(device, precision, budget, packing, folders.identity.matches)
     labels = Labels(workflow=not options.disable_metadata, provenance=not options.no_provenance)
@@ -387,15 +431,19 @@ def open_services(options: argparse.Namespace, folders: Folders, registry: Regis
 
 
 def _ram_budget(options: argparse.Namespace) -> int:
+    """Bytes for this process: what is free is shared by the workers."""
     import torch
 
     from models.residency import memory_budget
 
-    if options.ram_budget or getattr(options, "cache_ram", None) is None:
-        return options.ram_budget or memory_budget(torch.device("cpu"))
+    if options.ram_budget:
+        return int(options.ram_budget)
+    share = max(1, len(getattr(options, "workers", ())))
+    if getattr(options, "cache_ram", None) is None:
+        return memory_budget(torch.device("cpu")) // share
     import psutil
 
-    return max(0, psutil.virtual_memory().available - int(options.cache_ram * 2**30))
+    return max(0, psutil.virtual_memory().available - int(options.cache_ram * 2**30)) // share
 
 
 def open_cache(options: argparse.Namespace) -> Cache:

@@ -80,16 +80,19 @@ class ValueRefused(Exception):
 
 @dataclass(eq=False)
 class NodeError(Exception):
-    """A node failed while running; `__cause__` is what it raised. Holds words, never the values themselves."""
+    """A node failed while running; `__cause__` is what it raised, where that is at hand, and `kind` that exception's
+    type, such as "torch.OutOfMemoryError", wherever the error has been since. Holds words, never the values themselves.
+    """
 
     node_id: str
     node_type: str
     message: str
     input_name: str = ""
     inputs: Mapping[str, str] = field(default_factory=dict)
+    kind: str = ""
 
     def __post_init__(self) -> None:
-        super().__init__(self.node_id, self.node_type, self.message, self.input_name, self.inputs)
+        super().__init__(self.node_id, self.node_type, self.message, self.input_name, self.inputs, self.kind)
 
     def __str__(self) -> str:
         given = ", ".join(f"{name}={text}" for name, text in self.inputs.items())
@@ -99,6 +102,12 @@ class NodeError(Exception):
 
 class Interrupted(Exception):
     """The run was asked to stop. Node functions let it pass."""
+
+
+def kind_of(error: BaseException) -> str:
+    """The type of an exception as clients read it: with its module, unless Python itself has it."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def brief(value: object, limit: int = 60, depth: int = 2) -> str:

@@ -19,7 +19,7 @@ from graph.cache import Cache
 from graph.calls import Ending, Relief
 from graph.context import Run
 from graph.dispatch import Dispatch
-from graph.errors import GraphErrors, Interrupted, NodeError
+from graph.errors import GraphErrors, Interrupted, NodeError, kind_of
 from graph.files import Folders
 from graph.fingerprint import Fingerprint, Namer
 from graph.itemize import itemize
@@ -205,7 +205,8 @@ class Executor(Generic[S]):
         live, task = self._at
         _logger.error("the engine failed on run %s", live.run.id, exc_info=error)
         node, told = (task.node, task.id) if task is not None else (None, "")
-        failed = NodeError(told, node.spec.type if node else "", "the engine failed here; its log says why")
+        message = "the engine failed here; its log says why"
+        failed = NodeError(told, node.spec.type if node else "", message, kind=kind_of(error))
         failed.__cause__ = error
         try:
             self._stop(live, failed, task)

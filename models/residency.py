@@ -100,6 +100,7 @@ class _Held:
     network: nn.Module
     layers: Mapping[int, int]  # id of a layer, which several networks may share -> bytes
     streamed: bool
+    file: str
 
 
 class Residency:
@@ -172,6 +173,16 @@ class Residency:
         """Bytes of the weights held now."""
         return _bytes_of(self._resident.values())
 
+    @property
+    def resident_files(self) -> Mapping[str, int]:
+        """Bytes of the weights held now by the names of their files; layers that several share count for the first."""
+        seen: set[int] = set()
+        files: Counter[str] = Counter()
+        for held in list(self._resident.values()):
+            files[held.file] += sum(size for layer, size in held.layers.items() if layer not in seen)
+            seen.update(held.layers)
+        return files
+
     def clear(self) -> None:
         """Drop every network that nobody uses now, and give the memory back to the device."""
         for key in list(self._resident):
@@ -222,7 +233,7 @@ class Residency:
         self._raise_if_replaced(handle.weights.path, handle.identity)
         layers = {id(layer): _layer_bytes(layer) for layer in network.modules()}
         layers[id(network)] += passing
-        return _Held(network, layers, streams)
+        return _Held(network, layers, streams, handle.weights.path.name)
 
     def _raise_if_replaced(self, path: Path, identity: str) -> None:
         if not self._is_same(path, identity):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import NotRequired, TypedDict
 
 from graph.build import BoundNode, Graph
 from graph.document import Link
+from graph.files import FileRef
 from graph.sockets import Text
 from graph.sweep import Alternatives
 
@@ -20,7 +22,9 @@ PROGRAM = "program"
 
 
 class About(TypedDict):
-    """Each is null where nothing is known. With several samplers, it is the one nearest to what the job was run for."""
+    """Each is null where nothing is known. With several samplers, it is the one nearest to what the job was run for.
+    `models`: bytes by the names of the model files that are read.
+    """
 
     prompt: str | None
     seed: int | None
@@ -28,6 +32,7 @@ class About(TypedDict):
     workflow_id: str | None
     program: NotRequired[str]
     labels: NotRequired[Mapping[str, str]]
+    models: NotRequired[Mapping[str, int]]
 
 
 def about(graph: Graph, extra: Mapping[str, object]) -> About:
@@ -43,9 +48,22 @@ def about(graph: Graph, extra: Mapping[str, object]) -> About:
     }
     if isinstance(program := extra.get(PROGRAM), str) and (shown := _shortened(program)):
         said["program"] = shown
+    if models := _models(nodes):
+        said["models"] = models
     if isinstance(labels := extra.get("metadata"), dict) and labels:
         said["labels"] = labels
     return said
+
+
+def _models(nodes: list[BoundNode]) -> dict[str, int]:
+    """Of a swept input the first file alone: it is what a worker reads first."""
+    chosen = (_first(value) for node in nodes for value in node.inputs.values())
+    sizes: dict[str, int] = {}
+    for file in chosen:
+        if isinstance(file, FileRef) and file.folder not in ("input", "output", "temp"):
+            with suppress(OSError):  # it went away since the graph was built
+                sizes[file.path.name] = file.path.stat().st_size
+    return sizes
 
 
 def _workflow_id(extra: Mapping[str, object]) -> str | None:

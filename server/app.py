@@ -37,11 +37,13 @@ from server.assets import Assets
 from server.assumed import with_assumed
 from server.backend import Backend, EngineUnavailable
 from server.blobs import Blobs
+from server.crew import PAUSED, Crew
 from server.database import make_sound
 from server.deps import (
     ALONE,
     ASSETS,
     BLOBS,
+    CREW,
     DEPS,
     EXPLAINING,
     GUESSES,
@@ -66,7 +68,6 @@ from server.deps import (
     THREADS,
     WATCH,
     WEBHOOKS,
-    WORKER,
     Deps,
 )
 from server.desk import Desk, StoreUnavailable, reached
@@ -84,6 +85,7 @@ from server.metrics import Metrics
 from server.openapi import describe_routes
 from server.operations import check_query
 from server.patience import Patience
+from server.placement import Placement
 from server.programs import Programs
 from server.reader import Reader
 from server.recent import Recent
@@ -100,7 +102,7 @@ from server.threads import in_thread
 from server.transcript import Message, plain
 from server.watch import Watch
 from server.webhooks import Webhooks
-from server.worker import PAUSED, Worker
+from server.worker import NODE_TYPES_CHANGED, Take, Worker
 
 CLOSING_SECONDS = 5.0
 LOOK_SECONDS = 2.0
@@ -204,7 +206,8 @@ def _redactor(deps: Deps) -> Redactor:
 
 
 async def _with_threads(app: web.Application) -> AsyncIterator[None]:
-    app[THREADS] = ThreadPoolExecutor(4, thread_name_prefix="server")
+    more = len(app[DEPS].workers)  # each may have one of them wait for its process
+    app[THREADS] = ThreadPoolExecutor(4 + more, thread_name_prefix="server")
     app[ALONE] = ThreadPoolExecutor(1, thread_name_prefix="large")
     yield
     app[ALONE].shutdown(cancel_futures=True)
@@ -323,33 +326,63 @@ async def _with_worker(app: web.Application) -> AsyncIterator[None]:
     def ended() -> None:
         app[WEBHOOKS].wake()
         prune.set()
+        if deps.workers:
+            crew.wake()
 
     app[EXPLAINING] = Explaining(app[LEDGER], app[REDACT], app[THREADS], app[WATCH])
-    worker = app[WORKER] = Worker(
-        app[STORE],
-        app[RECENT],
-        app[HUB],
-        deps.backend,
-        app[THREADS],
-        app[METRICS],
-        app[REDACT],
-        app[RUNNING],
-        app[EXPLAINING],
-        app[WATCH],
-        ended,
-        deps.sink,
-    )
-    worker.paused = await app[STORE](Store.setting, PAUSED, "") == "true"
+
+    def worker(backend: Backend, take: Take, running: Running | None) -> Worker:
+        return Worker(
+            take,
+            app[STORE],
+            app[RECENT],
+            app[HUB],
+            backend,
+            app[THREADS],
+            app[METRICS],
+            app[REDACT],
+            running,
+            app[EXPLAINING],
+            app[WATCH],
+            ended,
+            deps.limits.tries,
+            deps.sink if not deps.workers else None,
+        )
+
+    if deps.workers:
+        placement = Placement(app[STORE])
+        workers = [worker(backend, placement.take, None) for backend in deps.workers]
+        placement.workers = workers
+    else:
+        workers = [worker(deps.backend, lambda _: app[STORE].lightly(Store.take), app[RUNNING])]
+    crew = app[CREW] = Crew(workers)
+    crew.pause(await app[STORE](Store.setting, PAUSED, "") == "true")
     loop, watch = asyncio.get_running_loop(), app[WATCH]
     deps.backend.when_dead(lambda reason: _tell(loop, watch.give_up, reason))
-    serving = app[WATCH].begin("worker", worker.serve, needed=True)
-    listening = asyncio.create_task(_hear_packs(app))
-    pruning = app[WATCH].begin("history", lambda: _prune(app, prune))
+    serving = [app[WATCH].begin("worker", it.serve, needed=True) for it in workers]
+    others = [
+        asyncio.create_task(_hear_packs(app)),
+        app[WATCH].begin("history", lambda: _prune(app, prune)),
+        *([app[WATCH].begin("packs", lambda: _refresh_packs(app))] if deps.workers else ()),
+    ]
     yield
-    await worker.stop(serving)
-    await _ended(pruning)
-    await _ended(listening)
-    await _close(deps.backend)
+    await crew.stop(serving)
+    for task in others:
+        await _ended(task)
+    await asyncio.gather(*(_close(backend) for backend in (*deps.workers, deps.backend)))
+
+
+async def _refresh_packs(app: web.Application) -> None:
+    """Where no jobs run in this process: load packs that have changed, and tell editors that there are other node types."""
+    try:
+        await app[DEPS].backend.ready()
+    except EngineUnavailable as error:
+        app[WATCH].give_up(str(error))
+        return
+    while True:
+        if await in_thread(app[THREADS], app[DEPS].backend.refresh):
+            app[HUB].announce(Message(NODE_TYPES_CHANGED, {}))
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _hear_packs(app: web.Application) -> None:

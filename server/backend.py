@@ -49,11 +49,16 @@ def _no_gauges() -> Mapping[str, float]:
     return {}
 
 
+def _no_files() -> Mapping[str, int]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """What the factory makes. The functions may be called from any thread while no run is live.
 
-    `free(unload_models, free_memory)` lets go of weights, and of results as well. `gauges` are bytes by name.
+    `free(unload_models, free_memory)` lets go of weights, and of results as well. `gauges` are bytes by name, `holds`
+    those of the model files whose weights are in memory.
     `close` is called when no run will come any more. `foreign` is what packs bring.
     """
 
@@ -64,6 +69,7 @@ class Engine:
     devices: Callable[[], Sequence[Device]] = _no_devices
     free: Callable[[bool, bool], None] = _keep
     gauges: Callable[[], Mapping[str, float]] = _no_gauges
+    holds: Callable[[], Mapping[str, int]] = _no_files
     close: Callable[[], None] = _nothing
     foreign: Foreign = field(default_factory=Foreign)
 
@@ -72,31 +78,76 @@ class EngineUnavailable(Exception):
     """The engine could not be built; its log says why."""
 
 
+class WorkerLost(Exception):
+    """The process that ran a job has ended or does not answer; `nodes` are those that had begun and not finished."""
+
+    def __init__(self, reason: str, nodes: Sequence[str] = ()) -> None:
+        super().__init__(reason, tuple(nodes))
+        self.reason = reason
+        self.nodes = tuple(nodes)
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a backend has in memory: bytes by what holds them, and by the name of each model file."""
+
+    devices: Sequence[Device] = ()
+    gauges: Mapping[str, float] = field(default_factory=dict)
+    files: Mapping[str, int] = field(default_factory=dict)
+
+
 class Backend(Protocol):
-    """Runs one job after the other. `submit` may take its time and is called outside the event loop."""
+    """Runs one job after the other. What may take its time is called outside the event loop."""
+
+    @property
+    def name(self) -> str:
+        """What people call it: its device."""
 
     def start(self) -> None:
-        """Begin to build the engine."""
+        """Begin to get ready."""
 
     def when_dead(self, tell: Callable[[str], None]) -> None:
         """Have `tell` called once, in words and from any thread, when no job can run any more: the process should end."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether `engine` answers at once, and jobs run."""
+        """Whether jobs run."""
 
-    async def engine(self) -> Engine:
-        """The engine, once it is there. Raises EngineUnavailable."""
+    async def ready(self) -> None:
+        """Wait until jobs run. Raises EngineUnavailable if they never will."""
 
     def submit(self, run: Run, targets: Sequence[str]) -> Future[Results]:
-        """Queue a run. The future raises NodeError or Interrupted; raises GraphErrors if it cannot run at all."""
+        """Queue a run. The future raises NodeError, Interrupted or WorkerLost; raises GraphErrors if it cannot run at
+        all. What other processes have made stays with them: their futures give no results.
+        """
+
+    def refresh(self) -> bool:
+        """Load packs that have changed, while no run is live; whether there are other node types now."""
+
+    def free(self, unload_models: bool, free_memory: bool) -> None:
+        """Let go of weights, and of results as well, while no run is live."""
+
+    def holdings(self) -> Holdings:
+        """What is in memory; of another process, as it said a moment ago."""
 
     def close(self) -> None:
         """Interrupt what runs and wait for it."""
 
 
+class EngineBackend(Backend, Protocol):
+    """One whose engine is in this process, for all who want to know what node types there are."""
+
+    async def engine(self) -> Engine:
+        """The engine, once it is there. Raises EngineUnavailable."""
+
+
 class LocalBackend:
     """One executor in this process."""
+
+    name = "here"
 
     def __init__(self, factory: Callable[[], Engine], folders: Folders) -> None:
         """factory: called on the backend's thread; may import for seconds."""
@@ -124,6 +175,21 @@ class LocalBackend:
         if self._engine.done() and not self._engine.cancelled():
             return self._engine.result()
         return await asyncio.shield(asyncio.wrap_future(self._engine))
+
+    async def ready(self) -> None:
+        await self.engine()
+
+    def refresh(self) -> bool:
+        return self._engine.result().foreign.refresh()
+
+    def free(self, unload_models: bool, free_memory: bool) -> None:
+        self._engine.result().free(unload_models, free_memory)
+
+    def holdings(self) -> Holdings:
+        if not self._engine.done() or self._engine.exception() is not None:
+            return Holdings()
+        engine = self._engine.result()
+        return Holdings(engine.devices(), engine.gauges(), engine.holds())
 
     def submit(self, run: Run, targets: Sequence[str]) -> Future[Results]:
         engine = self._engine.result()

@@ -12,8 +12,9 @@ from aiohttp import web
 
 from graph.files import Folders
 from server.assets import Assets
-from server.backend import Backend
+from server.backend import Backend, EngineBackend
 from server.blobs import Blobs
+from server.crew import Crew
 from server.desk import Desk
 from server.explaining import Explaining
 from server.guesses import Guesses
@@ -35,7 +36,7 @@ from server.settings import Settings
 from server.store import TRIES, Store
 from server.watch import Watch
 from server.webhooks import Webhooks
-from server.worker import Sink, Worker
+from server.worker import Sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +63,14 @@ class Deps:
     progress bar. `previews` is for all who follow a run, for nobody, or, as None, for those who ask. `front_end` holds an editor's static files, `foreign` says that it is another program's, `examples` the
     example workflows and their index,
     `locales` a file of translations by language; `version` is shown in `/system_stats`.
-    `set_database_aside` has a damaged database give way to a new one.
+    `set_database_aside` has a damaged database give way to a new one. Jobs run on the `workers`; without any, `backend`
+    runs them itself.
     """
 
     folders: Folders
     database: Path
-    backend: Backend
+    backend: EngineBackend
+    workers: Sequence[Backend] = ()
     guard: Guard = field(default_factory=Guard)
     limits: Limits = field(default_factory=Limits)
     previews: bool | None = None
@@ -89,7 +92,7 @@ READER: web.AppKey[Desk[Reader]] = web.AppKey("reader")
 SEARCHES: web.AppKey[Desk[Reader]] = web.AppKey("searches")
 """A reader of its own: one that looks for words in ten thousand jobs keeps nobody else waiting."""
 HUB = web.AppKey("hub", Hub)
-WORKER = web.AppKey("worker", Worker)
+CREW = web.AppKey("crew", Crew)
 METRICS = web.AppKey("metrics", Metrics)
 LEDGER = web.AppKey("ledger", StoredLedger)
 RECENT = web.AppKey("recent", Recent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -54,6 +55,15 @@ class Job:
     extra: str
     targets: tuple[str, ...]
     created: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A job in the queue, as far as it matters who runs it: `models` are bytes by the names of model files it reads."""
+
+    id: str
+    client_id: str | None
+    models: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,8 @@ async def _serve(deps: Deps, listen: Listen) -> int:
     try:
         context = _tls(listen.tls)
         await _open_all(runner, listen, context)
-        deps.backend.start()
+        for backend in (deps.backend, *deps.workers):
+            backend.start()
         scheme = "https" if context else "http"
         for host, port, *_ in runner.addresses:
             print(f"Darkroom listens on {scheme}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)

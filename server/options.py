@@ -12,7 +12,7 @@ from pathlib import Path
 from server.serve_options import IGNORED, add_serve_options
 
 SOURCE = Path(__file__).resolve().parent.parent
-COMMANDS = ("serve", "run", "submit", "evaluate", "convert", "check", "nodes", "packs", "new-node", "mcp")
+COMMANDS = ("serve", "run", "submit", "evaluate", "convert", "check", "nodes", "packs", "new-node", "mcp", "work")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,15 +23,7 @@ def parser() -> argparse.ArgumentParser:
         description="Darkroom runs graphs of typed nodes that turn text into pictures. Without a command it serves.",
     )
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    add_serve_options(
-        commands.add_parser(
-            "serve",
-            parents=[places, machine],
-            help="start the server (also without a command: main.py --port 8190)",
-            description="Start the server that ComfyUI's clients, scripts and editor speak to.",
-            allow_abbrev=False,
-        )
-    )
+    _add_server_commands(commands, [places, machine])
     _add_run_options(
         commands.add_parser(
             "run",
@@ -73,6 +65,28 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
+def _add_server_commands(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], parents: list[argparse.ArgumentParser]
+) -> None:
+    add_serve_options(
+        commands.add_parser(
+            "serve",
+            parents=parents,
+            help="start the server (also without a command: main.py --port 8190)",
+            description="Start the server that ComfyUI's clients, scripts and editor speak to.",
+            allow_abbrev=False,
+        )
+    )
+    add_serve_options(
+        commands.add_parser(  # not in the list of commands: the server begins it
+            "work",
+            parents=parents,
+            description="Be one of the processes that `serve --workers` has: jobs come through standard input.",
+            allow_abbrev=False,
+        )
+    )
+
+
 def _add_file_commands(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], places: argparse.ArgumentParser
 ) -> None:
@@ -102,19 +116,21 @@ def understand(arguments: Sequence[str]) -> argparse.Namespace:
     if first not in (*COMMANDS, "-h", "--help") and (not first or first.startswith("-")):
         arguments = ["serve", *arguments]
     options, unknown = root.parse_known_args(arguments)
-    if options.command != "serve" and unknown:
+    if options.command not in ("serve", "work") and unknown:
         root.error(f"unrecognized arguments: {' '.join(unknown)}")
     if options.command == "serve" and options.tls_keyfile and not options.tls_certfile:
         root.error("--tls-keyfile needs --tls-certfile")
     if getattr(options, "safety_checker", None) and not options.require_safety:
         root.error("--safety-checker needs --require-safety")
+    if options.command == "serve" and options.workers and options.device:
+        root.error("--workers names the devices; --device is for a server without workers")
     ignored = []
     for flag in _flags(unknown):
         if flag not in IGNORED:
             near = get_close_matches(flag, [*IGNORED, *_known(root, "serve")], n=1)
             root.error(f"there is no flag {flag}" + (f"; did you mean {near[0]}?" if near else ""))
         ignored.append(flag)
-    if ignored:
+    if ignored and options.command != "work":
         print(f"ignored, they mean nothing here: {' '.join(ignored)}", file=sys.stderr)
     return options
 

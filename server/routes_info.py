@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from graph.errors import ValueRefused
 from graph.object_info import describe, object_info
 from server.backend import Device
 from server.body import read_object
-from server.deps import DEPS, HUB, LOG_STREAM, METRICS, OBJECT_INFO, REDACT, THREADS
+from server.deps import CREW, DEPS, HUB, LOG_STREAM, METRICS, OBJECT_INFO, REDACT, THREADS
 from server.pack_folders import with_packs
 from server.refused import not_found
 from server.threads import in_thread
@@ -85,7 +86,8 @@ async def get_system_stats(request: web.Request) -> web.Response:
     deps = request.app[DEPS]
     engine = await deps.backend.engine()
     memory = psutil.virtual_memory()
-    devices = await in_thread(request.app[THREADS], engine.devices)
+    held = await in_thread(request.app[THREADS], request.app[CREW].holdings)
+    devices = [device for one in held for device in one.devices]
     system = {
         "os": os.name,
         "ram_total": memory.total,
@@ -185,11 +187,11 @@ async def get_metrics(request: web.Request) -> web.Response:
     metrics, hub = request.app[METRICS], request.app[HUB]
     metrics.queue_depth.set(hub.remaining)
     metrics.sockets.set(hub.sockets)
-    backend = request.app[DEPS].backend
-    if backend.is_ready:
-        gauges = (await backend.engine()).gauges
-        for what, size in (await in_thread(request.app[THREADS], gauges)).items():
-            metrics.held(what, size)
+    sizes = Counter[str]()
+    for held in await in_thread(request.app[THREADS], request.app[CREW].holdings):
+        sizes.update(held.gauges)
+    for what, size in sizes.items():
+        metrics.held(what, size)
     return web.Response(body=metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 

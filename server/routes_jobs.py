@@ -12,7 +12,8 @@ from aiohttp import web
 from graph.patient_json import dumps
 from server.answers import one, send_json
 from server.body import ids_of, read_object, seconds, whole
-from server.deps import DEPS, EXPLAINING, HUB, LEDGER, NUMBERS, READER, SEARCHES, STORE, THREADS, WORKER
+from server.crew import PAUSED
+from server.deps import CREW, DEPS, EXPLAINING, HUB, LEDGER, NUMBERS, READER, SEARCHES, STORE, THREADS
 from server.job import ENDED, State
 from server.outputs import files_of, previews_of
 from server.reader import Reader, Search
@@ -21,7 +22,6 @@ from server.routes_run import announce, queue_full
 from server.store import NotEnded, QueueFull, Store
 from server.threads import in_thread
 from server.transcript import WARNING, Transcript
-from server.worker import PAUSED
 
 _MOST = 1000
 _LONGEST = 400  # characters that are searched for
@@ -69,7 +69,7 @@ async def get_jobs(request: web.Request) -> web.StreamResponse:
     jobs = await in_thread(
         request.app[THREADS], lambda: [dumps(_summary(*pair)) for pair in zip(rows, lives, strict=True)]
     )
-    rest = f'"pagination": {dumps(page)}, "paused": {dumps(request.app[WORKER].paused)}'
+    rest = f'"pagination": {dumps(page)}, "paused": {dumps(request.app[CREW].paused)}'
     return await send_json(request, one(f'{{"jobs": [{", ".join(jobs)}], {rest}}}'))
 
 
@@ -111,7 +111,7 @@ async def cancel(app: web.Application, ids: list[str]) -> bool:
     waited = await app[STORE](Store.cancel_pending, ids)
     if waited:
         await announce(app)
-    return any([app[WORKER].interrupt(id_) for id_ in ids]) or waited > 0  # noqa: C419  all of them are stopped
+    return any([app[CREW].interrupt(id_) for id_ in ids]) or waited > 0  # noqa: C419  all of them are stopped
 
 
 async def post_retry(request: web.Request) -> web.Response:
@@ -127,7 +127,7 @@ async def post_retry(request: web.Request) -> web.Response:
     if not known:
         raise not_found("there is no such job")
     await announce(app)
-    app[WORKER].wake()
+    app[CREW].wake()
     return web.json_response({"prompt_id": id_, "number": number, "node_errors": {}})
 
 
@@ -161,7 +161,7 @@ async def post_resume(request: web.Request) -> web.Response:
 
 async def _pause(request: web.Request, paused: bool) -> web.Response:
     await request.app[STORE](Store.set, PAUSED, "true" if paused else "false")
-    request.app[WORKER].pause(paused)
+    request.app[CREW].pause(paused)
     return web.Response()
 
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.web_urldispatcher import UrlDispatcher, UrlMappingMatchInfo
 
 from server.body import read_object
-from server.deps import DEPS, REDACT, THREADS, WORKER
+from server.deps import CREW, DEPS, REDACT, THREADS
 from server.faults import Handler
 from server.foreign import Decision, ForeignRoute
 from server.refused import Refused, bad_request, not_found
@@ -51,7 +51,7 @@ async def post_pack(request: web.Request) -> web.Response:
         raise not_found("there is no pack of that name") from error
     except ValueError as error:
         raise bad_request(request.app[REDACT](str(error))) from error
-    request.app[WORKER].wake()
+    request.app[CREW].wake()
     return web.json_response({})
 
 

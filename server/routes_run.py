@@ -13,6 +13,7 @@ from server.answers import joined, one, send_json
 from server.backend import Engine
 from server.body import ids_of, read_body, read_object, whole
 from server.deps import (
+    CREW,
     DEPS,
     HUB,
     LARGE_BODIES,
@@ -24,7 +25,6 @@ from server.deps import (
     STORE,
     THREADS,
     WEBHOOKS,
-    WORKER,
 )
 from server.reader import Reader
 from server.refused import Refused
@@ -90,7 +90,7 @@ async def enqueue(app: web.Application, checked: Callable[[], Checked]) -> tuple
     if not accepted.repeated:
         app[RECENT].keep(found.submission, found.given)
         app[HUB].status(accepted.remaining)
-        app[WORKER].wake()
+        app[CREW].wake()
     return found, accepted
 
 
@@ -140,14 +140,14 @@ async def post_interrupt(request: web.Request) -> web.Response:
     """Stop the running job; with `prompt_id` only if it is that one."""
     wanted = await read_object(request)
     prompt_id = wanted.get("prompt_id")
-    request.app[WORKER].interrupt(prompt_id if isinstance(prompt_id, str) and prompt_id else None)
+    request.app[CREW].interrupt(prompt_id if isinstance(prompt_id, str) and prompt_id else None)
     return web.Response()
 
 
 async def post_free(request: web.Request) -> web.Response:
     """Let go of weights (`unload_models`), and of results as well (`free_memory`), when no job runs."""
     wanted = await read_object(request)
-    request.app[WORKER].free(wanted.get("unload_models") is True, wanted.get("free_memory") is True)
+    request.app[CREW].free(wanted.get("unload_models") is True, wanted.get("free_memory") is True)
     return web.Response()
 
 

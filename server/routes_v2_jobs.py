@@ -17,7 +17,7 @@ from server.api_v2 import EXTENSION, STATUS, job_json, made_id, moment, origin_o
 from server.asset_references import asset_ids, missing, with_names
 from server.assets import Asset, Assets
 from server.body import decoder, read_body, refusing_bad_json
-from server.deps import ASSETS, BLOBS, DEPS, EXPLAINING, HUB, LEDGER, NUMBERS, READER, REDACT, THREADS, WEBHOOKS, WORKER
+from server.deps import ASSETS, BLOBS, CREW, DEPS, EXPLAINING, HUB, LEDGER, NUMBERS, READER, REDACT, THREADS, WEBHOOKS
 from server.job import ENDED, State
 from server.operations import check_body
 from server.reader import Reader, Search
@@ -141,7 +141,7 @@ async def look(app: web.Application, id_: str, origin: str) -> Mapping[str, Any]
     position = await app[READER](Reader.position, id_) if row["state"] == State.PENDING else None
     outputs = await committed(app, id_, live.outputs if live else json.loads(row["outputs"] or "{}"))
     stopped = live is not None and live.state is State.CANCELLED  # and its end is being written down
-    stopping, days = stopped or app[WORKER].is_stopping(id_), app[DEPS].limits.history_days
+    stopping, days = stopped or app[CREW].is_stopping(id_), app[DEPS].limits.history_days
     explanation = None
     if row["state"] in ENDED:
         await app[EXPLAINING].explained(id_)

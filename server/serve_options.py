@@ -10,6 +10,8 @@ from types import MappingProxyType
 EDITOR = Path(__file__).resolve().parent.parent / "web" / "dist"
 """Our own editor as it is built."""
 
+MOST_WORKERS = 64
+
 _IGNORED_SWITCHES = """
     auto-launch disable-auto-launch cuda-malloc disable-cuda-malloc force-fp16 fp32-unet fp64-unet
     fp8_e4m3fn-unet fp8_e5m2-unet fp8_e8m0fnu-unet fp16-vae fp32-vae bf16-vae cpu-vae fp8_e4m3fn-text-enc
@@ -40,6 +42,14 @@ def add_serve_options(serve: argparse.ArgumentParser) -> None:
     """Declare what `serve` takes besides folders and device."""
     _add_network(serve.add_argument_group("network"))
     _add_queue(serve.add_argument_group("queue and history"))
+    serve.add_argument(
+        "--workers",
+        type=_workers,
+        default=(),
+        metavar="DEVICES",
+        help="run jobs in processes of their own, one for each device: cuda:0,cuda:1 for two of them, cpu:2 for two on the "
+        "CPU (default: one device, in the server's own process)",
+    )
     more = serve.add_argument_group("more")
     more.add_argument("--input-directory", type=Path, metavar="DIR", help="where uploads go")
     more.add_argument("--temp-directory", type=Path, metavar="DIR", help="where previews go")
@@ -135,6 +145,19 @@ def _port(text: str) -> int:
     if not 0 <= number < 65536:
         raise argparse.ArgumentTypeError(f"{number} is no port")
     return number
+
+
+def _workers(text: str) -> tuple[str, ...]:
+    """Devices, one a worker; `cpu:2` are two workers on the CPU, since there is only one."""
+    devices: list[str] = []
+    for part in text.split(","):
+        kind, _, number = part.strip().partition(":")
+        if not kind.isalpha() or (number and not number.isdecimal()) or part.strip() == "cpu:0":
+            raise argparse.ArgumentTypeError(f"{part!r} is no device; expected such as cuda:0,cuda:1 or cpu:2")
+        devices += ["cpu"] * int(number or 1) if kind == "cpu" else [part.strip()]
+    if len(devices) > MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"{len(devices)} workers are too many; expected at most {MOST_WORKERS}")
+    return tuple(devices)
 
 
 def _editor(text: str) -> Path:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.database import Database
-from server.job import ENDED, Job, Outcome, State, Submission
+from server.job import ENDED, Job, Outcome, State, Submission, Waiting
 from server.running import Crash
 
 TRIES = 2
@@ -106,18 +106,29 @@ class Store:
             self._db.executemany("INSERT INTO job_types(type, job) VALUES(?, ?)", types)
             return Accepted(job.number, repeated=False, remaining=waiting + 1 + running)
 
-    def take(self) -> Job | None:
-        """The next job, now running; None if nothing waits."""
+    def take(self, id_: str | None = None) -> Job | None:
+        """The next job, or that of an id, now running; None if it, or nothing, waits."""
+        place = "" if id_ is None else " AND id = ?"
         row = self._db.execute(
             f"UPDATE jobs SET state = '{State.RUNNING}', started = ? WHERE seq ="
-            f" (SELECT seq FROM jobs WHERE state = '{State.PENDING}' ORDER BY priority DESC, rank, seq LIMIT 1)"
+            f" (SELECT seq FROM jobs WHERE state = '{State.PENDING}'{place} ORDER BY priority DESC, rank, seq LIMIT 1)"
             " RETURNING id, client_id, prompt, extra, targets, created",
-            (time.time(),),
+            (time.time(), *(() if id_ is None else (id_,))),
         ).fetchone()
         if row is None:
             return None
         id_, client_id, prompt, extra, targets, created = row
         return Job(id_, client_id, prompt, extra, tuple(json.loads(targets)), created)
+
+    def waiting(self, most: int) -> list[Waiting]:
+        """The first `most` jobs of each client, in the order in which they would run if there were no others."""
+        rows = self._db.execute(
+            "SELECT id, client_id, models FROM (SELECT id, client_id, json_extract(about, '$.models') AS models,"
+            " priority, rank, seq, row_number() OVER (PARTITION BY client_id ORDER BY priority DESC, rank, seq) AS place"
+            f" FROM jobs WHERE state = '{State.PENDING}') WHERE place <= ? ORDER BY priority DESC, rank, seq",
+            (most,),
+        )
+        return [Waiting(id_, client_id, json.loads(models or "{}")) for id_, client_id, models in rows]
 
     def finish(self, id_: str, outcome: Outcome) -> int:
         """Record how a running job ended. Returns how many wait."""
@@ -145,6 +156,22 @@ class Store:
             f"UPDATE jobs SET state = '{State.PENDING}', started = NULL WHERE id = ? AND state = '{State.RUNNING}'",
             (id_,),
         )
+
+    def lost(self, id_: str, nodes: Sequence[str], tries: int) -> int:
+        """The worker of a running job was lost while `nodes` of it ran: how often that now has happened in a row in the
+        same node. Up to `tries` the job waits again, where it was; then it is left running, for its failure to be told.
+        """
+        with self._db.transaction():
+            before, told = self._db.execute("SELECT attempts, crashed_in FROM jobs WHERE id = ?", (id_,)).fetchone()
+            # where no node had begun, it is the job's beginning that is counted
+            crash = Crash(id_, tuple(nodes) or ("",))
+            attempts, crashed_in = _counted(id_, before, json.loads(told or "[]"), crash)
+            self._db.execute(
+                "UPDATE jobs SET attempts = ?, crashed_in = ? WHERE id = ?", (attempts, json.dumps(crashed_in), id_)
+            )
+            if attempts < tries:
+                self.release(id_)
+        return attempts
 
     def recover(self, crash: Crash | None = None, tries: int = TRIES) -> tuple[int, int]:
         """After a crash: jobs that were running wait again, or have failed. Returns how many of each.

@@ -10,7 +10,7 @@ from json.encoder import encode_basestring_ascii
 from typing import Any, TypeAlias
 
 from graph.document import NodeId
-from graph.errors import GraphErrors, NodeError, brief
+from graph.errors import GraphErrors, NodeError, brief, kind_of
 from graph.events import (
     Event,
     NodeFinished,
@@ -147,8 +147,7 @@ class Transcript:
                 inputs = {name: [shown(value)] for name, value in self.given.get(blamed, {}).items()}
                 data |= {"node_id": blamed, "node_type": error.node_type, "current_inputs": inputs}
                 data |= {"current_outputs": [], "exception_message": self.redact(error.message)}
-                kind = type(error.__cause__) if error.__cause__ is not None else NodeError
-                data |= {"exception_type": _qualified(kind), "input_name": error.input_name}
+                data |= {"exception_type": error.kind or kind_of(error), "input_name": error.input_name}
                 self._stop(error.node_id)
             case GraphErrors(problems=problems):
                 first = problems[0].node_id if problems else ""
@@ -307,7 +306,3 @@ def as_number(value: object) -> float:
 def _number(value: float) -> str:
     """As json.dumps has it, ten times as fast."""
     return int.__repr__(value) if isinstance(value, int) else float.__repr__(value)
-
-
-def _qualified(kind: type) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

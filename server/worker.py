@@ -1,4 +1,4 @@
-"""Takes one job after the other, has it run, and records how it ended."""
+"""One worker: takes one job after the other from the queue, has its backend run it, and records how it ended."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -17,7 +17,7 @@ from graph.document import Document, NodeId
 from graph.errors import GraphError, GraphErrors, Interrupted, NodeError
 from graph.events import Event, RunFinished, RunInterrupted
 from graph.live import Results
-from server.backend import Backend, Engine, EngineUnavailable
+from server.backend import Backend, EngineUnavailable, WorkerLost
 from server.desk import Desk, StoreUnavailable
 from server.explaining import Explaining
 from server.feed import Feed
@@ -32,9 +32,9 @@ from server.threads import in_thread
 from server.transcript import Message, Transcript
 from server.watch import Watch
 
+Take: TypeAlias = Callable[["Worker"], Awaitable[Job | None]]
 Sink: TypeAlias = Callable[[Mapping[NodeId, str]], Callable[[Event], None]]
 
-PAUSED = "queue_paused"
 GRACE_SECONDS = 10.0
 """How long a stopping server waits for the node that is running."""
 RETRY_SECONDS = 1.0
@@ -42,6 +42,8 @@ LOOK_SECONDS = 2.0
 """How often an idle server looks whether packs have changed."""
 REST_SECONDS = 0.1
 """How long no job has come when those before are explained."""
+RECENT = 0.3
+"""The share of the newest job in how long jobs take."""
 NODE_TYPES_CHANGED = "node_types_changed"
 
 _logger = logging.getLogger(__name__)
@@ -57,18 +59,23 @@ class _Wishes:
 
 @dataclass(slots=True, eq=False)
 class _Current:
-    """`unwanted`: a user stopped it, so it has ended, also if the server stops at the same time."""
+    """`unwanted`: a user stopped it, so it has ended, also if the server stops at the same time. `loss`: the process that
+    ran it is gone.
+    """
 
     job: Job
     cancel: Cancel = field(default_factory=Cancel)
     unwanted: bool = False
+    loss: WorkerLost | None = None
+    begun: float = field(default_factory=time.monotonic)
 
 
 class Worker:
-    """The one consumer of the queue."""
+    """A consumer of the queue: there is one for each backend."""
 
     def __init__(
         self,
+        take: Take,
         store: Desk[Store],
         recent: Recent,
         hub: Hub,
@@ -76,13 +83,17 @@ class Worker:
         threads: ThreadPoolExecutor,
         metrics: Metrics,
         redact: Redactor,
-        running: Running,
+        running: Running | None,
         explaining: Explaining,
         watch: Watch,
         ended: Callable[[], None],
+        tries: int,
         sink: Sink | None = None,
     ) -> None:
-        """running: keeps which node runs. ended: called when the outcome of a job is on disk. sink: see Deps."""
+        """take: the next job for a worker. running: keeps which node runs, where a crash of it is one of the server.
+        ended: called when a job has ended or waits again. tries: how often a node may take its process down. sink: see Deps.
+        """
+        self._take_for = take
         self._store = store
         self._recent = recent
         self._hub = hub
@@ -94,6 +105,7 @@ class Worker:
         self._explaining = explaining
         self._watch = watch
         self._ended = ended
+        self._tries = tries
         self._sink = sink
         self._wake = asyncio.Event()
         self._current: _Current | None = None
@@ -101,12 +113,29 @@ class Worker:
         self._looked = 0.0
         self._stopping = False
         self._busy = False
+        self._seconds = 0.0
         self.paused = False
 
     @property
-    def running(self) -> str | None:
-        """The id of the job that runs now."""
-        return None if self._current is None else self._current.job.id
+    def backend(self) -> Backend:
+        """What it has jobs run on."""
+        return self._backend
+
+    @property
+    def running(self) -> Job | None:
+        """The job that runs now."""
+        return None if self._current is None else self._current.job
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it would take a job at once."""
+        return self._current is None and not self.paused and not self._stopping and self._backend.is_ready
+
+    @property
+    def seconds(self) -> float:
+        """How long jobs take here, by those that have run and the one that runs; 0 if nothing is known."""
+        running = 0.0 if self._current is None else time.monotonic() - self._current.begun
+        return max(self._seconds, running)
 
     def wake(self) -> None:
         """Look at the queue again."""
@@ -138,12 +167,12 @@ class Worker:
 
     async def serve(self) -> None:
         """Work until `stop`. Without an engine the server gives up."""
-        try:
-            await self._backend.engine()
-        except EngineUnavailable as error:
-            self._watch.give_up(str(error))
-            return
         while not self._stopping:
+            try:
+                await self._backend.ready()
+            except EngineUnavailable as error:
+                self._watch.give_up(str(error))
+                return
             self._wake.clear()
             await self._grant_wishes()
             self._busy = True
@@ -173,9 +202,8 @@ class Worker:
     async def _grant_wishes(self) -> None:
         wishes, self._wishes = self._wishes, _Wishes()
         if wishes.unload_models or wishes.free_memory:
-            engine = await self._backend.engine()
             with self._watch.surviving("worker"):
-                await in_thread(self._threads, engine.free, wishes.unload_models, wishes.free_memory)
+                await in_thread(self._threads, self._backend.free, wishes.unload_models, wishes.free_memory)
 
     async def _idle(self) -> None:
         """Wait for work. After a while, explain what has run, and now and then look whether packs have changed."""
@@ -188,14 +216,13 @@ class Worker:
         if not woken:
             await self._explaining.explain()
         if time.monotonic() >= due:
-            engine = await self._backend.engine()
-            self._announce_packs(await in_thread(self._threads, self._refresh, engine))
+            self._announce_packs(await in_thread(self._threads, self._refresh))
 
-    def _refresh(self, engine: Engine) -> bool:
+    def _refresh(self) -> bool:
         """Load packs that have changed, while nothing runs; whether there are other node types now."""
         self._looked = time.monotonic()
         with self._watch.surviving("worker"):
-            return engine.foreign.refresh()
+            return self._backend.refresh()
         return False
 
     def _announce_packs(self, changed: bool) -> None:
@@ -221,7 +248,7 @@ class Worker:
     async def _take(self) -> Job | None:
         """The next job; none if the server stops meanwhile."""
         try:
-            job = await self._store.lightly(Store.take)
+            job = await self._take_for(self)
         except StoreUnavailable as error:
             _logger.error("%s; trying again", error)
             await asyncio.sleep(RETRY_SECONDS)
@@ -242,16 +269,18 @@ class Worker:
     async def _perform(self, job: Job) -> int:
         """Have a job run, and record how it ended; how many wait then."""
         current = self._current = _Current(job)
-        begun = time.monotonic()
         transcript = Transcript(job.id, {}, self._redact)
         account = Account()
         with self._watch.surviving("worker"):
             self._hub.status(self._hub.remaining)
         with self._watch.surviving("worker"):
             await self._run(current, transcript, account)
+        if current.loss is not None and await self._goes_back(current, transcript, current.loss):
+            return 1
         if transcript.closing is None:
             _fail(transcript)
-        self._running.end()
+        if self._running is not None:
+            self._running.end()
         self._current = None
         if self._stopping and transcript.state is State.CANCELLED and not current.unwanted:
             await self._release(job.id)
@@ -262,19 +291,39 @@ class Worker:
         self._ended()
         with self._watch.surviving("events"):
             self._hub.close(job.id, remaining)
-        self._record(transcript, time.monotonic() - begun)
+        self._record(transcript, time.monotonic() - current.begun)
         return remaining
+
+    async def _goes_back(self, current: _Current, transcript: Transcript, loss: WorkerLost) -> bool:
+        """Whether a job whose worker was lost waits again; if not, its transcript says how it ended."""
+        job = current.job.id
+        _logger.error("job %s: %s", job, loss)
+        if self._stopping or current.unwanted:
+            _close(transcript, Interrupted())
+            return False
+        attempts = await self._store(Store.lost, job, loss.nodes, self._tries)
+        if attempts < self._tries:
+            self._hub.drop(job)
+            self._current = None
+            self._ended()
+            return True
+        node = loss.nodes[0] if loss.nodes else ""
+        words = f"{loss}; it was lost {attempts} times in a row while this node ran, which is not tried again"
+        transcript.fail(NodeError(node, transcript.types.get(node, ""), words, kind=WorkerLost.__name__), time.time())
+        return False
 
     async def _run(self, current: _Current, transcript: Transcript, account: Account) -> None:
         job = current.job
         feed = Feed(self._hub, self._hub.open(transcript, job.client_id), self._watch)
 
         def tell(event: Event) -> None:
-            self._running.note(event)
+            if self._running is not None:
+                self._running.note(event)
             account(event)
             feed(event)
 
-        self._running.begin(job.id)
+        if self._running is not None:
+            self._running.begin(job.id)
         try:
             if (given := self._recent.take(job.id)) is None:
                 given = await in_thread(self._threads, read_given, job)
@@ -286,20 +335,23 @@ class Worker:
             if self._sink is not None:
                 feed.sinks.append(self._sink(_titles(document)))
             run = Run(job.id, document, tell, current.cancel, given.extra)
-            engine = await self._backend.engine()
-            changed, results = await in_thread(self._threads, self._submit, engine, run, job.targets)
+            changed, results = await in_thread(self._threads, self._submit, run, job.targets)
             self._announce_packs(changed)
+            ending = await _ending(results)
         except GraphErrors as errors:
             transcript.fail(errors, time.time())
             return
-        ending = await _ending(results)
-        await feed.told()
+        except WorkerLost as loss:
+            current.loss = loss
+            return
+        finally:
+            await feed.told()
         if transcript.closing is None:  # the run told no end, or it could not be shown
             _close(transcript, ending)
 
-    def _submit(self, engine: Engine, run: Run, targets: Sequence[NodeId]) -> tuple[bool, Future[Results]]:
+    def _submit(self, run: Run, targets: Sequence[NodeId]) -> tuple[bool, Future[Results]]:
         """Hand a run to the engine, with the packs as they are now; says as well whether those have changed."""
-        return self._refresh(engine), self._backend.submit(run, targets)
+        return self._refresh(), self._backend.submit(run, targets)
 
     async def _keep(self, transcript: Transcript) -> int:
         """Record the outcome, however long the disk is in the way; returns how many jobs are left.
@@ -326,6 +378,7 @@ class Worker:
 
     def _record(self, transcript: Transcript, seconds: float) -> None:
         self._metrics.job_ended(transcript.state, seconds)
+        self._seconds = seconds if not self._seconds else RECENT * seconds + (1 - RECENT) * self._seconds
         message = str(transcript.error["exception_message"]) if transcript.error else ""
         _logger.info(
             "job %s %s in %.2f s, %d nodes run, %d cached%s",

@@ -73,11 +73,12 @@ def test_suggestions_do_not_mind_case() -> None:
 
 def test_errors_survive_a_trip_to_another_process() -> None:
     problem = GraphError("code", "message", "1", "Type", "input", [1], "something")
-    failure = NodeError("1", "Type", "message", "input", {"a": "1"})
+    failure = NodeError("1", "Type", "message", "input", {"a": "1"}, "torch.OutOfMemoryError")
     for error in (GraphErrors([problem]), failure, InputError("a", "b"), Interrupted()):
         back = pickle.loads(pickle.dumps(error))
         assert (type(back), str(back)) == (type(error), str(error))
     assert pickle.loads(pickle.dumps(GraphErrors([problem]))).problems == (problem,)
+    assert pickle.loads(pickle.dumps(failure)).kind == "torch.OutOfMemoryError"
 
 
 def test_a_group_of_problems_reads_line_by_line() -> None:

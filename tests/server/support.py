@@ -116,7 +116,8 @@ async def serving(deps: Deps) -> AsyncIterator[Client]:
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
-        deps.backend.start()
+        for backend in (deps.backend, *deps.workers):
+            backend.start()
         host, port = runner.addresses[0][:2]
         async with aiohttp.ClientSession() as session:
             yield Client(f"http://{host}:{port}", session, runner.app, runner)

@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from graph.events import NodeFinished, NodeStarted
-from server.deps import RUNNING, WORKER
+from server.deps import CREW, RUNNING
 from server.desk import Desk
 from server.job import Submission
 from server.running import Crash, Running
@@ -52,7 +52,7 @@ async def test_a_stop_between_a_runs_end_and_its_row_draws_nothing_twice(
     entered = threading.Event()
     worker: list[Worker] = []
     async with serving(deps_of(tmp_path)) as client:
-        worker.append(client.app[WORKER])
+        worker.append(client.app[CREW].workers[0])
         monkeypatch.setattr(Store, "finish", held(worker, Store.finish, entered))
         prompt_id = await client.queue(chain())
         assert await asyncio.to_thread(entered.wait, 20)
@@ -80,7 +80,7 @@ async def test_a_stop_while_a_job_is_taken_is_no_crash(tmp_path: Path, monkeypat
 
         monkeypatch.setattr(Desk, "lightly", slow)
         async with serving(deps_of(tmp_path)) as client:
-            worker.append(client.app[WORKER])
+            worker.append(client.app[CREW].workers[0])
             if not again:
                 await client.queue(chain(), prompt_id="taken")
             assert await asyncio.to_thread(entered.wait, 20)
@@ -100,7 +100,7 @@ async def test_a_job_that_a_user_stopped_is_not_run_again_after_a_stop(tmp_path:
             while not (await client.get("/queue"))["queue_running"]:
                 await asyncio.sleep(0.01)
         assert (await client.post("/interrupt", ""))[0] == 200
-        client.app[WORKER]._stopping = True  # the signal comes before the node has heard of it
+        client.app[CREW].workers[0]._stopping = True  # the signal comes before the node has heard of it
     async with serving(deps_of(tmp_path)) as client:
         assert (await client.get(f"/api/jobs/{prompt_id}"))["status"] == "cancelled"
 

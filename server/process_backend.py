@@ -1,0 +1,367 @@
+"""A worker of its own process: begun, spoken to, and begun anew when it ends or does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import count
+from queue import SimpleQueue
+from typing import cast
+
+from graph.context import Run
+from graph.document import as_json
+from graph.errors import GraphErrors, Interrupted
+from graph.events import Event, NodeFinished, NodeStarted, Progress, RunStarted
+from graph.live import Results
+from graph.recipe import Recipe
+from server.backend import EngineUnavailable, Holdings, WorkerLost
+from server.foreign import Hear
+from server.wire import Channel, Json, Message, WireError, decoded, encoded
+
+LEASE_SECONDS = 60.0
+"""How long a process may give no sign of life before what it runs is taken from it, and it is ended."""
+STARTS = 3
+"""Times that a process may end before it is ready for the first time; then it never will be."""
+PAUSE_SECONDS = 0.5
+"""Before a process is begun anew; doubled with each one in a row that does not get ready."""
+LONGEST_SECONDS = 60.0
+ANSWER_SECONDS = 5.0
+"""How long an answer is waited for that is only asked for to be shown."""
+CLOSING_SECONDS = 4.0
+
+_logger = logging.getLogger(__name__)
+
+
+def environment(workers: int) -> Mapping[str, str]:
+    """What several processes on the CPU are begun with: each computes with its share of the processor's cores, unless the
+    user has said how many threads there are to be.
+    """
+    threads = str(max(1, (os.cpu_count() or 1) // max(1, workers)))
+    return {"OMP_NUM_THREADS": threads, **os.environ}
+
+
+def _nobody(event: str, data: object, client_id: str | None) -> None:
+    pass
+
+
+@dataclass(slots=True, eq=False)
+class _Live:
+    """A run in the process."""
+
+    run: Run
+    accepted: Future[None] = field(default_factory=Future)
+    results: Future[Results] = field(default_factory=Future)
+    nodes: Counter[str] = field(default_factory=Counter)
+
+    def note(self, event: Event) -> None:
+        match event:
+            case NodeStarted(node_id=node):
+                self.nodes[node] += 1
+            case NodeFinished(node_id=node, cached=False):
+                self.nodes[node] -= 1
+            case _:
+                pass
+
+    def fail(self, error: Exception) -> None:
+        for future in (self.accepted, self.results):
+            if not future.done():
+                future.set_exception(error)
+
+
+@dataclass(slots=True, eq=False)
+class _Life:
+    """One process, from its beginning to its end."""
+
+    process: subprocess.Popen[bytes]
+    channel: Channel
+    outbox: SimpleQueue[Message | None] = field(default_factory=SimpleQueue)
+    live: dict[str, _Live] = field(default_factory=dict)
+    answers: dict[int, Future[Json]] = field(default_factory=dict)
+    heard: float = field(default_factory=time.monotonic)
+    words: str = ""
+
+    def write(self) -> None:
+        """Send what is in the outbox, on a thread of its own: nobody waits for a process that does not read."""
+        while (message := self.outbox.get()) is not None:
+            try:
+                self.channel.send(message.kind, message.body)
+            except (OSError, ValueError):
+                return  # it has ended, which its reader tells
+        with suppress(OSError):
+            self.channel.close()
+
+
+class ProcessBackend:
+    """Runs jobs in a process of its own, over all the times that it is begun anew. `submit` and questions from any
+    thread. `relay` hears what packs tell.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        *,
+        lease: float = LEASE_SECONDS,
+        relay: Hear = _nobody,
+    ) -> None:
+        """command: begins the process, which calls `worker_process.work` with its own standard streams."""
+        self.name = name
+        self._command = tuple(command)
+        self._environment = environment
+        self._lease = lease
+        self._relay = relay
+        self._lock = threading.Lock()
+        self._life: _Life | None = None
+        self._ready: Future[None] = Future()
+        self._was_ready = False
+        self._failures = 0
+        self._closed = threading.Event()
+        self._holdings = Holdings()
+        self._numbers = count(1)
+        self._thread = threading.Thread(target=self._serve, name=f"worker {name}", daemon=True)
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the process that is there now."""
+        life = self._life
+        return None if life is None else life.process.pid
+
+    def when_dead(self, tell: Callable[[str], None]) -> None:
+        """Never: a process that ends is begun anew."""
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def is_ready(self) -> bool:
+        ready = self._ready
+        return ready.done() and not ready.cancelled() and ready.exception() is None
+
+    async def ready(self) -> None:
+        while not self.is_ready:
+            await asyncio.shield(asyncio.wrap_future(self._ready))
+
+    def submit(self, run: Run, targets: Sequence[str]) -> Future[Results]:
+        """Returns once the process has taken the run."""
+        live = _Live(run)
+        live.results.set_running_or_notify_cancel()
+        document = run.document
+        body = {
+            "id": run.id,
+            "document": as_json(document),
+            "problems": [encoded(problem) for problem in document.problems],
+            "targets": list(targets),
+            "extra": run.extra,
+        }
+        with self._lock:
+            if (life := self._life) is None or not self.is_ready:
+                raise WorkerLost(f"worker {self.name} has just ended")
+            life.live[run.id] = live
+        life.outbox.put(Message("run", body))
+        run.cancel.waking(lambda: life.outbox.put(Message("cancel", run.id)))
+        live.accepted.result()
+        return live.results
+
+    def refresh(self) -> bool:
+        return bool(self._ask("refresh", [], None))
+
+    def free(self, unload_models: bool, free_memory: bool) -> None:
+        self._ask("free", [unload_models, free_memory], None)
+
+    def holdings(self) -> Holdings:
+        return self._holdings
+
+    def close(self) -> None:
+        self._closed.set()
+        life = self._life
+        if life is not None:
+            for live in list(life.live.values()):
+                live.run.cancel.set()
+            life.outbox.put(None)
+            try:
+                life.process.wait(CLOSING_SECONDS)
+            except subprocess.TimeoutExpired:
+                life.process.kill()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _ask(self, kind: str, arguments: list[Json], patience: float | None) -> Json:
+        """The answer of the process; nothing if it ends meanwhile, or takes longer than `patience` seconds."""
+        number, answer = next(self._numbers), Future[Json]()
+        with self._lock:
+            if (life := self._life) is None or not self.is_ready:
+                return None
+            life.answers[number] = answer
+        life.outbox.put(Message(kind, [number, *arguments] if arguments else number))
+        try:
+            return answer.result(patience)
+        except TimeoutError:
+            return None
+        finally:
+            life.answers.pop(number, None)
+
+    def _serve(self) -> None:
+        """Keep a process going until `close`."""
+        while not self._closed.is_set():
+            try:
+                life = self._begin()
+            except OSError as error:
+                self._note_failure(f"worker {self.name} cannot be begun: {error}")
+            else:
+                threading.Thread(target=life.write, name=f"to worker {self.name}", daemon=True).start()
+                watching = threading.Thread(target=self._watch, args=(life,), name="lease", daemon=True)
+                watching.start()
+                self._listen(life)
+                self._lost(life)
+            pause = min(PAUSE_SECONDS * 2 ** max(0, self._failures - 1), LONGEST_SECONDS) if self._failures else 0.0
+            self._closed.wait(pause)
+
+    def _begin(self) -> _Life:
+        process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment, start_new_session=True
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        life = _Life(process, Channel(process.stdout, process.stdin))  # type: ignore[arg-type]
+        with self._lock:
+            self._life = life
+        return life
+
+    def _listen(self, life: _Life) -> None:
+        try:
+            while (message := life.channel.receive()) is not None:
+                life.heard = time.monotonic()
+                self._hear(life, message)
+        except (WireError, OSError) as error:
+            life.words = life.words or str(error)
+        except Exception as error:
+            _logger.exception("what worker %s sent could not be taken", self.name)
+            life.words = life.words or f"{type(error).__name__}: {error}"
+
+    def _watch(self, life: _Life) -> None:
+        """End a process that gives no sign of life."""
+        while life.process.poll() is None:
+            time.sleep(min(1.0, self._lease / 4))
+            if self.is_ready and time.monotonic() - life.heard > self._lease and life.process.poll() is None:
+                life.words = f"it gave no sign of life for {self._lease:g} s"
+                life.process.kill()
+                return
+
+    def _lost(self, life: _Life) -> None:
+        """A process has ended: what it ran is to be run again."""
+        life.outbox.put(None)
+        life.process.kill()
+        status = life.process.wait()
+        was_ready = self.is_ready
+        with self._lock:
+            self._life = None
+            if was_ready:
+                self._ready = Future()
+            ended = f"worker {self.name} has ended: {life.words or _status(status)}"
+        self._holdings = Holdings()
+        if not self._closed.is_set():
+            if was_ready:
+                self._failures = 1
+                _logger.error("%s; it is begun anew", ended)
+            else:
+                self._note_failure(ended)
+        for answer in list(life.answers.values()):
+            if not answer.done():
+                answer.set_result(None)
+        for live in list(life.live.values()):
+            live.fail(WorkerLost(ended, [node for node, times in live.nodes.items() if times > 0]))
+
+    def _note_failure(self, words: str) -> None:
+        self._failures += 1
+        _logger.error("%s", words)
+        if not self._was_ready and self._failures >= STARTS:
+            self._give_up(words)
+
+    def _give_up(self, words: str) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(EngineUnavailable(words))
+        self._closed.set()
+
+    def _hear(self, life: _Life, message: Message) -> None:
+        match message.kind, message.body:
+            case "event", [event, has_preview]:
+                self._tell(life, decoded(event), has_preview)
+            case "alive", dict() as held:
+                self._holdings = _holdings(held)
+            case "ready", held:
+                self._holdings = _holdings(held)
+                self._failures, self._was_ready = 0, True
+                self._ready.set_result(None)
+            case "unavailable", reason:
+                life.words = str(reason)
+                if not self._was_ready:
+                    self._give_up(f"worker {self.name}: {reason}")
+            case "dying", reason:
+                life.words = str(reason)
+            case "answer", [number, value] if (answer := life.answers.get(number)) is not None:
+                answer.set_result(value)
+            case "relayed", [event, data, client_id]:
+                self._relay(event, data, client_id)
+            case kind, {"id": id_} as body if (live := life.live.get(id_)) is not None:
+                self._settle(life, live, kind, body)
+            case _:
+                pass
+
+    def _settle(self, life: _Life, live: _Live, kind: str, body: dict[str, Json]) -> None:
+        """A run was taken, or has ended."""
+        if kind == "accepted":
+            live.accepted.set_result(None)
+            return
+        del life.live[live.run.id]
+        match kind, body:
+            case "refused", {"problems": problems}:
+                live.accepted.set_exception(GraphErrors(decoded(problems)))
+            case "ended", {"how": "done"}:
+                live.results.set_result({})
+            case "ended", {"how": "interrupted"}:
+                live.results.set_exception(Interrupted())
+            case "ended", {"how": "failed", "error": error}:
+                live.results.set_exception(decoded(error))
+            case _:
+                live.fail(RuntimeError(f"worker {self.name} failed: {body.get('reason', kind)}"))
+
+    def _tell(self, life: _Life, event: Event, has_preview: bool) -> None:
+        live = life.live.get(event.run_id)
+        if live is None:
+            return
+        live.note(event)
+        match event:
+            case Progress() if has_preview:
+                event = replace(event, preview=partial(self._preview, event.run_id))
+            case RunStarted():
+                event = replace(event, recipes=partial(self._recipes, event.run_id))
+            case _:
+                pass
+        live.run.tell(event)
+
+    def _preview(self, run_id: str) -> bytes | None:
+        """The picture of what a run is at, made there if somebody looks here."""
+        shown = self._ask("preview", [run_id], ANSWER_SECONDS)
+        return bytes.fromhex(shown) if isinstance(shown, str) else None
+
+    def _recipes(self, run_id: str, parts: bool) -> Iterable[Recipe]:
+        return cast(Iterable[Recipe], decoded(self._ask("recipes", [run_id, parts], None)) or ())
+
+
+def _holdings(held: Json) -> Holdings:
+    return Holdings() if held is None else Holdings(decoded(held["devices"]), held["gauges"], held["files"])
+
+
+def _status(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"status {status}"

@@ -1,0 +1,250 @@
+"""Jobs on several workers: each in a process of its own, and as good as in one, whatever happens to a process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.deps import CREW, WATCH
+from server.process_backend import ProcessBackend
+from tests.server.loop import in_loop
+from tests.server.support import Client, Json, chain, deps_of, serving
+
+SOURCE = Path(__file__).resolve().parents[2]
+
+
+def processes(base: Path, number: int, lease: float = 60.0) -> list[ProcessBackend]:
+    """Workers of the stub nodes."""
+    command = [sys.executable, "-m", "tests.server.stub_worker", str(base)]
+    surroundings = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    return [ProcessBackend(f"cpu/{at}", command, surroundings, lease=lease) for at in range(number)]
+
+
+@contextlib.asynccontextmanager
+async def crewed(
+    base: Path, number: int = 2, lease: float = 60.0, **changes: Any
+) -> AsyncIterator[tuple[Client, list[ProcessBackend]]]:
+    """A server with workers, once all are ready."""
+    backends = processes(base, number, lease)
+    async with serving(deps_of(base, workers=backends, **changes)) as client:
+        async with asyncio.timeout(60):
+            for backend in backends:
+                await backend.ready()
+        yield client, backends
+
+
+async def until(true: Callable[[], Any], seconds: float = 30.0) -> None:
+    """Wait for something that is to become true."""
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+async def running(client: Client, number: int) -> list[str]:
+    """The ids of the jobs that run, once there are `number`."""
+    async with asyncio.timeout(30):
+        while len(found := (await client.get("/queue"))["queue_running"]) < number:
+            await asyncio.sleep(0.01)
+    return [item[1] for item in found]
+
+
+def on(backends: list[ProcessBackend], client: Client, job: str) -> ProcessBackend:
+    """The worker that runs a job."""
+    workers = client.app[CREW].workers
+    return next(
+        backend
+        for worker, backend in zip(workers, backends, strict=True)
+        if worker.running is not None and worker.running.id == job
+    )
+
+
+def kill(backend: ProcessBackend, number: int = signal.SIGKILL) -> None:
+    assert backend.process_id is not None
+    os.kill(backend.process_id, number)
+
+
+@in_loop
+async def test_two_jobs_run_at_the_same_time_and_tell_what_one_process_would(tmp_path: Path) -> None:
+    async def told(client: Client) -> list[tuple[str, Json]]:
+        async with client.listen("me") as ear:
+            await ear.next()
+            prompt_id = await client.queue(chain(value=3), client_id="me", prompt_id="same")
+            heard = await ear.until_done(prompt_id)
+        return [(type_, _timeless(data)) for type_, data in heard if type_ not in ("status", "progress_state")]
+
+    async with serving(deps_of(tmp_path / "one")) as client:
+        alone = await told(client)
+        alone_entry = await client.entry("same")
+    async with crewed(tmp_path / "two") as (client, _):
+        assert await told(client) == alone
+        entry = await client.entry("same")
+        assert entry["status"]["completed"] is alone_entry["status"]["completed"] is True
+        assert entry["outputs"].keys() == alone_entry["outputs"].keys()
+        ids = [await client.queue(chain(value=i, steps=400, seconds=0.02)) for i in range(2)]
+        assert set(await running(client, 2)) == set(ids)
+        await client.post("/interrupt", "{}")
+        for id_ in ids:
+            assert (await client.entry(id_))["status"]["status_str"] == "error"
+            assert (await client.get(f"/api/jobs/{id_}"))["status"] == "cancelled"
+
+
+def _timeless(data: Json) -> Json:
+    """Without what differs from run to run."""
+    if isinstance(data, dict):
+        return {key: _timeless(value) for key, value in data.items() if key not in ("timestamp", "filename")}
+    return [_timeless(item) for item in data] if isinstance(data, list) else data
+
+
+@pytest.mark.parametrize("how", ["raise", "blame"])
+@in_loop
+async def test_a_failure_keeps_node_type_message_and_kind(tmp_path: Path, how: str) -> None:
+    prompt = chain()
+    prompt["f"] = {"class_type": "Fail", "inputs": {"value": ["s", 0], "how": how}}
+    prompt["o"]["inputs"]["value"] = ["f", 0]
+    async with serving(deps_of(tmp_path / "one")) as client:
+        alone = (await client.get(f"/api/jobs/{await _ended(client, prompt)}"))["execution_error"]
+    async with crewed(tmp_path / "two", 1) as (client, _):
+        there = (await client.get(f"/api/jobs/{await _ended(client, prompt)}"))["execution_error"]
+    assert {**there, "timestamp": 0, "prompt_id": ""} == {**alone, "timestamp": 0, "prompt_id": ""}
+    assert there["exception_type"] == {"raise": "FileNotFoundError", "blame": "graph.errors.InputError"}[how]
+
+
+async def _ended(client: Client, prompt: Json) -> str:
+    prompt_id = await client.queue(prompt)
+    await client.entry(prompt_id)
+    return prompt_id
+
+
+@in_loop
+async def test_previews_warnings_and_explanations_come_from_a_worker(tmp_path: Path) -> None:
+    prompt = chain(steps=30, seconds=0.02)
+    prompt["w"] = {"class_type": "Warn", "inputs": {"value": ["s", 0]}}
+    prompt["o"]["inputs"]["value"] = ["w", 0]
+    async with crewed(tmp_path, 1, previews=True) as (client, _), client.listen("me") as ear:
+        prompt_id = await client.queue(prompt, client_id="me")
+        heard = await ear.until_done(prompt_id)
+        pictures = [data for type_, data in heard if type_ == "binary"]
+        assert pictures
+        assert all(b"\xff\xd8" in picture for picture in pictures)
+        [warning] = [data for type_, data in heard if type_ == "execution_warning"]
+        assert (warning["node_id"], warning["input_name"]) == ("w", "value")
+        assert str(tmp_path) not in warning["message"]
+        explained = await client.get(f"/api/jobs/{prompt_id}/explain")
+        assert {node["node_id"]: node["did"] for node in explained["nodes"]} == dict.fromkeys(
+            ("v", "a0", "s", "w", "o"), "ran"
+        )
+
+
+@in_loop
+async def test_one_job_of_several_is_cancelled_and_the_others_go_on(tmp_path: Path) -> None:
+    async with crewed(tmp_path) as (client, _):
+        long = await client.queue(chain(steps=5000, seconds=0.01))
+        other = await client.queue(chain(value=2, steps=50, seconds=0.01))
+        await running(client, 2)
+        assert (await client.post(f"/api/jobs/{long}/cancel"))[1] == {"cancelled": True}
+        await client.entry(long)
+        assert (await client.get(f"/api/jobs/{long}"))["status"] == "cancelled"
+        assert (await client.entry(other))["status"]["completed"]
+
+
+@in_loop
+async def test_a_lost_worker_costs_one_retry_of_what_it_ran(tmp_path: Path) -> None:
+    async with crewed(tmp_path) as (client, backends), client.listen("me") as ear:
+        lost = await client.queue(chain(value=1, steps=80, seconds=0.01), client_id="me")
+        kept = await client.queue(chain(value=2, steps=80, seconds=0.01), client_id="you")
+        await running(client, 2)
+        await ear.until(lambda type_, data: type_ == "progress" and data["prompt_id"] == lost)
+        victim = on(backends, client, lost)
+        before = victim.process_id
+        kill(victim)
+        for id_ in (lost, kept):
+            assert (await client.entry(id_))["status"]["completed"]
+        assert (await client.get(f"/api/jobs/{lost}"))["attempts"] == 1
+        assert (await client.get(f"/api/jobs/{kept}"))["attempts"] == 0
+        await ear.until_done(lost)
+        starts = [data for type_, data in ear.heard if type_ == "execution_start" and data["prompt_id"] == lost]
+        assert len(starts) == 2
+        assert len(list((tmp_path / "output").glob("*.png"))) == 2
+        await until(lambda: victim.is_ready)
+        assert victim.process_id != before
+        await asyncio.gather(*(client.run(chain(value=3 + i, steps=5)) for i in range(4)))
+
+
+@in_loop
+async def test_a_node_that_takes_its_worker_with_it_fails_its_job_and_nothing_else(tmp_path: Path) -> None:
+    prompt = chain()
+    prompt["d"] = {"class_type": "Die", "inputs": {"value": ["s", 0]}}
+    prompt["o"]["inputs"]["value"] = ["d", 0]
+    async with crewed(tmp_path) as (client, _):
+        bad = await client.queue(prompt)
+        good = await client.queue(chain(value=7, steps=100, seconds=0.01))
+        assert (await client.entry(good))["status"]["completed"]
+        await client.entry(bad)
+        record = await client.get(f"/api/jobs/{bad}")
+        assert record["status"] == "failed"
+        error = record["execution_error"]
+        assert (error["node_id"], error["node_type"], error["exception_type"]) == ("d", "Die", "WorkerLost")
+        assert "status 9" in error["exception_message"]
+        assert "2 times in a row" in error["exception_message"]
+        assert (await client.run(chain(value=8)))["status"]["completed"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no process can be stopped here")
+@in_loop
+async def test_a_worker_that_gives_no_sign_of_life_loses_its_lease(tmp_path: Path) -> None:
+    async with crewed(tmp_path, lease=3.0) as (client, backends):
+        job = await client.queue(chain(steps=60, seconds=0.02))
+        await running(client, 1)
+        victim = on(backends, client, job)
+        kill(victim, signal.SIGSTOP)
+        assert (await client.entry(job))["status"]["completed"]
+        assert (await client.get(f"/api/jobs/{job}"))["attempts"] == 1
+
+
+@in_loop
+async def test_a_stop_puts_the_running_jobs_back_and_ends_the_processes(tmp_path: Path) -> None:
+    async with crewed(tmp_path) as (client, backends):
+        ids = [await client.queue(chain(value=i, steps=200, seconds=0.01)) for i in range(2)]
+        await running(client, 2)
+        pids = [backend.process_id for backend in backends]
+    for pid in pids:
+        assert pid is not None
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    async with crewed(tmp_path) as (client, _):
+        for id_ in ids:
+            assert (await client.entry(id_))["status"]["completed"]
+            assert (await client.get(f"/api/jobs/{id_}"))["attempts"] == 0
+
+
+@in_loop
+async def test_a_single_picture_does_not_wait_for_another_clients_queue(tmp_path: Path) -> None:
+    async with crewed(tmp_path) as (client, _):
+        many = [await client.queue(chain(value=i, steps=10, seconds=0.01), client_id="sweeper") for i in range(30)]
+        await running(client, 2)
+        before = len(await _done(client, many))
+        single = await client.run(chain(value=99), client_id="artist")
+        assert single["status"]["completed"]
+        assert len(await _done(client, many)) - before <= 4
+        for id_ in many:
+            assert (await client.entry(id_))["status"]["completed"]
+
+
+async def _done(client: Client, ids: list[str]) -> set[str]:
+    return set(ids) & (await client.get("/history")).keys()
+
+
+@in_loop
+async def test_a_worker_that_never_gets_ready_stops_the_server_with_its_words(tmp_path: Path) -> None:
+    backend = ProcessBackend("cuda:7", [sys.executable, "-c", "raise SystemExit(3)"])
+    async with serving(deps_of(tmp_path, workers=[backend])) as client:
+        async with asyncio.timeout(30):
+            assert await client.app[WATCH].gave_up() == "worker cuda:7 has ended: status 3"
