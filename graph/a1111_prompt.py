@@ -24,6 +24,17 @@ class Prompt:
 
 def read_prompt(text: str, embeddings: Collection[str] = ()) -> Prompt:
     """Translate a prompt. `embeddings` are names of embedding files without suffix, which A1111 knows as plain words."""
+    plain, loras, notes = without_loras(text)
+    if re.search(r"\bBREAK\b", plain):
+        notes.append("BREAK in a prompt is left out: it began a new part of 75 tokens")
+        plain = re.sub(r"\s*\bBREAK\b\s*", " ", plain)
+    if re.search(r"\bAND\b", plain):
+        notes.append("AND in a prompt is read as a word: prompts that are drawn together need a node each")
+    return Prompt(embedded(_round(plain, notes), embeddings), tuple(loras), tuple(notes))
+
+
+def without_loras(text: str) -> tuple[str, list[LoraUse], list[str]]:
+    """A prompt without its `<lora:name:0.8>`, these, and sentences about what else was named and is left out."""
     loras: list[LoraUse] = []
     notes: list[str] = []
 
@@ -39,12 +50,7 @@ def read_prompt(text: str, embeddings: Collection[str] = ()) -> Prompt:
     plain = _EXTRA.sub(take, text)
     if loras or notes:
         plain = re.sub(r"(,\s*){2,}", ", ", plain).strip(" ,\n")
-    if re.search(r"\bBREAK\b", plain):
-        notes.append("BREAK in a prompt is left out: it began a new part of 75 tokens")
-        plain = re.sub(r"\s*\bBREAK\b\s*", " ", plain)
-    if re.search(r"\bAND\b", plain):
-        notes.append("AND in a prompt is read as a word: prompts that are drawn together need a node each")
-    return Prompt(_embedded(_round(plain, notes), embeddings), tuple(loras), tuple(notes))
+    return plain, loras, notes
 
 
 def write_prompt(text: str, loras: Collection[LoraUse] = ()) -> str:
@@ -82,7 +88,8 @@ def _bracket(inside: str, notes: list[str]) -> str:
     return f"({inside}:{_SQUARE:.2f})" if inside.strip() else inside
 
 
-def _embedded(text: str, embeddings: Collection[str]) -> str:
+def embedded(text: str, embeddings: Collection[str]) -> str:
+    """A prompt whose plain words that are names of embeddings, without suffix, have `embedding:` before them."""
     if not embeddings:
         return text
     words = "|".join(re.escape(name) for name in sorted(embeddings, key=len, reverse=True))

@@ -8,11 +8,18 @@ arXiv:2105.13493, "Efficient and accurate gradients for neural SDEs", section 4)
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Draw = Callable[[tuple[int, ...]], Tensor]
+"""A shape -> standard normal numbers, float32 on the CPU, new at every call."""
+
+Generator = Callable[[int], Draw]
+"""A seed -> what draws from it."""
 
 DIGITS = 6  # places are rounded to so many after the point, which ends the halving
 POOL = 24  # words in which a seed is mixed
@@ -28,10 +35,14 @@ class _Interval(NamedTuple):
 
 
 class BrownianPath:
-    """Increments over intervals of [low, high] of a path that has variance 1 per unit. Drawn on the CPU, in float32."""
+    """Increments over intervals of [low, high] of a path that has variance 1 per unit. On the CPU, in float32."""
 
-    def __init__(self, shape: tuple[int, ...], low: float, high: float, seed: int) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], low: float, high: float, seed: int, generator: Generator | None = None
+    ) -> None:
+        """generator: a seed -> what draws from it, if not torch's on the CPU."""
         self._shape = shape
+        self._generator = generator
         self._seed = seed
         self._whole = _Interval(round(low, DIGITS), round(high, DIGITS), 0, 0)
         self._total = self._draw(_words(seed, ())) * math.sqrt(high - low)
@@ -71,6 +82,8 @@ class BrownianPath:
         return left * increment / length + math.sqrt(left * right / length) * noise
 
     def _draw(self, seed: int) -> Tensor:
+        if self._generator is not None:
+            return self._generator(seed)(self._shape)
         return torch.randn(self._shape, generator=torch.Generator("cpu").manual_seed(seed))
 
 

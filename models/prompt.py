@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from models.tokenizer import BOS, EOS
+from models.weighting import Normalization, as_they_are
 
 CHUNK = 77  # tokens a chunk: BOS, up to 75, EOS, padding
 KEEP_WHOLE = 8  # a group shorter than this is not cut by the end of a chunk
@@ -157,14 +158,29 @@ def chunks(text: str, tokenize: Callable[[str], list[int]], embeddings: Embeddin
     """A prompt as chunks of 77 tokens each; the empty prompt is one chunk. Of an embedding that is not there nothing
     comes in. padding: the token that fills up a chunk.
     """
+    return chunks_of(parse(text), tokenize, embeddings, padding)
+
+
+def chunks_of(
+    pieces: Iterable[Piece],
+    tokenize: Callable[[str], list[int]],
+    embeddings: Embeddings,
+    padding: int = EOS,
+    normalize: Normalization = as_they_are,
+) -> list[Chunk]:
+    """As `chunks`, of a prompt that is cut already. normalize: what is done to weights, by the words they belong to."""
     groups: list[list[Token]] = []
-    for piece in parse(text):
+    for piece in pieces:
         for part in _cut(piece.text, embeddings):
             if not isinstance(part, _Named):
                 groups.append([Token(value, piece.weight) for value in tokenize(part)])
             elif part.name in embeddings:
                 groups.append([Token(vector, piece.weight) for vector in embeddings[part.name]])
-    return [_framed(tokens, padding) for tokens in _filled(groups)]
+    weights = normalize([(group[0].weight, len(group)) if group else (1.0, 0) for group in groups])
+    weighted = [
+        [token._replace(weight=weight) for token in group] for group, weight in zip(groups, weights, strict=True)
+    ]
+    return [_framed(tokens, padding) for tokens in _filled(weighted)]
 
 
 def _filled(groups: list[list[Token]]) -> list[list[Token]]:

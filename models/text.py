@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import torch
@@ -11,10 +11,22 @@ from torch import Tensor
 
 from models.clip import TextModel
 from models.family import SD1, TowerReading
-from models.prompt import Chunk, Embeddings, chunks
+from models.prompt import Chunk, Embeddings, Piece, chunks, chunks_of, parse
 from models.tokenizer import EOS, ClipTokenizer
 from models.types import Cond
+from models.weighting import Normalization, Weighting, as_they_are, from_empty
 
+
+@dataclass(frozen=True)
+class TextRecipe:
+    """How a text becomes words with weights, and these vectors."""
+
+    cut: Callable[[str], list[Piece]] = parse
+    weigh: Weighting = from_empty
+    normalize: Normalization = as_they_are
+
+
+PLAIN = TextRecipe()
 NO_EMBEDDINGS: Mapping[str, Iterable[Tensor]] = MappingProxyType({})
 
 
@@ -26,16 +38,18 @@ def encode_text(
     tick: Callable[[], None] = lambda: None,
     layer: int | None = None,
     reading: TowerReading = SD1.text[0],
+    recipe: TextRecipe = PLAIN,
 ) -> Cond:
     """Encode a prompt with one tower: chunks of 77 tokens in one batch, weighted, joined along the tokens. On the CPU,
     float32.
 
     Where a weight is not 1, each position's vector z becomes z0 + weight * (z - z0), z0 being the empty prompt's
     vector at that position. embeddings: what `embedding:name` stands for. layer: which layer's vectors are taken, counted
-    from the end, if not the one that the tower is read at; the pooled vector is always the last one's.
+    from the end, if not the one that the tower is read at; the pooled vector is always the last one's. recipe: another
+    prompt language, or another meaning of weights.
     """
     padding = EOS if reading.padding is None else reading.padding
-    sequences = chunks(text, tokenizer.encode, embeddings, padding)
+    sequences = chunks_of(recipe.cut(text), tokenizer.encode, embeddings, padding, recipe.normalize)
     weights = torch.tensor([[token.weight for token in chunk] for chunk in sequences])
     weighted = bool((weights != 1).any())
     empty = chunks("", tokenizer.encode, embeddings, padding) if weighted else []
@@ -47,8 +61,7 @@ def encode_text(
     hidden = hidden.float().cpu()
     z = hidden[: len(sequences)]
     if weighted:
-        z0 = hidden[-1]
-        z = z0 + weights[..., None] * (z - z0)
+        z = recipe.weigh(z, hidden[-1], weights)
     return Cond(tokens=z.flatten(0, 1)[None], pooled=pooled)
 
 

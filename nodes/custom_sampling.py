@@ -10,10 +10,10 @@ from typing import Annotated, NamedTuple
 import torch
 
 from graph.errors import InputError
-from graph.sockets import Float, Int, Toggle
+from graph.sockets import Choice, Float, Int, Toggle
 from graph.spec import Tip, node
 from models.guidance import Cfg
-from models.noise import Noise
+from models.noise import RULES, Noise
 from models.samplers import SAMPLERS
 from models.schedules import SCHEDULES, karras_between, sigmas_for
 from models.singlestep import sample_ddim
@@ -65,6 +65,19 @@ def random_noise(
 ) -> Annotated[Noise, Tip("The noise of that seed.")]:
     """The noise of one seed."""
     return Noise(noise_seed)
+
+
+@node("RandomNoiseOf", category=f"{PARTS}/noise", title="Random Noise (of Another Program)")
+def random_noise_of(
+    ctx: Context,
+    *,
+    noise_seed: Annotated[int, SEED] = 0,
+    drawn_by: Annotated[
+        str, Choice(RULES, typed=True, tooltip="Which program a picture with this seed was made with, and on what.")
+    ] = "A1111 on a GPU or by NV",
+) -> Annotated[Noise, Tip("The noise that this seed gave there.")]:
+    """The noise that a seed gives in another program, also that of its GPU: so its pictures come about here."""
+    return Noise(noise_seed, rule=RULES[drawn_by])
 
 
 @node("DisableNoise", category=f"{PARTS}/noise")

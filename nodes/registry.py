@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graph.spec import Registry, collect
 from nodes import (
+    a1111_text,
     animation,
     attention,
     batches,
@@ -107,5 +108,6 @@ def builtin() -> Registry:
             numbers,
             resizing,
             tiles,
+            a1111_text,
         )
     )

@@ -47,6 +47,30 @@ def ksampler(
     ).output
 
 
+@node("KSamplerNoise", category="sampling", title="KSampler (Noise)")
+def ksampler_noise(
+    ctx: Context,
+    *,
+    model: Annotated[Model, Tip("The U-Net that removes the noise.")],
+    noise: Annotated[Noise, Tip("The noise to start from, and that samplers add.")],
+    steps: Annotated[int, Int(1, 10_000, tooltip="How many steps to take; more are slower and finer.")] = 20,
+    cfg: Annotated[float, CFG] = 8.0,
+    sampler_name: Annotated[str, SAMPLER],
+    scheduler: Annotated[str, SCHEDULER],
+    positive: Annotated[Conditioning, Tip("What the picture should show.")],
+    negative: Annotated[Conditioning, Tip("What it should not show.")],
+    latent_image: Annotated[Latent, Tip("What to start from: blank, or a picture to change.")],
+    denoise: Annotated[
+        float, Float(0.0, 1.0, step=0.01, tooltip="How much of the latent to replace; below 1 keeps its composition.")
+    ] = 1.0,
+) -> Annotated[Latent, Tip("The denoised latents.")]:
+    """KSampler with noise from a node, such as that of another program."""
+    sigmas = sigmas_for(_schedule(scheduler, sampler_name), model.diffusion.levels, steps, denoise)
+    guider = Guider(model, (positive, negative), Cfg(cfg))
+    chosen = ChosenSampler(SAMPLERS[sampler_name], sampler_name)
+    return sampled(ctx, guider, chosen, sigmas, noise, latent_image).output
+
+
 @node("KSamplerAdvanced", category="sampling", title="KSampler (Advanced)")
 def ksampler_advanced(
     ctx: Context,

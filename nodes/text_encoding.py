@@ -16,7 +16,7 @@ from graph.files import Folders
 from models.embeddings import load_embedding
 from models.family import Tower
 from models.prompt import embedding_names
-from models.text import encode_text, filled_up, side_by_side
+from models.text import PLAIN, TextRecipe, encode_text, filled_up, side_by_side
 from models.types import Clip, Cond, TextTower
 from models.weights import CheckpointError
 from nodes.services import Context
@@ -32,9 +32,15 @@ class Prompt(NamedTuple):
 NO_OTHER: Mapping[Tower, Prompt] = MappingProxyType({})
 
 
-def encoded(ctx: Context, clip: Clip, prompt: Prompt, others: Mapping[Tower, Prompt] = NO_OTHER) -> Cond:
+def encoded(
+    ctx: Context,
+    clip: Clip,
+    prompt: Prompt,
+    others: Mapping[Tower, Prompt] = NO_OTHER,
+    recipe: TextRecipe = PLAIN,
+) -> Cond:
     """What a text encoder makes of a prompt. others: what towers read that are to read something else; the shorter text is
-    filled up then. Raises InputError."""
+    filled up then. recipe: another prompt language, or another meaning of weights. Raises InputError."""
     prompts = [others.get(reading.tower, prompt) for reading in clip.readings]
     for text, blamed in dict.fromkeys(prompts):
         files = _EmbeddingFiles(ctx.services.folders)
@@ -44,7 +50,7 @@ def encoded(ctx: Context, clip: Clip, prompt: Prompt, others: Mapping[Tower, Pro
                     f"embedding:{name} is not among the files of models/embeddings; the prompt goes on without it",
                     blamed,
                 )
-    conds = [_by_tower(ctx, clip, i, read) for i, read in enumerate(prompts)]
+    conds = [_by_tower(ctx, clip, i, read, recipe) for i, read in enumerate(prompts)]
     if others:
         longest = max(cond.tokens.shape[1] for cond in conds)
         for i, cond in enumerate(conds):
@@ -53,12 +59,12 @@ def encoded(ctx: Context, clip: Clip, prompt: Prompt, others: Mapping[Tower, Pro
     return side_by_side(conds)
 
 
-def _by_tower(ctx: Context, clip: Clip, i: int, prompt: Prompt) -> Cond:
+def _by_tower(ctx: Context, clip: Clip, i: int, prompt: Prompt, recipe: TextRecipe = PLAIN) -> Cond:
     """What the i-th tower makes of a text."""
     tower, reading = clip.towers[i], clip.readings[i]
     with ctx.services.use(tower, "clip") as encoder:
         files = _EmbeddingFiles(ctx.services.folders, prompt.blamed, encoder.config.width, tower)
-        return encode_text(encoder, ctx.services.tokenizer, prompt.text, files, ctx.check, clip.layer, reading)
+        return encode_text(encoder, ctx.services.tokenizer, prompt.text, files, ctx.check, clip.layer, reading, recipe)
 
 
 def embedding_files(*texts: str) -> Callable[[str, Mapping[str, object], Folders], object]:

@@ -14,6 +14,6 @@ GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 
 @cache
 def recorded(name: str) -> dict[str, Tensor]:
-    """The arrays of one recorded case."""
+    """The arrays of one recorded case, without those of words."""
     with np.load(GOLDEN / f"{name}.npz") as arrays:
-        return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
+        return {key: torch.from_numpy(arrays[key]) for key in arrays.files if arrays[key].dtype.kind != "U"}
