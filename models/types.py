@@ -360,6 +360,14 @@ class Features:
 
 
 @dataclass(frozen=True, eq=False)
+class FeatureVectors:
+    """What a network sees in each of many pictures. vectors: [n, D] float32."""
+
+    socket: ClassVar[str] = "FEATURE_VECTORS"
+    vectors: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Sigmas:
     """The noise levels that a sampler visits. values: [n + 1] float32 for n steps, on the CPU; empty: nothing to do."""
 

@@ -1,8 +1,9 @@
-"""Nodes that say how good pictures are: how well they fit a text, whether people would like them, and FID."""
+"""Nodes that say how good pictures are: how well they fit a text, whether people would like them, FID, KID and CMMD."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 
 import torch
@@ -12,11 +13,21 @@ from torch.nn import functional as F
 from graph.errors import InputError
 from graph.files import FileRef
 from graph.result import Shown
-from graph.sockets import Choice, File, Text
+from graph.sockets import Choice, File, Int, Text
 from graph.spec import Tip, node
+from models.discrepancy import cmmd, kid
 from models.frechet import frechet_distance, gathered
 from models.inception import Inception
-from models.types import AestheticModel, ClipModel, Features, Image, InceptionModel, ModelHandle, OpenClipModel
+from models.types import (
+    AestheticModel,
+    ClipModel,
+    Features,
+    FeatureVectors,
+    Image,
+    InceptionModel,
+    ModelHandle,
+    OpenClipModel,
+)
 from models.vision import ContrastiveModel
 from nodes.picture_folders import pictures_in, stamps
 from nodes.pictures import NO_PICTURE, read_picture
@@ -116,25 +127,45 @@ def aesthetic_score(
     return _shown("aesthetic score", scores, "aesthetic_model")
 
 
+PICTURES = Text(tooltip="A folder of pictures in the input directory; `NAME [output]` is one of the output directory.")
+Seer = Annotated[
+    InceptionModel | ClipModel, Tip("What sees the pictures: Inception as everyone's FID has it, or a CLIP.")
+]
+Both = Features | FeatureVectors
+
+
 @node("FolderFeatures", category="image/quality", title="Features of a Folder", freshness=stamps)
 def folder_features(
-    ctx: Context,
-    *,
-    model: Annotated[
-        InceptionModel | ClipModel, Tip("What sees the pictures: Inception as everyone's FID has it, or a CLIP.")
-    ],
-    folder: Annotated[
-        str,
-        Text(tooltip="A folder of pictures in the input directory; `NAME [output]` is one of the output directory."),
-    ],
+    ctx: Context, *, model: Seer, folder: Annotated[str, PICTURES]
 ) -> Annotated[Features, Tip("How what the network sees is spread over the pictures.")]:
     """Look at all pictures of a folder, for FID to compare with another's."""
+    with _seen(ctx, model, folder) as vectors:
+        features = gathered(vectors)
+    if not features.covariance.isfinite().all():
+        raise InputError("model", "sees no numbers in these pictures: its weights are damaged")
+    return features
+
+
+@node("FolderVectors", category="image/quality", title="Feature Vectors of a Folder", freshness=stamps)
+def folder_vectors(
+    ctx: Context, *, model: Seer, folder: Annotated[str, PICTURES]
+) -> Annotated[FeatureVectors, Tip("What the network sees in each of the pictures.")]:
+    """Look at all pictures of a folder, for KID, CMMD or FID to compare with another's."""
+    with _seen(ctx, model, folder) as vectors:
+        found = torch.stack([vector.float().cpu() for vector in vectors])
+    if not found.isfinite().all():
+        raise InputError("model", "sees no numbers in these pictures: its weights are damaged")
+    return FeatureVectors(found)
+
+
+@contextmanager
+def _seen(ctx: Context, handle: ModelHandle[Inception | ContrastiveModel], folder: str) -> Iterator[Iterator[Tensor]]:
+    """What a network sees in each picture of a folder, one after the other."""
     pictures = pictures_in(folder, ctx.services.folders, "folder")
     if len(pictures) < 2:
         raise InputError(
             "folder", f"{folder!r} holds one picture; a spread takes two or more, and a good FID thousands"
         )
-    handle: ModelHandle[Inception | ContrastiveModel] = model
     with ctx.services.use(handle, "model") as network:
 
         def seen() -> Iterator[Tensor]:
@@ -146,27 +177,57 @@ def folder_features(
                 yield network.see(pixels[0])
                 ctx.progress(done, len(pictures))
 
-        features = gathered(seen())
-    if not features.covariance.isfinite().all():
-        raise InputError("model", "sees no numbers in these pictures: its weights are damaged")
-    return features
+        yield seen()
 
 
 @node("FID", category="image/quality", title="FID of Two Folders", terminal=True)
 def fid(
     ctx: Context,
     *,
-    features: Annotated[Features, Tip("Of the pictures in question.")],
-    reference: Annotated[Features, Tip("Of the pictures they should be like, seen by the same network.")],
+    features: Annotated[Both, Tip("Of the pictures in question.")],
+    reference: Annotated[Both, Tip("Of the pictures they should be like, seen by the same network.")],
 ) -> Shown[Annotated[float, Tip("The distance: 0 for the same spread. Compare only FIDs of equally many pictures.")]]:
     """Say how far the pictures of one folder are from those of another: Fréchet inception distance."""
-    if features.mean.shape != reference.mean.shape:
-        raise InputError(
-            "reference", f"was seen by another network: {len(reference.mean)} numbers, not {len(features.mean)}"
-        )
-    distance = frechet_distance(features, reference)
-    text = f"FID {distance:.3f} ({features.count} pictures against {reference.count})"
+    given, wanted = (gathered(it.vectors) if isinstance(it, FeatureVectors) else it for it in (features, reference))
+    _check_widths(len(given.mean), len(wanted.mean))
+    distance = frechet_distance(given, wanted)
+    text = f"FID {distance:.3f} ({given.count} pictures against {wanted.count})"
     return Shown(distance, {"text": [text], "scores": [distance]})
+
+
+@node("KID", category="image/quality", title="KID of Two Folders", terminal=True)
+def kernel_inception_distance(
+    ctx: Context,
+    *,
+    features: Annotated[FeatureVectors, Tip("Of the pictures in question, seen by Inception.")],
+    reference: Annotated[FeatureVectors, Tip("Of the pictures they should be like, seen by the same network.")],
+    subsets: Annotated[int, Int(1, 1000, tooltip="How many subsets to compare.")] = 100,
+    subset_size: Annotated[int, Int(2, 10_000, tooltip="How many pictures each has; no more than there are.")] = 1000,
+) -> Shown[Annotated[float, Tip("The distance: about 0 for pictures alike, below it by chance.")]]:
+    """Say how far the pictures of one folder are from those of another; right on average also of few: KID."""
+    _check_widths(features.vectors.shape[1], reference.vectors.shape[1])
+    mean, deviation = kid(features.vectors, reference.vectors, subsets, subset_size)
+    counts = f"{len(features.vectors)} pictures against {len(reference.vectors)}"
+    return Shown(mean, {"text": [f"KID {mean:.5f} ± {deviation:.5f} ({counts})"], "scores": [mean]})
+
+
+@node("CMMD", category="image/quality", title="CMMD of Two Folders", terminal=True)
+def clip_mean_discrepancy(
+    ctx: Context,
+    *,
+    features: Annotated[FeatureVectors, Tip("Of the pictures in question, seen by a CLIP.")],
+    reference: Annotated[FeatureVectors, Tip("Of the pictures they should be like, seen by the same network.")],
+) -> Shown[Annotated[float, Tip("The distance: about 0 for pictures alike, below it by chance.")]]:
+    """Say how far the pictures of one folder are from those of another by a CLIP, assuming nothing of their spread."""
+    _check_widths(features.vectors.shape[1], reference.vectors.shape[1])
+    distance = cmmd(features.vectors, reference.vectors)
+    counts = f"{len(features.vectors)} pictures against {len(reference.vectors)}"
+    return Shown(distance, {"text": [f"CMMD {distance:.4f} ({counts})"], "scores": [distance]})
+
+
+def _check_widths(given: int, wanted: int) -> None:
+    if given != wanted:
+        raise InputError("reference", f"was seen by another network: {wanted} numbers, not {given}")
 
 
 def _colours(image: Image) -> Tensor:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from graph.document import DocNode, Document, Link, NodeId
 from server.fitted import Shot, fitted
+
+MEASURES: Mapping[str, str] = MappingProxyType({"fid": "FID", "clip_fid": "FID", "kid": "KID", "cmmd": "CMMD"})
+"""Distances from the reference's pictures: the figure's name -> the node type that measures it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +18,8 @@ class Evaluation:
     """Every prompt with every checkpoint at every guidance scale. Prompt i has the seed `seed + i`.
 
     checkpoints: file names -> what they hold, so that another file of the same name is drawn anew. Without
-    `clip_model` there is no CLIP score, without `reference` (a folder of the input directory) there is no FID: with
-    `inception` the one that everybody means, with `clip_model` one in its features. `drawn_by` is the workflow of the file
+    `clip_model` there is no CLIP score, without `reference` (a folder of the input directory) no distance: with
+    `inception` the FID that everybody means and KID, with `clip_model` an FID in its features and CMMD. `drawn_by` is the workflow of the file
     `workflow`: it then decides size, steps, sampler, scheduler and negative prompt.
     """
 
@@ -90,20 +94,21 @@ class Evaluation:
 
     @property
     def networks(self) -> Mapping[str, DocNode]:
-        """What FIDs are measured with: the figure's name -> the node that loads its network."""
+        """What distances are measured with: the figure's name -> the node that loads its network."""
         if not self.reference:
             return {}
-        inception = {"fid": DocNode("InceptionLoader", {"inception": self.inception})} if self.inception else {}
-        return inception | ({"clip_fid": self._clip} if self.clip_model else {})
+        inception = DocNode("InceptionLoader", {"inception": self.inception})
+        by_inception = dict.fromkeys(("fid", "kid"), inception) if self.inception else {}
+        return by_inception | (dict.fromkeys(("clip_fid", "cmmd"), self._clip) if self.clip_model else {})
 
     def distance(self, figure: str, checkpoint: str, cfg: float) -> tuple[Document, NodeId]:
-        """The workflow of an FID, and the node whose output it is. Node 3 looks at the reference."""
+        """The workflow of a distance, and the node whose output it is. Node 3 looks at the reference."""
         drawn = f"{self.folder}/{self.pictures(checkpoint, cfg)} [output]"
         nodes = {
             "1": self.networks[figure],
-            "2": DocNode("FolderFeatures", {"model": Link("1", 0), "folder": drawn}),
-            "3": DocNode("FolderFeatures", {"model": Link("1", 0), "folder": f"{self.reference} [input]"}),
-            "4": DocNode("FID", {"features": Link("2", 0), "reference": Link("3", 0)}),
+            "2": DocNode("FolderVectors", {"model": Link("1", 0), "folder": drawn}),
+            "3": DocNode("FolderVectors", {"model": Link("1", 0), "folder": f"{self.reference} [input]"}),
+            "4": DocNode(MEASURES[figure], {"features": Link("2", 0), "reference": Link("3", 0)}),
         }
         return Document(nodes), "4"
 
@@ -123,6 +128,6 @@ class Point:
 
     @property
     def figures(self) -> Mapping[str, float]:
-        """By name: `clip_score` is higher for better, `fid` and `clip_fid` are lower."""
+        """By name: `clip_score` is higher for better, the distances are lower."""
         mean = {"clip_score": sum(self.scores) / len(self.scores)} if self.scores else {}
         return mean | dict(self.distances)

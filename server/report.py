@@ -21,9 +21,17 @@ PAGE, FIGURES = "index.html", "figures.json"
 MOST_ROWS = 200  # of the contact sheet
 
 _TITLES: Mapping[str, str] = MappingProxyType(
-    {"clip_score": "CLIP score", "fid": "FID (Inception)", "clip_fid": "FID in the features of the CLIP"}
+    {
+        "clip_score": "CLIP score",
+        "fid": "FID (Inception)",
+        "clip_fid": "FID in the features of the CLIP",
+        "kid": "KID (Inception)",
+        "cmmd": "CMMD",
+    }
 )
-_BETTER: Mapping[str, str] = MappingProxyType({"clip_score": "higher", "fid": "lower", "clip_fid": "lower"})
+_BETTER: Mapping[str, str] = MappingProxyType(
+    {"clip_score": "higher", "fid": "lower", "clip_fid": "lower", "kid": "lower", "cmmd": "lower"}
+)
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d1d1b; --faint: #6b6b66; --line: #dcdcd6; --paper: #fbfbf8 }

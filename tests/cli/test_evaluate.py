@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import main
+from models.discrepancy import cmmd
 from models.frechet import frechet_distance, gathered
 from models.tokenizer import ClipTokenizer
 from nodes.pictures import read_picture
@@ -81,7 +82,8 @@ def test_it_draws_and_judges_every_pair_and_writes_one_page(base: Path, evaluate
     assert [(point["checkpoint"], point["cfg"]) for point in known["points"]] == [
         (name, cfg) for name in CHECKPOINTS for cfg in (1.0, 4.0)
     ]
-    reference = gathered(map(seen, sorted((base / "input/real").iterdir())))
+    real = [seen(path) for path in sorted((base / "input/real").iterdir())]
+    reference = gathered(real)
     clip, tokenizer = tiny_clip_model(), ClipTokenizer()
     for point in known["points"]:
         drawn = sorted((page.parent / point["checkpoint"] / f"cfg-{point['cfg']:g}").iterdir())
@@ -91,11 +93,12 @@ def test_it_draws_and_judges_every_pair_and_writes_one_page(base: Path, evaluate
         assert point["clip_scores"] == pytest.approx(scores, abs=1e-3)
         assert point["clip_score"] == pytest.approx(sum(scores) / 2, abs=1e-3)
         assert point["clip_fid"] == pytest.approx(frechet_distance(gathered(vectors), reference), rel=1e-4)
+        assert point["cmmd"] == pytest.approx(cmmd(torch.stack(vectors), torch.stack(real)), rel=1e-4, abs=1e-4)
     html = page.read_text("utf-8")
     addresses = set(re.findall(r'(?:src|href)="([^"]+)"', html))
     assert len(addresses) == 8 and all((page.parent / address).is_file() for address in addresses)
     assert "http" not in html and "<b>two" not in html and "a boat &amp; &lt;b&gt;two" in html
-    assert html.count("<svg") == 3
+    assert html.count("<svg") == 5  # CLIP score, FID, CMMD, and both distances against the score
 
 
 def test_what_is_there_is_kept_and_only_what_is_missing_is_drawn(base: Path, evaluate: Call) -> None:
