@@ -114,7 +114,7 @@ def work(options: argparse.Namespace, folders: Folders, registry: Registry, pack
     from server import commands
 
     if options.command == "nodes":
-        return commands.nodes(registry, folders, as_json=options.json)
+        return commands.nodes(registry, folders, "json" if options.json else "page" if options.page else "lines")
     if options.command in ("convert", "check"):
         from server import workflow_files
 

@@ -17,21 +17,20 @@ Words = NDArray[np.uint64]  # 32 bits each
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 WEYL = 0x9E3779B9, 0xBB67AE85  # what the key grows by, round after round
 ROUNDS = 10
-LOW = np.uint64(0xFFFFFFFF)
-HALF = np.uint64(32)
 
 
 def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> tuple[Words, Words, Words, Words]:
     """Philox 4x32-10: four words for each counter of four words, and a key of two."""
+    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     a, b, c, d = counter
     first, second = key
     for _ in range(ROUNDS):
         left, right = a * np.uint64(MULTIPLIERS[0]), c * np.uint64(MULTIPLIERS[1])
         a, b, c, d = (
-            (right >> HALF) ^ b ^ np.uint64(first),
-            right & LOW,
-            (left >> HALF) ^ d ^ np.uint64(second),
-            left & LOW,
+            (right >> half) ^ b ^ np.uint64(first),
+            right & low,
+            (left >> half) ^ d ^ np.uint64(second),
+            left & low,
         )
         first, second = (first + WEYL[0]) & 0xFFFFFFFF, (second + WEYL[1]) & 0xFFFFFFFF
     return a, b, c, d

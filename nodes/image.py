@@ -32,17 +32,6 @@ EMBEDDED: Mapping[str, str] = MappingProxyType({"prompt": "PROMPT", "extra_pngin
 """What files carry besides pixels: the workflow that made them."""
 
 
-FROM_OUTPUT: Mapping[str, object] = MappingProxyType(
-    {
-        "image_folder": "output",
-        "remote": MappingProxyType(
-            {"route": "/internal/files/output", "refresh_button": True, "control_after_refresh": "first"}
-        ),
-    }
-)
-"""Where the editor asks for the names of these files."""
-
-
 class Picture(NamedTuple):
     """What a picture file holds."""
 
@@ -77,7 +66,16 @@ def load_image_output(
     image: Annotated[
         FileRef,
         File("output", annotated=True, image_upload=True, typed=True, tooltip="A picture of the output directory."),
-        Extra(FROM_OUTPUT),
+        Extra(
+            {
+                "image_folder": "output",
+                "remote": {
+                    "route": "/internal/files/output",
+                    "refresh_button": True,
+                    "control_after_refresh": "first",
+                },
+            }
+        ),
     ],
 ) -> Picture:
     """Read a picture that was saved here, and its transparency as a mask."""

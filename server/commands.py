@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from graph.account import Account
 from graph.build import Graph, Rule, build
@@ -39,6 +39,7 @@ from server.copies import Copies
 from server.database import Newer
 from server.explanation import lines, told
 from server.ledger import DATABASE, StoredLedger
+from server.node_page import ENGLISH, all_nodes_page
 from server.redact import Redactor
 from server.sweep_options import read_option
 from server.workflow_files import open_workflow
@@ -48,10 +49,12 @@ _logger = logging.getLogger(__name__)
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130  # exit statuses
 
 
-def nodes(registry: Registry, folders: Folders, *, as_json: bool) -> int:
-    """Print the node types: a line each, or what `/object_info` answers."""
-    if as_json:
+def nodes(registry: Registry, folders: Folders, form: Literal["lines", "json", "page"]) -> int:
+    """Print the node types: a line each, what `/object_info` answers, or a page of all that each does and takes."""
+    if form == "json":
         print(json.dumps(object_info(registry, folders), indent=1))
+    elif form == "page":
+        print(all_nodes_page(object_info(registry, folders), {}, ENGLISH), end="")
     else:
         for spec in sorted(registry.values(), key=lambda spec: (spec.category, spec.type)):
             print(f"{spec.type:24} {spec.category:16} {_signature(spec)}")

@@ -1,4 +1,4 @@
-"""What a node type does, takes and gives, as a page of Markdown."""
+"""What a node type does, takes and gives, as a page of Markdown; and one page of all of them."""
 
 from __future__ import annotations
 
@@ -30,6 +30,21 @@ def node_page(described: Mapping[str, Any], texts: Mapping[str, Any], language: 
     if rows:
         lines += [f"## {outputs}", "", *rows, ""]
     return "\n".join(lines)
+
+
+def all_nodes_page(described: Mapping[str, Mapping[str, Any]], texts: Mapping[str, Any], language: str) -> str:
+    """All node types by category, each with what it does, takes and gives. texts: as for `node_page`, by type."""
+    by_category: dict[str, list[str]] = {}
+    for type_ in sorted(described, key=lambda type_: (described[type_]["category"], type_)):
+        by_category.setdefault(described[type_]["category"] or "other", []).append(type_)
+    title = {"zh": "所有节点"}.get(language, "All nodes")
+    lines = [f"# {title}", "", *(f"- {category} ({len(types)})" for category, types in by_category.items()), ""]
+    for category, types in by_category.items():
+        lines += [f"## {category}", ""]
+        for type_ in types:
+            heading, *rest = node_page(described[type_], texts.get(type_, {}), language).split("\n")
+            lines += [f"##{heading} `{type_}`", *(f"##{line}" if line.startswith("## ") else line for line in rest)]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def _inputs(described: Mapping[str, Any], texts: Mapping[str, Any], optional: str, span: str) -> Iterator[str]:

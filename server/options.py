@@ -60,7 +60,9 @@ def parser() -> argparse.ArgumentParser:
     nodes = commands.add_parser(
         "nodes", parents=[places], help="list the node types", description="List the node types."
     )
-    nodes.add_argument("--json", action="store_true", help="print what GET /object_info answers")
+    form = nodes.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print what GET /object_info answers")
+    form.add_argument("--page", action="store_true", help="print a page of all nodes in Markdown")
     _add_pack_commands(commands, places)
     return root
 

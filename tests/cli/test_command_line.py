@@ -18,6 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 import main
+from nodes.registry import builtin
 from server.options import parser
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
@@ -178,6 +179,11 @@ def test_nodes_are_listed(base: Path, call: Call) -> None:
     status, out, _ = call("nodes", "--base-directory", base)
     assert status == 0
     assert any(line.startswith("KSampler ") for line in out.splitlines())
+    _, out, _ = call("nodes", "--base-directory", base, "--page")
+    for spec in builtin().values():
+        section = out.split(f" `{spec.type}`\n", 1)[1].split("\n### ")[0]
+        assert spec.description.split("\n")[0] in section
+        assert all(f"**{given.name}**" in section for given in spec.inputs if given.members is None)
     _, out, _ = call("nodes", "--base-directory", base, "--json")
     described: dict[str, Any] = json.loads(out)
     assert described["EmptyLatentImage"]["input"]["required"]["width"][0] == "INT"

@@ -242,6 +242,9 @@ async def test_every_node_has_a_page_by_language(tmp_path: Path) -> None:
         status, _, text = await page("Steps/zh.md")
         assert status == 200 and text.startswith("# 步骤") and "- **种子** `INT`" in text and "## 输入" in text
         assert (await page("Steps/fr.md"))[2].startswith("# Steps")
+        status, kind, text = await page("nodes.md")
+        assert (status, kind) == (200, "text/markdown") and "`Steps`" in text and "#### Inputs" in text
+        assert "- **种子** `INT`" in (await page("nodes/zh.md"))[2]
         for absent in ("None/en.md", "None.md", "Steps/en.txt", "Steps"):
             assert (await page(absent))[0] == 404, absent
 
