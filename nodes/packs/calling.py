@@ -9,9 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from graph.build import BoundNode
 from graph.document import DocNode, Document, Link, write
+from graph.files import FileRef
 from graph.inputs import OutputSpec
 from graph.result import LATER, Blocked, Expand, Items, Need, Outputs, Result
+from graph.scope import Scope
 from nodes.packs.host import Host
 from nodes.packs.shim.graph_utils import ExecutionBlocker, is_link
 from nodes.packs.values import from_pack, to_pack
@@ -92,16 +95,21 @@ def behind(context: Context, what: str) -> object:
         case "EXTRA_PNGINFO":
             return dict(context.kept) or None
         case "DYNPROMPT":
-            return DynamicPrompt(context.document)
+            return DynamicPrompt(context.document, context.scope, context.written_id)
         case _:
             return None
 
 
 @dataclass(frozen=True)
 class DynamicPrompt:
-    """The graph that runs, as packs look into it."""
+    """The graph that runs, as packs look into it: that of the node, where an expansion brought it, and those around it.
+
+    own: the id that the node sees as its own, which in an expansion is longer than what links there call it.
+    """
 
     document: Document
+    scope: Scope | None = None
+    own: str = ""
 
     def get_original_prompt(self) -> dict[str, object]:
         """The graph as it was submitted."""
@@ -110,15 +118,17 @@ class DynamicPrompt:
 
     def has_node(self, node_id: str) -> bool:
         """Whether a node has this id."""
-        return node_id in self.document.nodes
+        return self._inner(node_id) is not None or node_id in self.document.nodes
 
     def get_node(self, node_id: str) -> object:
-        """A node as it was submitted. Raises KeyError."""
+        """A node as it was submitted, or as an expansion has it. Raises KeyError."""
+        if (node := self._inner(node_id)) is not None:
+            return {"class_type": node.spec.type, "inputs": {key: _as_written(it) for key, it in node.inputs.items()}}
         return self.get_original_prompt()[node_id]
 
     def all_node_ids(self) -> set[str]:
         """The ids of all nodes."""
-        return set(self.document.nodes)
+        return set(self.document.nodes).union(*(scope.nodes for scope in self._expansions()))
 
     def get_real_node_id(self, node_id: str) -> str:
         """The node itself."""
@@ -131,6 +141,26 @@ class DynamicPrompt:
     def get_display_node_id(self, node_id: str) -> str:
         """The visible node that stands for it."""
         return node_id
+
+    def _expansions(self) -> list[Scope]:
+        return [] if self.scope is None else [it for it in self.scope.outwards() if it.outer is not None]
+
+    def _inner(self, node_id: str) -> BoundNode | None:
+        own = node_id == self.own and self.scope is not None
+        local = node_id.removeprefix(self.scope.prefix) if own and self.scope else node_id
+        return next((it.nodes[local] for it in self._expansions() if local in it.nodes), None)
+
+
+def _as_written(value: object) -> object:
+    match value:
+        case Link(node=source, slot=slot):
+            return [source, slot]
+        case FileRef(name=name):
+            return name
+        case tuple():
+            return [_as_written(item) for item in value]
+        case _:
+            return value
 
 
 def _needed(node: PackNode, callee: Any, inputs: Mapping[str, object], given: Mapping[str, object]) -> Need | None:
@@ -193,10 +223,11 @@ def _expanded(
         node_id: DocNode(entry["class_type"], {key: _input(value, node.host) for key, value in entry["inputs"].items()})
         for node_id, entry in graph.items()
     }
+    visible = node.host.context.document.nodes
     display = {
         node_id: str(entry["override_display_id"])
         for node_id, entry in graph.items()
-        if entry.get("override_display_id")
+        if entry.get("override_display_id") in visible
     }
     given = tuple(
         Link(value[0], int(value[1])) if is_link(value) else _made(value, spec, node.host)

@@ -17,6 +17,7 @@ from graph.cache import Cache
 from graph.context import Run
 from graph.document import parse
 from graph.errors import GraphErrors, NodeError
+from graph.events import NodeStarted
 from graph.execute import Executor
 from graph.files import Folders
 from graph.object_info import describe
@@ -50,7 +51,7 @@ def shapes_ran() -> list[Any]:
 
 def test_every_pack_is_there_with_all_its_nodes(bench: Bench) -> None:
     assert [(it.pack.name, it.problem) for it in bench.packs.loaded] == [
-        (name, "") for name in ("my-dashed.pack", "plain", "shapes", "third")
+        (name, "") for name in ("loops", "my-dashed.pack", "plain", "shapes", "third")
     ]
     info = describe(bench.registry["PlainShout"], bench.folders)
     assert info["display_name"] == "Shout It" and info["category"] == "plain"
@@ -166,6 +167,27 @@ def test_a_node_puts_a_subgraph_in_its_place(bench: Bench) -> None:
     assert shapes_ran() == [("number", 3), ("add", 3, 3), ("add", 6, 6)]
 
 
+@pytest.mark.parametrize("begin", [0, 4])
+def test_a_loop_that_expands_to_copies_of_its_body_runs_to_its_end(bench: Bench, begin: int) -> None:
+    nodes: Written = {
+        "n": ("LoopsNumber", {"value": begin}),
+        "e": ("EmptyImage", {"width": 8, "height": 8, "batch_size": 1, "color": 0xFFFFFF}),
+        "o": ("LoopsWhileOpen", {"condition": True, "value0": ["n", 0], "value1": ["e", 0]}),
+        "s": ("LoopsStep", {"count": ["o", 1], "by": 2, "image": ["o", 2]}),
+        "c": ("LoopsWhileClose", {"flow": ["o", 0], "condition": ["s", 1], "value0": ["s", 0], "value1": ["s", 2]}),
+        "i": ("SaveImage", {"images": ["c", 1], "filename_prefix": "loop"}),
+    }
+    sys.modules["custom_nodes.loops"].RAN.clear()
+    assert bench.shown(nodes, ["c", 0]) == [6]
+    rounds = list(range(begin, 6, 2))
+    assert rounds == sys.modules["custom_nodes.loops"].RAN
+    with PIL.Image.open(next(bench.folders.output_dir.glob("loop_*.png"))) as picture:
+        assert picture.getpixel((0, 0)) == (int(255 * 0.5 ** len(rounds)),) * 3
+    shown = {event.display_id for event in bench.events if isinstance(event, NodeStarted) and event.display_id}
+    assert shown <= nodes.keys(), "only nodes that are on the screen stand for others"
+    assert bench.shown(nodes, ["c", 0]) == [6] and rounds == sys.modules["custom_nodes.loops"].RAN, "all is at hand"
+
+
 def test_async_functions_any_input_and_any_type(bench: Bench) -> None:
     nodes: Written = {
         "n": ("ShapesNumber", {"value": 1}),
@@ -239,6 +261,7 @@ def test_a_changed_pack_is_loaded_again_and_only_its_results_are_dropped(bench: 
     assert bench.ran == ["s", "show"]
     shutil.rmtree(words.parent)
     assert bench.packs.refresh(yes) and [it.pack.name for it in bench.packs.loaded] == [
+        "loops",
         "my-dashed.pack",
         "shapes",
         "third",
