@@ -356,7 +356,7 @@ def open_node_types(
     own = list(registry.values())
 
     def refresh() -> bool:
-        changed = packs.refresh(later)
+        changed = packs.look(later)
         if changed:
             mix()
         return changed

@@ -24,7 +24,7 @@ from graph.object_info import describe
 from graph.spec import Registry
 from models.residency import Precision, Residency
 from models.types import nbytes
-from nodes.packs.collection import open_packs
+from nodes.packs.collection import Packs, open_packs
 from nodes.packs.commands import asking
 from nodes.packs.found import Pack, digest, find_packs
 from nodes.packs.trust import Answer, PackList, Standing
@@ -266,6 +266,31 @@ def test_a_changed_pack_is_loaded_again_and_only_its_results_are_dropped(bench: 
         "shapes",
         "third",
     ]
+
+
+def test_looking_for_changes_takes_a_small_part_of_the_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+
+    class Slow(Packs):
+        looks = 0
+
+        def refresh(self, ask: Any) -> bool:
+            self.looks += 1
+            now[0] += 1.0
+            return super().refresh(ask)
+
+    given = bench.packs
+    packs = Slow(given.host, given._importer, given._routes, given._known, (), clock=lambda: now[0])
+    assert packs.look(yes), "all are new to it"
+    assert not packs.look(yes) and packs.looks == 2, "after a change it looks again at once"
+    for _ in range(1000):
+        now[0] += 0.1
+        assert not packs.look(yes)
+    assert packs.looks == 2 + int(100 / 21), "a second of looking, and twenty of not"
+    (bench.folders.base / "custom_nodes" / "plain" / "words.py").write_text("def shout(text):\n    return text")
+    packs.decide("loops", "allow")
+    assert packs.look(yes), "what the owner says is heeded at once"
+    packs.close()
 
 
 # --- what is wrong with packs ----------------------------------------------------------------------------------------
