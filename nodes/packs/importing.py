@@ -74,7 +74,8 @@ class PackImporter(MetaPathFinder):
 
     def __exit__(self, *exc: object) -> None:
         sys.meta_path.remove(self)
-        sys.modules.pop(self._parent.__name__, None)
+        for name in [name for name in sys.modules if name == self._parent.__name__ or name.startswith(PREFIX)]:
+            del sys.modules[name]  # whoever opens packs next reads their files anew
 
     def load(self, pack: Pack, file_name: str = "", lenient: bool = False) -> ModuleType:
         """Run a pack's main file, or another of its files, as a module. Raises whatever it raises.

@@ -22,13 +22,18 @@ from graph.execute import Executor
 from graph.files import Folders
 from graph.object_info import describe
 from graph.spec import Registry
+from models.areas import Area
+from models.micro_conditioning import MicroConditioning
 from models.residency import Precision, Residency
-from models.types import nbytes
+from models.types import Cond, Conditioning, Control, nbytes
+from nodes.conditioning import conditioning_combine
 from nodes.packs.collection import Packs, open_packs
 from nodes.packs.commands import asking
 from nodes.packs.found import Pack, digest, find_packs
 from nodes.packs.trust import Answer, PackList, Standing
+from nodes.packs.values import from_pack, to_pack
 from nodes.registry import builtin
+from nodes.scaling import latent_upscale_by
 from nodes.services import Services
 from tests.nodes.pack_bench import Bench, Written, open_bench, yes
 
@@ -266,6 +271,38 @@ def test_a_changed_pack_is_loaded_again_and_only_its_results_are_dropped(bench: 
         "shapes",
         "third",
     ]
+
+
+def test_what_conditioning_and_latents_have_goes_through_packs_and_nodes_whole(bench: Bench) -> None:
+    host, tokens = bench.packs.host, torch.ones(1, 77, 8)
+    model: Any = None
+    control = Control(model, torch.zeros(1, 8, 8, 3))
+    cond = Cond(
+        tokens,
+        tokens[:, 0],
+        Area(1, 2, 3, 4),
+        0.5,
+        {"guidance": 3.5},
+        None,
+        False,
+        0.25,
+        0.75,
+        controls=(control,),
+        said=MicroConditioning(640, 480, score=6.5),
+    )
+    entries = to_pack(Conditioning((cond,)), host)
+    entries[0][1] = {**entries[0][1], "theirs": [1]}  # as packs add to it
+    [back] = from_pack(entries, "CONDITIONING", host).conds  # type: ignore[attr-defined]
+    assert entries[0][1]["width"] == 640
+    assert back.controls == (control,) and back.said == cond.said and back.extra == {"guidance": 3.5, "theirs": [1]}
+    assert (back.area, back.strength, back.start, back.end) == (cond.area, 0.5, 0.25, 0.75)
+    both = conditioning_combine(None, conditioning_1=Conditioning((back,)), conditioning_2=Conditioning((cond,)))
+    assert [it.extra for it in both.conds] == [back.extra, cond.extra]
+    assert to_pack(Conditioning((Cond(tokens, tokens[:, 0]),)), host)[0][1].keys() == {"pooled_output"}
+
+    latent = from_pack({"samples": torch.zeros(1, 4, 2, 2), "type": "audio", "theirs": 7}, "LATENT", host)
+    grown = latent_upscale_by(None, samples=latent, upscale_method="nearest-exact", scale_by=2.0)
+    assert to_pack(grown, host).keys() == {"samples", "type", "theirs"} and to_pack(grown, host)["theirs"] == 7
 
 
 def test_looking_for_changes_takes_a_small_part_of_the_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

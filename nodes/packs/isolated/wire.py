@@ -27,6 +27,8 @@ from graph.inputs import REQUIRED, Cases, Group, InputSpec, Key, OutputSpec
 from graph.result import LATER, Blocked, Expand, Items, Need, NodeWarning, Outputs
 from graph.sockets import Anything, Choice, File, Float, Int, Text, Toggle
 from models.areas import Area, Share
+from models.inpainting import Beside
+from models.micro_conditioning import MicroConditioning
 from models.types import Cond, Conditioning, Image, Latent, Mask, Sigmas
 
 LONGEST = 2**28
@@ -36,7 +38,7 @@ _CLASSES: Mapping[str, type[Any]] = MappingProxyType(
     {
         cls.__name__: cls
         for cls in (
-            *(Image, Mask, Latent, Cond, Conditioning, Sigmas, Area, Share),
+            *(Image, Mask, Latent, Cond, Conditioning, Sigmas, Area, Share, Beside, MicroConditioning),
             *(Items, Blocked, Need, NodeWarning, Outputs, Expand, DocNode, Link, FileRef),
             *(InputSpec, OutputSpec, Group, Cases, Key, Choice, File, Int, Float, Text, Toggle, Anything),
         )
