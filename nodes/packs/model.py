@@ -96,18 +96,21 @@ class PackModel(Handle[Model]):
         old = len(inspect.signature(sampler_cfg_function).parameters) == 3
         function = three_parameters(sampler_cfg_function) if old else sampler_cfg_function
         self.model_options["sampler_cfg_function"] = function
+        self._at_scale_1(both=disable_cfg1_optimization)
 
     def set_model_sampler_post_cfg_function(
         self, post_cfg_function: Callable[..., Any], disable_cfg1_optimization: bool = False
     ) -> None:
         """f(dict) after guidance."""
         self.model_options.setdefault("sampler_post_cfg_function", []).append(post_cfg_function)
+        self._at_scale_1(both=disable_cfg1_optimization)
 
     def set_model_sampler_pre_cfg_function(
         self, pre_cfg_function: Callable[..., Any], disable_cfg1_optimization: bool = False
     ) -> None:
         """f(dict) before guidance; it returns both estimates."""
         self.model_options.setdefault("sampler_pre_cfg_function", []).append(pre_cfg_function)
+        self._at_scale_1(both=disable_cfg1_optimization)
 
     def set_model_patch(self, patch: Callable[..., Any], name: str) -> None:
         """One more of the patches of this name. Raises AttributeError for one that is not known here."""
@@ -163,6 +166,11 @@ class PackModel(Handle[Model]):
     def set_model_output_block_patch(self, patch: Callable[..., Any]) -> None:
         """f(h, skip, options) -> (h, skip) before each output block."""
         self.set_model_patch(patch, "output_block_patch")
+
+    def _at_scale_1(self, *, both: bool) -> None:
+        """Have both texts evaluated where a scale of 1 leaves nothing of the negative one."""
+        if both:
+            self.model_options["disable_cfg1_optimization"] = True
 
     def _inside(self, kind: str) -> Options:
         found: Options = self.model_options.setdefault("transformer_options", {}).setdefault(kind, {})

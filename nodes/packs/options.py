@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor
 
 from models.attention import Inner, Site
-from models.guidance import Estimates, Guiding, cfg
+from models.guidance import NEGATIVE, POSITIVE, Estimates, Guiding, cfg
 from models.reading import Reading
-from models.steering import Begun, Evaluation, Ground, Steered
+from models.steering import Begun, Evaluation, Finishing, Ground, Steered
 from models.types import Model
 
 Options: TypeAlias = dict[str, Any]
@@ -47,7 +48,9 @@ def with_options(model: Model, options: Mapping[str, Any], facade: Any) -> Model
         guiding = replace(guiding, combine=guided.combine)
     if kept.get("sampler_post_cfg_function"):
         guiding = replace(guiding, after=(*guiding.after, guided.after))
-    return replace(model, guiding=guiding, steering=(*model.steering, _Wrapped(kept)), extra={**model.extra, KEY: kept})
+    return replace(
+        model, guiding=guiding, steering=(*model.steering, _Wrapped(kept, guided)), extra={**model.extra, KEY: kept}
+    )
 
 
 def without_options(model: Model) -> tuple[Model, Options]:
@@ -77,6 +80,19 @@ class _Guided:
 
     options: Options
     facade: Any
+
+    @property
+    def has_functions(self) -> bool:
+        """Whether the pack has set any of them."""
+        names = ("sampler_pre_cfg_function", "sampler_cfg_function", "sampler_post_cfg_function")
+        return any(self.options.get(name) for name in names)
+
+    def whole(self, estimates: Estimates, scale: float) -> Tensor:
+        """All of them, one after the other."""
+        if self.options.get("sampler_pre_cfg_function"):
+            estimates = self.before(estimates, scale)
+        guided = self.combine(estimates, scale) if self.options.get("sampler_cfg_function") else estimates.positive
+        return self.after(estimates, scale, guided) if self.options.get("sampler_post_cfg_function") else guided
 
     def before(self, estimates: Estimates, scale: float) -> Estimates:
         for change in self.options["sampler_pre_cfg_function"]:
@@ -117,9 +133,16 @@ class _Wrapped:
     """What a pack does around the network and in it."""
 
     options: Options
+    guided: _Guided
 
     def begin(self, ground: Ground) -> Begun:
-        return Begun(wrap=self.wrap)
+        always = self.options.get("disable_cfg1_optimization", False)
+        sampling = _Sampling(self)
+        return Begun(
+            finish=sampling.finish if self.guided.has_functions else None,
+            needs=frozenset({POSITIVE, NEGATIVE}) if always else frozenset(),
+            wrap=sampling.wrap,
+        )
 
     def wrap(
         self, evaluate: Evaluation, x: Tensor, sigma: Tensor, reading: Reading, texts: Sequence[Steered]
@@ -144,6 +167,29 @@ class _Wrapped:
         conditions |= {} if reading.concat is None else {"c_concat": reading.concat}
         made: Tensor = wrapper(apply_model, {"input": x, "timestep": levels, "c": conditions, "cond_or_uncond": sides})
         return made
+
+
+class _Sampling:
+    """One sampling. sigma: the level that it is at."""
+
+    def __init__(self, wrapped: _Wrapped) -> None:
+        self._wrapped = wrapped
+        self._sigma: Tensor | None = None
+
+    def wrap(
+        self, evaluate: Evaluation, x: Tensor, sigma: Tensor, reading: Reading, texts: Sequence[Steered]
+    ) -> Tensor:
+        """As the pack wants it."""
+        self._sigma = sigma
+        return self._wrapped.wrap(evaluate, x, sigma, reading, texts)
+
+    def finish(self, finishing: Finishing) -> Tensor:
+        """The pack's functions where a scale of 1 left nothing to guide; what was not evaluated is 0 to them."""
+        positive, guided = finishing.estimates.get(POSITIVE), finishing.guided
+        if guided is not positive or self._sigma is None:
+            return guided
+        negative = finishing.estimates.get(NEGATIVE, torch.zeros_like(guided))
+        return self._wrapped.guided.whole(Estimates(finishing.x, self._sigma, guided, negative), 1.0)
 
 
 def _read(reading: Reading, told: Mapping[str, Any]) -> Reading:

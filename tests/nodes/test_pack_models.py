@@ -111,6 +111,13 @@ def test_functions_before_at_and_after_guidance_are_heeded(
         assert near(sampled(bench, patched(("pre", 0.5), ("post", 0.5)), cfg=8.0), made)
 
 
+def test_at_a_scale_of_1_functions_run_too_and_may_have_both_estimates(bench: Bench) -> None:
+    assert near(sampled(bench, patched(("post_always", 0.5)), cfg=1.0), sampled(bench, MODEL, cfg=0.5))
+    assert near(sampled(bench, patched(("post_always", 0.5)), cfg=4.0), sampled(bench, MODEL, cfg=2.0))
+    alone = sampled(bench, patched(("post", 0.5)), cfg=1.0)
+    assert not near(alone, sampled(bench, MODEL, cfg=1.0)) and not near(alone, sampled(bench, MODEL, cfg=0.5))
+
+
 def test_a_guidance_function_is_what_our_node_of_its_formula_is(bench: Bench, plain: Tensor) -> None:
     ours: Written = {**MODEL, "r": ("RescaleCFG", {"model": ["model", 0], "multiplier": 0.7})}
     assert near(made := sampled(bench, patched(("rescale", 0.7))), sampled(bench, ours)) and not near(made, plain)

@@ -62,6 +62,11 @@ class Patch:
 
         m.set_model_sampler_post_cfg_function(post)
 
+    def post_always(self, m, amount):
+        m.set_model_sampler_post_cfg_function(
+            lambda args: args["uncond_denoised"] + amount * (args["denoised"] - args["uncond_denoised"]), disable_cfg1_optimization=True
+        )
+
     def pre(self, m, amount):
         def pre(args):
             cond, uncond = args["conds_out"]
