@@ -37,6 +37,10 @@ class DocNode:
     meta: Mapping[str, object] = field(default_factory=dict)
 
 
+_MEMBERS = frozenset({"class_type", "inputs", "_meta"})
+_EXACT = frozenset({str, int, bool, type(None)})
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """What was submitted, untyped. `problems` are faults of single nodes that the JSON alone shows."""
@@ -75,7 +79,8 @@ def read(raw: object) -> Document:
     nodes: dict[NodeId, DocNode] = {}
     for node_id, entry in raw.items():
         nodes[node_id] = _node(entry)
-        problems.extend(_faults(node_id, entry))
+        if not _is_plain(entry):
+            problems.extend(_faults(node_id, entry))
     return Document(nodes, tuple(problems))
 
 
@@ -148,6 +153,28 @@ def _frozen(value: object) -> object:
             return {key: _frozen(item) for key, item in value.items()}
         case _:
             return value
+
+
+def _is_plain(entry: object) -> bool:
+    """Whether a node is as nearly all are, with nothing that could be wrong: a type, scalars and links, short notes."""
+    if type(entry) is not dict or not entry.keys() <= _MEMBERS:
+        return False
+    class_type, inputs, meta = entry.get("class_type"), entry.get("inputs", {}), entry.get("_meta", {})
+    return (
+        type(class_type) is str
+        and class_type != ""
+        and type(inputs) is dict
+        and type(meta) is dict
+        and all(type(value) in _EXACT or _is_simple(value) for value in inputs.values())
+        and all(type(value) in _EXACT for value in meta.values())
+    )
+
+
+def _is_simple(value: object) -> bool:
+    """A finite number, or a list of two scalars, as a link is."""
+    if type(value) is float:
+        return math.isfinite(value)
+    return type(value) is list and len(value) == 2 and type(value[0]) in _EXACT and type(value[1]) in _EXACT
 
 
 def _faults(node_id: NodeId, entry: object) -> Iterator[GraphError]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graph.document import MAX_DEPTH, DocNode, Document, Link, parse, write
+from graph.document import MAX_DEPTH, DocNode, Document, Link, _faults, _is_plain, json_object, parse, write
 from graph.errors import GraphErrors
 
 JSON = st.recursive(
@@ -163,3 +164,23 @@ def test_any_text_is_either_read_or_refused(text: str | bytes) -> None:
         parse(text)
     except GraphErrors as refused:
         assert str(refused)
+
+
+def _object(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """A JSON object as it is read, in which a key may have come twice."""
+    return st.lists(st.tuples(st.sampled_from("ab"), values), max_size=2).map(json_object)
+
+
+_SCALAR = st.one_of(st.text(max_size=2), st.integers(-2, 2), st.booleans(), st.none(), st.floats())
+_VALUE = st.recursive(_SCALAR, lambda inner: st.lists(inner, max_size=2) | _object(inner), max_leaves=4)
+
+
+_NODE = st.lists(
+    st.tuples(st.sampled_from(["class_type", "inputs", "_meta", "is_changed"]), _VALUE | _object(_VALUE)), max_size=4
+).map(lambda pairs: json_object([("class_type", "Add"), *pairs]))
+
+
+@settings(max_examples=300, deadline=None)
+@given(_NODE | _VALUE)
+def test_a_node_that_is_taken_for_plain_has_no_faults(entry: Any) -> None:
+    assert not (_is_plain(entry) and list(_faults("1", entry)))
