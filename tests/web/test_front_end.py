@@ -1,0 +1,117 @@
+"""Today's official front end (1.58.1, GPL: driven as a yardstick, never shipped) at work on this server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tiny_checkpoint import write_tiny_checkpoint
+from tests.web.conftest import SOURCE
+from tests.web.test_front_end_requests import READY, VERSION
+
+pytestmark = pytest.mark.acceptance
+
+SMALL = """() => {
+    for (const node of window.app.graph._nodes)
+        for (const widget of node.widgets ?? []) {
+            if (widget.name === 'ckpt_name') widget.value = 'tiny.safetensors'
+            if (['width', 'height'].includes(widget.name)) widget.value = 64
+            if (widget.name === 'steps') widget.value = 3
+        }
+}"""
+DROP = """async ([bytes, name, type]) => {
+    const carried = new DataTransfer()
+    carried.items.add(new File([new Uint8Array(bytes)], name, { type }))
+    const init = { bubbles: true, cancelable: true, dataTransfer: carried, clientX: 700, clientY: 450 }
+    for (const what of ['dragover', 'drop']) document.querySelector('canvas').dispatchEvent(new DragEvent(what, init))
+}"""
+LOADED = "() => window.app.graph._nodes.length === 7"
+DRAWN = "() => Object.keys(window.app.nodeOutputs ?? {}).length > 0"
+SHOWN = "() => [...document.querySelectorAll('img')].some(each => /view.*text_to_image_0/.test(each.src))"
+
+
+@pytest.fixture
+def started(browser: Any, tmp_path: Path) -> Iterator[tuple[Any, Path, list[str]]]:
+    """A page with the front end at its first start, the base directory, and what went wrong between the two."""
+    place, base = tmp_path / "front_end", tmp_path / "base"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(place)]
+    done = subprocess.run([*install, f"comfyui-frontend-package=={VERSION}"], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"NOT CHECKED: front end {VERSION} cannot be had: {done.stderr.decode()[-300:]}")
+    write_tiny_checkpoint(base / "models" / "checkpoints" / "tiny.safetensors")
+    command = [sys.executable, "main.py", "serve", "--cpu", "--port", "0", "--base-directory", str(base)]
+    command += ["--front-end-root", str(place / "comfyui_frontend_package" / "static")]
+    server = subprocess.Popen(command, cwd=SOURCE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert server.stdout is not None
+    try:
+        url = server.stdout.readline().decode().split()[-1]
+        context = browser.new_context(viewport={"width": 1400, "height": 900}, locale="en-US")
+        page = context.new_page()
+        page.set_default_timeout(120_000)
+        wrong: list[str] = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("response", lambda answer: _note(answer, url, wrong))
+        page.goto(url)
+        page.wait_for_function(READY)
+        yield page, base, wrong
+        context.close()
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _note(answer: Any, url: str, wrong: list[str]) -> None:
+    """Answers of ours that say no, but for the one file that a new user does not have."""
+    if answer.status >= 400 and answer.url.startswith(url) and not answer.url.endswith("comfy.templates.json"):
+        wrong.append(f"{answer.status} {answer.url}")
+
+
+def test_an_afternoon_at_the_front_end(started: tuple[Any, Path, list[str]]) -> None:
+    """Templates, a run, generated and imported pictures, the queue, app mode; a picture and a file dropped; a stop."""
+    page, base, wrong = started
+    page.get_by_text("Image to image", exact=True).first.wait_for()
+    page.evaluate("() => document.querySelector('[data-testid=template-workflow-text_to_image]').click()")
+    page.wait_for_function(LOADED)
+    page.evaluate(SMALL)
+    page.locator("[data-testid=queue-button]").first.click()
+    page.wait_for_function(DRAWN)
+    (picture,) = (base / "output").glob("text_to_image_*.png")
+    page.get_by_role("button", name="Assets (a)").click()
+    page.wait_for_function(SHOWN)
+    page.get_by_text("Imported", exact=True).first.click()
+    page.locator("[data-testid=queue-overlay-toggle]").first.click()
+    page.get_by_role("button", name="Enter app mode").first.click()
+    page.get_by_role("button", name="Enter app mode").first.wait_for(state="hidden")
+    for content, name, kind in (
+        (picture.read_bytes(), "drawn.png", "image/png"),
+        ((SOURCE / "workflows" / "text_to_image.json").read_bytes(), "graph.json", "application/json"),
+    ):
+        page.evaluate("() => window.app.graph.clear()")
+        page.evaluate(DROP, [list(content), name, kind])
+        page.wait_for_function(LOADED)
+    page.evaluate(SMALL)
+    page.evaluate(
+        "() => { for (const node of window.app.graph._nodes) for (const widget of node.widgets ?? [])"
+        " if (widget.name === 'steps') widget.value = 9000 }"
+    )
+    page.evaluate("() => { window.app.queuePrompt(0) }")
+    _until(page, "in_progress")
+    page.evaluate("() => window.app.api.interrupt()")
+    _until(page, "cancelled")
+    assert page.evaluate("async () => (await (await fetch('/queue')).json()).queue_pending") == []
+    assert wrong == []
+
+
+def _until(page: Any, status: str) -> None:
+    """Wait until a job is in that state."""
+    asked = "async () => (await (await fetch('/api/jobs')).json()).jobs.map(job => job.status)"
+    end = time.monotonic() + 120
+    while status not in (found := page.evaluate(asked)):
+        assert time.monotonic() < end, found
+        page.wait_for_timeout(100)
