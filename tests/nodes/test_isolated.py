@@ -27,7 +27,7 @@ from graph.result import LATER, Items, Need
 from models.types import Image, Latent
 from nodes.packs.found import digest, find_packs
 from nodes.packs.isolated.environment import install, interpreter
-from nodes.packs.isolated.process import PackProcessError
+from nodes.packs.isolated.life import PackProcessError
 from nodes.packs.isolated.wire import Channel, WireError, shared_memory
 from nodes.packs.needs import unmet
 from nodes.packs.trust import Isolation, PackList

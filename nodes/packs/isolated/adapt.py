@@ -13,7 +13,8 @@ from nodes.packs.checks import Check
 from nodes.packs.found import Pack
 from nodes.packs.host import Host
 from nodes.packs.isolated.facts import check_by, node_type
-from nodes.packs.isolated.process import PackProcess, PackProcessError
+from nodes.packs.isolated.life import PackProcessError
+from nodes.packs.isolated.process import PackProcess
 from nodes.packs.loading import Loaded, Permit
 from nodes.packs.trust import Isolation
 

@@ -14,21 +14,20 @@ import uuid
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import replace
-from io import BytesIO
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import PIL.Image
 import psutil
 
-from graph.document import Document, write
+from graph.document import write
 from graph.errors import InputError, Interrupted
 from graph.files import Folders
 from graph.result import Expand, Need, Outputs, Result
 from nodes.packs.found import Pack
 from nodes.packs.host import Send
 from nodes.packs.isolated.environment import interpreter
+from nodes.packs.isolated.life import Life, PackProcessError
 from nodes.packs.isolated.settings import Settings, as_text
 from nodes.packs.isolated.wire import Channel, Message, WireError, shared_memory
 from nodes.packs.trust import Isolation
@@ -38,18 +37,12 @@ START_SECONDS = 120.0
 """How long the process may take to load its pack."""
 ANSWER_SECONDS = 5.0
 """How long it may take over a question."""
-GRACE_SECONDS = 2.0
-"""How long it may take to end a node that is no longer wanted."""
 LARGE = 0.75
 """The share of its memory with which the process is let go of between two nodes; the system keeps to the whole."""
 SOURCE = Path(__file__).resolve().parents[3]
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "SSL_CERT_FILE")
 """What the process sees of the environment: no keys and tokens."""
 _logger = logging.getLogger(__name__)
-
-
-class PackProcessError(Exception):
-    """The process of a pack ended, or does not answer; or what its node raised, in its words."""
 
 
 class PackProcess:
@@ -62,16 +55,16 @@ class PackProcess:
         self._terms = replace(terms, memory=terms.memory or psutil.virtual_memory().total // 2)
         self._folders = folders
         self._send = send
-        self._life: _Life | None = None
+        self._life: Life | None = None
         self._starting = threading.Lock()
         self._turn = asyncio.Lock()
         self._numbers = count(1)
 
-    def start(self) -> _Life:
+    def start(self) -> Life:
         """The process, which has loaded its pack. Raises PackProcessError if it does not come so far."""
         with self._starting:
             if self._life is None or not self._life.is_alive:
-                life = _Life(self._begin(), self._send, self.pack.name)
+                life = Life(self._begin(), self._send, self.pack.name)
                 self.told = life.ready(START_SECONDS)
                 self._life = life
             return self._life
@@ -116,7 +109,7 @@ class PackProcess:
                 life.end("it has used up its memory")
         return self._outcome(answer, context)
 
-    async def _watched(self, life: _Life, future: Future[Message], context: Context) -> Message:
+    async def _watched(self, life: Life, future: Future[Message], context: Context) -> Message:
         """What comes of a call. A process that gives no sign of life for too long is ended."""
         promise = asyncio.wrap_future(future)
         while not promise.done():
@@ -192,159 +185,7 @@ class PackProcess:
         return process, Channel(ours, out, into)
 
 
-class _Life:
-    """One process, from its beginning to its end."""
-
-    def __init__(self, begun: tuple[subprocess.Popen[bytes], Channel], send: Send, name: str) -> None:
-        self._process, self._channel = begun
-        self._measured = psutil.Process(self._process.pid)
-        self._send = send
-        self._name = name
-        self._answers: dict[int, Future[Message]] = {}
-        self._contexts: dict[int, Context] = {}
-        self._ready: Future[Message] = Future()
-        self._gate = threading.Lock()
-        self._why = ""
-        self._latest: Future[Message] | None = None
-        self.document: Document | None = None
-        self.heard = time.monotonic()
-        threading.Thread(target=self._listen, name=f"pack-{name}", daemon=True).start()
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it can be asked."""
-        return not self._why
-
-    def ready(self, seconds: float) -> Mapping[str, Any]:
-        """What it tells of its pack. Raises PackProcessError."""
-        try:
-            told: Mapping[str, Any] = self._ready.result(timeout=seconds).body
-        except TimeoutError:
-            self.end(f"it has not begun within {seconds:g} s")
-            raise PackProcessError(self._words()) from None
-        return told
-
-    def size(self) -> int:
-        """Bytes of memory that it has."""
-        try:
-            return int(self._measured.memory_info().rss)
-        except psutil.Error:
-            return 0
-
-    def ask(self, kind: str, number: int, body: object) -> Future[Any]:
-        """A question; the future has what was answered."""
-        answer: Future[Any] = Future()
-
-        def pass_on(came: Future[Message]) -> None:
-            if (error := came.exception()) is not None:
-                answer.set_exception(error)
-            elif came.result().kind == "answer":
-                answer.set_result(came.result().body)
-            else:
-                answer.set_exception(PackProcessError(str(came.result().body)))
-
-        self._sent(kind, number, body).add_done_callback(pass_on)
-        return answer
-
-    def call(self, number: int, body: object, context: Context) -> Future[Message]:
-        """A node to run; the future has what came of it. Raises WireError for inputs that cannot be sent."""
-        self._contexts[number] = context
-        self.heard = time.monotonic()
-        self._latest = self._sent("call", number, body)
-        return self._latest
-
-    async def idle(self) -> None:
-        """Wait until the node that is no longer wanted has ended."""
-        if self._latest is not None and not self._latest.done():
-            await asyncio.wait([asyncio.wrap_future(self._latest)], timeout=2 * GRACE_SECONDS)
-
-    def cancel(self, number: int, future: Future[Message]) -> None:
-        """Ask it to end that node; if it does not soon, it is ended itself."""
-        try:
-            self._channel.send("cancel", number, None)
-        except OSError:
-            return  # it is ending
-
-        def give_up() -> None:
-            if not future.done():
-                self.end("it did not stop when it was asked to")
-
-        timer = threading.Timer(GRACE_SECONDS, give_up)
-        timer.daemon = True
-        timer.start()
-
-    def end(self, why: str) -> None:
-        """End it; whoever waits for it is told `why`."""
-        with self._gate:
-            self._why = self._why or why
-        self._process.kill()
-
-    def _sent(self, kind: str, number: int, body: object) -> Future[Message]:
-        future: Future[Message] = Future()
-        future.set_running_or_notify_cancel()
-        with self._gate:
-            if self._why:
-                raise PackProcessError(self._words())
-            self._answers[number] = future
-        try:
-            self._channel.send(kind, number, body)
-        except OSError:
-            pass  # it is ending, and so will the future
-        except BaseException:
-            self._answers.pop(number, None)
-            raise
-        return future
-
-    def _listen(self) -> None:
-        """Read until the end, whatever that is."""
-        why = ""
-        try:
-            while (message := self._channel.receive()) is not None:
-                self.heard = time.monotonic()
-                self._take(message)
-        except WireError as error:
-            why = str(error)
-        except Exception as error:
-            _logger.exception("what pack %s tells cannot be followed", self._name)
-            why = repr(error)
-        self._process.kill()
-        status = self._process.wait()
-        with self._gate:
-            self._why = self._why or why or f"it ended with status {status}"
-            waiting = [self._ready, *self._answers.values()]
-        self._channel.close()
-        for future in waiting:
-            if not future.done():
-                future.set_exception(PackProcessError(self._words()))
-
-    def _take(self, message: Message) -> None:
-        match message:
-            case Message("ready"):
-                self._ready.set_result(message)
-            case Message("send", body=[str(event), data, str() | None as client]):
-                self._send(event, data, client)
-            case Message("progress", number, [int() | float() as done, int() | float() as total, preview]):
-                if (context := self._contexts.get(number)) is not None:
-                    self._progress(context, done, total, preview)
-            case Message(number=number) if (future := self._answers.pop(number, None)) is not None:
-                self._contexts.pop(number, None)
-                future.set_result(message)
-
-    def _progress(self, context: Context, done: float, total: float, preview: object) -> None:
-        def picture() -> PIL.Image.Image:
-            assert isinstance(preview, bytes)
-            return PIL.Image.open(BytesIO(preview), formats=["JPEG"])
-
-        try:
-            context.progress(done, total, picture if isinstance(preview, bytes) else None)
-        except Interrupted:
-            return  # the call itself is cancelled
-
-    def _words(self) -> str:
-        return f"the process of pack {self._name} is gone: {self._why}"
-
-
-def _body(type_name: str, context: Context, inputs: Mapping[str, object], life: _Life) -> Mapping[str, object]:
+def _body(type_name: str, context: Context, inputs: Mapping[str, object], life: Life) -> Mapping[str, object]:
     """A call as a message; the workflow goes along if it is another than the last time."""
     document = context.document
     text = None if document is life.document else write(document)
