@@ -24,6 +24,7 @@ from models.inception import Inception
 from models.inpainting import Beside
 from models.ip_adapter import IPAdapter
 from models.micro_conditioning import NOTHING_SAID, MicroConditioning
+from models.revision import PictureVector
 from models.safety import SafetyChecker
 from models.steering import Steering
 from models.steps import Sampler
@@ -74,7 +75,8 @@ class Cond:
     """One encoded text, for all of the picture or an area of it.
 
     tokens: [1, T, D] float32, T a multiple of 77; pooled: [1, P], the vector at the first EOS; strength: its weight
-    where several texts count; said: what is said of the picture besides, to networks that read it. mask: [b, H, W], how
+    where several texts count; said: what is said of the picture besides, to networks that read it; pictures: what takes
+    the place of the pooled vector there. mask: [b, H, W], how
     much it counts where, of any size; bounded: it is evaluated in the rectangle around its mask alone. start and end: the part of the way from noise to picture where it counts. beside:
     what networks with more channels see of the picture. controls: what steers the network with it. extra: what packs keep
     with it.
@@ -92,6 +94,7 @@ class Cond:
     beside: Beside | None = None
     controls: tuple[Control, ...] = ()
     said: MicroConditioning = NOTHING_SAID
+    pictures: tuple[PictureVector, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,10 +22,11 @@ from models.inpainting import Differential, MaskAt, Masked, fitted, unchanged
 from models.machine import freed_memory_kept
 from models.noise import Noise
 from models.preview import latent_preview, latent_rgb
+from models.revision import revised
 from models.schedules import starts_from_noise
 from models.steering import Ground, all_of
 from models.steps import GuidedDenoise
-from models.types import ChosenSampler, Control, Guider, Latent, Model, ModelHandle, Network
+from models.types import ChosenSampler, Cond, Conditioning, Control, Guider, Latent, Model, ModelHandle, Network
 from nodes.mask_fit import told_of_mask
 from nodes.services import Context
 
@@ -55,6 +56,7 @@ def sampled(
         raise InputError("latent_image", "holds numbers that are not finite")
     diffusion, scale = guider.model.diffusion, guider.model.family.latent.scale
     _check_controls(guider, blamed)
+    guider = _with_pictures(guider, noise.seed, blamed)
     with ExitStack() as networks:
         unet = networks.enter_context(ctx.services.use(guider.model, blamed or "model", ctx.thrift >= Thrift.STREAM))
         _check_text(unet.config, guider, blamed)
@@ -121,6 +123,29 @@ def _mask_at(model: Model, sigmas: Tensor) -> MaskAt:
     if model.differential is None:
         return unchanged
     return Differential(model.diffusion.levels, float(sigmas[0]), float(sigmas[-1]), model.differential)
+
+
+def _with_pictures(guider: Guider, seed: int, blamed: str) -> Guider:
+    """The guider whose prompts have the vectors of their pictures as pooled ones, for models that read these."""
+    if guider.model.family.vector is None:
+        return guider
+
+    def seen(cond: Cond, name: str) -> Cond:
+        if not cond.pictures:
+            return cond
+        if wrong := [p.vectors.shape[1] for p in cond.pictures if p.vectors.shape[1] != cond.pooled.shape[1]]:
+            raise InputError(
+                blamed or name,
+                f"pictures as a vision tower of {wrong[0]} channels sees them, but the text's pooled vector has "
+                f"{cond.pooled.shape[1]}: SDXL goes with that of ViT-bigG",
+            )
+        return replace(cond, pooled=revised(cond.pictures, seed))
+
+    texts = (
+        Conditioning(tuple(seen(cond, name) for cond in text.conds))
+        for name, text in zip(guider.names, guider.texts, strict=True)
+    )
+    return replace(guider, texts=tuple(texts))
 
 
 def _check_levels(sigmas: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Nodes that encode prompts for SDXL and its refiner, with what is said of the picture besides."""
+"""Nodes that encode prompts for SDXL and its refiner, with what is said of the picture besides, and pictures to draw."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated
 from graph.sockets import Float, Int, Text
 from graph.spec import Tip, node
 from models.micro_conditioning import MicroConditioning
-from models.types import Clip, Conditioning
+from models.revision import PictureVector
+from models.types import Clip, ClipVisionOutput, Conditioning
 from nodes.services import Context
 from nodes.text_encoding import Prompt, embedding_files, encoded
 
@@ -62,3 +63,22 @@ def clip_text_encode_sdxl_refiner(
     """Encode a prompt for SDXL's refiner, which finishes the last steps, with the score that it is to aim at."""
     cond = encoded(ctx, clip, Prompt(text, "text"))
     return Conditioning((replace(cond, said=MicroConditioning(width, height, score=ascore)),))
+
+
+@node("unCLIPConditioning", category="conditioning")
+def unclip_conditioning(
+    ctx: Context,
+    *,
+    conditioning: Annotated[Conditioning, Tip("The prompt.")],
+    clip_vision_output: Annotated[ClipVisionOutput, Tip("What ViT-bigG sees in a picture.")],
+    strength: Annotated[float, Float(-10.0, 10.0, step=0.01, tooltip="How much the picture counts.")] = 1.0,
+    noise_augmentation: Annotated[
+        float,
+        Float(0.0, 1.0, step=0.01, tooltip="How far the picture is lost in noise, which frees the drawing from it."),
+    ] = 0.0,
+) -> Annotated[Conditioning, Tip("The prompt, with the picture.")]:
+    """Have SDXL draw what a picture shows, beside a prompt ("revision"); several pictures can follow each other."""
+    if not strength:
+        return conditioning
+    picture = PictureVector(clip_vision_output.seen.vector, strength, noise_augmentation)
+    return Conditioning(tuple(replace(cond, pictures=(*cond.pictures, picture)) for cond in conditioning.conds))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.config import UNetConfig
 from models.controlnet import ControlNet
-from tests.models.oracles import _same_groups, randomized
+from tests.models.oracles import SINUSOIDS, _same_groups, randomized
 
 HINT_WIDTHS = (3, 16, 16, 32, 32, 96, 96, 256)  # and then the U-Net's width
 
@@ -35,8 +35,17 @@ def diffusers_controlnet(state: dict[str, Tensor], config: UNetConfig, pooled: b
             layers_per_block=config.num_res_blocks,
             cross_attention_dim=config.context_dim,
             norm_num_groups=min(32, config.model_channels // 4),
-            attention_head_dim=8,  # of SD v1; diffusers means the number of heads
+            attention_head_dim=tuple(config.heads(config.model_channels * mult) for mult in config.channel_mult),
+            transformer_layers_per_block=tuple(depth or config.middle_depth for depth in config.transformer_depth),
+            use_linear_projection=config.linear,
+            addition_embed_type="text_time" if config.vector_dim else None,
+            addition_time_embed_dim=SINUSOIDS if config.vector_dim else None,
+            projection_class_embeddings_input_dim=config.vector_dim or None,
             global_pool_conditions=pooled,
         )
-    theirs.load_state_dict(convert_controlnet_checkpoint(dict(state), theirs.config), assign=True)
+    converted = convert_controlnet_checkpoint(dict(state), theirs.config)
+    for ours, number in (("label_emb.0.0", 1), ("label_emb.0.2", 2)):
+        for end in ("weight", "bias") if config.vector_dim else ():
+            converted[f"add_embedding.linear_{number}.{end}"] = state[f"{ours}.{end}"]
+    theirs.load_state_dict(converted, assign=True)
     return _same_groups(theirs).eval()

@@ -15,7 +15,8 @@ from models.checkpoint import CheckpointError, load_part, read_header
 from models.config import UNetConfig
 from models.controlnet import ControlNet, ControlNetUnion, control, control_config, hint_widths
 from models.reading import Reading, Residuals
-from tests.models.oracles import randomized, relative_error
+from models.sinusoids import timestep_embedding
+from tests.models.oracles import SINUSOIDS, randomized, relative_error
 from tests.models.steering_peers import HINT_WIDTHS, diffusers_controlnet, narrow_controlnet
 
 CONFIG = UNetConfig(model_channels=32, context_dim=24)
@@ -51,6 +52,30 @@ def test_the_answer_is_diffusers(network: ControlNet, theirs: Any) -> None:
     assert len(found.skips) == len(skips) == 12 and not found.inputs
     for ours, expected in zip((*found.skips, found.middle), (*skips, middle), strict=True):
         assert ours is not None and relative_error(ours, expected) < 1e-5
+
+
+POOLED = 16
+XL = UNetConfig(4, 4, 32, (1, 2, 4), 2, (0, 1, 2), 2, 40, linear=True, vector_dim=POOLED + 6 * SINUSOIDS)
+
+
+@pytest.mark.parametrize("layout", ["published", "diffusers"])
+def test_one_for_sdxl_reads_the_vector_too(layout: str, tmp_path: Path) -> None:
+    ours = narrow_controlnet(XL)
+    peer: Any = diffusers_controlnet(ours.state_dict(), XL)
+    state = (ours if layout == "published" else peer).state_dict()
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, tmp_path / "c.safetensors")
+    weights = read_header(tmp_path / "c.safetensors")
+    assert weights.parts() == {"controlnet"} and weights.unused() == []
+    loaded = load_part(weights, "controlnet", dtype=torch.float32, device=torch.device("cpu"))
+    assert isinstance(loaded, ControlNet) and replace(loaded.config, out_channels=4) == XL
+    context, pooled, sizes = normal(2, 77, 40, seed=3), normal(2, POOLED, seed=4), torch.full((2, 6), 64.0)
+    vector = torch.cat([pooled, timestep_embedding(sizes.flatten(), SINUSOIDS).view(2, -1)], dim=1)
+    with torch.inference_mode():
+        found = control(loaded, loaded, X, T, loaded.input_hint_block(HINT), Reading(context, vector=vector))
+        added = {"text_embeds": pooled, "time_ids": sizes}
+        skips, middle = peer(X, T, context, controlnet_cond=HINT, added_cond_kwargs=added, return_dict=False)
+    for one, other in zip((*found.skips, found.middle), (*skips, middle), strict=True):
+        assert one is not None and relative_error(one, other) < 1e-5
 
 
 def test_the_published_shapes_are_read_from_the_weights(network: ControlNet) -> None:

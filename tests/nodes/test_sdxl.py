@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,8 +16,10 @@ from models.family import SDXL
 from models.guidance import Cfg
 from models.micro_conditioning import MicroConditioning, VectorRecipe
 from models.noise import Noise
+from models.revision import PictureVector, revised
 from models.samplers import SAMPLERS
-from models.types import ChosenSampler, Clip, Cond, Conditioning, Guider, Latent, Model, Vae
+from models.types import ChosenSampler, Clip, ClipVisionOutput, Cond, Conditioning, Guider, Latent, Model, Vae
+from models.vision import Seen
 from nodes.conditioning import (
     clip_set_last_layer,
     clip_text_encode,
@@ -31,7 +34,7 @@ from nodes.model_sampling import model_sampling_discrete
 from nodes.prompt_ranges import conditioning_zero_out
 from nodes.sampling import ksampler
 from nodes.saving import checkpoint_save, clip_save
-from nodes.sdxl import clip_text_encode_sdxl, clip_text_encode_sdxl_refiner
+from nodes.sdxl import clip_text_encode_sdxl, clip_text_encode_sdxl_refiner, unclip_conditioning
 from tests.models.oracles import diffusers_unet, diffusers_vae, relative_error
 from tests.nodes.conftest import Workplace
 from tests.tiny_checkpoint import CLIP
@@ -266,6 +269,50 @@ def test_clip_skip_reaches_both_towers(place: Workplace) -> None:
     torch.testing.assert_close(usual.tokens, encode(place, clip).tokens)
     for part in (slice(None, CLIP.width), slice(CLIP.width, None)):
         assert not torch.allclose(last.tokens[..., part], usual.tokens[..., part])
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------------
+
+
+def shown(vectors: Tensor) -> ClipVisionOutput:
+    return ClipVisionOutput(Seen(vectors, vectors, vectors), "tower.safetensors")
+
+
+@pytest.mark.parametrize("augmentation", [0.0, 0.3, 1.0])
+def test_a_picture_s_vector_gets_the_noise_of_unclip(augmentation: float) -> None:
+    from diffusers import DDPMScheduler
+
+    vectors = torch.randn(1, G.projection, generator=torch.Generator().manual_seed(1))
+    noise = torch.randn(1, G.projection, generator=torch.Generator().manual_seed(90))
+    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2")
+    expected = scheduler.add_noise(vectors, noise, torch.tensor([round(999 * augmentation)])) * 0.75
+    made = revised([PictureVector(vectors, 0.75, augmentation)], seed=100)
+    torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-5)
+    both = revised([PictureVector(vectors, 0.75, augmentation), PictureVector(vectors, 0.5, augmentation)], seed=100)
+    merged = scheduler.add_noise(expected * (1 + 0.5 / 0.75), noise, torch.tensor([round(999 * 0.05)]))
+    torch.testing.assert_close(both, merged, atol=1e-5, rtol=1e-5)
+
+
+def test_pictures_take_the_place_of_the_pooled_text(place: Workplace) -> None:
+    model, clip, _ = opened(place, "xl")
+    prompt = Conditioning((encode(place, clip),))
+    vectors = torch.randn(1, G.projection, generator=torch.Generator().manual_seed(1))
+    given = unclip_conditioning(
+        place.ctx(), conditioning=prompt, clip_vision_output=shown(vectors), strength=0.5, noise_augmentation=0.1
+    )
+    pooled = revised([PictureVector(vectors, 0.5, 0.1)], seed=3)
+    wanted = Conditioning((replace(prompt.conds[0], pooled=pooled),))
+    settings: Mapping[str, Any] = {"seed": 3, "steps": 2, "cfg": 4.0, "sampler_name": "euler", "scheduler": "karras"}
+    settings = {**settings, "model": model, "negative": prompt, "latent_image": Latent(torch.zeros(1, 4, 4, 4))}
+    made, expected = (ksampler(place.ctx(), positive=one, **settings).samples for one in (given, wanted))
+    assert torch.equal(made, expected)
+    assert not torch.equal(made, ksampler(place.ctx(), positive=prompt, **settings).samples)
+    untouched = unclip_conditioning(place.ctx(), conditioning=prompt, clip_vision_output=shown(vectors), strength=0.0)
+    assert untouched is prompt
+    other = unclip_conditioning(place.ctx(), conditioning=prompt, clip_vision_output=shown(torch.zeros(1, 7)))
+    with pytest.raises(InputError, match="vision tower of 7 channels") as caught:
+        ksampler(place.ctx(), positive=other, **settings)
+    assert caught.value.input_name == "positive"
 
 
 # --- files -----------------------------------------------------------------------------------------------------------------
