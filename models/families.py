@@ -35,6 +35,9 @@ def foreign_family(names: Iterable[str], shapes: Shapes) -> str | None:
         return family
     if any(name.endswith(LABEL) for name in shapes) and any("input_blocks.1.1." in name for name in shapes):
         return "a Stable Diffusion 2 unCLIP model"  # like SDXL it reads a vector; unlike it, it attends at full size
+    whole = all(any(end in name for name in shapes) for end in (LABEL, "out.2.weight", "middle_block.0."))
+    if whole and not any("middle_block.1." in name for name in shapes):
+        return "an SDXL model without attention in its middle block (SSD-1B)"
     if any(name.endswith("decoder.conv_in.weight") and shape[1:2] == (16,) for name, shape in shapes.items()):
         return "a VAE with 16 latent channels (Stable Diffusion 3, Flux)"
     return None
