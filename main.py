@@ -68,6 +68,10 @@ def main(arguments: list[str] | None = None) -> int:
             resolve=options.resolve,
             seed_after=options.seed_after,
         )
+    if options.command == "workers":
+        from server.list_workers import list_workers
+
+        return list_workers(options.server)
     if options.command == "mcp":
         return mcp(options.server)
     from server import commands
@@ -173,7 +177,7 @@ def open_workers(options: argparse.Namespace, arguments: Sequence[str], relay: R
 
     told = arguments[1:] if arguments[:1] == ["serve"] else arguments
     devices: Sequence[str] = options.workers
-    names = [device if devices.count(device) == 1 else f"{device}/{at}" for at, device in enumerate(devices)]
+    names = [device if devices.count(device) == 1 else f"{device}-{at}" for at, device in enumerate(devices)]
     begin = [sys.executable, str(SOURCE / "main.py"), "work", *told]
     surroundings = environment(devices.count("cpu"))
     return [

@@ -31,6 +31,7 @@ from server import (
     routes_v2_assets,
     routes_v2_events,
     routes_v2_jobs,
+    routes_workers,
     routes_workflow,
 )
 from server.assets import Assets
@@ -163,6 +164,7 @@ def _routes() -> Iterable[web.RouteDef]:
         routes_run,
         routes_workflow,
         routes_jobs,
+        routes_workers,
         routes_files,
         routes_front_end,
         routes_info,

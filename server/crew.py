@@ -34,6 +34,10 @@ class Crew:
         """Stop the job that is meant, or all that run; whether there was one."""
         return any([worker.interrupt(prompt_id) for worker in self.workers])  # noqa: C419  all of them are stopped
 
+    def find(self, name: str) -> Worker | None:
+        """The worker of that name."""
+        return next((worker for worker in self.workers if worker.backend.name == name), None)
+
     def is_stopping(self, prompt_id: str) -> bool:
         """Whether that job runs, and a user has stopped it."""
         return any(worker.is_stopping(prompt_id) for worker in self.workers)

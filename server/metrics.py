@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -41,6 +41,25 @@ class Metrics:
         )
         self._bytes = Gauge("darkroom_bytes", "Memory held, by what holds it.", ["what"], registry=self._registry)
 
+        self._workers = Gauge(
+            "darkroom_worker_state",
+            "1 for the state that a worker is in.",
+            ["worker", "state"],
+            registry=self._registry,
+        )
+        self._worker_bytes = Gauge(
+            "darkroom_worker_bytes",
+            "Memory that a worker holds, by what holds it.",
+            ["worker", "what"],
+            registry=self._registry,
+        )
+        self._worker_losses = Gauge(
+            "darkroom_worker_losses",
+            "How often a worker's process was lost with a job since the server began.",
+            ["worker"],
+            registry=self._registry,
+        )
+
     def observe(self, event: Event) -> None:
         """Count one event of a run."""
         match event:
@@ -66,6 +85,14 @@ class Metrics:
     def held(self, what: str, size: float) -> None:
         """Set how many bytes `what` holds."""
         self._bytes.labels(what).set(size)
+
+    def worker(self, name: str, states: Mapping[str, bool], sizes: Mapping[str, float], lost: int) -> None:
+        """Set what is known of a worker."""
+        for state, holds in states.items():
+            self._workers.labels(name, state).set(holds)
+        for what, size in sizes.items():
+            self._worker_bytes.labels(name, what).set(size)
+        self._worker_losses.labels(name).set(lost)
 
     def text(self) -> bytes:
         """All figures in Prometheus's text format."""

@@ -197,6 +197,19 @@ _EDITS = members(
 _EDITED = members({"ids": OBJECT, "modified": NUMBER, "report": _NEEDS}, ["ids", "modified", "report"])
 _EXAMPLE = members({"name": TEXT, "title": OBJECT, "description": OBJECT}, ["name", "title", "description"])
 _EXAMPLES: Schema = MappingProxyType({"type": "array", "items": _EXAMPLE})
+_WORKER = members(
+    {
+        "id": TEXT,
+        "state": {"type": "string", "enum": ["starting", "idle", "running", "paused", "drained"]},
+        "draining": TRUTH,
+        "job": optional(TEXT),
+        "lost": NUMBER,
+        "memory": OBJECT,
+        "models": OBJECT,
+        "devices": {"type": "array", "items": OBJECT},
+    },
+    ["id", "state", "draining", "job", "lost", "memory", "models", "devices"],
+)
 _QUEUED = members({"prompt_id": TEXT, "number": NUMBER, "node_errors": OBJECT}, ["prompt_id", "number", "node_errors"])
 
 OPERATIONS: Mapping[str, Operation] = MappingProxyType(
@@ -219,6 +232,7 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "POST /history": Operation(body=_REMOVAL),
         "GET /jobs": Operation(_JOBS, _PAGE),
         "GET /jobs/{id}": Operation(_JOB),
+        "GET /workers": Operation(members({"workers": {"type": "array", "items": _WORKER}}, ["workers"])),
         "POST /jobs/cancel": Operation(_CANCELLED, body=members({"job_ids": NAMES}, ["job_ids"])),
         "POST /jobs/{id}/cancel": Operation(_CANCELLED),
         "GET /jobs/{id}/explain": Operation(_EXPLANATION),

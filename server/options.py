@@ -12,7 +12,20 @@ from pathlib import Path
 from server.serve_options import IGNORED, add_serve_options
 
 SOURCE = Path(__file__).resolve().parent.parent
-COMMANDS = ("serve", "run", "submit", "evaluate", "convert", "check", "nodes", "packs", "new-node", "mcp", "work")
+COMMANDS = (
+    "serve",
+    "run",
+    "submit",
+    "evaluate",
+    "convert",
+    "check",
+    "nodes",
+    "packs",
+    "new-node",
+    "mcp",
+    "work",
+    "workers",
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,6 +37,12 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_server_commands(commands, [places, machine])
+    workers = commands.add_parser(
+        "workers",
+        help="list the workers of a server that runs: what each holds and runs",
+        description="Print a line for each worker of a server: its state, the job that it runs, the models in its memory.",
+    )
+    workers.add_argument("--server", default="http://127.0.0.1:8188", metavar="URL", help="default: %(default)s")
     _add_run_options(
         commands.add_parser(
             "run",

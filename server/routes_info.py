@@ -188,8 +188,11 @@ async def get_metrics(request: web.Request) -> web.Response:
     metrics.queue_depth.set(hub.remaining)
     metrics.sockets.set(hub.sockets)
     sizes = Counter[str]()
-    for held in await in_thread(request.app[THREADS], request.app[CREW].holdings):
-        sizes.update(held.gauges)
+    held = await in_thread(request.app[THREADS], request.app[CREW].holdings)
+    for worker, one in zip(request.app[CREW].workers, held, strict=True):
+        sizes.update(one.gauges)
+        states = {"ready": worker.backend.is_ready, "running": worker.running is not None, "draining": worker.draining}
+        metrics.worker(worker.backend.name, states, one.gauges, worker.lost)
     for what, size in sizes.items():
         metrics.held(what, size)
     return web.Response(body=metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})

@@ -115,6 +115,9 @@ class Worker:
         self._busy = False
         self._seconds = 0.0
         self.paused = False
+        self.draining = False
+        self.lost = 0
+        """How often its process was lost with a job."""
 
     @property
     def backend(self) -> Backend:
@@ -129,7 +132,8 @@ class Worker:
     @property
     def is_idle(self) -> bool:
         """Whether it would take a job at once."""
-        return self._current is None and not self.paused and not self._stopping and self._backend.is_ready
+        takes = not (self.paused or self.draining or self._stopping)
+        return takes and self._current is None and self._backend.is_ready
 
     @property
     def seconds(self) -> float:
@@ -144,6 +148,11 @@ class Worker:
     def pause(self, paused: bool) -> None:
         """Whether to leave waiting jobs alone; the running one goes on."""
         self.paused = paused
+        self.wake()
+
+    def drain(self, draining: bool) -> None:
+        """Whether to take no more jobs; the one that runs goes on to its end."""
+        self.draining = draining
         self.wake()
 
     def interrupt(self, prompt_id: str | None = None) -> bool:
@@ -177,7 +186,7 @@ class Worker:
             await self._grant_wishes()
             self._busy = True
             try:
-                goes_on = not self.paused and await self._next()
+                goes_on = not (self.paused or self.draining) and await self._next()
             finally:
                 self._busy = False
             if self._explaining.is_due:
@@ -297,6 +306,7 @@ class Worker:
     async def _goes_back(self, current: _Current, transcript: Transcript, loss: WorkerLost) -> bool:
         """Whether a job whose worker was lost waits again; if not, its transcript says how it ended."""
         job = current.job.id
+        self.lost += 1
         _logger.error("job %s: %s", job, loss)
         if self._stopping or current.unwanted:
             _close(transcript, Interrupted())

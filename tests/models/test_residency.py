@@ -80,6 +80,7 @@ def test_each_part_is_the_network_of_the_file(weights: Weights) -> None:
             assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.state_dict().items())
             assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
         assert place.resident_bytes == sum(map(network_bytes, (unet, clip, vae)))
+        assert place.resident_files == {weights.path.name: place.resident_bytes}
 
 
 def test_a_network_is_loaded_once(weights: Weights) -> None:

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from server.deps import CREW, WATCH
+from server.list_workers import list_workers
 from server.process_backend import ProcessBackend
 from tests.server.loop import in_loop
-from tests.server.support import Client, Json, chain, deps_of, serving
+from tests.server.support import Client, Json, chain, deps_of, in_background, serving
 
 SOURCE = Path(__file__).resolve().parents[2]
 
@@ -25,7 +26,7 @@ def processes(base: Path, number: int, lease: float = 60.0) -> list[ProcessBacke
     """Workers of the stub nodes."""
     command = [sys.executable, "-m", "tests.server.stub_worker", str(base)]
     surroundings = {**os.environ, "PYTHONPATH": str(SOURCE)}
-    return [ProcessBackend(f"cpu/{at}", command, surroundings, lease=lease) for at in range(number)]
+    return [ProcessBackend(f"cpu-{at}", command, surroundings, lease=lease) for at in range(number)]
 
 
 @contextlib.asynccontextmanager
@@ -248,3 +249,48 @@ async def test_a_worker_that_never_gets_ready_stops_the_server_with_its_words(tm
     async with serving(deps_of(tmp_path, workers=[backend])) as client:
         async with asyncio.timeout(30):
             assert await client.app[WATCH].gave_up() == "worker cuda:7 has ended: status 3"
+
+
+@in_loop
+async def test_a_worker_that_is_drained_ends_its_job_and_takes_no_other(tmp_path: Path) -> None:
+    async with crewed(tmp_path) as (client, backends):
+        first = await client.queue(chain(value=1, steps=60, seconds=0.01))
+        await running(client, 1)
+        drained = on(backends, client, first)
+        assert (await client.post(f"/api/workers/{drained.name}/drain"))[0] == 200
+        others = [await client.queue(chain(value=2 + i, steps=2)) for i in range(4)]
+        for id_ in (first, *others):
+            assert (await client.entry(id_))["status"]["completed"]
+        told = {worker["id"]: worker for worker in (await client.get("/api/workers"))["workers"]}
+        assert told.keys() == {backend.name for backend in backends}
+        assert (told[drained.name]["state"], told[drained.name]["draining"], told[drained.name]["job"]) == (
+            "drained",
+            True,
+            None,
+        )
+        assert (await client.post("/api/workers/cuda:9/drain"))[0] == 404
+        text = await (await client.session.get(f"{client.url}/metrics")).text()
+        assert f'darkroom_worker_state{{state="draining",worker="{drained.name}"}} 1.0' in text
+        both = [await client.queue(chain(value=9 + i, steps=60, seconds=0.01)) for i in range(2)]
+        await asyncio.sleep(0)
+        assert (await client.post(f"/api/workers/{drained.name}/resume"))[0] == 200
+        assert set(await running(client, 2)) == set(both)
+        held = (await client.get("/api/workers"))["workers"]
+        assert {worker["job"] for worker in held} == set(both)
+        assert all("results" in worker["memory"] and worker["devices"] for worker in held)
+
+
+@in_loop
+async def test_a_server_without_workers_lists_itself(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        await client.run(chain())
+        [worker] = (await client.get("/api/workers"))["workers"]
+        assert (worker["id"], worker["state"], worker["lost"]) == ("here", "idle", 0)
+
+
+def test_workers_are_listed_on_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with in_background(tmp_path) as client:
+        assert list_workers(client.url) == 0
+    assert capsys.readouterr().out == "here  idle\n"
+    assert list_workers("http://127.0.0.1:9") == 1
+    assert "see --server" in capsys.readouterr().err

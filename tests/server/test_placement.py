@@ -1,0 +1,156 @@
+"""Which job a free worker takes: clients in turn, and jobs where their models are."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from server.backend import Holdings
+from server.job import Job, Waiting
+from server.options import understand
+from server.placement import Placement
+from server.serve_options import MOST_WORKERS
+
+GIB = 2**30
+
+
+@dataclass
+class Place:
+    """A backend that holds some models."""
+
+    name: str
+    files: dict[str, int] = field(default_factory=dict)
+
+    def holdings(self) -> Holdings:
+        return Holdings(files=self.files)
+
+
+@dataclass
+class Fake:
+    """A worker as placement sees it."""
+
+    backend: Any
+    running: Job | None = None
+    seconds: float = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        return self.running is None
+
+    def begin(self, job: Waiting) -> None:
+        self.running = Job(job.id, job.client_id, "", "", (), 0.0)
+
+
+def crew(*held: Sequence[str], seconds: float = 10.0) -> tuple[Placement, list[Fake]]:
+    workers = [Fake(Place(f"w{at}", dict.fromkeys(files, GIB)), seconds=seconds) for at, files in enumerate(held)]
+    return Placement(None, workers), workers  # type: ignore[arg-type]  # nothing is taken from a store
+
+
+def jobs(text: str, client: str | None = None, size: int = GIB) -> list[Waiting]:
+    """One for each letter, which is its model."""
+    return [Waiting(f"{client}{at}", client, {model: size}) for at, model in enumerate(text)]
+
+
+def test_a_job_goes_where_its_model_is() -> None:
+    placement, (a, b) = crew("A", "B")
+    assert placement.choose(a, jobs("BA")) == jobs("BA")[1]
+    assert placement.choose(b, jobs("AB")) == jobs("AB")[1]
+
+
+def test_a_job_is_left_to_an_idle_worker_that_has_its_model() -> None:
+    placement, (empty, _) = crew("", "A")
+    assert placement.choose(empty, jobs("A")) is None
+
+
+@pytest.mark.parametrize(("seconds", "waiting", "loads"), [(0.1, 1, False), (0.1, 60, True), (30.0, 1, True)])
+def test_a_model_is_loaded_a_second_time_when_waiting_would_cost_more(
+    seconds: float, waiting: int, loads: bool
+) -> None:
+    placement, (free, busy) = crew("", "A", seconds=seconds)
+    busy.begin(jobs("A", "x")[0])
+    assert (placement.choose(free, jobs("A" * waiting)) is not None) is loads
+
+
+def test_what_nobody_holds_is_loaded_at_once_where_the_least_is_missing() -> None:
+    placement, (a, b) = crew("A", "")
+    both = [Waiting("1", None, {"A": GIB, "vae": GIB})]
+    assert placement.choose(b, both) is None
+    assert placement.choose(a, both) == both[0]
+    a.begin(both[0])
+    assert placement.choose(b, jobs("C")) == jobs("C")[0]
+
+
+def test_clients_take_turns_and_who_has_nothing_running_comes_first() -> None:
+    placement, (one, two) = crew("A", "A")
+    waiting = jobs("AAAA", "sweeper") + jobs("A", "artist")
+    first = placement.choose(one, waiting)
+    assert first is not None
+    assert first.client_id == "sweeper"
+    one.begin(first)
+    placement._note(one, first)
+    second = placement.choose(two, waiting[1:])
+    assert second is not None
+    assert second.client_id == "artist"
+    placement._note(two, second)
+    one.running = None
+    third = placement.choose(one, jobs("A", "artist") + waiting[1:4])
+    assert third is not None
+    assert third.client_id == "sweeper"
+
+
+def test_three_checkpoints_in_random_order_are_loaded_at_most_five_times_by_three_workers() -> None:
+    chance = random.Random(0)
+    waiting = jobs("".join(chance.sample("ABC" * 200, 600)), "c", 2 * GIB)
+    placement, workers = crew("", "", "", seconds=0.0)
+    loads, done, clock = 0, 0, 0.0
+    until: dict[str, float] = {}
+    while done < 600:
+        for worker in workers:
+            if worker.is_idle and (job := placement.choose(worker, waiting[:64])) is not None:
+                missing = job.models.keys() - worker.backend.files.keys()
+                loads += len(missing)
+                worker.backend.files = dict(job.models)  # there is room for one
+                placement._note(worker, job)
+                worker.begin(job)
+                waiting.remove(job)
+                until[worker.backend.name] = clock + 0.05 + 3.0 * len(missing)
+        clock = min(until.values())
+        for worker in workers:
+            if until.get(worker.backend.name) == clock:
+                del until[worker.backend.name]
+                worker.running, worker.seconds = None, 0.05
+                done += 1
+    assert loads <= 5
+
+
+@pytest.mark.parametrize(
+    ("text", "devices"),
+    [
+        ("cuda:0,cuda:1", ("cuda:0", "cuda:1")),
+        ("cpu:2", ("cpu", "cpu")),
+        ("cuda:0, cpu", ("cuda:0", "cpu")),
+        ("mps", ("mps",)),
+    ],
+)
+def test_devices_of_workers(text: str, devices: tuple[str, ...]) -> None:
+    assert understand(["serve", "--workers", text]).workers == devices
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--workers", "cpu:0"],
+        ["--workers", "cuda:x"],
+        ["--workers", f"cpu:{MOST_WORKERS + 1}"],
+        ["--workers", ""],
+        ["--workers", "cuda:0", "--device", "cpu"],
+    ],
+)
+def test_what_is_no_device_is_refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        understand(["serve", *flags])
+    assert "--workers" in capsys.readouterr().err
