@@ -28,6 +28,8 @@ from server.wire import Channel, Json, Message, WireError, decoded, encoded
 
 ALIVE_SECONDS = 1.0
 """How often the process gives a sign of life, which renews its lease of the job that it runs."""
+GRACE_SECONDS = 3.0
+"""How long a node may go on when the server is gone."""
 _EXPLAINED = 16
 """Runs that can still be explained after they have ended: the server does so when there is nothing else to do."""
 
@@ -84,6 +86,11 @@ class _Process:
         except WireError as error:
             _logger.error("the server cannot be understood: %s", error)
         self._ended.set()
+        leaving = threading.Timer(
+            GRACE_SECONDS, os._exit, [0]
+        )  # a node that never looks would keep the device for ever
+        leaving.daemon = True
+        leaving.start()
         for told in self._runs.values():
             told.cancel.set()
         self._backend.close()

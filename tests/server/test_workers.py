@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 
-from server.deps import CREW, WATCH
+from server.deps import CREW, WATCH, Limits
 from server.list_workers import list_workers
 from server.process_backend import ProcessBackend
+from server.wire import Channel
 from tests.server.loop import in_loop
 from tests.server.support import Client, Json, chain, deps_of, in_background, serving
 
@@ -294,3 +298,46 @@ def test_workers_are_listed_on_a_terminal(tmp_path: Path, capsys: pytest.Capture
     assert capsys.readouterr().out == "here  idle\n"
     assert list_workers("http://127.0.0.1:9") == 1
     assert "see --server" in capsys.readouterr().err
+
+
+@pytest.mark.acceptance
+@in_loop
+async def test_kills_at_random_moments_lose_no_job_and_repeat_only_what_ran(tmp_path: Path) -> None:
+    chance, kills = random.Random(0), 25
+    async with crewed(tmp_path, limits=Limits(tries=1000)) as (client, backends):
+        ids = [
+            await client.queue(chain(value=i, steps=40, seconds=0.01), client_id=str(i % 3), prompt_id=f"job-{i}")
+            for i in range(60)
+        ]
+        for _ in range(kills):
+            await asyncio.sleep(chance.uniform(0.0, 0.5))
+            victim = chance.choice(backends)
+            async with asyncio.timeout(60):
+                await victim.ready()
+            with contextlib.suppress(ProcessLookupError, AssertionError):  # it has just ended
+                kill(victim)
+        for id_ in ids:
+            async with asyncio.timeout(200):
+                assert (await client.entry(id_))["status"]["completed"]
+        records = [await client.get(f"/api/jobs/{id_}") for id_ in ids]
+        repeated = sum(record["attempts"] for record in records)
+        assert 0 < repeated <= kills
+        files = list((tmp_path / "output").glob("*.png"))
+        assert len(ids) <= len(files) <= len(ids) + repeated
+        for file in files:
+            with PIL.Image.open(file) as picture:
+                picture.load()
+
+
+@pytest.mark.acceptance
+def test_the_end_of_the_server_is_that_of_its_workers_also_in_a_node_that_never_looks(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.server.stub_worker", str(tmp_path)]
+    with subprocess.Popen(command, cwd=SOURCE, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        channel = Channel(process.stdout, process.stdin)  # type: ignore[arg-type]
+        channel.send("run", {"id": "a", "document": chain(seconds=10.0), "problems": [], "targets": ["o"], "extra": {}})
+        while (message := channel.receive()) is not None and "NodeStarted" not in str(message.body):
+            pass
+        channel.close()  # as when the server was killed
+        assert process.wait(9) == 0  # before the node's step is over
