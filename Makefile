@@ -26,8 +26,8 @@ test: $(VENV)/.tests  ## ruff, the type checker, and the tests
 	$(QUICK) --ignore tests/web
 	$(QUICK) tests/web
 
-acceptance: $(VENV)/.tests  ## the long checks: full-size networks, recorded results
-	$(BIN)/pytest -m acceptance --durations=10
+acceptance: $(VENV)/.tests  ## the long checks, hours; PART=acceptance/models, a folder of tests, for an hour at most
+	$(BIN)/pytest -m acceptance --durations=10 tests/$(PART)
 
 bench: $(VENV)/.tests  ## times and memory against diffusers, and the engine's cost a node
 	$(BIN)/python -m bench

@@ -86,25 +86,15 @@ def damped(estimates: Estimates, scale: float) -> Estimates:
     return replace(estimates, negative=estimates.x - kept.reshape(estimates.x.shape))
 
 
-def mahiro(estimates: Estimates, scale: float, guided: Tensor) -> Tensor:
-    """Between the guided estimate and the positive one times the scale, by how alike that and the negative one look.
-
-    By yoinked; there is no paper. Alike is the cosine of the roots of both, taken with their signs, over the channels.
-    """
-    leap = estimates.positive * scale
-    roots = (_root(estimates.negative * scale), _root((leap + guided) / 2))
-    share = (torch.cosine_similarity(*roots, dim=1).mean() + 1) / 2
-    return share * guided + (1 - share) * leap
-
-
-def _root(x: Tensor) -> Tensor:
-    return x.abs().sqrt() * x.sign()
-
-
 def normed(estimates: Estimates, scale: float, guided: Tensor, strength: float) -> Tensor:
-    """The guided estimate, nowhere longer than the positive one: cell by cell, over the channels; then times `strength`."""
+    """The guided estimate, nowhere longer than the positive one: cell by cell, over the channels.
+
+    Qwen-Image's pipeline in diffusers gives it the positive one's length; here it is only shortened. strength: how much of
+    the way, from 0, where nothing changes, to 1.
+    """
     longest, length = (d.norm(dim=1, keepdim=True) for d in (estimates.positive, guided))
-    return guided * (longest / (length + 1e-8)).clamp(0, 1) * strength
+    shorter = (longest / length.clamp(min=1e-8)).clamp(max=1)
+    return guided * (1 + strength * (shorter - 1))
 
 
 def scaled_noise(estimates: Estimates, scale: float, guided: Tensor, factor: float) -> Tensor:

@@ -84,6 +84,7 @@ class Layout(NamedTuple):
     children: tuple[str, ...] = ("",)  # how the network's own names begin, after `own`
     own: str = ""
     prefixes: tuple[str, ...] = ("",)  # most specific first; "" is a file that holds this component alone
+    needs: tuple[str, ...] = ()  # names that tell it together with `root`
     unless: tuple[str, ...] = ()  # names that tell a file whose `root` is another component's, behind the same prefix
     own_name: Callable[[str], str] = str  # from a file's name without its prefix, where files differ in more than that
 
@@ -154,11 +155,13 @@ LAYOUTS: Mapping[Part, Layout] = MappingProxyType(
         "clip_model": Layout(
             title="CLIP with both towers",
             root="visual_projection.weight",
+            needs=("text_projection.weight",),
             build=lambda shapes: ContrastiveModel(contrastive_config(shapes, "quick_gelu")),
         ),
         "open_clip": Layout(  # the same tensors with another activation
             title="CLIP with both towers",
             root="visual_projection.weight",
+            needs=("text_projection.weight",),
             build=lambda shapes: ContrastiveModel(contrastive_config(shapes, "gelu")),
         ),
         "inception": Layout(
@@ -306,7 +309,8 @@ def read_header(path: Path) -> Weights:
         part: prefix
         for part, layout in LAYOUTS.items()
         for prefix in reversed(layout.prefixes)  # the last one found stays
-        if prefix + layout.root in file.tensors and not any(prefix + name in file.tensors for name in layout.unless)
+        if all(prefix + name in file.tensors for name in (layout.root, *layout.needs))
+        and not any(prefix + name in file.tensors for name in layout.unless)
     }
     if other := _other_tower(file, prefixes.get("clip")):
         del prefixes["clip"]

@@ -14,7 +14,6 @@ from models.guidance_kinds import (
     Projected,
     damped,
     frequencies_scaled,
-    mahiro,
     normed,
     scaled_noise,
     zero_star,
@@ -75,24 +74,13 @@ def tangential_damping_cfg(ctx: Context, *, model: GivenModel) -> PatchedModel:
     return _before(model, damped)
 
 
-@node(
-    "Mahiro",
-    category="_for_testing",
-    title="Mahiro is so cute that she deserves a better guidance function!! (。・ω・。)",
-    experimental=True,
-)
-def mahiro_cfg(ctx: Context, *, model: GivenModel) -> PatchedModel:
-    """Guide less by the difference and more by the positive prompt, where the two look unlike."""
-    return _after(model, mahiro)
-
-
 @node("CFGNorm", category="advanced/guidance", experimental=True)
 def cfg_norm(
     ctx: Context,
     *,
     model: GivenModel,
     strength: Annotated[
-        float, Float(0.0, 100.0, step=0.01, tooltip="What the result is multiplied by; 1 is right.")
+        float, Float(0.0, 100.0, step=0.01, tooltip="How much of it: 0 changes nothing, 1 keeps it wholly.")
     ] = 1.0,
 ) -> PatchedModel:
     """Keep guidance from going beyond the positive prompt's estimate, place by place."""

@@ -19,7 +19,6 @@ from models.guidance_kinds import (
     Projected,
     damped,
     frequencies_scaled,
-    mahiro,
     normed,
     scaled_noise,
     zero_star,
@@ -93,22 +92,6 @@ def test_perp_neg_leaves_out_what_the_negative_shares_with_the_positive() -> Non
     torch.testing.assert_close(same, empty + SCALE * main, rtol=1e-4, atol=1e-4)
 
 
-def test_mahiro_is_the_guided_estimate_where_both_look_alike() -> None:
-    e = both()
-    alike = Estimates(e.x, SIGMA, e.positive, e.positive)
-    torch.testing.assert_close(mahiro(alike, SCALE, e.positive), e.positive * 1.0, rtol=1, atol=10)
-    guided = cfg(e, SCALE)
-    leap = e.positive * SCALE
-
-    def root(x: Tensor) -> Tensor:
-        return torch.where(x < 0, -((-x).clamp(min=0) ** 0.5), x.clamp(min=0) ** 0.5)
-
-    a, b = root(e.negative * SCALE), root((leap + guided) / 2)
-    cosine = ((a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))).mean()
-    weight = 2 * (cosine + 1)
-    torch.testing.assert_close(mahiro(e, SCALE, guided), (weight * guided + (4 - weight) * leap) / 4)
-
-
 def test_a_normed_estimate_is_nowhere_longer_than_the_positive_one() -> None:
     e = both()
     guided = cfg(e, SCALE)
@@ -116,7 +99,8 @@ def test_a_normed_estimate_is_nowhere_longer_than_the_positive_one() -> None:
     assert (found.norm(dim=1) <= e.positive.norm(dim=1) * 1.00001).all()
     shorter = guided.norm(dim=1, keepdim=True) < e.positive.norm(dim=1, keepdim=True)
     torch.testing.assert_close(found * shorter, guided * shorter)
-    torch.testing.assert_close(normed(e, SCALE, guided, 0.5), found / 2)
+    torch.testing.assert_close(normed(e, SCALE, guided, 0.5), (found + guided) / 2)
+    torch.testing.assert_close(normed(e, SCALE, guided, 0.0), guided)
 
 
 def test_scaled_noise_is_a_little_less_of_it() -> None:
@@ -150,8 +134,10 @@ def test_an_operation_is_done_to_the_difference() -> None:
 
 
 def test_guiding_runs_its_parts_in_order_and_travels() -> None:
-    guiding = Guiding((damped, partial(frequencies_scaled, low=0.5, high=2.0, cutoff=2)), zero_star, (mahiro,))
+    guiding = Guiding(
+        (damped, partial(frequencies_scaled, low=0.5, high=2.0, cutoff=2)), zero_star, (partial(normed, strength=0.5),)
+    )
     e = both()
     first = frequencies_scaled(damped(e, SCALE), SCALE, 0.5, 2.0, 2)
-    expected = mahiro(first, SCALE, zero_star(first, SCALE))
+    expected = normed(first, SCALE, zero_star(first, SCALE), 0.5)
     torch.testing.assert_close(pickle.loads(pickle.dumps(guiding.begun()))(e, SCALE), expected)

@@ -130,12 +130,11 @@ def test_half_a_clip_and_other_files_are_told_from_a_whole_one(tmp_path: Path) -
     state = clip().state_dict()
     texts = {name: tensor for name, tensor in state.items() if name.startswith("text")}
     save_file(texts, tmp_path / "text.safetensors")
-    with pytest.raises(CheckpointError, match=r"text.safetensors lacks .* of its CLIP with both towers: vision_model"):
+    with pytest.raises(CheckpointError, match=r"text.safetensors holds no CLIP with both towers, only a text encoder"):
         load(tmp_path / "text.safetensors", "clip_model")
     sees = {name: tensor for name, tensor in state.items() if name.startswith("vis")}
     save_file(sees, tmp_path / "vision.safetensors")
-    with pytest.raises(CheckpointError, match="a CLIP vision model; expected"):
-        read_header(tmp_path / "vision.safetensors")
+    assert read_header(tmp_path / "vision.safetensors").parts() == {"clip_vision"}
     with torch.device("meta"):
         wide = ContrastiveModel(ContrastiveConfig(ClipConfig(width=1024, layers=1), replace(SMALL.vision, layers=1)))
     state = {name: torch.zeros(tensor.shape, dtype=torch.float16) for name, tensor in wide.state_dict().items()}

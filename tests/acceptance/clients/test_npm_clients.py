@@ -14,7 +14,7 @@ import pytest
 from tests.server.loop import in_loop
 from tests.server.support import chain, deps_of, serving
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "server" / "npm"
+SCRIPTS = Path(__file__).resolve().parents[2] / "server" / "npm"
 
 pytestmark = [
     pytest.mark.acceptance,

@@ -20,7 +20,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from tests.server.loop import in_loop
 from tests.tiny_checkpoint import write_tiny_checkpoint
 
-SOURCE = Path(__file__).resolve().parents[2]
+SOURCE = Path(__file__).resolve().parents[3]
 CLIENTS = SOURCE / "tests" / "data" / "clients"
 COMFYUI_MCP = ("comfyui-mcp@0.52.203", "node@22")
 """The package, and the oldest node that it runs on."""

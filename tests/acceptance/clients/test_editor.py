@@ -20,7 +20,7 @@ import pytest
 
 from tests.server.loop import in_loop
 
-SOURCE = Path(__file__).resolve().parents[2]
+SOURCE = Path(__file__).resolve().parents[3]
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"  # what the default workflow asks for
 SMALLER = """
     for (const node of window.app.graph._nodes)

@@ -39,7 +39,7 @@ from tests.tiny_checkpoint import write_tiny_checkpoint
 pytestmark = [pytest.mark.acceptance, pytest.mark.usefixtures("one_thread")]
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EMBEDDED = ROOT / "models" / "embedded" / "checkpoints" / "darkroom-world-256.safetensors"
 WARM_UP, EVERY = 50, 5
 MIB = 2**20

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.acceptance
 
 CPU = torch.device("cpu")
 TOLERANCE = 1e-5
-UNITS = Path(__file__).parents[1] / "data" / "golden" / "units.npz"
+UNITS = Path(__file__).parents[2] / "data" / "golden" / "units.npz"
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Workflows that ComfyUI ran with the random full-size checkpoint, run here: the same latents, pictures and prompts.
 
-About eight minutes on two cores. `pytest -m acceptance -s tests/acceptance/test_recorded.py` prints how near each is.
+About eight minutes on two cores. `pytest -m acceptance -s tests/acceptance/models/test_recorded.py` prints how near each is.
 """
 
 from __future__ import annotations
