@@ -11,8 +11,9 @@ from typing import Any
 def translations(folder: Path, described: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """By language what `folder`/LANGUAGE.json has for the node types of `/object_info`.
 
-    Such a file holds four tables: `names` of nodes and `texts` by the English one, `inputs` by their name,
-    `categories` by the part between slashes. What it lacks is left out, and clients show the English.
+    Such a file holds tables: `names` of nodes and `texts` by the English one, `inputs` by their name, `categories` by
+    the part between slashes, and `sentences`: what nodes say while they run, as patterns with named places. What it
+    lacks is left out, and clients show the English.
     """
     return {
         path.stem: _language(json.loads(path.read_text("utf-8")), described) for path in sorted(folder.glob("*.json"))
@@ -23,6 +24,7 @@ def _language(tables: Mapping[str, Mapping[str, str]], described: Mapping[str, M
     return {
         "nodeDefs": {type_: _node(tables, node) for type_, node in described.items()},
         "nodeCategories": tables["categories"],
+        "sentences": tables.get("sentences", {}),
     }
 
 

@@ -63,6 +63,21 @@ def test_no_screen_is_left_untranslated(browser: Any, server: str) -> None:
         assert set().union(*found.values()) == set()
 
 
+def test_what_nodes_warn_of_and_fail_with_is_chinese(browser: Any, server: str) -> None:
+    with open_editor(browser, server, locale="zh-CN") as editor:
+        page = editor.page
+        page.fill('[data-id="6"] textarea', "a cat, embedding:nobody_has_this")
+        page.fill('[aria-label="步数, 3"]', "1")
+        page.fill('[data-id="9"] [data-input="filename_prefix"] input', "../outside")
+        page.keyboard.press("Control+Enter")
+        warned = page.locator('[data-id="6"] .card-notice.warning')
+        warned.wait_for()
+        assert warned.inner_text().endswith("models/embeddings 中没有 embedding:nobody_has_this；提示词将忽略它")
+        page.locator('.react-flow__node[data-id="9"]').get_by_text(
+            "此处运行失败：收到 '../outside'，斜杠之间含有 '..'：不允许向上或绕行"
+        ).wait_for()
+
+
 def test_search_finds_both_names_and_leaves_an_input_method_alone(browser: Any, server: str) -> None:
     with open_editor(browser, server, locale="zh-CN") as editor:
         page = editor.page

@@ -44,13 +44,16 @@ export function readErrors(errors: JsonObject, besides = ''): Problem[] {
   return problems
 }
 
+/** `steps: got 0`, said at the input `steps`. */
+const withoutName = (details: string, input: string): string => (input && details.startsWith(`${input}: `) ? details.slice(input.length + 2) : details)
+
 function paramsOf(error: JsonObject, info: JsonObject, input: string, type: string): Record<string, string> {
   const [wanted, options] = isArray(info.input_config) ? info.input_config : []
   const isLow = error.type === 'value_smaller_than_min'
   const limit = isObject(options) ? options[isLow ? 'min' : 'max'] : undefined
   return {
     input,
-    message: [toText(error.message), toText(error.details)].filter(Boolean).join(': '),
+    message: withoutName(toText(error.details), input) || toText(error.message),
     value: info.received_value === undefined ? '' : String(info.received_value),
     limit: limit === undefined ? '' : String(limit),
     given: toText(info.received_type),

@@ -1,7 +1,7 @@
 import { NodeResizeControl, useUpdateNodeInternals, type NodeProps } from '@xyflow/react'
 import { createContext, memo, useContext, useEffect, useMemo, useRef } from 'react'
 import { Icon } from '../app/Icon'
-import { inputName, nodeName, useT } from '../i18n'
+import { inputName, nodeName, problemWords, said, useT } from '../i18n'
 import { BUILTIN } from '../model/builtin'
 import { portsWith, type Ports } from '../model/connect'
 import { BYPASSED, flagOf, inputsOf, isKnot, isNote, MUTED, modeOf, titleOf, type Document, type Node } from '../model/document'
@@ -110,14 +110,14 @@ function Body({ node, def, ports, linked, problems, run }: BodyProps) {
       <ProxyFields node={node} />
       {general.map((problem, at) => (
         <p key={at} className="card-notice bad">
-          {t(`problem.${problem.code}`, problem.params)}
+          {problemWords(problem)}
         </p>
       ))}
-      {run?.retried && <p className="card-notice">{t('node.retried', { how: run.retried })}</p>}
+      {run?.retried && <p className="card-notice">{t('node.retried', { how: said(run.retried) })}</p>}
       {run?.warnings.map((warning, at) => (
         <p key={at} className="card-notice warning">
           <Icon name="warn" />
-          {warning.input ? `${inputName(warning.input)}: ${warning.message}` : warning.message}
+          {warning.input ? `${inputName(warning.input)}: ${said(warning.message)}` : said(warning.message)}
         </p>
       ))}
       {run?.verdict && (

@@ -1,5 +1,5 @@
 import { useMemo } from 'react'
-import { inputName, useT } from '../i18n'
+import { inputName, problemWords, useT } from '../i18n'
 import type { InputPort, OutputPort } from '../model/connect'
 import { slots, type Node } from '../model/document'
 import { isArray } from '../io/json'
@@ -19,7 +19,7 @@ interface Props {
 export const usedOutputs = (node: Node): Set<number> => new Set(slots(node.raw.outputs).flatMap((slot, at) => (isArray(slot.links) && slot.links.length ? [at] : [])))
 
 export function PortRows({ node, inputs, outputs, linked, problems }: Props) {
-  const t = useT()
+  useT() // its names are in the user's language
   const used = useMemo(() => usedOutputs(node), [node])
   if (!inputs.length && !outputs.length) return null
   const rows = Math.max(inputs.length, outputs.length)
@@ -31,7 +31,7 @@ export function PortRows({ node, inputs, outputs, linked, problems }: Props) {
         const problem = input && problems.find((each) => each.input === input.name)
         return [
           input ? (
-            <div key={`i${row}`} className={`port in ${input.optional ? 'optional' : ''} ${problem ? 'problem' : ''}`} style={{ gridRow: row + 1 }} title={problem ? t(`problem.${problem.code}`, problem.params) : `${input.name} · ${input.type}${input.def?.tooltip ? ` – ${input.def.tooltip}` : ''}`}>
+            <div key={`i${row}`} className={`port in ${input.optional ? 'optional' : ''} ${problem ? 'problem' : ''}`} style={{ gridRow: row + 1 }} title={problem ? problemWords(problem) : `${input.name} · ${input.type}${input.def?.tooltip ? ` – ${input.def.tooltip}` : ''}`}>
               <Socket side="in" id={handleIn(input.name)} node={node.id} type={input.type} linked={linked.has(input.name)} bare hint={input.type} />
               <span>{input.label === input.name ? inputName(input.name) : input.label}</span>
             </div>

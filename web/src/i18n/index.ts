@@ -3,7 +3,9 @@ import { BUILTIN } from '../model/builtin'
 import { nameOf } from '../model/connect'
 import type { Definitions, NodeDef } from '../model/definitions'
 import { titleOf, type Document, type Node } from '../model/document'
+import { translated } from '../model/sentences'
 import type { Translations } from '../model/translate'
+import type { Problem } from '../model/validate'
 import { useDefinitions } from '../state/server'
 import { useSettings, type Language } from '../state/settings'
 import { en, type TextKey } from './en'
@@ -45,6 +47,15 @@ export const otherName = (def: NodeDef): string => chinese().nodes.get(def.type)
 export const inputName = (name: string): string => (isChinese() ? (chinese().inputs.get(name) ?? name) : (useDefinitions.getState().english.inputs.get(name) ?? name.replace(/(?<=\w)_(?=\w)/g, ' ')))
 export const categoryName = (category: string): string =>
   isChinese() ? category.split('/').map((part) => chinese().categories.get(part) ?? (part === 'utils' ? t('builtin.utils') : part)).join(' / ') : category.replaceAll('/', ' / ')
+
+/** What the server says, in the user's language; what is not known (of packs, of libraries) as it came, in quotes. */
+export const said = (text: string): string => (isChinese() && text ? (translated(chinese().sentences, text) ?? `“${text}”`) : text)
+/** A problem in words. */
+export function problemWords(problem: Problem): string {
+  const { input = '', message = '', near } = problem.params
+  const key = problem.code === 'not_in_list' && near ? 'problem.not_in_list_near' : (`problem.${problem.code}` as const)
+  return t(key, { ...problem.params, input: inputName(input), message: said(message) })
+}
 
 /** Seconds as people read them. */
 export function seconds(value: number): string {

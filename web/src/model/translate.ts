@@ -1,6 +1,7 @@
 /** Names and explanations of node types in another language. Display only: files and requests keep the real names. */
 import { isObject, toText, type Json } from '../io/json'
 import type { Definitions } from './definitions'
+import { readSentences, type Sentences } from './sentences'
 
 interface NodeTexts {
   readonly name: string
@@ -13,9 +14,10 @@ export interface Translations {
   readonly nodes: ReadonlyMap<string, NodeTexts>
   readonly inputs: ReadonlyMap<string, string>
   readonly categories: ReadonlyMap<string, string>
+  readonly sentences: Sentences
 }
 
-export const UNTRANSLATED: Translations = { nodes: new Map(), inputs: new Map(), categories: new Map() }
+export const UNTRANSLATED: Translations = { nodes: new Map(), inputs: new Map(), categories: new Map(), sentences: [] }
 
 /** One language of the server's answer. */
 export function readTranslations(raw: Json | undefined): Translations {
@@ -27,8 +29,10 @@ export function readTranslations(raw: Json | undefined): Translations {
     for (const [input, entry] of Object.entries(isObject(node.inputs) ? node.inputs : {})) if (isObject(entry) && entry.name) inputs.set(input, toText(entry.name))
     nodes.set(type, { name: toText(node.display_name), about: toText(node.description), inputs: tooltips(node.inputs), outputs: tooltips(node.outputs) })
   }
-  return { nodes, inputs, categories: new Map(Object.entries(isObject(raw.nodeCategories) ? raw.nodeCategories : {}).map(([part, name]) => [part, toText(name)])) }
+  return { nodes, inputs, categories: texts(raw.nodeCategories), sentences: readSentences(texts(raw.sentences)) }
 }
+
+const texts = (raw: Json | undefined): Map<string, string> => new Map(Object.entries(isObject(raw) ? raw : {}).map(([name, text]) => [name, toText(text)]))
 
 function tooltips(raw: Json | undefined): Map<string, string> {
   const entries = Object.entries(isObject(raw) ? raw : {})

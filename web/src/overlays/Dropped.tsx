@@ -1,6 +1,6 @@
 import { addPicture, openMade, openText } from '../app/files'
 import { Icon } from '../app/Icon'
-import { useT } from '../i18n'
+import { said, useT } from '../i18n'
 import { setView, useView } from '../state/view'
 import { Dialog } from './Dialog'
 
@@ -35,7 +35,7 @@ export function Dropped() {
           <b>{t('drop.leftOut')}</b>
           <ul className="left-out">
             {made.left.map((each) => (
-              <li key={each}>{each}</li>
+              <li key={each}>{said(each)}</li>
             ))}
           </ul>
         </div>

@@ -1,6 +1,6 @@
 import { useMemo } from 'react'
 import { goTo } from '../graph/camera'
-import { inputName, nameShown, useT } from '../i18n'
+import { nameShown, problemWords, useT } from '../i18n'
 import type { Definitions } from '../model/definitions'
 import type { Document } from '../model/document'
 import { missingOf } from '../model/missing'
@@ -49,7 +49,7 @@ export function Problems() {
         return (
           <button key={at} type="button" className="trouble-item" title={t('problem.goto')} onClick={() => goTo(problem.node, true)}>
             <b>{node ? nameShown(node, doc, definitions) : problem.node}</b>
-            <span>{t(`problem.${problem.code}`, { ...problem.params, input: inputName(problem.params.input ?? '') })}</span>
+            <span>{problemWords(problem)}</span>
           </button>
         )
       })}

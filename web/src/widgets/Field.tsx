@@ -1,5 +1,5 @@
 import { memo } from 'react'
-import { inputName, useT } from '../i18n'
+import { inputName, problemWords, useT } from '../i18n'
 import { controlOf, valueOf } from '../io/widgets'
 import type { InputDef } from '../model/definitions'
 import type { Node } from '../model/document'
@@ -41,7 +41,7 @@ export const Field = memo(function Field({ node, input, label, linked, problem, 
   const several = readSeveral(value)
   const isToggle = input.widget === 'toggle'
   const near = problem?.params.near
-  const words = problem && t(problem.code === 'not_in_list' && near ? 'problem.not_in_list_near' : `problem.${problem.code}`, problem.params)
+  const words = problem && problemWords(problem)
   const hint = `${input.name} · ${input.type}${input.tooltip ? ` – ${input.tooltip}` : ''}${linked ? ` (${t('field.linked')})` : ''}`
   const name = `${shown}, ${node.id}`
   const Row = isToggle && !several ? 'label' : 'div'
