@@ -426,7 +426,10 @@ def open_services(options: argparse.Namespace, folders: Folders, registry: Regis
     packing = on_cpu and can_pack()
     residency = Residency(device, precision, budget, packing, folders.identity.matches)
     labels = Labels(workflow=not options.disable_metadata, provenance=not options.no_provenance)
-    services = Services(residency, folders, shapes=shapes_of(registry, folders), labels=labels)
+    decoded = getattr(options, "preview_method", "") == "taesd" and not options.require_safety
+    services = Services(
+        residency, folders, shapes=shapes_of(registry, folders), labels=labels, decoded_previews=decoded
+    )
     if not options.require_safety:
         return services
     from nodes.safety_guard import operators_checker

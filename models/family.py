@@ -29,12 +29,14 @@ class LatentSpace:
     """Latents as the VAE gives them, and as the U-Net wants them: of unit variance, times `scale`.
 
     The defaults are SD v1's (Rombach et al. 2022, arXiv:2112.10752, appendix G). factor: pixels a side for one cell. rgb:
-    what each channel adds to red, green and blue, of -1..1, and last the constant: a rough linear decoder.
+    what each channel adds to red, green and blue, of -1..1, and last the constant: a rough linear decoder. approximation:
+    what the files of its small autoencoder are called (TAESD).
     """
 
     channels: int = 4
     factor: int = 8
     scale: float = 0.18215
+    approximation: str = "taesd"
     # https://discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204, fitted to SD v1's autoencoder
     rgb: Rows = (
         (0.298, 0.207, 0.208),
@@ -93,6 +95,7 @@ SD2 = Family(
 )
 _XL_LATENT = LatentSpace(
     scale=0.13025,
+    approximation="taesdxl",
     # https://huggingface.co/blog/TimothyAlexisVass/explaining-the-sdxl-latent-space, there in steps of 8 bits
     rgb=tuple(
         (r / 127.5, g / 127.5, b / 127.5)

@@ -44,6 +44,7 @@ from models.open_clip_names import open_clip_tower
 from models.safety import SafetyChecker, published_name
 from models.style_adapter import StyleAdapter, style_config
 from models.t2i_adapter import ADAPTER_ROOT, T2IAdapter, adapter_config, renamed_adapter
+from models.tiny_decoder import build_tiny_decoder
 from models.unet import InputSide, UNet
 from models.upscaler import build_upscaler, renamed_upscaler
 from models.vae import AutoencoderKL
@@ -56,7 +57,7 @@ Steering = Literal[
 """What steers a U-Net. input_side: a U-Net's own way down, for a Control-LoRA."""
 Judging = Literal["safety", "clip_model", "open_clip", "inception", "aesthetic"]
 """What judges pictures."""
-Part = Literal["model", "vae", "upscaler"] | Tower | Steering | Judging
+Part = Literal["model", "vae", "tiny_decoder", "upscaler"] | Tower | Steering | Judging
 
 NOT_WEIGHTS = ("position_ids", "num_batches_tracked")
 """How the names of tensors end that files have besides weights."""
@@ -145,6 +146,11 @@ LAYOUTS: Mapping[Part, Layout] = MappingProxyType(
             root="decoder.up.0.block.0.norm1.weight",
             build=lambda shapes: AutoencoderKL(vae_config(shapes)),
             children=("encoder.", "decoder.", "quant_conv.", "post_quant_conv."),
+        ),
+        "tiny_decoder": Layout(
+            title="decoder of TAESD",
+            root="18.conv.0.weight",
+            build=build_tiny_decoder,
         ),
         "safety": Layout(
             title="safety checker",

@@ -30,6 +30,7 @@ from models.steering import Steering
 from models.steps import Sampler
 from models.style_adapter import StyleAdapter
 from models.t2i_adapter import T2IAdapter
+from models.tiny_decoder import TinyDecoder
 from models.unet import InputSide, UNet
 from models.upscaler import Upscaler
 from models.vae import AutoencoderKL
@@ -214,6 +215,13 @@ class Vae(ModelHandle[AutoencoderKL]):
 
     socket: ClassVar[str] = "VAE"
     part: ClassVar[Part] = "vae"
+
+
+@dataclass(frozen=True)
+class TinyDecoderModel(ModelHandle[TinyDecoder]):
+    """A decoder of TAESD. It travels on no link."""
+
+    part: ClassVar[Part] = "tiny_decoder"
 
 
 @dataclass(frozen=True)

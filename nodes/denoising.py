@@ -21,12 +21,12 @@ from models.denoiser import Denoiser, Guided
 from models.inpainting import Differential, MaskAt, Masked, fitted, unchanged
 from models.machine import freed_memory_kept
 from models.noise import Noise
-from models.preview import latent_preview, latent_rgb
 from models.revision import revised
 from models.schedules import starts_from_noise
 from models.steering import Ground, all_of
 from models.steps import GuidedDenoise
 from models.types import ChosenSampler, Cond, Conditioning, Control, Guider, Latent, Model, ModelHandle, Network
+from nodes.latent_previews import preview_of
 from nodes.mask_fit import told_of_mask
 from nodes.services import Context
 
@@ -78,8 +78,8 @@ def sampled(
             for mask in (cond.mask for cond in conditioning.conds if cond.mask is not None):
                 told_of_mask(ctx, mask, height, width, model.family.latent.factor, blamed or name)
         needed = unet_bytes(unet.config, guided.at_once * batch, height, width, denoiser.dtype, len(controls))
-        rgb = latent_rgb(model.weights.metadata, model.family.latent)
-        with ctx.services.residency.room(needed), freed_memory_kept(denoiser.device):
+        preview = preview_of(ctx, networks, model, height, width)
+        with ctx.services.residency.room(needed + preview.needed), freed_memory_kept(denoiser.device):
             denoised, finite = None, list[Tensor]()
             denoise: GuidedDenoise = guided
             if latent.noise_mask is not None:
@@ -90,7 +90,7 @@ def sampled(
                 finite.append(step.x.isfinite().all())  # no GPU is waited for: its answers are read at the end
                 if denoiser.device.type == "cpu" and not finite[-1]:
                     break
-                ctx.progress(step.i + 1, len(sigmas) - 1, partial(latent_preview, step.denoised, rgb))
+                ctx.progress(step.i + 1, len(sigmas) - 1, partial(preview.draw, step.denoised))
                 x, denoised = step.x, step.denoised
             if finite and not (good := torch.stack(finite).cpu()).all():
                 first = int((~good).nonzero()[0])

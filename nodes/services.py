@@ -27,6 +27,7 @@ class Services:
     """Made once by `main.py`, handed to every node through its context. checker: the operator's, with --require-safety.
 
     `shapes` knows the node types, for files that are to say which workflow made them; `labels` is what they may say.
+    decoded_previews: samplers show their latents by TAESD.
     """
 
     residency: Residency
@@ -35,6 +36,7 @@ class Services:
     checker: SafetyModel | None = None
     shapes: Shapes = _no_shape
     labels: Labels = field(default_factory=Labels)
+    decoded_previews: bool = False
 
     @contextmanager
     def use(self, handle: ModelHandle[Network], input_name: str, streamed: bool = False) -> Iterator[Network]:

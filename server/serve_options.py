@@ -64,7 +64,8 @@ def add_serve_options(serve: argparse.ArgumentParser) -> None:
         "--preview-method",
         choices=("auto", "latent2rgb", "taesd", "none", "default"),
         default="default",
-        help="none: no pictures while a job runs; default: for clients that ask for them; the others: for all",
+        help="none: no pictures while a job runs; default: for clients that ask for them; the others: for all; taesd: at full "
+        "size, by models/vae_approx/taesd_decoder (SDXL: taesdxl_decoder)",
     )
     cache = more.add_mutually_exclusive_group()
     cache.add_argument("--cache-lru", type=_count, default=0, metavar="N", help="keep at most N results (0: by memory)")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from models.checkpoint import Part
 from models.clip import TextModel
 from models.config import ClipConfig, UNetConfig, VaeConfig
+from models.tiny_decoder import TinyDecoder
 from models.unet import UNet
 from models.vae import AutoencoderKL
 
@@ -82,6 +83,17 @@ def write_tiny_checkpoint(path: Path, seed: int = 0, dtype: torch.dtype = torch.
     """Write the whole file. Another seed, another content of the same size."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return save(tiny_state(tiny_networks(seed), dtype), path)
+
+
+def write_tiny_decoder(path: Path) -> Path:
+    """Write a decoder of TAESD, an eighth as wide, in the format that the file's ending says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = randomly(lambda: TinyDecoder(4, 8), seed=9).state_dict()
+    if path.suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state, path)
+    return path
 
 
 def randomly(build: Callable[[], Network], seed: int) -> Network:
