@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from models.doubling import Upsample, doubled
 from models.streaming import placeholder
 
 TOKENS = 512  # rows of a typical Linear's input; only a hint for the layout
@@ -31,6 +32,8 @@ def pack(network: nn.Module) -> None:
     one after the other: no more than one weight is ever in memory twice. The network is not trained any more."""
     for name, child in network.named_children():
         match child:
+            case Upsample():
+                setattr(network, name, PackedUpsample(child))
             case nn.Linear():
                 setattr(network, name, PackedLinear(child))
             case nn.Conv2d(groups=1, padding_mode="zeros", padding=(int(), int())):
@@ -112,6 +115,35 @@ class PackedConv2d(Packed):
         if pack:
             self._keep(torch.ops.mkldnn._reorder_convolution_weight(self._plain(), *self._geometry, list(size)))
             self._packed_for = size
+
+
+class PackedUpsample(nn.Module):
+    """An Upsample of fixed weights: doubled and convolved at once."""
+
+    def __init__(self, layer: Upsample) -> None:
+        super().__init__()
+        self.conv = _Doubling(layer.conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, 2 H, 2 W]."""
+        return self.conv(x)
+
+
+class _Doubling(Packed):
+    """A convolution of what is doubled first. It holds the nine taps of its weight and widens them at every call, so
+    that it is in memory once."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__(conv)
+        self._is_read = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, 2 H, 2 W]."""
+        weight = self.weight if self._is_read else self._plain()
+        if not (self._is_read or self.streams):
+            self._keep(weight.clone())
+            self._is_read = True
+        return doubled(x.contiguous(memory_format=torch.channels_last), weight, self.bias)
 
 
 def _fixed(weight: Tensor) -> nn.Parameter:

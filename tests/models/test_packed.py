@@ -14,7 +14,7 @@ from torch import nn
 from models.checkpoint import load_part, read_header
 from models.clip import TextModel
 from models.config import ClipConfig, UNetConfig, VaeConfig
-from models.packed import PackedConv2d, PackedLinear, can_pack, pack
+from models.packed import Packed, PackedConv2d, can_pack, pack
 from models.reading import Reading
 from models.unet import UNet
 from models.vae import AutoencoderKL
@@ -76,7 +76,7 @@ def test_every_layer_is_packed_and_holds_as_many_bytes_as_before() -> None:
     vae = AutoencoderKL(VAE)
     packed = _packed(vae)
     plain = [m for m in vae.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-    assert len([m for m in packed.modules() if isinstance(m, PackedLinear | PackedConv2d)]) == len(plain)
+    assert len([m for m in packed.modules() if isinstance(m, Packed)]) == len(plain)
     assert not [m for m in packed.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     packed.decode(torch.randn(1, 4, 3, 5))
     assert len([weight for weight in packed.parameters() if weight.is_mkldnn]) > 20
