@@ -93,10 +93,7 @@ class PackProcess:
     async def call(self, type_name: str, context: Context, inputs: Mapping[str, object]) -> Result:
         """Run a node in the process, one after the other. Raises InputError, Interrupted, or PackProcessError."""
         async with self._turn:
-            life = self._life
-            if life is None or not life.is_alive:
-                life = await asyncio.to_thread(self.start)
-            await life.idle()
+            life = await self._idle()
             number = next(self._numbers)
             future = life.call(number, _body(type_name, context, inputs, life), context)
             try:
@@ -108,6 +105,16 @@ class PackProcess:
                 _logger.warning("pack %s has used up its memory; its process begins anew", self.pack.name)
                 life.end("it has used up its memory")
         return self._outcome(answer, context)
+
+    async def _idle(self) -> Life:
+        """A process that is at no work: one that would not stop when it was asked to may be ended while it is waited for."""
+        while True:
+            life = self._life
+            if life is None or not life.is_alive:
+                life = await asyncio.to_thread(self.start)
+            await life.idle()
+            if life.is_alive:
+                return life
 
     async def _watched(self, life: Life, future: Future[Message], context: Context) -> Message:
         """What comes of a call. A process that gives no sign of life for too long is ended."""
