@@ -16,7 +16,18 @@ Control: TypeAlias = Literal["", "number", "combo"]
 """Whether a control word (`fixed`, `randomize`, …) stands behind a value, and for combos a filter text behind that."""
 
 WIDGETS = frozenset(
-    {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3", "MARKDOWN", "COLOR", "IMAGEUPLOAD"}
+    {
+        "INT",
+        "FLOAT",
+        "STRING",
+        "BOOLEAN",
+        "COMBO",
+        "COMFY_DYNAMICCOMBO_V3",
+        "MARKDOWN",
+        "COLOR",
+        "BOUNDING_BOX",
+        "IMAGEUPLOAD",
+    }
 )
 """Types of inputs that editors draw a field for."""
 GROUP = "COMFY_AUTOGROW_V3"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, Protocol, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from graph.drawn import Colour, Region
 from graph.inputs import REQUIRED, Cases, Group, InputSpec, OutputSpec, gathered
 from graph.result import Blocked, Expand, Lazy, Need, NeededError, Outputs, Pending, Result, Shown, listed
 from graph.sockets import ANY, PYTHON_SOCKETS, Anything, Choice, File, Float, Int, Text, Toggle, Widget
@@ -160,7 +161,11 @@ def _input(name: str, hint: Any, default: object, function: Callable[..., object
         is_list = get_origin(wanted[0]) is list
         optional = single.optional or len(wanted) < len(kinds)
         return replace(single, is_list=single.is_list or is_list, lazy=single.lazy or not is_list, optional=optional)
-    widgets = (mark for mark in marks if isinstance(mark, Int | Float | Text | Toggle | Choice | File | Anything))
+    widgets = (
+        mark
+        for mark in marks
+        if isinstance(mark, Int | Float | Text | Toggle | Choice | File | Colour | Region | Anything)
+    )
     widget: Widget | None = next(widgets, None)
     if widget is None and len(wanted) == 1:
         widget = _plain_widget(wanted[0])

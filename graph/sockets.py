@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar, Protocol, TypeAlias
 
+from graph.drawn import Rectangle
 from graph.errors import ValueRefused, brief, listing, suggestion
 from graph.files import FileRef, Folders
 
@@ -18,7 +19,15 @@ Literal: TypeAlias = bool | int | float | str | FileRef | None
 ANY = "*"
 
 PYTHON_SOCKETS: Mapping[object, str] = MappingProxyType(
-    {int: "INT", float: "FLOAT", str: "STRING", bool: "BOOLEAN", FileRef: "COMBO", object: ANY}
+    {
+        int: "INT",
+        float: "FLOAT",
+        str: "STRING",
+        bool: "BOOLEAN",
+        FileRef: "COMBO",
+        Rectangle: "BOUNDING_BOX",
+        object: ANY,
+    }
 )
 
 _INTEGER = re.compile(r"([+-]?[0-9]{1,400})(\.0*)?")

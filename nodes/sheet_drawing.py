@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import PIL.Image
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
+
+from nodes.lettering import font_for, lines_of
 
 PAPER, INK, FAINT = "#ffffff", "#222222", "#777777"
 GAP = 8  # pixels around each cell
 LINES = 4  # of one label at most
 WIDEST = 16_384
 """Pixels of a side of a sheet; longer ones hardly any program opens."""
-OTHER_SCRIPTS = ("NotoSansCJK-Regular.ttc", "NotoSansSC-Regular.otf", "msyh.ttc", "PingFang.ttc", "wqy-microhei.ttc")
-"""Fonts for what Pillow's own does not have, by the names they usually have."""
 
-Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Picture: TypeAlias = PIL.Image.Image
 
 
@@ -51,7 +50,7 @@ class Drawing:
         self._type = max(11, min(28, self._cell[0] // 14))
         texts = [text for page in pages for text in (page.title, page.x, page.y, *page.columns, *page.rows)]
         texts += [caption for page in pages for row in page.captions for caption in row]
-        self._font = _font(self._type, "".join(texts))
+        self._font = font_for(self._type, "".join(texts))
         width = self._cell[0]
         self._left = 0
         if any(page.rows for page in pages):
@@ -120,46 +119,12 @@ class Drawing:
 
     def _wrapped(self, text: str, width: int) -> list[str]:
         """The lines of a label; the last ends in … where more does not fit."""
-        lines = list(self._lines(text, width))
+        lines = list(lines_of(text, self._font, width))
         if len(lines) > LINES:
             lines = [*lines[: LINES - 1], self._cut(lines[LINES - 1] + "…", width)]
         return lines
-
-    def _lines(self, text: str, width: int) -> Iterator[str]:
-        for part in text.splitlines():
-            line = ""
-            for word in part.split():
-                if line and self._font.getlength(f"{line} {word}") > width:
-                    yield line
-                    line = ""
-                line = f"{line} {word}".strip()
-                while self._font.getlength(line) > width and len(line) > 1:
-                    fits = self._fitting(line, width)
-                    yield line[:fits]
-                    line = line[fits:]
-            if line:
-                yield line
-
-    def _fitting(self, text: str, width: int) -> int:
-        """How many characters fit, at least one."""
-        low, high = 1, len(text)
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if self._font.getlength(text[:middle]) <= width else (low, middle - 1)
-        return low
 
     def _cut(self, text: str, width: int) -> str:
         while len(text) > 1 and self._font.getlength(text) > width:
             text = text[:-2] + "…"
         return text
-
-
-def _font(size: int, text: str) -> Font:
-    """Pillow's own, or where `text` has other scripts one of the system that has them, if there is one."""
-    if any(ord(letter) > 0x24F and not 0x2000 <= ord(letter) <= 0x206F for letter in text):
-        for name in OTHER_SCRIPTS:
-            try:
-                return ImageFont.truetype(name, size)
-            except OSError:
-                continue
-    return ImageFont.load_default(size)

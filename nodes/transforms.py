@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from graph.drawn import Rectangle
 from graph.sockets import Choice, Int
 from graph.spec import Tip, node
 from models.blending import with_channels
 from models.masking import cycled
 from models.scaling import PICTURE_METHODS
 from models.types import Image, Mask
+from nodes.framing import cut_out
 from nodes.scaling import scaled_image
 from nodes.services import Context
 
@@ -52,12 +54,7 @@ def image_crop(
     y: Annotated[int, Int(0, SIDE, step=1, tooltip="Pixels cut off at the top.")] = 0,
 ) -> Annotated[Image, Tip("The part.")]:
     """Cut a rectangle out of pictures."""
-    rows, columns = image.pixels.shape[1:3]
-    left, top = min(x, columns - 1), min(y, rows - 1)
-    if (left + width, top + height) > (columns, rows) or (left, top) != (x, y):
-        cut = f"{min(width, columns - left)}x{min(height, rows - top)} instead of {width}x{height}"
-        ctx.warn(f"the rectangle reaches beyond the picture of {columns}x{rows} pixels: it is {cut}")
-    return Image(image.pixels[:, top : top + height, left : left + width].contiguous())
+    return cut_out(ctx, image, Rectangle(x=x, y=y, width=width, height=height))
 
 
 @node("ImageFlip", category="image/transform")

@@ -118,6 +118,7 @@ const KINDS: Readonly<Record<string, WidgetKind>> = {
   COMFY_DYNAMICCOMBO_V3: 'combo',
   MARKDOWN: 'text',
   COLOR: 'text',
+  BOUNDING_BOX: 'text',
   IMAGEUPLOAD: 'text',
 }
 
