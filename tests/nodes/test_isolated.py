@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -28,7 +30,8 @@ from models.types import Image, Latent
 from nodes.packs.found import digest, find_packs
 from nodes.packs.isolated.environment import install, interpreter
 from nodes.packs.isolated.life import PackProcessError
-from nodes.packs.isolated.wire import Channel, WireError, shared_memory
+from nodes.packs.isolated.memory import Copied, Mapped
+from nodes.packs.isolated.wire import KEPT, Channel, WireError
 from nodes.packs.needs import unmet
 from nodes.packs.trust import Isolation, PackList
 from tests.nodes.pack_bench import Bench, open_bench
@@ -71,6 +74,8 @@ def test_its_nodes_are_there_but_those_whose_links_are_no_data(bench: Bench) -> 
     assert [spec.type.removeprefix("Careless") for spec in it.specs] == [
         "Darken",
         "Invert",
+        "Keeps",
+        "Kept",
         "Does",
         "Gives",
         "Files",
@@ -101,6 +106,14 @@ def test_what_it_changes_in_place_is_its_own_copy(bench: Bench) -> None:
     pixels = torch.ones(1, 8, 8, 3)
     assert torch.equal(called(bench, "CarelessDarken", image=Image(pixels)).values[0].pixels, pixels / 2)
     assert torch.equal(pixels, torch.ones(1, 8, 8, 3))
+
+
+def test_a_picture_that_it_keeps_is_not_written_over_by_the_next_one(bench: Bench) -> None:
+    pictures = [torch.rand(1, 256, 256, 3) for _ in range(5)]
+    for picture in pictures:
+        called(bench, "CarelessKeeps", image=Image(picture))
+    again = called(bench, "CarelessKept").values[0].pixels
+    assert torch.equal(again, torch.cat(pictures))
 
 
 def test_checks_choices_and_freshness_are_those_of_its_classes(bench: Bench) -> None:
@@ -188,20 +201,86 @@ def test_a_node_that_is_no_longer_wanted_stops(bench: Bench) -> None:
         assert does(bench, "") == ""
 
 
-def test_what_is_no_message_is_refused() -> None:
+def channels() -> tuple[Channel, Channel]:
+    """The program's end of a connection, and that of the process of a pack."""
     ours, theirs = socket.socketpair()
-    out, into = shared_memory(), shared_memory()
-    channel = Channel(ours, out, into)
+    return Channel(ours, Copied), Channel(theirs, Mapped)
+
+
+def sent(here: Channel, there: Channel, body: object) -> Any:
+    """What comes of it at the other end."""
+    here.send("call", 1, body)
+    message = there.receive()
+    assert message is not None
+    return message.body
+
+
+def test_tensors_that_a_pack_keeps_stay_as_they_came_and_memory_is_written_again_once_it_has_let_go() -> None:
+    program, pack = channels()
+    before = len(list(Path("/proc/self/fd").iterdir())) if sys.platform == "linux" else 0
+    first, second = torch.rand(64, 64, 64), torch.rand(64, 64, 64)
+    kept = sent(program, pack, {"picture": first, "small": torch.arange(3)})
+    sent(pack, program, None)  # tells that it is kept
+    assert torch.equal(sent(program, pack, second), second)
+    assert torch.equal(kept["picture"], first) and torch.equal(kept["small"], torch.arange(3))
+    place = kept["picture"].data_ptr()
+    del kept
+    sent(pack, program, None)
+    places = set()
+    for _ in range(20):
+        came = sent(program, pack, second)
+        came.zero_()
+        places.add(came.data_ptr())
+        del came
+        sent(pack, program, None)
+    assert len(places) == 1 and place not in places, "one file is written again and again"
+    assert second.max() > 0, "what the pack writes is not the program's"
+    program.close()
+    pack.close()
+    if sys.platform == "linux":
+        assert len(list(Path("/proc/self/fd").iterdir())) == before - 2
+
+
+def test_what_a_pack_sends_is_the_program_s_own_copy_whatever_the_pack_writes_later() -> None:
+    program, pack = channels()
+    pictures = [torch.rand(64, 64, 64) for _ in range(3)]
+    came = [sent(pack, program, picture) for picture in pictures]
+    assert all(torch.equal(one, other) for one, other in zip(pictures, came, strict=True))
+    large = torch.zeros(KEPT + 4096, dtype=torch.uint8)
+    assert torch.equal(sent(program, pack, large), large)
+    assert torch.equal(sent(program, pack, pictures[0]), pictures[0])
+
+
+def test_what_is_no_message_is_refused() -> None:
     for whole in (
         b"[1", b"{}", b'["a", 1, {"class": "Popen", "of": {"args": "sh"}}]', b'["a", 1, {"tensor": ["torch.float32", [4]]}]',
         b'["a", 1, {"tensor": ["torch.float32", [-4]]}]', b'["a", 1, {"class": "Image", "of": {}}]', b"[" * 10**5,
     ):  # fmt: skip
-        theirs.sendall(struct.pack("<I", len(whole)) + whole)
+        ours, theirs = socket.socketpair()
+        channel = Channel(ours, Copied)
+        theirs.sendall(struct.pack("<I?Q", len(whole), True, 0) + whole)
         with pytest.raises(WireError):
             channel.receive()
-    theirs.close()
-    assert channel.receive() is None
-    channel.close()
+        theirs.close()
+        channel.close()
+
+
+def test_memory_that_is_none_or_cut_short_is_refused() -> None:
+    whole = b'["a", 1, {"tensor": ["torch.uint8", [4096]]}]'
+    head = struct.pack("<I?Q", len(whole), True, 0)
+    reading, writing = os.pipe()
+    with tempfile.TemporaryFile() as short:
+        short.write(b"1")
+        for file in (reading, short.fileno()):
+            ours, theirs = socket.socketpair()
+            channel = Channel(ours, Copied)
+            socket.send_fds(theirs, [head + whole], [file])
+            with pytest.raises(WireError):
+                channel.receive()
+            theirs.close()
+            channel.close()
+    os.close(reading)
+    os.close(writing)
 
 
 def test_the_owner_s_words_for_isolation_are_checked(tmp_path: Path) -> None:

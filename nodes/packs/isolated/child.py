@@ -18,7 +18,7 @@ from nodes.packs.isolated.settings import Settings
 if TYPE_CHECKING:
     from graph.events import Event
     from graph.files import Folders
-    from nodes.packs.isolated.wire import Channel, Message
+    from nodes.packs.isolated.wire import Channel, Message, Written
     from nodes.packs.loading import Loaded
     from nodes.services import Services
 
@@ -27,9 +27,10 @@ def main(settings: Settings) -> None:
     """Never returns while Darkroom is there."""
     restraint = restrain(*settings.places, network=settings.network)
     _limit(settings.memory)
+    from nodes.packs.isolated.memory import Mapped
     from nodes.packs.isolated.wire import Channel
 
-    channel = Channel(socket.socket(fileno=settings.connection), settings.out, settings.into)
+    channel = Channel(socket.socket(fileno=settings.connection), Mapped)
     _Worker(channel, settings).serve(restraint)
 
 
@@ -39,6 +40,8 @@ def _limit(memory: int) -> None:
 
     for kind, most in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_CORE, 0)):
         resource.setrlimit(kind, (most, most))
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # each message whose tensors a pack keeps is one
 
 
 class _Worker:
@@ -88,6 +91,7 @@ class _Worker:
                             cancel.set()
                     case _:
                         self._questions.put(message)
+                del message  # it is whose it was given to
         finally:
             os._exit(0)
 
@@ -108,9 +112,19 @@ class _Worker:
                         answer = _checked(loaded.checks[body["type"]], body["given"])
                 self._channel.send("answer", message.number, answer)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a pack's code: whatever it raises is its answer
-                self._fail(message.number, error)
+                self._channel.post(self._failure(message.number, error))
 
     def _run(self, message: Message, specs: Mapping[str, Any], services: Services) -> None:
+        """Answer once nothing here holds what came with the message, unless the pack does."""
+        number = message.number
+        try:
+            written = self._outcome(message, specs, services)
+        finally:
+            self._cancels.pop(number)
+        del message
+        self._channel.post(written)
+
+    def _outcome(self, message: Message, specs: Mapping[str, Any], services: Services) -> Written:
         import asyncio
         import inspect
         from dataclasses import replace
@@ -119,24 +133,21 @@ class _Worker:
         from graph.document import parse
         from graph.labels import Labels
 
-        body = message.body
+        body, number = message.body, message.number
         if body["document"] is not None:
             self._document = parse(body["document"])
-        cancel = self._cancels[message.number] = Cancel()
-        run = Run(body["run"], self._document, self._telling(message.number), cancel, body["extra"])
+        cancel = self._cancels[number] = Cancel()
+        run = Run(body["run"], self._document, self._telling(number), cancel, body["extra"])
         context = Context(body["node"], run, replace(services, labels=Labels(*body["labels"])))
         try:
             result = specs[body["type"]].run(context, body["inputs"])
             if inspect.isawaitable(result):
                 result = asyncio.run(_awaited(result))
             if cancel.is_set:
-                self._channel.send("stopped", message.number, None)
-            else:
-                self._channel.send("result", message.number, [result, context.warnings])
+                return self._channel.written("stopped", number, None)
+            return self._channel.written("result", number, [result, context.warnings])
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a pack's code: whatever it raises is told
-            self._fail(message.number, error)
-        finally:
-            self._cancels.pop(message.number)
+            return self._failure(number, error)
 
     def _telling(self, number: int) -> Any:
         from graph.events import Progress
@@ -147,20 +158,19 @@ class _Worker:
 
         return tell
 
-    def _fail(self, number: int, error: BaseException) -> None:
+    def _failure(self, number: int, error: BaseException) -> Written:
         import traceback
 
         from graph.errors import InputError, Interrupted
         from models.residency import is_out_of_memory
 
         if isinstance(error, Interrupted):
-            self._channel.send("stopped", number, None)
-            return
+            return self._channel.written("stopped", number, None)
         words = traceback.format_exception_only(error)[-1].strip()
         blamed = error.input_name if isinstance(error, InputError) else ""
         print("".join(traceback.format_exception(error)), file=sys.stderr)
         body = {"words": words, "input": blamed, "kind": type(error).__name__, "exhausted": is_out_of_memory(error)}
-        self._channel.send("failed", number, body)
+        return self._channel.written("failed", number, body)
 
 
 async def _awaited(promise: Any) -> Any:

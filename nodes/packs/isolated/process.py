@@ -28,8 +28,9 @@ from nodes.packs.found import Pack
 from nodes.packs.host import Send
 from nodes.packs.isolated.environment import interpreter
 from nodes.packs.isolated.life import Life, PackProcessError
+from nodes.packs.isolated.memory import Copied
 from nodes.packs.isolated.settings import Settings, as_text
-from nodes.packs.isolated.wire import Channel, Message, WireError, shared_memory
+from nodes.packs.isolated.wire import Channel, Message, WireError
 from nodes.packs.trust import Isolation
 from nodes.services import Context
 
@@ -152,15 +153,12 @@ class PackProcess:
         private = folders.base / "isolated" / self.pack.name
         (private / "tmp").mkdir(parents=True, exist_ok=True)
         ours, theirs = socket.socketpair()
-        out, into = shared_memory(), shared_memory()
         python = interpreter(self.pack)
         settings = Settings(
             name=self.pack.name,
             path=str(self.pack.path),
             code=self._code,
             connection=theirs.fileno(),
-            out=into,
-            into=out,
             readable=tuple(map(str, [*_program(), *_models(folders)])),
             writable=tuple(
                 map(
@@ -187,9 +185,9 @@ class PackProcess:
         command = [str(python), "-P", "-m", "nodes.packs.isolated.child", settings.written()]
         with theirs:
             process = subprocess.Popen(
-                command, env=environment, cwd=private, pass_fds=(theirs.fileno(), out, into), stdin=subprocess.DEVNULL
+                command, env=environment, cwd=private, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL
             )
-        return process, Channel(ours, out, into)
+        return process, Channel(ours, Copied)
 
 
 def _body(type_name: str, context: Context, inputs: Mapping[str, object], life: Life) -> Mapping[str, object]:

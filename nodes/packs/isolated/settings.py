@@ -17,7 +17,7 @@ FolderAsText: TypeAlias = tuple[tuple[str, ...], tuple[str, ...], bool]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """connection, out, into: numbers of open files, see Channel. readable and writable: the paths that it may use.
+    """connection: the number of an open socket, see Channel. readable and writable: the paths that it may use.
 
     memory: bytes of its own. base, input, output, temp and roots: the Folders.
     """
@@ -26,8 +26,6 @@ class Settings:
     path: str
     code: str
     connection: int
-    out: int
-    into: int
     readable: tuple[str, ...]
     writable: tuple[str, ...]
     network: bool

@@ -37,6 +37,30 @@ class Invert(Careless):
         return (1 - image,)
 
 
+class Keeps(Careless):
+    """Keeps what it is given, as packs do that compare with the last run."""
+
+    seen = []
+
+    def go(self, image):
+        self.seen.append(image)
+        return (image,)
+
+
+class Kept:
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "go"
+
+    def go(self):
+        pictures = torch.cat(Keeps.seen)
+        Keeps.seen.clear()
+        return (pictures,)
+
+
 class Does:
     """Does what `what` says."""
 
@@ -174,4 +198,4 @@ class Latents:
         return latent, [1, 2, 3]
 
 
-NODE_CLASS_MAPPINGS = {f"Careless{cls.__name__}": cls for cls in (Darken, Invert, Does, Takes, Gives, Files, Latents)}
+NODE_CLASS_MAPPINGS = {f"Careless{cls.__name__}": cls for cls in (Darken, Invert, Keeps, Kept, Does, Takes, Gives, Files, Latents)}
