@@ -22,6 +22,8 @@ class AtHand:
         outputs = self._cache.get(name)
         if outputs is None or (outputs.ui and node.spec.terminal and not self._folders.has_files(outputs.ui)):
             return None
+        if not all(self._folders.has_files(it.ui) for it in outputs.inside):
+            return None
         if not outputs.values:
             return outputs
         still = self._folders.identity.still

@@ -25,7 +25,7 @@ class Cache:
         self._sizeof = sizeof
         self._entries: OrderedDict[Fingerprint, tuple[Outputs, int]] = OrderedDict()
         self._used = 0
-        self._warned: set[Fingerprint] = set()
+        self._telling: set[Fingerprint] = set()
         self._lock = threading.Lock()
 
     @property
@@ -33,10 +33,10 @@ class Cache:
         return self._used
 
     @property
-    def warned(self) -> frozenset[Fingerprint]:
-        """The results at hand that came with warnings: few, and mostly none."""
+    def telling(self) -> frozenset[Fingerprint]:
+        """The results at hand that came with warnings, or showed something where they expanded: few, and mostly none."""
         with self._lock:
-            return frozenset(self._warned)
+            return frozenset(self._telling)
 
     def get(self, name: Fingerprint) -> Outputs | None:
         """The outputs, which count as used now."""
@@ -55,8 +55,8 @@ class Cache:
             if size > self._budget:
                 return
             self._entries[name] = outputs, size
-            if outputs.warnings:
-                self._warned.add(name)
+            if outputs.warnings or outputs.inside:
+                self._telling.add(name)
             self._used += size
             while self._used > self._budget:
                 self._drop(next(iter(self._entries)))
@@ -65,10 +65,10 @@ class Cache:
         """Forget everything."""
         with self._lock:
             self._entries.clear()
-            self._warned.clear()
+            self._telling.clear()
             self._used = 0
 
     def _drop(self, name: Fingerprint) -> None:
         if (entry := self._entries.pop(name, None)) is not None:
             self._used -= entry[1]
-            self._warned.discard(name)
+            self._telling.discard(name)

@@ -28,6 +28,7 @@ from graph.live import Live, Results, outcome
 from graph.meter import Meter, metered
 from graph.multiply import multiply
 from graph.plan import Frontier, Task
+from graph.reads import Reads
 from graph.result import Expand, Need, Outputs, Pending, Result
 from graph.scope import Scope
 from graph.spec import Registry
@@ -93,6 +94,7 @@ class Executor(Generic[S]):
         self._folders = folders
         self._cache = cache
         self._known = AtHand(cache, folders)
+        self._reads = Reads()
         self._salt = salt
         self._rules = rules
         self._checks = checks
@@ -132,7 +134,7 @@ class Executor(Generic[S]):
         run = run.over(cells)
         if self._meter is not None:
             run = replace(run, emit=metered(run.emit, graph.nodes, self._meter))
-        namer = Namer(self._folders, self._salt)
+        namer = Namer(self._folders, self._salt, self._reads)
         scope = Scope(graph.nodes, namer.name(graph))
         live = Live(run, graph, namer, scope, Frontier(scope, graph.targets, self._known), cells)
         live.results.set_running_or_notify_cancel()
@@ -297,8 +299,12 @@ class Executor(Generic[S]):
             self._stop(live, wrong, task)
 
     def _finish(self, live: Live, task: Task, outputs: Outputs, cached: bool = False) -> None:
-        if not cached and not task.shows and live.is_sound(task):
+        if task.inside:
+            outputs = replace(outputs, inside=tuple(task.inside))
+        if not cached and live.is_sound(task):
             self._cache.put(task.name, outputs)
+            if not task.rounds:
+                live.namer.read(task.name, task.sources)
         live.finish(task, outputs, cached)
         if live.frontier.done:
             self._conclude(live)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import marshal
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from math import isfinite
@@ -15,6 +15,7 @@ from graph.build import BoundNode, Graph, Input
 from graph.document import Link, NodeId
 from graph.errors import GraphError, GraphErrors
 from graph.files import FileRef, Folders
+from graph.reads import Reading, Reads
 from graph.result import Made
 
 Fingerprint = NewType("Fingerprint", str)
@@ -38,10 +39,11 @@ class Namer:
     """Names the results of one run, and knows which files it looked at for that.
 
     Equal names mean equal code (`salt`, and the `version` of the type), type, freshness, literals, file contents and upstream; ids do not matter, but
-    for nodes that are not idempotent. The directories that files are written to count for terminal nodes only.
+    for nodes that are not idempotent. The directories that files are written to count for terminal nodes only. A lazy node
+    that has read the same as one before has the name of that one's result, as far as `reads` knows.
     """
 
-    def __init__(self, folders: Folders, salt: str = "") -> None:
+    def __init__(self, folders: Folders, salt: str = "", reads: Reads | None = None) -> None:
         self._looked: list[tuple[Path, str]] = []
         identity = folders.identity.noting(lambda path, identity: self._looked.append((path, identity)))
         self._folders = replace(folders, identity=identity)
@@ -49,6 +51,8 @@ class Namer:
         self._salt = salt
         self._writes = (str(folders.output_dir), str(folders.temp_dir)), None, None
         self._files: dict[Fingerprint, tuple[tuple[Path, str], ...]] = {}
+        self._reads = Reads() if reads is None else reads
+        self._readings: dict[Fingerprint, Reading] = {}
 
     def name(
         self, graph: Graph, outer: Callable[[NodeId], Fingerprint] = _nowhere, origin: str = ""
@@ -76,8 +80,10 @@ class Namer:
                 else:
                     recipe.append((name, self._other(value, node, (origin, node_id, name))))
             recipe.sort()
-            whole = marshal.dumps((salt, spec.type, spec.version, special, recipe), _FORMAT)  # type: ignore[arg-type]
-            made = names[node_id] = Fingerprint(sha256(whole).hexdigest())
+            made = Fingerprint(_digest((salt, spec.type, spec.version, special, recipe)))
+            if not spec.is_eager:
+                made = self._as_read(made, node, (salt, spec.type, spec.version, special), recipe)
+            names[node_id] = made
             if looked:
                 self._files[made] = tuple(looked)
                 looked.clear()
@@ -87,6 +93,28 @@ class Namer:
         """Whether the files that were looked at for `name` still are what they were: a node may have read others."""
         files = self._files.get(name)
         return files is None or all(self._identity.still(path, identity) for path, identity in files)
+
+    def read(self, name: Fingerprint, sources: Collection[Fingerprint]) -> None:
+        """Note that a node has made the result `name` of these, and asked for no others."""
+        if (reading := self._readings.get(name)) is not None:
+            self._reads.note(name, reading, sources)
+
+    def _as_read(
+        self, made: Fingerprint, node: BoundNode, kind: tuple[object, ...], recipe: Sequence[tuple[str, object]]
+    ) -> Fingerprint:
+        """The name of what a lazy node gives: `made`, or that of a result for which the same was read."""
+        inputs = zip(node.input_specs, node.inputs.items(), strict=True)
+        links = {name: spec.lazy and not spec.raw for spec, (name, value) in inputs if type(value) is Link}
+        sources = {name: (it[0], it[1]) for name, it in recipe if name in links and isinstance(it, tuple)}
+        lazy = {name: source for name, source in sources.items() if links[name]}
+        if not lazy:
+            return made
+        certain = _digest((*kind, [part for part in recipe if part[0] not in lazy], sorted(lazy)))
+        at_hand = frozenset(source[0] for name, source in sources.items() if name not in lazy)
+        reading = Reading(certain, lazy, at_hand)
+        made = Fingerprint(self._reads.name(made, reading))
+        self._readings[made] = reading
+        return made
 
     def _special(self, node: BoundNode, origin: str) -> object:
         """What else names the result of a node that is more than a function of its inputs."""
@@ -110,6 +138,10 @@ class Namer:
                 return "value", _plain(value)
             case _:
                 return "in", *place
+
+
+def _digest(parts: tuple[object, ...]) -> str:
+    return sha256(marshal.dumps(parts, _FORMAT)).hexdigest()  # type: ignore[arg-type]
 
 
 def _looking(node: BoundNode, look: Callable[[], object]) -> object:

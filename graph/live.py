@@ -22,7 +22,7 @@ from graph.files import Folders
 from graph.fingerprint import Fingerprint, Namer
 from graph.plan import CycleError, Frontier, Task
 from graph.recipe import Recipe
-from graph.result import Expand, Need, NodeWarning, Outputs, Pending, Result
+from graph.result import Expand, Inside, Need, NodeWarning, Outputs, Pending, Result
 from graph.scope import Scope
 from graph.spec import Registry
 
@@ -60,19 +60,27 @@ class Live:
         run.tell(NodesCached(run.id, cached))
         for problem in self.graph.warnings:
             run.tell_warnings(problem.node_id, [NodeWarning(problem.message, problem.input_name)])
-        self._tell_old_warnings(cached, cache)
+        self._tell_again(cached, cache)
         at_hand = self.frontier.results()
         for target in self.graph.targets:
             if target in at_hand and at_hand[target].ui:
                 run.tell(NodeFinished(run.id, target, at_hand[target].ui, cached=True))
 
-    def _tell_old_warnings(self, cached: Sequence[NodeId], cache: Cache) -> None:
-        """What the results at hand left out holds for this run too, also where nobody reads them any more."""
-        if warned := cache.warned:
+    def _tell_again(self, cached: Sequence[NodeId], cache: Cache) -> None:
+        """What the results at hand left out holds for this run too, also where nobody reads them any more, and so does what
+        they showed inside."""
+        if telling := cache.telling:
             for node_id in cached:
                 name = self.scope.names[node_id]
-                if name in warned and (outputs := cache.get(name)) is not None:
+                if name in telling and (outputs := cache.get(name)) is not None:
                     self.run.tell_warnings(node_id, outputs.warnings)
+                    self._tell_inside(f"{node_id}.", node_id, outputs.inside)
+
+    def _tell_inside(self, prefix: str, shown_at: NodeId, inside: Sequence[Inside]) -> None:
+        """Tell what expansions show that need not run for that."""
+        for it in inside:
+            told = NodeFinished(self.run.id, prefix + it.node_id, it.ui, cached=True)
+            self.run.tell(replace(told, display_id=it.display_id or shown_at))
 
     def start(self, task: Task) -> None:
         """Tell that a node runs, the first time that it is called."""
@@ -84,6 +92,7 @@ class Live:
         """Have lazy inputs computed; what is wrong with having asked for them."""
         try:
             if self.frontier.need(task, names):
+                self._tell_shown()
                 return None
         except CycleError:
             return _cycle(task)
@@ -103,11 +112,12 @@ class Live:
             return NodeError(task.id, task.node.spec.type, message)
         except CycleError:
             return _cycle(task)
-        for target, outputs in self.frontier.at_hand(inner, targets):
-            task.shows = True
-            told = NodeFinished(self.run.id, inner.prefix + target, outputs.ui, cached=True)
-            self.run.tell(replace(told, display_id=inner.visible(target)))
+        self._tell_shown()
         return None
+
+    def _tell_shown(self) -> None:
+        for scope, it in self.frontier.shown():
+            self._tell_inside(scope.prefix, scope.shown_at, [it])
 
     def finish(self, task: Task, outputs: Outputs, cached: bool) -> None:
         """Take a node's result, and tell of it and of all that get the same."""
@@ -116,11 +126,13 @@ class Live:
         if cached:
             run.tell_warnings(task.id, outputs.warnings, task.display_id)
             run.tell(NodeFinished(run.id, task.id, outputs.ui, cached=True, display_id=task.display_id))
+            self._tell_inside(f"{task.id}.", task.display_id or task.id, outputs.inside)
         else:
             self.tell_finished(task, outputs)
         for twin, shown_at in twins:
             run.tell_warnings(twin, outputs.warnings, shown_at)
             run.tell(NodeFinished(run.id, twin, outputs.ui, cached=True, display_id=shown_at))
+            self._tell_inside(f"{twin}.", shown_at or twin, outputs.inside)
 
     def tell_finished(self, task: Task, outputs: Outputs) -> None:
         """Tell that a node has run, unless that was told before."""

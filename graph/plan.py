@@ -11,7 +11,7 @@ from graph.build import BoundNode
 from graph.document import Link, NodeId
 from graph.fingerprint import Fingerprint
 from graph.order import reachable
-from graph.result import LATER, Expand, Made, Outputs
+from graph.result import LATER, Expand, Inside, Made, Outputs
 from graph.scope import Place, Scope
 
 AHEAD = 4
@@ -43,7 +43,7 @@ class Task:
 
     `twins` are nodes of equal name, which get the same without running: what events call them, and what shows them.
     `turn`: when the walk had been to all that it reads. `expansion`: what takes the node's place, once it said so.
-    `shows`: some of it shows something, and would not if the result were taken from the cache.
+    `inside`: what nodes of its expansions have shown. `places`: where else equal nodes of expansions stand.
     """
 
     node: BoundNode
@@ -58,7 +58,8 @@ class Task:
     expansion: Expand | None = None
     inner: Scope | None = None
     rounds: int = 0
-    shows: bool = False
+    inside: list[Inside] = field(default_factory=list)
+    places: list[tuple[Scope, BoundNode]] = field(default_factory=list)
     turn: int = 0
 
 
@@ -93,6 +94,7 @@ class Frontier:
         self._ahead: set[Fingerprint] = set()  # io nodes under way, and those whose results wait for a reader
         self._writing: set[Fingerprint] = set()  # io nodes handed out that write results
         self._met: list[Task] = []
+        self._shown: list[tuple[Scope, Inside]] = []
         self._turn = 0
         self._walks = 0
         self._planned = False
@@ -114,6 +116,7 @@ class Frontier:
         self._walk([self._scope.place(target) for target in self._targets])
         for ready in (self._sinks, self._io, self._async, self._device):
             ready.reverse()
+        self._shown.clear()
         self._planned = True
         return self._at_hand()
 
@@ -182,16 +185,16 @@ class Frontier:
         links = (output.node for output in expansion.outputs if type(output) is Link)
         self._wait(task, [inner.place(node_id) for node_id in dict.fromkeys((*links, *targets))])
 
-    def at_hand(self, scope: Scope, targets: Iterable[NodeId]) -> Iterator[tuple[NodeId, Outputs]]:
-        """Those of an expansion's targets that show something and need not run."""
-        for target in targets:
-            if (outputs := self._held.get(scope.names[target])) is not None and outputs.ui:
-                yield target, outputs
+    def shown(self) -> list[tuple[Scope, Inside]]:
+        """What nodes of expansions show that were found at hand since the plan: each told once."""
+        shown, self._shown = self._shown, []
+        return shown
 
     def made(self, task: Task) -> tuple[Made, ...]:
         """The outputs of an expanded task."""
         assert task.expansion is not None
         assert task.inner is not None
+        task.inside += task.inner.shown
         return tuple(self._output(task, task.inner, i, it) for i, it in enumerate(task.expansion.outputs))
 
     def finish(self, task: Task, outputs: Outputs) -> list[tuple[NodeId, NodeId]]:
@@ -206,10 +209,11 @@ class Frontier:
         if not task.readers:
             self._ahead.discard(name)
         self._let_go(task)
+        if outputs.ui or outputs.inside:
+            for scope, node in ((task.scope, task.node), *task.places):
+                scope.gather(node, outputs)
         for reader in reversed(task.readers):
             reader.waiting -= 1
-            if reader.expansion is not None:
-                reader.shows |= task.shows or (task.node.spec.terminal and bool(outputs.ui))
             if not reader.waiting:
                 self._push(reader)
         return task.twins
@@ -235,10 +239,10 @@ class Frontier:
             if name in tasks:
                 self._meet(tasks[name], node, scope)
                 continue
-            if name in held:
-                continue
-            if (outputs := lookup(node, name)) is not None:
+            if (outputs := held.get(name) or lookup(node, name)) is not None:
                 held[name] = outputs
+                if outputs.ui or outputs.inside:
+                    self._shown.extend((scope, it) for it in scope.gather(node, outputs))
                 continue
             links = [scope.place(link.node) for link in _eager(node)]
             task = tasks[name] = Task(node, name, scope, scope.prefix + node.id, scope.visible(node.id))
@@ -249,6 +253,8 @@ class Frontier:
     def _meet(self, task: Task, node: BoundNode, scope: Scope) -> None:
         """A walk came to a task that is there already."""
         self._met.append(task)
+        if scope.outer is not None:
+            task.places.append((scope, node))
         if scope.outer is not None and (told := scope.prefix + node.id) != task.id:
             task.twins.append((told, scope.visible(node.id)))
 

@@ -27,15 +27,28 @@ class NodeWarning:
 
 
 @dataclass(frozen=True, slots=True)
-class Outputs:
-    """A node's values, one for each declared output, what to show for it, and what it warned of.
+class Inside:
+    """What a node of an expansion shows. `node_id`: its id there; `display_id`: the visible node that stands for it, where
+    that is not the expanded one.
+    """
 
-    The warnings belong to the result: a later run that finds it at hand is told them again.
+    node_id: NodeId
+    display_id: NodeId
+    ui: Ui
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """A node's values, one for each declared output, what to show for it, and what it warned of; and, if it expanded, what
+    nodes in its place have shown.
+
+    All this belongs to the result: a later run that finds it at hand is told it again.
     """
 
     values: tuple[object, ...] = ()
     ui: Ui = field(default_factory=dict)
     warnings: tuple[NodeWarning, ...] = ()
+    inside: tuple[Inside, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

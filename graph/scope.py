@@ -9,6 +9,7 @@ from typing import Self, TypeAlias
 from graph.build import BoundNode
 from graph.document import NodeId
 from graph.fingerprint import Fingerprint
+from graph.result import Inside, Outputs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -16,7 +17,8 @@ class Scope:
     """One graph: its nodes by id, and the names of their results.
 
     An expansion's scope has an `outer` one. Its ids are told with `prefix` before them, so that an inner node "2" of
-    node "9" is "9.2" to whoever watches; `display` says which visible node stands for each.
+    node "9" is "9.2" to whoever watches; `display` says which visible node stands for each, and `shown` gathers what they
+    show.
     """
 
     nodes: Mapping[NodeId, BoundNode]
@@ -26,6 +28,7 @@ class Scope:
     display: Mapping[NodeId, NodeId] = field(default_factory=dict)
     shown_at: NodeId = ""
     depth: int = 0
+    shown: list[Inside] = field(default_factory=list)
     _found: dict[NodeId, Place] = field(default_factory=dict)
 
     def find(self, node_id: NodeId) -> Place | None:
@@ -63,6 +66,16 @@ class Scope:
     def visible(self, node_id: NodeId) -> NodeId:
         """Which node of the submitted document stands for one of this scope; nothing if it is itself one."""
         return self.display.get(node_id, self.shown_at) if self.outer is not None else ""
+
+    def gather(self, node: BoundNode, outputs: Outputs) -> list[Inside]:
+        """Note what one of its nodes shows because an expansion brought it, and return that."""
+        is_inner = self.outer is not None
+        at = self.display.get(node.id, "") if is_inner else node.id
+        shown = [Inside(f"{node.id}.{it.node_id}", it.display_id or at, it.ui) for it in outputs.inside]
+        if is_inner and outputs.ui and node.spec.terminal:
+            shown.append(Inside(node.id, at, outputs.ui))
+        self.shown.extend(shown)
+        return shown
 
     def outwards(self) -> Iterator[Self]:
         """This scope and those around it."""

@@ -32,6 +32,12 @@ def choose_by_number(ctx: Ctx, *, which: Num, a: Lazy[Num], b: Lazy[Num]) -> Num
     return a.get() if which.value else b.get()
 
 
+@node("AskOnward", category="stub")
+def ask_onward(ctx: Ctx, *, which: Lazy[Num], a: Lazy[Num], b: Lazy[Num]) -> Num:
+    """Asks for one number to know which other to ask for."""
+    return a.get() if which.get().value else b.get()
+
+
 @node("ChooseInTime", category="stub")
 async def choose_in_time(ctx: Ctx, *, first: bool, a: Lazy[Num], b: Lazy[Num]) -> Num:
     """The same, async."""
@@ -80,6 +86,22 @@ def repeat(ctx: Ctx, *, a: Annotated[Link, Raw()], times: Annotated[int, Int()],
         return Expand(nodes, (link("sum"),), lambda again: turn(again, left - 1))
 
     return Expand({}, (a,), lambda made: turn(made, times))
+
+
+@node("Wrapped", category="stub")
+def wrapped(ctx: Ctx, *, a: Annotated[Link, Raw()], times: Annotated[int, Int()]) -> Num | Expand:
+    """A Repeat that shows, and a sum behind it, in place of itself."""
+    nodes = {
+        "inner": DocNode("Repeat", {"a": a, "times": times, "show": True}),
+        "more": DocNode("Add", {"a": link("inner"), "plus": 1}),
+    }
+    return Expand(nodes, (link("more"),))
+
+
+@node("Keep", category="stub")
+def keep(ctx: Ctx, *, a: Annotated[Link, Raw()]) -> Num | Expand:
+    """The same number, which is written to a file on the way."""
+    return Expand({"write": DocNode("Write", {"a": a, "name": "kept.txt"})}, (a,))
 
 
 @node("Around", category="stub")
@@ -208,11 +230,14 @@ FLOW = Registry(
         *REGISTRY.values(),
         choose,
         choose_by_number,
+        ask_onward,
         choose_in_time,
         choose_of_many,
         twice,
         down,
         repeat,
+        wrapped,
+        keep,
         around,
         numbers,
         total,

@@ -102,6 +102,62 @@ def test_what_shows_something_inside_runs_each_time(lab: Lab) -> None:
     assert shown == [{"value": [i]} for i in (2, 3, 4, 5)]
 
 
+def shown_inside(lab: Lab) -> list[tuple[str, str, object]]:
+    """What nodes of expansions showed in the last run: their ids, the visible nodes, and what."""
+    ended = (event for event in lab.trace.events if isinstance(event, NodeFinished))
+    return [(event.node_id, event.display_id, event.ui["value"][0]) for event in ended if event.display_id and event.ui]
+
+
+def test_what_shows_something_inside_is_at_hand_like_others_and_told_again(lab: Lab) -> None:
+    showing = edited(REPEAT, "r", show=True)
+    lab.run(showing)
+    told = [("r.show", "r", i) for i in (2, 3, 4, 5)]
+    assert shown_inside(lab) == told
+    assert lab.ran(showing) == set()
+    assert shown_inside(lab) == told
+    longer = joined(showing, {"s": ("Add", {"a": link("r"), "plus": 1}), "t": ("Show", {"a": link("s")})})
+    assert lab.ran(longer) == {"s", "t"}
+    assert shown_inside(lab) == told
+    twins = joined(showing, {"r2": ("Repeat", showing.nodes["r"].inputs), "s2": ("Add", {"a": link("r2"), "plus": 7})})
+    assert lab.ran(joined(twins, {"t": ("Show", {"a": link("s2")})})) == {"s2", "t"}
+    assert shown_inside(lab) == [*told, *((f"r2.{inner[2:]}", "r2", i) for inner, _, i in told)]
+
+
+def test_what_equal_expansions_show_is_shown_at_each(lab: Lab) -> None:
+    two = joined(edited(REPEAT, "r", show=True), {"r2": ("Repeat", edited(REPEAT, "r", show=True).nodes["r"].inputs)})
+    lab.run(joined(two, {"s2": ("Add", {"a": link("r2"), "plus": 7}), "t": ("Show", {"a": link("s2")})}))
+    assert [told[1] for told in shown_inside(lab)].count("r2") == 4
+
+
+def test_what_shows_something_deep_inside_is_told_again(lab: Lab) -> None:
+    """A node that expands to one that expands and shows, with a plain one behind it."""
+    deep = doc(
+        {
+            "n": ("Number", {"value": 1}),
+            "w": ("Wrapped", {"a": link("n"), "times": 2}),
+            "choose": ("Choose", {"first": True, "a": link("w")}),
+            "s": ("Show", {"a": link("choose")}),
+        }
+    )
+    lab.run(deep)
+    told = [("w.inner.show", "w", 2), ("w.inner.show", "w", 3)]
+    assert shown_inside(lab) == told
+    assert lab.ran(deep) == set()
+    again = joined(deep, {"choose": ("Choose", {"first": True, "a": link("w"), "b": link("n")})})
+    assert lab.ran(again) == {"choose", "s"}
+    assert shown_inside(lab) == told
+
+
+def test_files_that_were_written_inside_and_are_gone_are_written_again(lab: Lab) -> None:
+    writing = doc({"n": ("Number", {"value": 1}), "k": ("Keep", {"a": link("n")}), "s": ("Show", {"a": link("k")})})
+    lab.run(writing)
+    assert lab.ran(writing) == set()
+    (lab.folders.output_dir / "kept.txt").unlink()
+    more = joined(writing, {"sum": ("Add", {"a": link("k"), "plus": 1}), "s": ("Show", {"a": link("sum")})})
+    assert lab.ran(more) == {"k", "k.write", "sum", "s"}
+    assert (lab.folders.output_dir / "kept.txt").read_text() == "1"
+
+
 def test_ten_thousand_rounds_leave_nothing_behind(folders: Folders) -> None:
     with Lab(folders, registry=FLOW, cache=Cache(0, sizeof)) as lab:
         rounds = 10_000

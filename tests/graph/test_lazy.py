@@ -18,11 +18,12 @@ BRANCHES: Nodes = {
     "left": ("Add", {"a": link("1"), "plus": 10}),
     "right": ("Add", {"a": link("2"), "plus": 10}),
 }
+CHOICE_SHOWS = ("Show", {"a": link("choose")})
 CHOICE = doc(
     {
         **BRANCHES,
         "choose": ("Choose", {"first": True, "a": link("left"), "b": link("right")}),
-        "show": ("Show", {"a": link("choose")}),
+        "show": CHOICE_SHOWS,
     }
 )
 
@@ -54,6 +55,65 @@ def test_back_and_forth_runs_nothing_again(lab: Lab) -> None:
     lab.run(other)
     assert lab.ran(CHOICE) == set()
     assert lab.ran(other) == set()
+
+
+def test_an_edit_in_the_branch_that_is_not_taken_runs_nothing(lab: Lab) -> None:
+    lab.run(CHOICE)
+    assert lab.ran(edited(CHOICE, "right", plus=11)) == set()
+    assert lab.ran(edited(CHOICE, "2", value=3)) == set()
+    assert lab.ran(edited(CHOICE, "left", plus=11)) == {"left", "choose", "show"}
+
+
+def test_edits_in_the_branch_that_is_not_taken_do_not_hide_those_in_the_other(lab: Lab) -> None:
+    right = edited(CHOICE, "choose", first=False)
+    lab.run(CHOICE)
+    lab.run(right)
+    changed = edited(CHOICE, "right", plus=11)
+    assert lab.ran(changed) == set()
+    assert lab.run(edited(changed, "choose", first=False))["show"].ui == {"value": [13]}
+    assert lab.trace.ran == ["choose", "right", "show"]
+    assert lab.ran(right) == set()
+
+
+def test_whether_a_branch_is_there_is_part_of_what_a_choice_reads(lab: Lab) -> None:
+    lab.run(CHOICE)
+    without = doc({**BRANCHES, "choose": ("Choose", {"first": True, "a": link("left")}), "show": CHOICE_SHOWS})
+    assert lab.ran(without) == {"choose", "show"}
+
+
+def test_a_choice_by_what_another_asks_for_is_read_again(lab: Lab) -> None:
+    """Where what is asked for first decides what is asked for then."""
+    chain = doc(
+        {
+            "0": ("Number", {"value": 0}),
+            "1": ("Number", {"value": 1}),
+            "2": ("Number", {"value": 2}),
+            "ask": ("AskOnward", {"which": link("0"), "a": link("1"), "b": link("2")}),
+            "show": ("Show", {"a": link("ask")}),
+        }
+    )
+    assert lab.run(chain)["show"].ui == {"value": [2]}
+    assert lab.ran(edited(chain, "1", value=7)) == set()
+    assert lab.run(edited(chain, "0", value=5))["show"].ui == {"value": [1]}
+    assert lab.run(edited(edited(chain, "0", value=5), "1", value=7))["show"].ui == {"value": [7]}
+    assert lab.ran(edited(chain, "1", value=9)) == set()
+
+
+def test_equal_choices_keep_their_own_names(lab: Lab) -> None:
+    """Two that read the same and differ in what they did not ask for: what follows each is found again."""
+    two = doc(
+        {
+            **BRANCHES,
+            "x": ("Choose", {"first": True, "a": link("left"), "b": link("right")}),
+            "y": ("Choose", {"first": True, "a": link("left"), "b": link("2")}),
+            "show": ("Show", {"a": link("x")}),
+            "sum": ("Add", {"a": link("y"), "plus": 1}),
+            "show too": ("Show", {"a": link("sum")}),
+        }
+    )
+    lab.run(two)
+    assert lab.ran(two) == set()
+    assert lab.ran(edited(two, "right", plus=12)) == set()
 
 
 def test_a_computed_number_may_decide(lab: Lab) -> None:

@@ -68,6 +68,6 @@ def test_what_the_workflow_itself_has_too_much_is_told_by_the_run(folders: Folde
 def test_dropped_results_take_their_warnings_with_them(folders: Folders) -> None:
     with Lab(folders) as lab:
         lab.run(DOCUMENT)
-        assert len(lab.cache.warned) == 2
+        assert len(lab.cache.telling) == 2
         lab.cache.clear()
-        assert not lab.cache.warned
+        assert not lab.cache.telling
