@@ -15,9 +15,9 @@ from models.control_lora import ControlFactors
 from models.controlnet import ControlEnds, ControlNet, control
 from models.levels import NoiseLevels
 from models.merging import Merge, Sum
-from models.reading import NO_RESIDUALS, Reading, Residuals
+from models.reading import NO_RESIDUALS, Reading, Residuals, of_one_length
 from models.scaling import center_crop
-from models.steering import Call
+from models.steering import Call, Steered
 from models.t2i_adapter import T2IAdapter
 from models.types import (
     AdapterModel,
@@ -72,7 +72,8 @@ def _answered(call: Call, reading: Reading, given: Control, answer: Answer, held
 
     vector = None if reading.vector is None else of(reading.vector)
     texts = [text for text, holds in zip(call.texts, held, strict=True) if holds]
-    made = answer(replace(call, x=of(call.x), t=of(call.t), texts=texts), Reading(of(reading.context), vector=vector))
+    context = _read_by_controls(of(reading.context), texts, each)
+    made = answer(replace(call, x=of(call.x), t=of(call.t), texts=texts), Reading(context, vector=vector))
     where = None if given.mask is None else _of_batch(given.mask[:, None], each, len(rows)).to(call.x)
 
     def weighted(x: Tensor) -> Tensor:
@@ -84,6 +85,18 @@ def _answered(call: Call, reading: Reading, given: Control, answer: Answer, held
         return x if all(held) else x.new_zeros(batch, *x.shape[1:]).index_copy(0, chosen, x)
 
     return made.each(weighted)
+
+
+def _read_by_controls(context: Tensor, texts: Sequence[Steered], each: int) -> Tensor:
+    """What a control's network reads, [B, T, D]: the texts of the U-Net, or those that were made for it."""
+    if all(text.for_controls is None for text in texts):
+        return context
+    own = context.split(each)
+    read = [
+        words if text.for_controls is None else text.for_controls.to(context).expand(each, -1, -1)
+        for words, text in zip(own, texts, strict=True)
+    ]
+    return torch.cat(of_one_length(read))
 
 
 class Seen:

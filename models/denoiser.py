@@ -16,7 +16,7 @@ from models.family import SD1, Diffusion, Family
 from models.guidance import NEGATIVE, POSITIVE, Combine, Guidance, cfg
 from models.inpainting import Beside, channels_beside, fitted
 from models.levels import NoiseLevels
-from models.reading import Reading
+from models.reading import Reading, of_one_length
 from models.steering import Begun, Call, Finishing, Steer, Steered, Wrap, unsteered, wrapped
 from models.steps import Pair
 from models.types import Cond, Conditioning, Control
@@ -81,6 +81,7 @@ class _Text:
     bottom: float
     beside: Beside | None
     controls: tuple[Control, ...]
+    for_controls: Tensor | None
 
 
 class Guided:
@@ -112,7 +113,7 @@ class Guided:
         self._family = family
         self._channels = channels
         self._finishes = [begun.finish for begun in steering if begun.finish]
-        self._needed = guidance.needed.union(*(begun.needs for begun in steering))
+        self._asked = frozenset[int]().union(*(begun.needs for begun in steering))
         self._placed: tuple[int, int] = (0, 0)
         self._texts: list[_Text] = []
 
@@ -124,20 +125,22 @@ class Guided:
     @property
     def at_once(self) -> int:
         """For how many texts one call of the network is, at most."""
-        conds = [cond for number in self._needed for cond in self._conditionings[number].conds]
+        conds = [cond for number in self._guidance.needed | self._asked for cond in self._conditionings[number].conds]
         return len(conds) if self._together([cond.tokens for cond in conds]) else 1
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """x: [B, 4, h, w] at level sigma [] -> the guided estimate of the clean latent, [B, 4, h, w]."""
-        return self._guided(x, sigma, self._estimates(x, sigma, self._needed))
+        guidance = self._guidance.at(float(sigma))
+        return self._guided(x, sigma, self._estimates(x, sigma, guidance.needed | self._asked), guidance)
 
     def pair(self, x: Tensor, sigma: Tensor) -> Pair:
         """The guided estimate, and that for the text to go away from."""
-        estimates = self._estimates(x, sigma, self._needed | {POSITIVE, NEGATIVE})
-        return Pair(self._guided(x, sigma, estimates), estimates[NEGATIVE])
+        guidance = self._guidance.at(float(sigma))
+        estimates = self._estimates(x, sigma, guidance.needed | self._asked | {POSITIVE, NEGATIVE})
+        return Pair(self._guided(x, sigma, estimates, guidance), estimates[NEGATIVE])
 
-    def _guided(self, x: Tensor, sigma: Tensor, estimates: Mapping[int, Tensor]) -> Tensor:
-        guided = self._guidance(x, sigma, estimates, self._combine)
+    def _guided(self, x: Tensor, sigma: Tensor, estimates: Mapping[int, Tensor], guidance: Guidance) -> Tensor:
+        guided = guidance(x, sigma, estimates, self._combine)
 
         def evaluate(x: Tensor, number: int, steer: Steer) -> Tensor:
             return self._estimates(x, sigma, frozenset({number}), steer)[number]
@@ -199,6 +202,7 @@ class Guided:
         return _Text(
             cond.tokens.to(device), vector, area, weight, area is not None and cond.mask is None, number,
             levels.at(cond.start), levels.at(cond.end), cond.beside, cond.controls,
+            None if cond.for_controls is None else cond.for_controls.to(device),
         )  # fmt: skip
 
     def _evaluate(self, x: Tensor, sigma: Tensor, texts: Sequence[_Text], also: Steer) -> list[Tensor]:
@@ -212,9 +216,7 @@ class Guided:
                 self._denoiser(x, sigma, Reading(c.expand(batch, -1, -1), concat=beside, vector=vector), [text], also)
                 for text, c, beside, vector in zip(texts, contexts, besides, vectors, strict=True)
             ]
-        # Attention's softmax does not change when its keys are repeated as a whole.
-        length = math.lcm(*(c.shape[1] for c in contexts))
-        joined = [c.repeat(1, length // c.shape[1], 1).expand(batch, -1, -1) for c in contexts]
+        joined = [context.expand(batch, -1, -1) for context in of_one_length(contexts)]
         reading = Reading(torch.cat(joined), concat=_one_after_another(besides), vector=_one_after_another(vectors))
         return list(self._denoiser(x.repeat(len(contexts), 1, 1, 1), sigma, reading, texts, also).chunk(len(contexts)))
 

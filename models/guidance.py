@@ -6,9 +6,9 @@ A guider's texts are numbered: 0 is what to go towards, 1 what to go away from, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
@@ -49,12 +49,25 @@ After = Callable[[Estimates, float, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
+class Override:
+    """A scale for a part of the way from noise to picture, whatever is asked of the sampler."""
+
+    scale: float
+    start: float = 0.0
+    end: float = 1.0
+
+
+@dataclass(frozen=True)
 class Guiding:
-    """How a model combines two estimates: some functions before, one that combines, some after, each in its order."""
+    """How a model combines two estimates: some functions before, one that combines, some after, each in its order.
+
+    overrides: scales of its own; where several hold, the last one counts.
+    """
 
     before: tuple[Before, ...] = ()
     combine: Combine = cfg
     after: tuple[After, ...] = ()
+    overrides: tuple[Override, ...] = ()
 
     def begun(self) -> Guiding:
         """The same for the steps of one sampling: what remembers earlier steps gets a memory."""
@@ -84,12 +97,31 @@ class Guidance(Protocol):
     def strength(self) -> float:
         """How many times the difference between two estimates it takes at most."""
 
+    def at(self, level: float) -> Guidance:
+        """What it is at a noise level."""
+
+    def with_scale(self, scale: float) -> Guidance:
+        """The same at another scale; those that have two keep theirs."""
+
     def __call__(self, x: Tensor, sigma: Tensor, estimates: Mapping[int, Tensor], combine: Combine) -> Tensor:
         """The guided estimate, [B, C, h, w]. combine: classifier-free guidance as the model has it."""
 
 
 @dataclass(frozen=True)
-class Cfg:
+class Steady:
+    """A guidance that is the same at all levels."""
+
+    def at(self, level: float) -> Self:
+        """Itself."""
+        return self
+
+    def with_scale(self, scale: float) -> Self:
+        """With that scale, if it has one."""
+        return replace(self, scale=scale) if hasattr(self, "scale") else self  # type: ignore[call-arg]
+
+
+@dataclass(frozen=True)
+class Cfg(Steady):
     """Towards text 0 and away from text 1. A scale of 1 leaves nothing of the latter, so it is not evaluated."""
 
     scale: float
@@ -126,7 +158,7 @@ def rescaled(estimates: Estimates, scale: float, multiplier: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class DualCfg:
+class DualCfg(Steady):
     """Towards text 0 from text 2, and from there away from text 1, each with a scale of its own.
 
     nested: what the first makes of texts 0 and 2 is guided away from text 1 as a whole.
@@ -153,3 +185,36 @@ class DualCfg:
             made = combine(Estimates(x, sigma, positive, between), self.first)
             return negative + self.second * (made - negative)
         return combine(Estimates(x, sigma, between, negative), self.second) + self.first * (positive - between)
+
+
+@dataclass(frozen=True)
+class Overridden(Steady):
+    """A guidance that is another one between some levels. others: (guidance, top, bottom); the last that holds counts."""
+
+    usual: Guidance
+    others: tuple[tuple[Guidance, float, float], ...]
+
+    @property
+    def needed(self) -> frozenset[int]:
+        """All that are at any level."""
+        return self.usual.needed.union(*(other.needed for other, _, _ in self.others))
+
+    @property
+    def strength(self) -> float:
+        """The largest of all."""
+        return max(self.usual.strength, *(other.strength for other, _, _ in self.others))
+
+    def at(self, level: float) -> Guidance:  # type: ignore[override]
+        """What holds at a level."""
+        holding = [other for other, top, bottom in self.others if top >= level >= bottom]
+        return holding[-1] if holding else self.usual
+
+    def __call__(self, x: Tensor, sigma: Tensor, estimates: Mapping[int, Tensor], combine: Combine) -> Tensor:
+        """[B, C, h, w]."""
+        return self.at(float(sigma))(x, sigma, estimates, combine)
+
+
+def overridden(guidance: Guidance, overrides: Sequence[Override], level_at: Callable[[float], float]) -> Guidance:
+    """A guidance with the scales that a model has of its own. level_at: the noise level after a share of the way."""
+    others = [(guidance.with_scale(one.scale), level_at(one.start), level_at(one.end)) for one in overrides]
+    return Overridden(guidance, tuple(others)) if others else guidance

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from models.guidance import BETWEEN, NEGATIVE, POSITIVE, Combine, Estimates
+from models.guidance import BETWEEN, NEGATIVE, POSITIVE, Combine, Estimates, Steady
 
 CELLS = (1, 2, 3)  # all numbers of one item
 
@@ -133,7 +133,7 @@ class Operated:
 
 
 @dataclass(frozen=True)
-class PerpNeg:
+class PerpNeg(Steady):
     """Away from the negative text only as far as that does not lead back to the positive one.
 
     Armandpour et al. 2023 (arXiv:2304.04968), equation 4. Text 2 is the empty one, from which both lead.

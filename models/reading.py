@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -82,3 +83,12 @@ class Reading:
     join: Join = joined
     passed: Pass = passed
     vector: Tensor | None = None
+
+
+def of_one_length(contexts: Sequence[Tensor]) -> list[Tensor]:
+    """Texts [B, T, D], each as often as it takes for all to be equally long.
+
+    Attention's softmax does not change when its keys are repeated as a whole.
+    """
+    length = math.lcm(*(context.shape[1] for context in contexts))
+    return [context.repeat(1, length // context.shape[1], 1) for context in contexts]

@@ -42,7 +42,7 @@ def bislerp(x: Tensor, width: int, height: int) -> Tensor:
 
 def _turned(x: Tensor, size: int) -> Tensor:
     """[B, C, H, W] -> [B, C, H, size]."""
-    ramp = torch.arange(x.shape[-1], dtype=torch.float32)
+    ramp = torch.arange(x.shape[-1], dtype=torch.float32, device=x.device)
     places = _stretched(ramp, size)
     after = _stretched((ramp + 1).clamp(max=x.shape[-1] - 1), size)
     return _slerp(x[..., places.long()], x[..., after.long()], places - places.floor())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -25,6 +25,10 @@ class Steered(Protocol):
     @property
     def controls(self) -> Sequence[object]:
         """The controls that count with it."""
+
+    @property
+    def for_controls(self) -> Tensor | None:
+        """The text that their networks read instead of the U-Net's, [1, T, D]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,10 +119,12 @@ class Begun:
 
 @dataclass(frozen=True)
 class Ground:
-    """What a sampling stands on: the shape of its U-Net, and its noise levels."""
+    """What a sampling stands on: the shape of its U-Net, its noise levels, and what its texts say, by their numbers, as far
+    as they say anything: the first cond of each, [1, T, D]."""
 
     unet: UNetConfig
     levels: NoiseLevels
+    texts: Mapping[int, Tensor] = field(default_factory=dict)
 
 
 class Steering(Protocol):

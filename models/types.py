@@ -79,8 +79,8 @@ class Cond:
     where several texts count; said: what is said of the picture besides, to networks that read it; pictures: what takes
     the place of the pooled vector there. mask: [b, H, W], how
     much it counts where, of any size; bounded: it is evaluated in the rectangle around its mask alone. start and end: the part of the way from noise to picture where it counts. beside:
-    what networks with more channels see of the picture. controls: what steers the network with it. extra: what packs keep
-    with it.
+    what networks with more channels see of the picture. controls: what steers the network with it; for_controls: the text
+    that their networks read instead, [1, T', D]. extra: what packs keep with it.
     """
 
     tokens: Tensor
@@ -96,6 +96,7 @@ class Cond:
     controls: tuple[Control, ...] = ()
     said: MicroConditioning = NOTHING_SAID
     pictures: tuple[PictureVector, ...] = ()
+    for_controls: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +105,14 @@ class Conditioning:
 
     socket: ClassVar[str] = "CONDITIONING"
     conds: tuple[Cond, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class EmptyText:
+    """A text that says nothing, from which a model is led to one text and away from another, and how strongly away."""
+
+    conditioning: Conditioning
+    away: float
 
 
 @dataclass(frozen=True)
@@ -136,7 +145,7 @@ class Model(ModelHandle[UNet]):
 
     sampled_as: the noise it is sampled with, if not its family's. guiding: how it combines two estimates. differential:
     how much a mask is taken for the time from which its places may change, 0..1; None: not at all. steering: what changes
-    how it is called. extra: what packs keep with it.
+    how it is called. leading_from: an empty text beside the two it is guided by. extra: what packs keep with it.
     """
 
     socket: ClassVar[str] = "MODEL"
@@ -145,6 +154,7 @@ class Model(ModelHandle[UNet]):
     guiding: Guiding = PLAIN
     differential: float | None = None
     steering: tuple[Steering, ...] = ()
+    leading_from: EmptyText | None = None
     extra: Mapping[str, object] = field(default_factory=dict, compare=False)
 
     @property
@@ -420,7 +430,7 @@ def nbytes(value: object) -> int:
         case Tensor():
             return value.untyped_storage().nbytes()
         case Model():
-            return nbytes(value.steering)
+            return nbytes((value.steering, value.leading_from))
         case ModelHandle():
             return 0
         case tuple() | list():

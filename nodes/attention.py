@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
-from graph.sockets import Float, Int, Toggle
+from graph.sockets import Choice, Float, Int, Toggle
 from graph.spec import Tip, node
+from models.config import unet_config
+from models.deep_shrink import DeepShrink
 from models.freeu import FreeU
 from models.hypertile import HyperTile
 from models.multiplied import CLIP_LAYERS, UNET_LAYERS, Multiplied
+from models.normalized_attention import NormalizedAttention
 from models.perturbed_attention import PerturbedAttention
 from models.self_attention_guidance import SelfAttentionGuidance
 from models.steering import Steering
@@ -46,6 +49,25 @@ def self_attention_guidance(
 ) -> Annotated[Model, Tip("The model, guided so.")]:
     """Guide away from a picture that is blurred where the model looks. One more evaluation a step."""
     return _steered(model, SelfAttentionGuidance(scale, blur_sigma))
+
+
+@node("NAGuidance", category="advanced/guidance", title="Normalized Attention Guidance", experimental=True)
+def na_guidance(
+    ctx: Context,
+    *,
+    model: Annotated[Model, UNET],
+    nag_scale: Annotated[
+        float, Float(0.0, 50.0, step=0.1, tooltip="How far it goes away from the negative prompt; 1: not at all.")
+    ] = 5.0,
+    nag_alpha: Annotated[
+        float, Float(0.0, 1.0, step=0.01, tooltip="The share of it: 0 changes nothing, 1 takes it wholly.")
+    ] = 0.5,
+    nag_tau: Annotated[
+        float, Float(1.0, 10.0, step=0.01, tooltip="How many times as strong it may make what a place sees.")
+    ] = 1.5,
+) -> Annotated[Model, Tip("The model, guided so.")]:
+    """Avoid the negative prompt while the model looks at the text: also at a cfg of 1, as models of few steps need it."""
+    return _steered(model, NormalizedAttention(nag_scale, nag_tau, nag_alpha))
 
 
 @node("FreeU", category="model_patches/unet")
@@ -103,6 +125,48 @@ def tome_patch_model(
 ) -> Annotated[Model, Tip("The model, whose places look together.")]:
     """Draw faster: places that are alike look together."""
     return _steered(model, TokenMerging(ratio))
+
+
+RESIZES = ("bicubic", "nearest-exact", "bilinear", "area", "bislerp")
+
+
+@node("PatchModelAddDownscale", category="model_patches/unet", title="PatchModelAddDownscale (Kohya Deep Shrink)")
+def patch_model_add_downscale(
+    ctx: Context,
+    *,
+    model: Annotated[Model, UNET],
+    block_number: Annotated[
+        int,
+        Int(1, 32, step=1, tooltip="After which of the U-Net's input blocks; a larger number leaves more as it is."),
+    ] = 3,
+    downscale_factor: Annotated[
+        float, Float(0.1, 9.0, step=0.001, tooltip="How many times smaller each side becomes.")
+    ] = 2.0,
+    start_percent: Annotated[
+        float, Float(0.0, 1.0, step=0.001, tooltip="From which part of the way from noise to picture on it is done.")
+    ] = 0.0,
+    end_percent: Annotated[float, Float(0.0, 1.0, step=0.001, tooltip="Up to which part of the way.")] = 0.35,
+    downscale_after_skip: Annotated[
+        bool, Toggle(tooltip="Whether what the block hands across to the way up stays large.")
+    ] = True,
+    downscale_method: Annotated[str, Choice(RESIZES, typed=True, tooltip="How it is made smaller.")],
+    upscale_method: Annotated[str, Choice(RESIZES, typed=True, tooltip="How it is made larger again.")],
+) -> Annotated[Model, Tip("The model, which sees less of large pictures at first.")]:
+    """Draw pictures larger than a model was trained for without everything coming twice."""
+    config = unet_config(model.weights.shapes("model"))
+    blocks = len(config.channel_mult) * (config.num_res_blocks + 1)
+    if block_number >= blocks:
+        ctx.warn(f"changes nothing: this U-Net's last input block is number {blocks - 1}", "block_number")
+    shrink = DeepShrink(
+        block_number,
+        downscale_factor,
+        start_percent,
+        end_percent,
+        downscale_after_skip,
+        downscale_method,
+        upscale_method,
+    )
+    return _steered(model, shrink)
 
 
 @node("UNetSelfAttentionMultiply", category="_for_testing/attention_experiments")

@@ -42,6 +42,26 @@ def clip_text_encode(
     return Conditioning((encoded(ctx, clip, Prompt(text, "text")),))
 
 
+@node(
+    "CLIPTextEncodeControlnet",
+    category="_for_testing/conditioning",
+    experimental=True,
+    freshness=embedding_files("text"),
+)
+def clip_text_encode_controlnet(
+    ctx: Context,
+    *,
+    clip: Annotated[Clip, Tip("The text encoder of the checkpoint that will sample.")],
+    conditioning: Annotated[Conditioning, Tip("The prompt that the U-Net reads.")],
+    text: Annotated[str, Text(multiline=True, dynamic_prompts=True, tooltip="What ControlNets read instead.")],
+) -> Annotated[Conditioning, Tip("The prompt, with the other text for ControlNets.")]:
+    """Give ControlNets a prompt of their own: what the picture's lines mean, whatever the whole is to look like."""
+    words = encoded(ctx, clip, Prompt(text, "text"))
+    for cond in conditioning.conds:
+        _fitting(words.tokens, cond, "clip")
+    return Conditioning(tuple(replace(cond, for_controls=words.tokens) for cond in conditioning.conds))
+
+
 @node("CLIPSetLastLayer", category="conditioning", title="CLIP Set Last Layer")
 def clip_set_last_layer(
     ctx: Context,

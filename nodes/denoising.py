@@ -18,6 +18,8 @@ from models.checkpoint import CheckpointError
 from models.config import UNetConfig
 from models.controls import Answer, Controlled, answers, check_control, controls_of
 from models.denoiser import Denoiser, Guided
+from models.guidance import Cfg, overridden
+from models.guidance_kinds import PerpNeg
 from models.inpainting import Differential, MaskAt, Masked, fitted, unchanged
 from models.machine import freed_memory_kept
 from models.noise import Noise
@@ -55,6 +57,7 @@ def sampled(
     if not latent.samples.isfinite().all():
         raise InputError("latent_image", "holds numbers that are not finite")
     diffusion, scale = guider.model.diffusion, guider.model.family.latent.scale
+    guider = _as_its_model_is_guided(guider)
     _check_controls(guider, blamed)
     guider = _with_pictures(guider, noise.seed, blamed)
     with ExitStack() as networks:
@@ -64,7 +67,7 @@ def sampled(
         clean, added = latent.samples * scale, noise.initial(tuple(latent.samples.shape), latent.batch_index)
         x = clean + added * strength
         controls = _controls(ctx, guider, networks, blamed)
-        steering = [one.begin(Ground(unet.config, diffusion.levels)) for one in guider.model.steering]
+        steering = [one.begin(_ground(unet.config, guider)) for one in guider.model.steering]
         steer = all_of([Controlled(controls, diffusion.levels), *(begun.steer for begun in steering)])
         denoiser = Denoiser(unet, diffusion, ctx.check, steer, [begun.wrap for begun in steering if begun.wrap])
         apart = ctx.thrift >= Thrift.APART
@@ -97,6 +100,22 @@ def sampled(
                 raise _not_finite(first, sampler, sigmas, guider, denoiser.dtype, blamed)
     output = replace(latent, samples=(x / scale).cpu())
     return Sampled(output, output if denoised is None else replace(latent, samples=(denoised / scale).cpu()))
+
+
+def _as_its_model_is_guided(guider: Guider) -> Guider:
+    """With what nodes have said of the model's guidance."""
+    model, guidance = guider.model, guider.guidance
+    if model.leading_from is not None and isinstance(guidance, Cfg):
+        empty, perp_neg = model.leading_from.conditioning, PerpNeg(guidance.scale, model.leading_from.away)
+        names = (*guider.names, "model")
+        guider = replace(guider, texts=(*guider.texts, empty), guidance=perp_neg, names=names)
+    guidance = overridden(guider.guidance, model.guiding.overrides, model.diffusion.levels.at)
+    return replace(guider, guidance=guidance)
+
+
+def _ground(config: UNetConfig, guider: Guider) -> Ground:
+    texts = {number: text.conds[0].tokens for number, text in enumerate(guider.texts) if text.conds}
+    return Ground(config, guider.model.diffusion.levels, texts)
 
 
 def _check_controls(guider: Guider, blamed: str) -> None:

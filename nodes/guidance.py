@@ -8,7 +8,7 @@ from typing import Annotated
 
 from graph.sockets import Choice, Float, Int
 from graph.spec import Extra, Named, Tip, node
-from models.guidance import After, Before, Combine, DualCfg, rescaled
+from models.guidance import After, Before, Combine, DualCfg, Override, rescaled
 from models.guidance_kinds import (
     PerpNeg,
     Projected,
@@ -18,7 +18,7 @@ from models.guidance_kinds import (
     scaled_noise,
     zero_star,
 )
-from models.types import Conditioning, Guider, Model
+from models.types import Conditioning, EmptyText, Guider, Model
 from nodes.sampling import CFG
 from nodes.services import Context
 
@@ -111,6 +111,44 @@ def epsilon_scaling(
 ) -> GuidedModel:
     """Take a little less noise away than the model says, since it was trained on exact latents (exposure bias)."""
     return _after(model, partial(scaled_noise, factor=scaling_factor))
+
+
+@node("CFGOverride", category="advanced/guidance", title="CFG Override")
+def cfg_override(
+    ctx: Context,
+    *,
+    model: GivenModel,
+    cfg: Annotated[
+        float, Float(0.0, 100.0, step=0.1, tooltip="The cfg there, whatever the sampler says; 1 halves the work.")
+    ] = 1.0,
+    start_percent: Annotated[
+        float, Float(0.0, 1.0, step=0.001, tooltip="From which part of the way from noise to picture on it holds.")
+    ] = 0.0,
+    end_percent: Annotated[float, Float(0.0, 1.0, step=0.001, tooltip="Up to which part of the way it holds.")] = 1.0,
+) -> GuidedModel:
+    """Guide at another strength for a part of the way. Where several say one, the one nearest to the sampler counts."""
+    override = Override(cfg, start_percent, end_percent)
+    return replace(model, guiding=replace(model.guiding, overrides=(*model.guiding.overrides, override)))
+
+
+@node(
+    "PerpNeg",
+    category="_for_testing",
+    title="Perp-Neg (DEPRECATED by PerpNegGuider)",
+    deprecated=True,
+    experimental=True,
+)
+def perp_neg(
+    ctx: Context,
+    *,
+    model: GivenModel,
+    empty_conditioning: Annotated[Conditioning, Tip("An empty prompt, from which both lead.")],
+    neg_scale: Annotated[
+        float, Float(0.0, 100.0, step=0.01, tooltip="How strongly to avoid the negative prompt.")
+    ] = 1.0,
+) -> GuidedModel:
+    """Avoid the negative prompt only in what it does not share with the positive one, with any sampler that takes both."""
+    return replace(model, leading_from=EmptyText(empty_conditioning, neg_scale))
 
 
 @node("PerpNegGuider", category="_for_testing", experimental=True)

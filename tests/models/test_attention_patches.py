@@ -18,12 +18,14 @@ from torch.nn import functional as F
 
 from models.attention import Place, Site
 from models.config import UNetConfig
+from models.deep_shrink import DeepShrink
 from models.denoiser import Denoiser, Guided
 from models.family import SD1
 from models.freeu import FreeU, strengthened, weakened
 from models.guidance import Cfg
 from models.hypertile import HyperTile, tiles
 from models.multiplied import CLIP_LAYERS, UNET_LAYERS, Multiplied
+from models.normalized_attention import NormalizedAttention
 from models.perturbed_attention import PerturbedAttention
 from models.reading import Reading
 from models.self_attention_guidance import KERNEL, SelfAttentionGuidance, blurred_where, looked_at
@@ -53,7 +55,8 @@ TEXTS = tuple(Conditioning((Cond(normal(1, 77, 24, seed=seed), torch.zeros(1, 24
 
 
 def guided(unet: UNet, steering: Steering | None = None, cfg: float = 5.0, x: Tensor = X) -> Tensor:
-    begun = [steering.begin(Ground(CONFIG, SD1.diffusion.levels))] if steering else []
+    words = {number: text.conds[0].tokens for number, text in enumerate(TEXTS)}
+    begun = [steering.begin(Ground(CONFIG, SD1.diffusion.levels, words))] if steering else []
     steers = begun[0].steer if begun else (lambda call, reading: reading)
     denoiser = Denoiser(unet, SD1.diffusion, lambda: None, steers)
     with torch.inference_mode():
@@ -167,7 +170,7 @@ def test_merging_nothing_is_attention_as_it_was(unet: UNet) -> None:
 
 
 def reading_of(steering: Steering, x: Tensor) -> Reading:
-    call = Call(x, torch.zeros(len(x)), 1.0, [SimpleNamespace(number=0, controls=())])
+    call = Call(x, torch.zeros(len(x)), 1.0, [SimpleNamespace(number=0, controls=(), for_controls=None)])
     return steering.begin(Ground(CONFIG, SD1.diffusion.levels)).steer(call, Reading(normal(1, 77, 24)))
 
 
@@ -223,6 +226,69 @@ def test_multiplied_attention_is_that_of_multiplied_weights(unet: UNet) -> None:
     assert set(Multiplied(CLIP_LAYERS, (2.0, 2.0, 2.0, 2.0)).changes(text, "clip")) == set(text)
 
 
+class NormalizedProcessor:
+    """The paper's equations 7 to 10 as an attention processor of diffusers, for the whole batch."""
+
+    def __init__(self, negative: Tensor, scale: float, tau: float, alpha: float) -> None:
+        self.negative, self.scale, self.tau, self.alpha = negative, scale, tau, alpha
+
+    def __call__(self, attn: Any, x: Tensor, encoder_hidden_states: Tensor, **_: Any) -> Tensor:
+        def z(words: Tensor) -> Tensor:
+            q, k, v = (
+                part.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+                for part in (attn.to_q(x), attn.to_k(words), attn.to_v(words))
+            )
+            return (q @ k.mT / math.sqrt(q.shape[-1])).softmax(-1).matmul(v).transpose(1, 2).flatten(2)
+
+        positive, negative = z(encoder_hidden_states), z(self.negative.expand(len(x), -1, -1))
+        further = positive * self.scale - negative * (self.scale - 1)
+        ratio = torch.norm(further, p=1, dim=-1, keepdim=True) / torch.norm(positive, p=1, dim=-1, keepdim=True)
+        further = torch.where(ratio > self.tau, further / ratio * self.tau, further)
+        return attn.to_out[0](self.alpha * further + (1 - self.alpha) * positive)
+
+
+@pytest.mark.parametrize("cfg", [1.0, 5.0])
+def test_normalized_attention_by_its_equations(unet: UNet, cfg: float) -> None:
+    """At a cfg of 1 the negative text is in no batch, and counts all the same."""
+    theirs, settings = diffusers_unet(unet), (9.0, 1.1, 0.6)
+    negative, plain = estimate(theirs, X, 1), estimate(theirs, X, 0)
+    for name, module in theirs.named_modules():
+        if name.endswith("attn2"):
+            module.set_processor(NormalizedProcessor(TEXTS[1].conds[0].tokens, *settings))
+    positive = estimate(theirs, X, 0)
+    expected = negative + cfg * (positive - negative)
+    assert relative_error(guided(unet, NormalizedAttention(*settings), cfg), expected) < 1e-5
+    assert relative_error(positive, plain) > 1e-3
+    assert torch.equal(guided(unet, NormalizedAttention(9.0, 1.1, 0.0), cfg), guided(unet, cfg=cfg))
+
+
+@pytest.mark.parametrize("after_skip", [True, False])
+def test_deep_shrink_makes_smaller_what_goes_deeper(unet: UNet, after_skip: bool) -> None:
+    """Input block 3 is the first way down in size; its maps meet the way up before the last attention of that size."""
+    theirs = diffusers_unet(unet)
+
+    def resized(h: Tensor, factor: float) -> Tensor:
+        size = tuple(round(side * factor) for side in h.shape[-2:])
+        return F.interpolate(h, size=size, mode="bicubic")
+
+    def down(module: nn.Module, given: Any, made: Any) -> Any:
+        h, skips = made
+        small = resized(h, 0.5)
+        return small, skips if after_skip else (*skips[:-1], small)
+
+    theirs.down_blocks[0].register_forward_hook(down)
+    if after_skip:
+        theirs.up_blocks[2].attentions[1].register_forward_hook(lambda module, given, made: (resized(made[0], 2.0),))
+    else:  # the skip is small as well, and the next one decides how large the way up becomes
+        larger = theirs.up_blocks[2].upsamplers[0]
+        larger.forward = lambda h, *_: larger.conv(F.interpolate(h, size=(32, 48), mode="nearest"))
+    x = normal(1, 4, 32, 48)
+    positive, negative = (estimate(theirs, x, text) for text in (0, 1))
+    shrink = DeepShrink(3, 2.0, end=1.0, after_skip=after_skip)
+    assert relative_error(guided(unet, shrink, x=x), negative + 5.0 * (positive - negative)) < 1e-5
+    assert torch.equal(guided(unet, DeepShrink(3, 2.0, start=0.9, end=1.0), x=x), guided(unet, x=x)), "not yet"
+
+
 @pytest.mark.parametrize(
     "steering",
     [
@@ -231,6 +297,8 @@ def test_multiplied_attention_is_that_of_multiplied_weights(unet: UNet) -> None:
         FreeU(1, 1, 1, 1, True),
         TokenMerging(0.5),
         HyperTile(256, 2, 0, True),
+        NormalizedAttention(5.0, 1.5, 0.5),
+        DeepShrink(3, 2.0),
     ],
 )
 def test_what_steers_can_be_pickled(steering: Steering) -> None:

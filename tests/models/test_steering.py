@@ -12,11 +12,13 @@ from models.attention import Site
 from models.config import UNetConfig
 from models.controlnet import ControlNet, ControlNetUnion
 from models.controls import Asked, Controlled, Shown
+from models.deep_shrink import DeepShrink
 from models.family import SD1
 from models.freeu import FreeU
 from models.hypernetwork import Hypernetwork, Layer
 from models.hypertile import HyperTile
 from models.image_prompt import ImagePrompt, text_sites
+from models.normalized_attention import NormalizedAttention
 from models.reading import Reading
 from models.self_attention_guidance import SelfAttentionGuidance
 from models.steering import Call, Ground, Steer, Steering
@@ -26,7 +28,7 @@ from models.types import Control
 from models.unet import UNet
 
 CONFIG = UNetConfig(model_channels=32, context_dim=24)
-GROUND = Ground(CONFIG, SD1.diffusion.levels)
+GROUND = Ground(CONFIG, SD1.diffusion.levels, {1: torch.zeros(1, 77, 24)})
 EYES = (3, 8, 8, 8, 8, 8, 8, 8, 32)
 PICTURE, MASK = torch.zeros(1, 64, 64, 3), torch.zeros(1, 30, 30)
 
@@ -62,7 +64,7 @@ def image_prompt(unet: UNet) -> ImagePrompt:
 
 def call(unet: UNet, steer: Steer, held: tuple[tuple[Control, ...], ...] = ((), ())) -> None:
     x = torch.zeros(2, 4, 16, 24, dtype=torch.float16, device="meta")
-    texts: list[Any] = [SimpleNamespace(number=1 - i, controls=one) for i, one in enumerate(held)]
+    texts: list[Any] = [SimpleNamespace(number=1 - i, controls=one, for_controls=None) for i, one in enumerate(held)]
     reading = Reading(torch.zeros(2, 77, 24, dtype=torch.float16, device="meta"))
     with torch.inference_mode():
         made = unet(
@@ -75,6 +77,8 @@ STEERING: list[Steering] = [
     FreeU(1.1, 1.2, 0.9, 0.2, by_structure=True),
     HyperTile(64, 1, 1, scale_depth=False),
     TokenMerging(0.5),
+    NormalizedAttention(5.0, 1.5, 0.5),
+    DeepShrink(3, 2.0, end=1.0, smaller="bislerp"),
     SelfAttentionGuidance(1.0, 2.0),
     Hypernetwork({24: ((Layer(torch.zeros(24, 24), torch.zeros(24)),),) * 2}, 1.0),
 ]

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from graph.errors import InputError
 from models.controlnet import ControlNet, ControlNetUnion
 from models.t2i_adapter import AdapterConfig, T2IAdapter
-from models.types import Control, Image, Latent, Mask, Model
+from models.types import Conditioning, Control, Image, Latent, Mask, Model
 from nodes import control
+from nodes.conditioning import clip_text_encode, clip_text_encode_controlnet
 from nodes.control import (
     control_net_apply,
     control_net_apply_advanced,
@@ -272,3 +273,25 @@ def test_a_union_network_is_told_the_kind_of_its_picture(place: Workplace, model
     with pytest.raises(InputError, match=r"control\.safetensors is no union ControlNet") as caught:
         set_union_control_net_type(place.ctx(), control_net=plain, type="depth")
     assert caught.value.input_name == "type"
+
+
+def test_a_controlnet_reads_a_text_of_its_own(place: Workplace, model: Model, net: ControlNet) -> None:
+    """The U-Net reads the prompt; diffusers' ControlNet is given the other text."""
+    loaded = checkpoint_loader_simple(place.ctx(), ckpt_name=place.file("checkpoints", CHECKPOINT))
+    handle = written(place, net.state_dict())
+    told = clip_text_encode_controlnet(place.ctx(), clip=loaded.clip, conditioning=POSITIVE, text="a drawn house")
+    own = clip_text_encode(place.ctx(), clip=loaded.clip, text="a drawn house").conds[0].tokens
+    assert torch.equal(told.conds[0].tokens, POSITIVE.conds[0].tokens)
+    both = control_net_apply_advanced(
+        place.ctx(), positive=told, negative=NEGATIVE, control_net=handle, image=Image(HINT), strength=0.8
+    )
+    found = drawn(place, model, both.positive, both.negative)
+
+    def with_own(x: Tensor, context: Tensor) -> Mapping[str, Any]:
+        return by(net, 0.8)(x, own)
+
+    assert relative_error(found, expected(with_own, by(net, 0.8))) < 1e-5
+    assert relative_error(found, expected(by(net, 0.8), by(net, 0.8))) > 1e-4
+    with pytest.raises(InputError, match="width"):
+        wide = replace(POSITIVE.conds[0], tokens=torch.zeros(1, 77, 12))
+        clip_text_encode_controlnet(place.ctx(), clip=loaded.clip, conditioning=Conditioning((wide,)), text="x")
