@@ -251,6 +251,7 @@ def open_engine(options: argparse.Namespace, folders: Folders, relay: Relay | No
     import torch
 
     from models.machine import device_memory, device_name
+    from nodes.parcels import pack, unpack
     from server.backend import Device, Engine
     from server.security import is_loopback
 
@@ -282,6 +283,8 @@ def open_engine(options: argparse.Namespace, folders: Folders, relay: Relay | No
         free=free,
         gauges=lambda: {"weights": residency.resident_bytes, "results": cache.used_bytes},
         holds=lambda: residency.resident_files,
+        pack=pack,
+        unpack=unpack,
         close=opened.close,
         foreign=foreign,
     )

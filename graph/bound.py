@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from graph.document import Link, NodeId
 from graph.errors import GraphError, Severity
 from graph.inputs import InputSpec
+from graph.order import reachable
 from graph.spec import NodeSpec
 
 Input: TypeAlias = object
@@ -60,6 +61,15 @@ class Graph:
     @property
     def warnings(self) -> tuple[GraphError, ...]:
         return tuple(problem for problem in self.problems if problem.severity is Severity.WARNING)
+
+    def only(self, targets: Iterable[NodeId]) -> Graph:
+        """The same for these nodes of it alone, and what they rest on; for those that it does not have, nothing."""
+        wanted = tuple(target for target in targets if target in self.nodes)
+        kept = reachable(
+            wanted, {node_id: [link.node for link in self.nodes[node_id].links()] for node_id in self.order}
+        )
+        order = tuple(node_id for node_id in self.order if node_id in kept)
+        return replace(self, nodes={node_id: self.nodes[node_id] for node_id in order}, order=order, targets=wanted)
 
 
 Rule: TypeAlias = Callable[[Graph], Iterable[GraphError]]

@@ -13,6 +13,7 @@ from graph.errors import Interrupted, NodeError
 from graph.events import Event, NodeWarned, Progress
 from graph.result import NodeWarning
 from graph.scope import Scope
+from graph.share import Share
 from graph.thrift import Thrift
 
 S = TypeVar("S")
@@ -59,7 +60,7 @@ class Run:
 
     `emit` is called from the loop's thread and from those of the io lane. What it raises is logged and goes no
     further: whoever watches a run cannot break it. `extra` is what clients send along (`extra_pnginfo`). `cells` are those
-    of a sweep.
+    of a sweep. `share`: which part of it is made here, if that is not all.
     """
 
     id: str
@@ -68,6 +69,7 @@ class Run:
     cancel: Cancel = field(default_factory=Cancel)
     extra: Mapping[str, object] = field(default_factory=dict)
     cells: Cells | None = None
+    share: Share | None = None
 
     def over(self, cells: Cells | None) -> Run:
         """The same run of a swept graph: whoever watches is told of the nodes that were written."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Generic, Self, TypeVar
 
 from graph.at_hand import AtHand
-from graph.build import Graph, Rule, build, enforce
+from graph.build import BoundNode, Graph, Rule, build, enforce
 from graph.cache import Cache
 from graph.calls import Ending, Relief
 from graph.context import Run
@@ -27,7 +27,7 @@ from graph.lists import uncalled
 from graph.live import Live, Results, outcome
 from graph.meter import Meter, metered
 from graph.multiply import multiply
-from graph.plan import Frontier, Task
+from graph.plan import Frontier, Lookup, Task
 from graph.reads import Reads
 from graph.result import Expand, Need, Outputs, Pending, Result
 from graph.scope import Scope
@@ -131,12 +131,16 @@ class Executor(Generic[S]):
         if not graph.targets:
             raise GraphErrors(graph.errors)
         graph, cells = multiply(graph)
+        if run.share is not None:
+            graph = graph.only(run.share.targets)
         run = run.over(cells)
         if self._meter is not None:
             run = replace(run, emit=metered(run.emit, graph.nodes, self._meter))
         namer = Namer(self._folders, self._salt, self._reads)
         scope = Scope(graph.nodes, namer.name(graph))
-        live = Live(run, graph, namer, scope, Frontier(scope, graph.targets, self._known), cells)
+        given = {} if run.share is None else {scope.names[it]: made for it, made in run.share.given.items()}
+        known = partial(_known, given, self._known) if given else self._known
+        live = Live(run, graph, namer, scope, Frontier(scope, graph.targets, known), cells)
         live.results.set_running_or_notify_cancel()
         with self._gate:  # whatever is let in is also seen by the loop before it ends
             if not self._open:
@@ -362,6 +366,11 @@ class Executor(Generic[S]):
             self._stop(live, Interrupted())
             if live.parked:
                 self._conclude(live)
+
+
+def _known(given: Mapping[Fingerprint, Outputs], known: Lookup, node: BoundNode, name: Fingerprint) -> Outputs | None:
+    """A result at hand, also of those that others have made."""
+    return given.get(name) or known(node, name)
 
 
 def _report(future: Future[None]) -> None:

@@ -23,7 +23,7 @@ PROGRAM = "program"
 
 class About(TypedDict):
     """Each is null where nothing is known. With several samplers, it is the one nearest to what the job was run for.
-    `models`: bytes by the names of the model files that are read.
+    `models`: bytes by the names of the model files that are read. `swept`: some input has several values.
     """
 
     prompt: str | None
@@ -33,6 +33,7 @@ class About(TypedDict):
     program: NotRequired[str]
     labels: NotRequired[Mapping[str, str]]
     models: NotRequired[Mapping[str, int]]
+    swept: NotRequired[bool]
 
 
 def about(graph: Graph, extra: Mapping[str, object]) -> About:
@@ -48,6 +49,8 @@ def about(graph: Graph, extra: Mapping[str, object]) -> About:
     }
     if isinstance(program := extra.get(PROGRAM), str) and (shown := _shortened(program)):
         said["program"] = shown
+    if any(type(value) is Alternatives for node in nodes for value in node.inputs.values()):
+        said["swept"] = True
     if models := _models(nodes):
         said["models"] = models
     if isinstance(labels := extra.get("metadata"), dict) and labels:

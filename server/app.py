@@ -38,6 +38,7 @@ from server.assets import Assets
 from server.assumed import with_assumed
 from server.backend import Backend, EngineUnavailable
 from server.blobs import Blobs
+from server.cell_files import forget, jobs_kept
 from server.crew import PAUSED, Crew
 from server.database import make_sound
 from server.deps import (
@@ -77,7 +78,7 @@ from server.explaining import Explaining
 from server.faults import Handler, answer_faults
 from server.guesses import Guesses
 from server.hub import Hub
-from server.job import Numbers
+from server.job import Job, Numbers
 from server.kept import Kept
 from server.ledger import StoredLedger
 from server.lock import Lock, Places, resolved
@@ -97,6 +98,7 @@ from server.routes_packs import answer_for_packs
 from server.running import Running
 from server.security import COOKIE, OTHERS_PAGES, PAGES
 from server.settings import Settings
+from server.spread import Spread
 from server.store import Store
 from server.temp_files import sweep
 from server.threads import in_thread
@@ -109,6 +111,8 @@ CLOSING_SECONDS = 5.0
 LOOK_SECONDS = 2.0
 EXPIRY_SECONDS = 30.0
 """How often it is looked whether the base directory is still there."""
+SWEEPS = 4
+"""Sweeps, each of another client, whose cells workers take in turn; more wait until one of these has ended."""
 PRUNE_SECONDS = 0.5
 """Between shortenings of the history: in a row of quick jobs one serves several."""
 CLOCK_SECONDS = 3600.0
@@ -324,6 +328,8 @@ async def _with_programs(app: web.Application) -> AsyncIterator[None]:
 
 async def _with_worker(app: web.Application) -> AsyncIterator[None]:
     deps, prune = app[DEPS], asyncio.Event()
+    database = resolved(deps.database)
+    cells = database.with_name(f"{database.name}.cells")
 
     def ended() -> None:
         app[WEBHOOKS].wake()
@@ -351,20 +357,23 @@ async def _with_worker(app: web.Application) -> AsyncIterator[None]:
             deps.sink if not deps.workers else None,
         )
 
+    loop, watch = asyncio.get_running_loop(), app[WATCH]
+    sharing: list[Worker] = []
     if deps.workers:
-        placement = Placement(app[STORE])
+        spread = Spread(deps.backend, deps.folders, cells, deps.limits.tries, lambda: _tell(loop, crew.wake))
+        placement = Placement(app[STORE], (), spread.running)
         workers = [worker(backend, placement.take, None) for backend in deps.workers]
+        sharing = [worker(spread, placement.take_sweep, None) for _ in range(SWEEPS)]
         placement.workers = workers
     else:
-        workers = [worker(deps.backend, lambda _: app[STORE].lightly(Store.take), app[RUNNING])]
-    crew = app[CREW] = Crew(workers)
+        workers = [worker(deps.backend, partial(_next_job, app[STORE]), app[RUNNING])]
+    crew = app[CREW] = Crew(workers, sharing)
     crew.pause(await app[STORE](Store.setting, PAUSED, "") == "true")
-    loop, watch = asyncio.get_running_loop(), app[WATCH]
     deps.backend.when_dead(lambda reason: _tell(loop, watch.give_up, reason))
-    serving = [app[WATCH].begin("worker", it.serve, needed=True) for it in workers]
+    serving = [app[WATCH].begin("worker", it.serve, needed=True) for it in crew.all]
     others = [
         asyncio.create_task(_hear_packs(app)),
-        app[WATCH].begin("history", lambda: _prune(app, prune)),
+        app[WATCH].begin("history", lambda: _prune(app, prune, cells)),
         *([app[WATCH].begin("packs", lambda: _refresh_packs(app))] if deps.workers else ()),
     ]
     yield
@@ -401,8 +410,8 @@ async def _hear_packs(app: web.Application) -> None:
         (await app[DEPS].backend.engine()).foreign.relay.hear = hear
 
 
-async def _prune(app: web.Application, wanted: asyncio.Event) -> None:
-    """Keep the history as short as it should be. Age counts once the server has been up for a while: a clock that is
+async def _prune(app: web.Application, wanted: asyncio.Event, cells: Path) -> None:
+    """Keep the history as short as it should be, and cells that are done no longer than their jobs need them. Age counts once the server has been up for a while: a clock that is
     wrong at the start, as after a flat battery, has been put right by then.
     """
     begun, limits = time.monotonic(), app[DEPS].limits
@@ -412,6 +421,8 @@ async def _prune(app: web.Application, wanted: asyncio.Event) -> None:
         days = limits.history_days if time.monotonic() - begun > CLOCK_SECONDS else 0.0
         try:
             await app[STORE](Store.prune, limits.history, days)
+            if kept := await in_thread(app[THREADS], jobs_kept, cells):
+                await in_thread(app[THREADS], forget, kept, await app[STORE](Store.unfinished))
             app[WATCH].went_well("history")
         except StoreUnavailable as error:
             _logger.error("%s; the history is shortened later", error)
@@ -427,9 +438,14 @@ async def _say_goodbye(app: web.Application) -> None:
     await app[HUB].shut_down()
 
 
-def _tell(loop: asyncio.AbstractEventLoop, hear: Callable[[str], None], reason: str) -> None:
+def _tell(loop: asyncio.AbstractEventLoop, hear: Callable[..., None], *words: str) -> None:
     with contextlib.suppress(RuntimeError):  # nobody waits any more
-        loop.call_soon_threadsafe(hear, reason)
+        loop.call_soon_threadsafe(hear, *words)
+
+
+async def _next_job(store: Desk[Store], worker: Worker) -> Job | None:
+    """The next job, where there is one worker."""
+    return None if worker.paused else await store.lightly(Store.take)
 
 
 async def _close(backend: Backend) -> None:

@@ -16,6 +16,7 @@ from graph.errors import GraphErrors
 from graph.execute import Executor
 from graph.files import Folders
 from graph.live import Results
+from graph.result import Outputs
 from graph.spec import Registry
 from server.foreign import Foreign
 
@@ -53,13 +54,22 @@ def _no_files() -> Mapping[str, int]:
     return {}
 
 
+def _stays(outputs: Outputs) -> bytes | None:
+    return None
+
+
+def _unknown(content: bytes) -> Outputs:
+    raise ValueError("this engine opens no parcels")
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """What the factory makes. The functions may be called from any thread while no run is live.
 
     `free(unload_models, free_memory)` lets go of weights, and of results as well. `gauges` are bytes by name, `holds`
     those of the model files whose weights are in memory.
-    `close` is called when no run will come any more. `foreign` is what packs bring.
+    `pack` makes bytes of a result, for another process that shares the run, and None of what cannot travel; `unpack`
+    raises ValueError. `close` is called when no run will come any more. `foreign` is what packs bring.
     """
 
     executor: Executor[Any]
@@ -70,6 +80,8 @@ class Engine:
     free: Callable[[bool, bool], None] = _keep
     gauges: Callable[[], Mapping[str, float]] = _no_gauges
     holds: Callable[[], Mapping[str, int]] = _no_files
+    pack: Callable[[Outputs], bytes | None] = _stays
+    unpack: Callable[[bytes], Outputs] = _unknown
     close: Callable[[], None] = _nothing
     foreign: Foreign = field(default_factory=Foreign)
 
@@ -121,7 +133,7 @@ class Backend(Protocol):
 
     def submit(self, run: Run, targets: Sequence[str]) -> Future[Results]:
         """Queue a run. The future raises NodeError, Interrupted or WorkerLost; raises GraphErrors if it cannot run at
-        all. What other processes have made stays with them: their futures give no results.
+        all. Another process hands over what the run's `share` says, as parcels, and keeps the rest.
         """
 
     def refresh(self) -> bool:

@@ -1,15 +1,19 @@
-"""Which job a free worker takes: clients in turn, and jobs where their models are in memory."""
+"""Which work a free worker takes: clients in turn, cells of sweeps among them, and jobs where their models are in memory."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
+from graph.split import Piece
 from server.backend import Backend
 from server.desk import Desk
 from server.job import Job, Waiting
+from server.spread import Portion, SharedRun
 from server.store import Store
 
 LOOK = 64
@@ -18,7 +22,7 @@ LOAD_SECONDS = 1.0
 """What loading a model costs besides reading it."""
 READ_BYTES = 1e9
 """Bytes of a model that are read and brought to a device in a second."""
-_CLIENTS = 1000
+_PARTIES = 1000
 
 
 class Taker(Protocol):
@@ -28,77 +32,125 @@ class Taker(Protocol):
     def backend(self) -> Backend: ...
 
     @property
-    def running(self) -> Job | None: ...
+    def running(self) -> Job | Waiting | None: ...
 
     @property
     def is_idle(self) -> bool: ...
+
+    @property
+    def paused(self) -> bool: ...
 
     @property
     def seconds(self) -> float: ...
 
 
 class Placement:
-    """Decides for one worker after the other. `workers` are all there are."""
+    """Decides for one worker after the other. `workers` are all there are, `sweeps` the runs whose cells they share."""
 
-    def __init__(self, store: Desk[Store], workers: Sequence[Taker] = ()) -> None:
+    def __init__(self, store: Desk[Store], workers: Sequence[Taker] = (), sweeps: Sequence[SharedRun] = ()) -> None:
         self.workers = workers
         self._store = store
+        self._sweeps = sweeps
         self._deciding = asyncio.Lock()
-        self._turns: dict[str | None, int] = {}
+        self._turns: dict[tuple[str | None, str], int] = {}
         self._turn = 0
         self._given: dict[str, Mapping[str, int]] = {}
 
-    async def take(self, worker: Taker) -> Job | None:
-        """The next job for `worker`, now running; None if nothing waits that is not better left to another."""
+    async def take(self, worker: Taker) -> Job | Portion | None:
+        """The next job for `worker`, now running, or a part of one that runs; None if there is nothing that is not better
+        left to another. One that is paused goes on with what runs.
+        """
         async with self._deciding:
+            waiting = [] if worker.paused else await self._store.lightly(Store.waiting, LOOK)
+            match self.choose(worker, [job for job in waiting if not job.is_swept]):
+                case Waiting() as chosen:
+                    return await self._taken(worker, chosen)
+                case chosen:
+                    return chosen
+
+    async def take_sweep(self, worker: Taker) -> Job | None:
+        """The next sweep to be shared by all. One of each client is under way as long as cells of it are left."""
+        async with self._deciding:
+            if worker.paused:
+                return None
             waiting = await self._store.lightly(Store.waiting, LOOK)
-            chosen = self.choose(worker, waiting)
-            job = None if chosen is None else await self._store.lightly(Store.take, chosen.id)
-            if job is not None and chosen is not None:
-                self._note(worker, chosen)
-            return job
+            busy = {sweep.job.client_id for sweep in self._sweeps if sweep.left}
+            sweeps = (job for job in self._in_turn(waiting) if isinstance(job, Waiting) and job.is_swept)
+            chosen = next((job for job in sweeps if job.client_id not in busy), None)
+            return None if chosen is None else await self._taken(None, chosen)
 
-    def choose(self, worker: Taker, waiting: Sequence[Waiting]) -> Waiting | None:
-        """The job for `worker`: of the client who has the fewest running, and of these of whose turn is longest ago."""
-        return next((job for job in self._in_turn(waiting) if self._suits(worker, job, waiting)), None)
+    def choose(self, worker: Taker, waiting: Sequence[Waiting]) -> Waiting | Portion | None:
+        """What `worker` is to run: of the client who has the fewest running, and of these of whose turn is longest ago. A
+        client's single jobs and its sweeps take turns in the same way.
+        """
+        for found in self._in_turn(waiting):
+            if isinstance(found, Waiting):
+                if self._suits(worker, found, waiting):
+                    return found
+            elif (portion := found.take(worker.backend.name, partial(self._may_take, worker, found))) is not None:
+                self._note(worker, replace(found.job, models=portion.piece.models), found.job.id)
+                return portion
+        return None
 
-    def _in_turn(self, waiting: Sequence[Waiting]) -> Iterator[Waiting]:
-        busy = Counter(worker.running.client_id for worker in self.workers if worker.running is not None)
-        jobs: dict[str | None, list[Waiting]] = {}
+    async def _taken(self, worker: Taker | None, chosen: Waiting) -> Job | None:
+        job = await self._store.lightly(Store.take, chosen.id)
+        if job is not None:
+            self._note(worker, chosen)
+        return job
+
+    def _in_turn(self, waiting: Sequence[Waiting]) -> Iterator[Waiting | SharedRun]:
+        shared = {sweep.job.id for sweep in self._sweeps}
+        running = [worker.running for worker in self.workers if worker.running is not None]
+        clients = Counter(job.client_id for job in running)
+        parties = Counter((job.client_id, job.id if job.id in shared else "") for job in running)
+        found: dict[tuple[str | None, str], list[Waiting | SharedRun]] = {}
         for job in waiting:
-            jobs.setdefault(job.client_id, []).append(job)
-        for client in sorted(jobs, key=lambda it: (busy[it], self._turns.get(it, 0))):
-            yield from jobs[client]
+            found.setdefault((job.client_id, ""), []).append(job)
+        for sweep in self._sweeps:
+            if sweep.left:
+                found[sweep.job.client_id, sweep.job.id] = [sweep]
+        last = Counter[str | None]()
+        for (client, _), turn in self._turns.items():
+            last[client] = max(last[client], turn)
+        order = sorted(found, key=lambda it: (clients[it[0]], last[it[0]], parties[it], self._turns.get(it, 0)))
+        for party in order:
+            yield from found[party]
 
     def _suits(self, worker: Taker, job: Waiting, waiting: Sequence[Waiting]) -> bool:
         """Whether `worker` is to run a job: it has the models, or nobody has, or to load them costs less than to wait
         for those who have.
         """
-        missing = self._missing(worker, job)
+        missing = self._missing(worker, job.models)
         if not missing:
             return True
         others = [
             other for other in self.workers if other is not worker and (other.is_idle or other.running is not None)
         ]
-        if any(other.is_idle and self._missing(other, job) < missing for other in others):
+        if any(other.is_idle and self._missing(other, job.models) < missing for other in others):
             return False
-        holders = [other for other in others if not self._missing(other, job)]
+        holders = [other for other in others if not self._missing(other, job.models)]
         if not holders:
             return True
         alike = sum(1 for other in waiting if job.models.keys() <= other.models.keys())
         wait = alike * max(other.seconds for other in holders) / len(holders)
         return LOAD_SECONDS + missing / READ_BYTES < wait
 
-    def _missing(self, worker: Taker, job: Waiting) -> int:
+    def _may_take(self, worker: Taker, sweep: SharedRun, piece: Piece, left: int) -> bool:
+        """Whether a worker is to begin with a cell that another would come to as the last but so many."""
+        missing = self._missing(worker, piece.models)
+        return not (missing and left and sweep.seconds) or LOAD_SECONDS + missing / READ_BYTES < left * sweep.seconds
+
+    def _missing(self, worker: Taker, models: Mapping[str, int]) -> int:
         """Bytes of models that a worker would have to load."""
         name = worker.backend.name
         held = worker.backend.holdings().files.keys() | self._given.get(name, {}).keys()
-        return sum(max(1, size) for model, size in job.models.items() if model not in held)
+        return sum(max(1, size) for model, size in models.items() if model not in held)
 
-    def _note(self, worker: Taker, job: Waiting) -> None:
+    def _note(self, worker: Taker | None, job: Waiting, sweep: str = "") -> None:
         self._turn += 1
-        self._turns.pop(job.client_id, None)
-        self._turns[job.client_id] = self._turn
-        if len(self._turns) > _CLIENTS:
+        self._turns.pop((job.client_id, sweep), None)
+        self._turns[job.client_id, sweep] = self._turn
+        if len(self._turns) > _PARTIES:
             del self._turns[next(iter(self._turns))]
-        self._given[worker.backend.name] = job.models  # what it holds is only told once it has been loaded
+        if worker is not None:
+            self._given[worker.backend.name] = job.models  # what it holds is only told once it has been loaded

@@ -19,14 +19,15 @@ from queue import SimpleQueue
 from typing import cast
 
 from graph.context import Run
-from graph.document import as_json
+from graph.document import NodeId, as_json
 from graph.errors import GraphErrors, Interrupted
 from graph.events import Event, NodeFinished, NodeStarted, Progress, RunStarted
 from graph.live import Results
 from graph.recipe import Recipe
+from graph.result import Outputs
 from server.backend import EngineUnavailable, Holdings, WorkerLost
 from server.foreign import Hear
-from server.wire import Channel, Json, Message, WireError, decoded, encoded
+from server.wire import Channel, Json, Message, Parcel, WireError, decoded, encoded
 
 LEASE_SECONDS = 60.0
 """How long a process may give no sign of life before what it runs is taken from it, and it is ended."""
@@ -62,6 +63,7 @@ class _Live:
     accepted: Future[None] = field(default_factory=Future)
     results: Future[Results] = field(default_factory=Future)
     nodes: Counter[str] = field(default_factory=Counter)
+    made: dict[NodeId, Outputs] = field(default_factory=dict)
 
     def note(self, event: Event) -> None:
         match event:
@@ -94,7 +96,7 @@ class _Life:
         """Send what is in the outbox, on a thread of its own: nobody waits for a process that does not read."""
         while (message := self.outbox.get()) is not None:
             try:
-                self.channel.send(message.kind, message.body)
+                self.channel.send(message.kind, message.body, message.content)
             except (OSError, ValueError):
                 return  # it has ended, which its reader tells
         with suppress(OSError):
@@ -164,10 +166,17 @@ class ProcessBackend:
             "targets": list(targets),
             "extra": run.extra,
         }
+        given: Mapping[NodeId, Outputs] = {}
+        if (share := run.share) is not None:
+            body["share"], given = {"targets": list(share.targets), "handed": sorted(share.handed)}, share.given
         with self._lock:
             if (life := self._life) is None or not self.is_ready:
                 raise WorkerLost(f"worker {self.name} has just ended")
             life.live[run.id] = live
+        for node_id, outputs in given.items():
+            for parcel in outputs.values:
+                if isinstance(parcel, Parcel):
+                    life.outbox.put(Message("given", [run.id, node_id], parcel.content))
         life.outbox.put(Message("run", body))
         run.cancel.waking(lambda: life.outbox.put(Message("cancel", run.id)))
         live.accepted.result()
@@ -311,6 +320,8 @@ class ProcessBackend:
                 life.words = str(reason)
             case "answer", [number, value] if (answer := life.answers.get(number)) is not None:
                 answer.set_result(value)
+            case "made", [id_, node_id] if (live := life.live.get(id_)) is not None:
+                live.made[node_id] = Outputs((Parcel(message.content),))
             case "relayed", [event, data, client_id]:
                 self._relay(event, data, client_id)
             case kind, {"id": id_} as body if (live := life.live.get(id_)) is not None:
@@ -328,7 +339,7 @@ class ProcessBackend:
             case "refused", {"problems": problems}:
                 live.accepted.set_exception(GraphErrors(decoded(problems)))
             case "ended", {"how": "done"}:
-                live.results.set_result({})
+                live.results.set_result(live.made)
             case "ended", {"how": "interrupted"}:
                 live.results.set_exception(Interrupted())
             case "ended", {"how": "failed", "error": error}:

@@ -121,14 +121,24 @@ class Store:
         return Job(id_, client_id, prompt, extra, tuple(json.loads(targets)), created)
 
     def waiting(self, most: int) -> list[Waiting]:
-        """The first `most` jobs of each client, in the order in which they would run if there were no others."""
+        """The first `most` jobs of each client, and as many sweeps, in the order in which they would run if there were no
+        others.
+        """
         rows = self._db.execute(
-            "SELECT id, client_id, models FROM (SELECT id, client_id, json_extract(about, '$.models') AS models,"
-            " priority, rank, seq, row_number() OVER (PARTITION BY client_id ORDER BY priority DESC, rank, seq) AS place"
+            "SELECT id, client_id, models, swept FROM (SELECT id, client_id, json_extract(about, '$.models') AS models,"
+            " json_extract(about, '$.swept') AS swept, priority, rank, seq, row_number() OVER"
+            " (PARTITION BY client_id, json_extract(about, '$.swept') ORDER BY priority DESC, rank, seq) AS place"
             f" FROM jobs WHERE state = '{State.PENDING}') WHERE place <= ? ORDER BY priority DESC, rank, seq",
             (most,),
         )
-        return [Waiting(id_, client_id, json.loads(models or "{}")) for id_, client_id, models in rows]
+        return [
+            Waiting(id_, client_id, json.loads(models or "{}"), bool(swept)) for id_, client_id, models, swept in rows
+        ]
+
+    def unfinished(self) -> list[str]:
+        """The ids of the jobs that wait or run."""
+        states = f"SELECT id FROM jobs WHERE state IN ('{State.PENDING}', '{State.RUNNING}')"
+        return [id_ for (id_,) in self._db.execute(states)]
 
     def finish(self, id_: str, outcome: Outcome) -> int:
         """Record how a running job ended. Returns how many wait."""

@@ -1,4 +1,4 @@
-"""What travels between a server and the processes of its workers: JSON messages over a pipe, never a pickle."""
+"""What travels between a server and the processes of its workers: JSON and bytes, never a pickle."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from server.backend import Device
 
 LONGEST = 2**30
 """Bytes of a message; a longer one is taken for a fault."""
-_LENGTH = "<I"
+_LENGTHS = "<II"
 _CLASS = "!"
 """The key that says of an object which class it is; one with other keys that begin so is written as pairs."""
 _CLASSES: Mapping[str, type[Any]] = MappingProxyType(
@@ -56,10 +56,18 @@ class WireError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`body` is JSON; values of the program's own classes are `encoded` in it."""
+    """`body` is JSON; values of the program's own classes are `encoded` in it. `content`: bytes that go with it."""
 
     kind: str
     body: Json = None
+    content: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A result of another process, as bytes that only an engine opens."""
+
+    content: bytes
 
 
 class Channel:
@@ -70,32 +78,33 @@ class Channel:
         self._out = out
         self._sending = threading.Lock()
 
-    def send(self, kind: str, body: Json = None) -> None:
+    def send(self, kind: str, body: Json = None, content: bytes = b"") -> None:
         """Wait until the message is on its way. Raises OSError or ValueError if the other end, or this one, is closed."""
         try:
             whole = dumps([kind, body]).encode()
         except ValueError:  # a number that JSON does not know, as a faulty workflow may have
             whole = json.dumps([kind, body]).encode()
         with self._sending:
-            self._out.write(struct.pack(_LENGTH, len(whole)) + whole)
+            self._out.write(struct.pack(_LENGTHS, len(whole), len(content)) + whole)
+            self._out.write(content)
             self._out.flush()
 
     def receive(self) -> Message | None:
         """The next message; None at the end. Raises WireError."""
-        size = struct.calcsize(_LENGTH)
+        size = struct.calcsize(_LENGTHS)
         head = self._into.read(size)
         if not head:
             return None
-        if len(head) < size or (length := struct.unpack(_LENGTH, head)[0]) > LONGEST:
+        if len(head) < size or max(lengths := struct.unpack(_LENGTHS, head)) > LONGEST:
             raise WireError("a message that is too long, or has no end")
-        whole = self._into.read(length)
-        if len(whole) < length:
+        whole, content = (self._into.read(length) for length in lengths)
+        if (len(whole), len(content)) != lengths:
             raise WireError("a message that has no end")
         try:
             kind, body = json.loads(whole)
         except (ValueError, TypeError, RecursionError) as error:
             raise WireError(f"what came is no message: {error}") from error
-        return Message(str(kind), body)
+        return Message(str(kind), body, content)
 
     def close(self) -> None:
         """Let go of what this end writes to: the other end hears it."""

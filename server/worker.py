@@ -1,4 +1,4 @@
-"""One worker: takes one job after the other from the queue, has its backend run it, and records how it ended."""
+"""One worker: takes one job after the other from the queue, or parts of one, has its backend run it, and records how it ended."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from server.desk import Desk, StoreUnavailable
 from server.explaining import Explaining
 from server.feed import Feed
 from server.hub import Hub
-from server.job import Job, State
+from server.job import Job, State, Waiting
 from server.metrics import Metrics
 from server.recent import Recent, read_given
 from server.redact import Redactor
 from server.running import Running
+from server.spread import Portion
 from server.store import Store
 from server.threads import in_thread
 from server.transcript import Message, Transcript
 from server.watch import Watch
 
-Take: TypeAlias = Callable[["Worker"], Awaitable[Job | None]]
+Take: TypeAlias = Callable[["Worker"], Awaitable[Job | Portion | None]]
 Sink: TypeAlias = Callable[[Mapping[NodeId, str]], Callable[[Event], None]]
 
 GRACE_SECONDS = 10.0
@@ -109,6 +110,7 @@ class Worker:
         self._sink = sink
         self._wake = asyncio.Event()
         self._current: _Current | None = None
+        self._portion: Portion | None = None
         self._wishes = _Wishes()
         self._looked = 0.0
         self._stopping = False
@@ -125,15 +127,17 @@ class Worker:
         return self._backend
 
     @property
-    def running(self) -> Job | None:
-        """The job that runs now."""
+    def running(self) -> Job | Waiting | None:
+        """The job that runs now, or that it makes a part of."""
+        if self._portion is not None:
+            return self._portion.job
         return None if self._current is None else self._current.job
 
     @property
     def is_idle(self) -> bool:
         """Whether it would take a job at once."""
         takes = not (self.paused or self.draining or self._stopping)
-        return takes and self._current is None and self._backend.is_ready
+        return takes and self.running is None and self._backend.is_ready
 
     @property
     def seconds(self) -> float:
@@ -186,7 +190,7 @@ class Worker:
             await self._grant_wishes()
             self._busy = True
             try:
-                goes_on = not (self.paused or self.draining) and await self._next()
+                goes_on = not self.draining and await self._next()
             finally:
                 self._busy = False
             if self._explaining.is_due:
@@ -198,8 +202,9 @@ class Worker:
         """Put the running job back into the queue and end `serving`. What has ended or is being taken is not cut off."""
         self._stopping = True
         self.wake()
-        if self._current is not None:
-            self._current.cancel.set()
+        for current in (self._current, self._portion):
+            if current is not None:
+                current.cancel.set()
         if self._busy:
             await asyncio.wait([serving], timeout=GRACE_SECONDS)
         if (current := self._current) is not None:  # its node never looks whether it should stop
@@ -244,6 +249,9 @@ class Worker:
         job = await self._take()
         if job is None:
             return False
+        if isinstance(job, Portion):
+            await self._help(job)
+            return True
         try:
             remaining = await self._perform(job)
         except Exception:
@@ -254,7 +262,18 @@ class Worker:
         self._watch.went_well("worker")
         return remaining > 0
 
-    async def _take(self) -> Job | None:
+    async def _help(self, portion: Portion) -> None:
+        """Make a part of a job that several workers share."""
+        self._portion = portion
+        try:
+            if (loss := await portion.run(self._backend, self._threads)) is not None:
+                self.lost += 1
+                _logger.error("job %s: %s", portion.job.id, loss)
+        finally:
+            self._portion = None
+        self._watch.went_well("worker")
+
+    async def _take(self) -> Job | Portion | None:
         """The next job; none if the server stops meanwhile."""
         try:
             job = await self._take_for(self)
@@ -264,7 +283,10 @@ class Worker:
             self.wake()
             return None
         if job is not None and self._stopping:
-            await self._release(job.id)
+            if isinstance(job, Portion):
+                job.shared.give_back(job)
+            else:
+                await self._release(job.id)
             return None
         return job
 

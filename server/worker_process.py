@@ -12,15 +12,19 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from graph.context import Cancel, Run
-from graph.document import read
+from graph.document import NodeId, read
 from graph.errors import GraphErrors, Interrupted, NodeError
 from graph.events import Event, NodeFinished, Progress, RunStarted
 from graph.files import Folders
+from graph.live import Results
 from graph.recipe import Recipe
+from graph.result import Outputs
+from graph.share import Share
 from server.backend import Engine, EngineUnavailable, LocalBackend
 from server.previews import encode_preview
 from server.transcript import as_number, plain
@@ -55,6 +59,7 @@ def work(factory: Callable[[], Engine], folders: Folders, into: BinaryIO, out: B
 class _Telling:
     """What one run tells. `preview` is the newest, which is made only if the server asks for it."""
 
+    handed: frozenset[NodeId] = frozenset()
     cancel: Cancel = field(default_factory=Cancel)
     started: RunStarted | None = None
     preview: Callable[[], object] | None = None
@@ -67,6 +72,7 @@ class _Process:
         self._backend = backend
         self._channel = channel
         self._runs: OrderedDict[str, _Telling] = OrderedDict()
+        self._given: dict[str, dict[NodeId, Outputs]] = {}
         self._ended = threading.Event()
 
     def serve(self) -> int:
@@ -82,7 +88,7 @@ class _Process:
         threading.Thread(target=self._live, name="alive", daemon=True).start()
         try:
             while (message := self._channel.receive()) is not None:
-                self._obey(message)
+                self._obey(message, engine)
         except WireError as error:
             _logger.error("the server cannot be understood: %s", error)
         self._ended.set()
@@ -96,10 +102,15 @@ class _Process:
         self._backend.close()
         return 0
 
-    def _obey(self, message: Message) -> None:
+    def _obey(self, message: Message, engine: Engine) -> None:
         match message.kind, message.body:
             case "run", dict() as asked:
-                self._run(asked)
+                self._run(asked, engine)
+            case "given", [id_, node_id]:
+                if (
+                    outputs := self._attempt("what others have made", lambda: engine.unpack(message.content))
+                ) is not None:
+                    self._given.setdefault(id_, {})[node_id] = outputs
             case "cancel", str() as id_ if id_ in self._runs:
                 self._runs[id_].cancel.set()
             case "preview", [number, id_]:
@@ -113,13 +124,16 @@ class _Process:
             case _:
                 pass
 
-    def _run(self, asked: dict[str, Json]) -> None:
-        id_, told = asked["id"], _Telling()
+    def _run(self, asked: dict[str, Json], engine: Engine) -> None:
+        id_, given, share = asked["id"], self._given.pop(asked["id"], {}), None
+        if (shared := asked.get("share")) is not None:
+            share = Share(tuple(shared["targets"]), frozenset(shared["handed"]), given)
+        told = _Telling(frozenset() if share is None else share.handed)
         self._runs[id_] = told
         while len(self._runs) > _EXPLAINED:
             self._runs.popitem(last=False)
         document = replace(read(asked["document"]), problems=decoded(asked["problems"]))
-        run = Run(id_, document, lambda event: self._tell(told, event), told.cancel, asked["extra"])
+        run = Run(id_, document, lambda event: self._tell(told, event), told.cancel, asked["extra"], None, share)
         try:
             results = self._backend.submit(run, asked["targets"])
         except GraphErrors as errors:
@@ -129,12 +143,16 @@ class _Process:
             self._send("broken", {"id": id_, "reason": f"{type(error).__name__}: {error}"})
         else:
             self._send("accepted", {"id": id_})
-            results.add_done_callback(lambda ended: self._end(id_, told, ended))
+            results.add_done_callback(lambda ended: self._end(id_, told, ended, engine))
 
-    def _end(self, id_: str, told: _Telling, results: Future[Any]) -> None:
+    def _end(self, id_: str, told: _Telling, results: Future[Results], engine: Engine) -> None:
         told.preview = None
         match results.exception():
             case None:
+                for node_id in told.handed & results.result().keys():
+                    content = self._attempt("a result", partial(engine.pack, results.result()[node_id]))
+                    if content is not None:
+                        self._send("made", [id_, node_id], content)
                 self._send("ended", {"id": id_, "how": "done"})
             case Interrupted():
                 self._send("ended", {"id": id_, "how": "interrupted"})
@@ -194,6 +212,6 @@ class _Process:
         self._send("dying", reason)
         os._exit(1)
 
-    def _send(self, kind: str, body: Json) -> None:
+    def _send(self, kind: str, body: Json, content: bytes = b"") -> None:
         with suppress(OSError, ValueError):  # the server is gone, which the other direction tells as well
-            self._channel.send(kind, body)
+            self._channel.send(kind, body, content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import time
 import uuid
@@ -22,7 +23,8 @@ from graph.execute import Executor
 from graph.files import FileRef, Folders
 from graph.result import Outputs
 from graph.sockets import Choice, File, Float, Int, Text
-from graph.spec import NodeSpec, Registry, node
+from graph.spec import Each, NodeSpec, Registry, node
+from graph.sweep import Gathered
 from graph.thrift import Thrift
 from server.backend import Device, Engine
 
@@ -33,6 +35,12 @@ class Part:
 
     name: str
     socket = "PART"
+
+
+@node("Halved", category="stub")
+def halved(ctx: Context[Any], *, values: int) -> float:
+    """What a sum holds of one cell."""
+    return values / 2
 
 
 def specs(folders: Folders) -> list[NodeSpec]:
@@ -91,6 +99,11 @@ def specs(folders: Folders) -> list[NodeSpec]:
             raise MemoryError(f"no room beside {folders.output_dir}")
         return value
 
+    @node("Sum", category="stub")
+    def total(ctx: Context[Any], *, values: Annotated[Gathered[float], Each(halved)]) -> int:
+        """A number for all cells."""
+        return round(sum(at * value for at, value in enumerate(values.values, 1)))
+
     @node("Die", category="stub")
     def die(ctx: Context[Any], *, value: int) -> int:
         """Takes the process with it."""
@@ -112,7 +125,7 @@ def specs(folders: Folders) -> list[NodeSpec]:
         """Takes a part."""
         return Outputs()
 
-    return [value, load, add, steps, fail, warn, hungry, die, save, sink]
+    return [value, load, add, steps, fail, warn, hungry, total, die, save, sink]
 
 
 def factory(folders: Folders, wait: Callable[[], object] | None = None) -> Callable[[], Engine]:
@@ -133,6 +146,22 @@ def factory(folders: Folders, wait: Callable[[], object] | None = None) -> Calla
             if free_memory:
                 cache.clear()
 
-        return Engine(executor, registry, (), {"torch": "none"}, devices, free, lambda: {"results": cache.used_bytes})
+        def pack(outputs: Outputs) -> bytes:
+            return json.dumps(outputs.values).encode()
+
+        def unpack(content: bytes) -> Outputs:
+            return Outputs(tuple(json.loads(content)))
+
+        return Engine(
+            executor,
+            registry,
+            (),
+            {"torch": "none"},
+            devices,
+            free,
+            lambda: {"results": cache.used_bytes},
+            pack=pack,
+            unpack=unpack,
+        )
 
     return build

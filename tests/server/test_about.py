@@ -73,7 +73,7 @@ def test_what_is_not_there_is_null_and_long_words_are_cut(tmp_path: Path) -> Non
     nothing = {"prompt": None, "seed": None, "workflow_name": None, "workflow_id": None}
     assert _about(tmp_path, {"workflow_name": 7}, a={"text": " "}, out={"image": ["a", 0]}) == nothing
     said = _about(tmp_path, a={"text": {"__sweep__": ["x" * 5000, "y"]}}, out={"image": ["a", 0]})
-    assert said == nothing | {"prompt": "x" * WORDS}
+    assert said == nothing | {"prompt": "x" * WORDS, "swept": True}
 
 
 @in_loop

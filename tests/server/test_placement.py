@@ -14,6 +14,7 @@ from server.job import Job, Waiting
 from server.options import understand
 from server.placement import Placement
 from server.serve_options import MOST_WORKERS
+from server.spread import Portion
 
 GIB = 2**30
 
@@ -34,8 +35,9 @@ class Fake:
     """A worker as placement sees it."""
 
     backend: Any
-    running: Job | None = None
+    running: Job | Waiting | None = None
     seconds: float = 0.0
+    paused: bool = False
 
     @property
     def is_idle(self) -> bool:
@@ -55,15 +57,22 @@ def jobs(text: str, client: str | None = None, size: int = GIB) -> list[Waiting]
     return [Waiting(f"{client}{at}", client, {model: size}) for at, model in enumerate(text)]
 
 
+def chosen(placement: Placement, worker: Fake, waiting: Sequence[Waiting]) -> Waiting | None:
+    """The job that a worker is to run."""
+    found = placement.choose(worker, waiting)
+    assert not isinstance(found, Portion)
+    return found
+
+
 def test_a_job_goes_where_its_model_is() -> None:
     placement, (a, b) = crew("A", "B")
-    assert placement.choose(a, jobs("BA")) == jobs("BA")[1]
-    assert placement.choose(b, jobs("AB")) == jobs("AB")[1]
+    assert chosen(placement, a, jobs("BA")) == jobs("BA")[1]
+    assert chosen(placement, b, jobs("AB")) == jobs("AB")[1]
 
 
 def test_a_job_is_left_to_an_idle_worker_that_has_its_model() -> None:
     placement, (empty, _) = crew("", "A")
-    assert placement.choose(empty, jobs("A")) is None
+    assert chosen(placement, empty, jobs("A")) is None
 
 
 @pytest.mark.parametrize(("seconds", "waiting", "loads"), [(0.1, 1, False), (0.1, 60, True), (30.0, 1, True)])
@@ -72,32 +81,32 @@ def test_a_model_is_loaded_a_second_time_when_waiting_would_cost_more(
 ) -> None:
     placement, (free, busy) = crew("", "A", seconds=seconds)
     busy.begin(jobs("A", "x")[0])
-    assert (placement.choose(free, jobs("A" * waiting)) is not None) is loads
+    assert (chosen(placement, free, jobs("A" * waiting)) is not None) is loads
 
 
 def test_what_nobody_holds_is_loaded_at_once_where_the_least_is_missing() -> None:
     placement, (a, b) = crew("A", "")
     both = [Waiting("1", None, {"A": GIB, "vae": GIB})]
-    assert placement.choose(b, both) is None
-    assert placement.choose(a, both) == both[0]
+    assert chosen(placement, b, both) is None
+    assert chosen(placement, a, both) == both[0]
     a.begin(both[0])
-    assert placement.choose(b, jobs("C")) == jobs("C")[0]
+    assert chosen(placement, b, jobs("C")) == jobs("C")[0]
 
 
 def test_clients_take_turns_and_who_has_nothing_running_comes_first() -> None:
     placement, (one, two) = crew("A", "A")
     waiting = jobs("AAAA", "sweeper") + jobs("A", "artist")
-    first = placement.choose(one, waiting)
+    first = chosen(placement, one, waiting)
     assert first is not None
     assert first.client_id == "sweeper"
     one.begin(first)
     placement._note(one, first)
-    second = placement.choose(two, waiting[1:])
+    second = chosen(placement, two, waiting[1:])
     assert second is not None
     assert second.client_id == "artist"
     placement._note(two, second)
     one.running = None
-    third = placement.choose(one, jobs("A", "artist") + waiting[1:4])
+    third = chosen(placement, one, jobs("A", "artist") + waiting[1:4])
     assert third is not None
     assert third.client_id == "sweeper"
 
@@ -110,7 +119,7 @@ def test_three_checkpoints_in_random_order_are_loaded_at_most_five_times_by_thre
     until: dict[str, float] = {}
     while done < 600:
         for worker in workers:
-            if worker.is_idle and (job := placement.choose(worker, waiting[:64])) is not None:
+            if worker.is_idle and (job := chosen(placement, worker, waiting[:64])) is not None:
                 missing = job.models.keys() - worker.backend.files.keys()
                 loads += len(missing)
                 worker.backend.files = dict(job.models)  # there is room for one
