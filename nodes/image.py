@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import string
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, NamedTuple
@@ -24,7 +25,7 @@ from models.weights import CheckpointError
 from nodes.labels import Said, said_of, workflow_texts, write_picture
 from nodes.latent_files import SAMPLES, UNSCALED, read_latent
 from nodes.output_files import expand, write_numbered
-from nodes.pictures import NO_PICTURE, read_picture, to_pil
+from nodes.pictures import NO_PICTURE, png_bytes, read_picture, to_pil
 from nodes.scaling import scaled_image
 from nodes.services import Context
 
@@ -120,6 +121,14 @@ def save_image(
 def preview_image(ctx: Context, *, images: Annotated[Image, Tip("The pictures to show.")]) -> Outputs:
     """Show pictures without keeping them: they go to the temporary directory."""
     return shown_pictures(ctx, images, "images")
+
+
+@node("SaveImageWebsocket", category="api/image", terminal=True, lane="io", idempotent=False)
+def save_image_websocket(ctx: Context, *, images: Annotated[Image, Tip("The pictures to send.")]) -> Outputs:
+    """Send pictures to the program that waits for them, whole and as PNG, where it gets its previews. Nothing is saved."""
+    for i, pixels in enumerate(images.pixels):
+        ctx.progress(i, len(images.pixels), partial(png_bytes, pixels))
+    return Outputs()
 
 
 def shown_pictures(ctx: Context, images: Image, blamed: str) -> Outputs:

@@ -94,7 +94,7 @@ def write_picture(
 ) -> None:
     """Save a picture in one of the formats, with what it says where readers of that format look for it."""
     if kind == "PNG":
-        picture.save(path, format=kind, pnginfo=_png_info(said), compress_level=compress_level)
+        picture.save(path, format=kind, pnginfo=png_info(said), compress_level=compress_level)
         return
     exif = _exif(said.texts).tobytes()
     if said.xmp:
@@ -112,13 +112,14 @@ def write_animation(
     """
     first, *others = frames
     if kind == "PNG":
-        carried: Mapping[str, Any] = {"pnginfo": _png_info(said)}
+        carried: Mapping[str, Any] = {"pnginfo": png_info(said)}
     else:
         carried = {"exif": _exif(said.texts).tobytes()} | ({"xmp": said.xmp.encode()} if said.xmp else {})
     first.save(path, format=kind, save_all=True, append_images=others, duration=duration, loop=0, **carried, **options)
 
 
-def _png_info(said: Said) -> PngInfo:
+def png_info(said: Said) -> PngInfo:
+    """The same as the texts of a PNG file."""
     info = PngInfo()
     for name, text in said.texts.items():
         info.add_text(name, text)

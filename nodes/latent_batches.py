@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from graph.errors import InputError
 from graph.sockets import Choice, Int
 from graph.spec import Group, Named, Tip, node
 from models.masking import cycled
-from models.types import Latent
+from models.types import Cond, Conditioning, Latent
 from nodes.services import Context
 
 
@@ -183,3 +184,35 @@ def sized(samples: Tensor, like: Tensor) -> Tensor:
     y = round((height - height * (old / new)) / 2) if old < new else 0
     cut = samples[..., y : height - y, x : width - x]
     return F.interpolate(cut, size=(goal_height, goal_width), mode="bilinear", align_corners=False)
+
+
+class Buckets(NamedTuple):
+    """Latents in groups of one size, with their prompts."""
+
+    latents: Annotated[list[Latent], Tip("A batch for each size, in the order in which they first came.")]
+    conditioning: Annotated[list[Conditioning], Tip("The prompts of each batch, one for each of its latents.")]
+
+
+@node("ResolutionBucket", category="dataset", title="Resolution Bucket", experimental=True)
+def resolution_bucket(
+    ctx: Context,
+    *,
+    latents: Annotated[list[Latent], Tip("Latents of any sizes.")],
+    conditioning: Annotated[list[Conditioning], Tip("The prompts of each: one for each item of its batch.")],
+) -> Buckets:
+    """Group latents and their prompts by size, as training wants them."""
+    if len(latents) != len(conditioning):
+        raise InputError("conditioning", f"has {len(conditioning)} values for {len(latents)} latents; expected as many")
+    samples: dict[tuple[int, ...], list[Tensor]] = {}
+    conds: dict[tuple[int, ...], list[Cond]] = {}
+    for latent, prompt in zip(latents, conditioning, strict=True):
+        if len(prompt.conds) != len(latent.samples):
+            raise InputError(
+                "conditioning",
+                f"has {len(prompt.conds)} prompts for a batch of {len(latent.samples)}; expected as many",
+            )
+        size = tuple(latent.samples.shape[-2:])
+        samples.setdefault(size, []).append(latent.samples)
+        conds.setdefault(size, []).extend(prompt.conds)
+    batches = [Latent(torch.cat(found)) for found in samples.values()]
+    return Buckets(batches, [Conditioning(tuple(found)) for found in conds.values()])

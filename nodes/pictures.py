@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 import zlib
@@ -65,6 +66,13 @@ def read_picture(path: Path) -> tuple[Tensor, Tensor]:
 def to_pil(pixels: Tensor) -> PIL.Image.Image:
     """One picture [H, W, 3] (or 4) in 0..1, cut to 8 bits."""
     return PIL.Image.fromarray((pixels * 255).clamp(0, 255).to(torch.uint8).numpy())
+
+
+def png_bytes(pixels: Tensor) -> bytes:
+    """One picture [H, W, 3] (or 4) in 0..1 as a PNG file of 8 bits."""
+    buffer = io.BytesIO()
+    to_pil(pixels).save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
 
 
 def _frames(file: PIL.Image.Image) -> Iterator[PIL.Image.Image]:
