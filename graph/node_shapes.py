@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from graph.files import Folders
-from graph.object_info import describe
+from graph.object_info import MATCH, describe
 from graph.sockets import ANY
 from graph.spec import NodeSpec
 
@@ -105,21 +105,21 @@ def read_shape(type_name: str, entry: Mapping[str, object]) -> NodeShape:
     orders = entry.get("input_order")
     groups = given if isinstance(given, Mapping) else {}
     order = orders if isinstance(orders, Mapping) else {}
-    outputs = entry.get("output")
+    inputs = tuple(_inputs(groups, order))
     return NodeShape(
         type_name,
         str(entry.get("display_name") or type_name),
-        tuple(_inputs(groups, order)),
-        tuple(type_of(output) for output in outputs) if isinstance(outputs, Sequence) else (),
+        inputs,
+        tuple(_outputs(entry, {_template(shape.options): shape.type for shape in inputs})),
         entry.get("output_node") is True,
     )
 
 
 def type_of(given: object) -> str:
-    """A socket's type as one name: a list of choices is COMBO, nothing at all is `*`."""
+    """A socket's type as one name: a list of choices is COMBO, nothing at all and what a link decides is `*`."""
     if isinstance(given, list):
         return "COMBO"
-    return given if isinstance(given, str) and given else ANY
+    return given if isinstance(given, str) and given not in ("", MATCH) else ANY
 
 
 def fits(given: str, wanted: str) -> bool:
@@ -145,10 +145,28 @@ def _inputs(groups: Mapping[str, object], order: Mapping[str, object]) -> Iterat
                 yield _input(name, declared, optional=group == "optional")
 
 
+def _outputs(entry: Mapping[str, object], matched: Mapping[str, str]) -> Iterator[str]:
+    """The types of the outputs; what matches an input has the types that this takes."""
+    outputs, templates = entry.get("output"), entry.get("output_matchtypes")
+    for slot, given in enumerate(outputs if isinstance(outputs, Sequence) else ()):
+        template = templates[slot] if isinstance(templates, list) and slot < len(templates) else None
+        yield matched.get(str(template), ANY) if given == MATCH else type_of(given)
+
+
+def _template(options: Mapping[str, object]) -> str:
+    template = options.get("template")
+    return str(template.get("template_id", "")) if isinstance(template, Mapping) else ""
+
+
+def _allowed(options: Mapping[str, object]) -> str:
+    template = options.get("template")
+    return type_of(template.get("allowed_types")) if isinstance(template, Mapping) else ANY
+
+
 def _input(name: str, declared: Sequence[object], *, optional: bool) -> InputShape:
     given = declared[1] if len(declared) > 1 else {}
     options = given if isinstance(given, Mapping) else {}
-    type_name = type_of(declared[0])
+    type_name = _allowed(options) if declared[0] == MATCH else type_of(declared[0])
     drawn = options.get("widgetType")
     is_field = (drawn if isinstance(drawn, str) and drawn else type_name) in WIDGETS
     forced = options.get("forceInput") is True

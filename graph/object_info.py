@@ -10,6 +10,9 @@ from graph.inputs import Cases, Group
 from graph.sockets import Choice, File, Float, Int, Text, Widget
 from graph.spec import REQUIRED, InputSpec, NodeSpec
 
+MATCH = "COMFY_MATCHTYPE_V3"
+"""The type of sockets that have one type, whichever it is: the first link decides."""
+
 
 def object_info(specs: Mapping[str, NodeSpec], folders: Folders) -> dict[str, dict[str, object]]:
     """`describe` for every node type, by name."""
@@ -27,7 +30,7 @@ def describe(spec: NodeSpec, folders: Folders) -> dict[str, object]:
     info: dict[str, object] = {
         "input": shown,
         "input_order": {group: list(inputs) for group, inputs in shown.items()},
-        "output": [output.socket for output in spec.outputs],
+        "output": [MATCH if output.match else output.socket for output in spec.outputs],
         "output_is_list": [output.is_list for output in spec.outputs],
         "output_name": [output.name for output in spec.outputs],
         "name": spec.type,
@@ -39,6 +42,8 @@ def describe(spec: NodeSpec, folders: Folders) -> dict[str, object]:
     }
     if any(output.tooltip for output in spec.outputs):
         info["output_tooltips"] = [output.tooltip for output in spec.outputs]
+    if any(output.match for output in spec.outputs):
+        info["output_matchtypes"] = [output.match or None for output in spec.outputs]
     if spec.aliases:
         info["search_aliases"] = list(spec.aliases)
     flags = {"deprecated": spec.deprecated, "experimental": spec.experimental}
@@ -68,6 +73,8 @@ def _input(declared: InputSpec, folders: Folders) -> list[object]:
             return _combo(list(choice.options()), typed, options)
         case File(typed=typed) as file:
             return _combo(list(file.options(folders)), typed, options)
+        case None if declared.match:
+            return [MATCH, options | {"template": {"template_id": declared.match, "allowed_types": declared.socket}}]
         case _:
             return [declared.socket, options]
 

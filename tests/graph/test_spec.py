@@ -11,10 +11,12 @@ import pytest
 from graph.context import Cancel, Context, Run
 from graph.document import Document
 from graph.files import FileRef, Folders
+from graph.node_shapes import read_shape
 from graph.object_info import describe, object_info
 from graph.result import Outputs, Shown
 from graph.sockets import Choice, File, Float, Int, Text, Toggle
 from graph.spec import REQUIRED, Extra, InputSpec, Named, NodeSpec, OutputSpec, Registry, Tip, collect, node
+from tests.graph.flow import FLOW
 from tests.graph.stubs import REGISTRY, Num, number
 
 
@@ -300,3 +302,24 @@ def test_a_node_without_inputs_still_has_a_required_group(folders: Folders) -> N
 
     info = describe(declared(nothing), folders)
     assert (info["input"], info["input_order"]) == ({"required": {}}, {"required": []})
+
+
+def test_inputs_and_outputs_of_one_type_say_what_it_is_called(folders: Folders) -> None:
+    """As today's editors read them: the first link decides."""
+    switch = describe(FLOW["Choose"], folders)
+    lazy = {"template": {"template_id": "T", "allowed_types": "*"}, "lazy": True}
+    assert switch["input"] == {
+        "required": {"first": ["BOOLEAN", {}]},
+        "optional": {"a": ["COMFY_MATCHTYPE_V3", lazy], "b": ["COMFY_MATCHTYPE_V3", lazy]},
+    }
+    assert (switch["output"], switch["output_matchtypes"]) == (["COMFY_MATCHTYPE_V3"], ["T"])
+    of_many = describe(FLOW["ChooseOfMany"], folders)
+    group = of_many["input"]["required"]["branches"]  # type: ignore[index]
+    assert group[1]["template"]["input"] == {"optional": {"value": ["COMFY_MATCHTYPE_V3", lazy]}}
+    assert "output_matchtypes" not in describe(FLOW["Add"], folders)
+    shape = read_shape("Choose", switch)
+    assert ([it.type for it in shape.inputs], shape.outputs) == (["BOOLEAN", "*", "*"], ("*",))
+    few = ["COMFY_MATCHTYPE_V3", {"template": {"template_id": "kind", "allowed_types": "IMAGE,MASK"}}]
+    resize = {"input": {"required": {"input": few}}, "output": ["COMFY_MATCHTYPE_V3", "INT"]}
+    shape = read_shape("Resize", resize | {"output_matchtypes": ["kind", None]})
+    assert (shape.inputs[0].type, shape.outputs) == ("IMAGE,MASK", ("IMAGE,MASK", "INT"))

@@ -183,3 +183,26 @@ def test_clearing_the_list_asks_and_leaves_the_gallery(editor: Editor) -> None:
     page.locator("#tab-queue").click()
     page.get_by_text("Nothing waits").wait_for()
     assert page.locator("[data-job]").count() == 0
+
+
+def test_a_switch_shows_the_type_that_its_first_link_decides(editor: Editor) -> None:
+    """And takes no link of another type."""
+    page = editor.page
+    switch = {"class_type": "ComfySwitchNode", "inputs": {"switch": True, "on_true": ["1", 0]}}
+    graph = {
+        "1": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+        "2": switch,
+        "3": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
+    }
+    editor.drop("switch.json", json.dumps(graph).encode(), "application/json")
+    editor.shows(3, 1)
+
+    def types(side: str) -> list[str]:
+        handles = page.locator(f'[data-id="2"] .port.{side} .socket')
+        return [handles.nth(i).get_attribute("title") for i in range(handles.count())]
+
+    editor.until(lambda: (types("in"), types("out")) == (["LATENT", "LATENT"], ["LATENT"]))
+    _still(editor)
+    page.locator('[data-id="3"] .port.out .socket').drag_to(page.locator('[data-id="2"] .port.in .socket').first)
+    page.locator(".toast", has_text="gives IMAGE").wait_for()
+    editor.shows(3, 1)

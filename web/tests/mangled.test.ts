@@ -65,7 +65,7 @@ function everything(doc: Document, types: Definitions, random: () => number): vo
   arrange(doc, sizeOf)
   const all = known(types, doc.file)
   for (const node of doc.nodes.values()) {
-    portsOf(node, all)
+    portsOf(doc, node, all)
     nameOf(node, doc, all)
     linksOf(doc, node.id)
     nodeAt(doc, `${node.id}:3`, types)
@@ -73,7 +73,7 @@ function everything(doc: Document, types: Definitions, random: () => number): vo
   const target = doc.nodes.get(pick())
   if (target) {
     fittingInputs(doc, all, pick(), 0, target)
-    const ends = { from: pick(), fromSlot: Math.floor(random() * 3), to: target.id, input: portsOf(target, all).inputs[0]?.name ?? 'samples' }
+    const ends = { from: pick(), fromSlot: Math.floor(random() * 3), to: target.id, input: portsOf(doc, target, all).inputs[0]?.name ?? 'samples' }
     canConnect(doc, all, ends)
     writeUi(connect(doc, ends, all.get(target.type), 'LATENT'), types)
   }

@@ -35,7 +35,7 @@ test('a choice decides which inputs a node has, and what is written of them', ()
 test('a group has one free socket more than are linked', () => {
   const loaded = addNode(addNode(empty, defs.get('LoadImage') as never, [0, 0], [1, 1]).doc, defs.get('Batcher') as never, [500, 0], [1, 1]).doc
   const [image, batch] = [...loaded.nodes.keys()] as [string, string]
-  const ports = (doc: typeof loaded): string[] => portsOf(doc.nodes.get(batch) as never, defs).inputs.map((port) => port.name)
+  const ports = (doc: typeof loaded): string[] => portsOf(doc, doc.nodes.get(batch) as never, defs).inputs.map((port) => port.name)
   expect(ports(loaded)).toEqual(['images.image0', 'images.image1'])
   expect(validate(loaded, defs).map((problem) => problem.input)).toEqual(['images.image0', 'images.image1'])
   const join = (doc: typeof loaded, input: string): typeof loaded => {

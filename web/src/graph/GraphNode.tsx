@@ -11,7 +11,7 @@ import { looksShifted } from '../io/widgets'
 import type { NodeDef } from '../model/definitions'
 import { checkValues, holding, type Problem, type Told } from '../model/validate'
 import { resize } from './actions'
-import { serverDefinitions, useDef, useDefinitions } from '../state/definitions'
+import { serverDefinitions, useDef, useDefinitions, useMatched } from '../state/definitions'
 import { usePrefix, useDocuments } from '../state/documents'
 import { runOf, useRun, type NodeRun } from '../state/run'
 import { useView } from '../state/view'
@@ -43,7 +43,8 @@ export const GraphNode = memo(function GraphNode({ data: { node }, selected, hei
   const all = useDocuments((state) => standing(state.tabs.find((each) => each.id === tab)?.history.present, told))
   const far = useContext(FromFar)
   const fitting = useView((view) => view.dragging !== null && view.dragging.node !== node.id)
-  const ports = useMemo(() => portsWith(node, def), [node, def])
+  const matched = useMatched(node, def)
+  const ports = useMemo(() => portsWith(node, def, matched), [node, def, matched])
   const linked = useMemo(() => new Set(inputsOf(node).filter((slot) => slot.link !== null).map((slot) => slot.name)), [node])
   const problems = useMemo(() => {
     const theirs = all.filter((each) => each.node === id || (isSubgraph && each.node.startsWith(`${id}:`))).map((each) => (each.node === id ? each : { ...each, input: '' }))

@@ -85,7 +85,7 @@ function withEnd(doc: Document, ends: Ends): { doc: Document; ends: Ends } {
   const defs = definitions()
   if (ends.from === INPUT_NODE && !(ends.fromSlot >= 0)) {
     const target = doc.nodes.get(ends.to)
-    const ports = target && portsOf(target, defs)
+    const ports = target && portsOf(doc, target, defs)
     const port = [...(ports?.inputs ?? []), ...(ports?.widgets ?? [])].find((each) => each.name === ends.input)
     if (!port || isEnd(ends.to)) return { doc, ends }
     const made = addEnd(doc, INPUT_NODE, port.name, port.type, newId)
@@ -93,7 +93,7 @@ function withEnd(doc: Document, ends: Ends): { doc: Document; ends: Ends } {
   }
   if (ends.to === OUTPUT_NODE && ends.input === '+') {
     const source = doc.nodes.get(ends.from)
-    const port = source && portsOf(source, defs).outputs[ends.fromSlot]
+    const port = source && portsOf(doc, source, defs).outputs[ends.fromSlot]
     if (!port || isEnd(ends.from)) return { doc, ends }
     const made = addEnd(doc, OUTPUT_NODE, port.name || port.type, port.type, newId)
     return { doc: made.doc, ends: { ...ends, input: made.name } }
@@ -116,7 +116,7 @@ export function join(asked: Ends, replaced?: string): boolean {
   }
   const source = base.nodes.get(ends.from) as Node
   const target = base.nodes.get(ends.to) as Node
-  const type = portsOf(source, definitions()).outputs[ends.fromSlot]?.type ?? '*'
+  const type = portsOf(base, source, definitions()).outputs[ends.fromSlot]?.type ?? '*'
   commit(t('do.connect', { type }), () => bindPrimitives(connect(base, ends, definitions().get(target.type), type), definitions()))
   say(t('say.connected', { from: nameShown(source, doc, definitions()), to: nameShown(target, doc, definitions()) }))
   return true
@@ -150,7 +150,7 @@ function attach(doc: Document, id: string, def: NodeDef, pending: { from?: strin
   const defs = definitions()
   if (pending.from !== undefined && pending.fromSlot !== undefined) {
     const source = doc.nodes.get(pending.from)
-    const type = source ? (portsOf(source, defs).outputs[pending.fromSlot]?.type ?? '*') : '*'
+    const type = source ? (portsOf(doc, source, defs).outputs[pending.fromSlot]?.type ?? '*') : '*'
     const ends = (input: string): Ends => ({ from: pending.from as string, fromSlot: pending.fromSlot as number, to: id, input })
     const node = doc.nodes.get(id)
     const fitting = ((node && defFor(def, node)) ?? def).inputs.filter((input) => canConnect(doc, defs, ends(input.name)).ok)

@@ -47,12 +47,12 @@ export function useLinking() {
         const fromSlot = drag.ends.fromSlot ?? 0
         const fitting = fittingInputs(base, definitions, from, fromSlot, target)[0]
         if (fitting && linkInto(base, target, fitting.name)) return setView({ palette: { kind: 'replace', at, place: null, filter: {}, pending: { from, fromSlot, to: hit, ...(replaced ? { moved: replaced } : {}) } } })
-        const first = portsOf(target, definitions).inputs[0] ?? portsOf(target, definitions).widgets[0]
+        const first = portsOf(now, target, definitions).inputs[0] ?? portsOf(now, target, definitions).widgets[0]
         if (fitting ?? first) join({ from, fromSlot, to: hit, input: (fitting ?? first)?.name ?? '' }, replaced)
         else tell(t('say.noInput', { type: drag.type }), 'error')
         return
       }
-      const outputs = portsOf(target, definitions).outputs
+      const outputs = portsOf(now, target, definitions).outputs
       const output = outputs.find((each) => each.type === drag.type) ?? outputs[0]
       if (output) join({ from: hit, fromSlot: output.slot, to: drag.node, input: drag.ends.input ?? '' })
     },
@@ -145,7 +145,7 @@ function heldBy(doc: Document, id: string, handle: string): string[] {
 export function take(doc: Document, definitions: ReturnType<typeof useDefs>, id: string, handle: string): Dragging | null {
   const node = doc.nodes.get(id)
   if (!node) return null
-  const ports = portsOf(node, definitions)
+  const ports = portsOf(doc, node, definitions, handle.startsWith('i:') ? handle.slice(2) : undefined)
   const name = handle.slice(2)
   if (name === '+') return { node: id, side: handle.startsWith('o:') ? 'from' : 'to', type: '*', ends: handle.startsWith('o:') ? { from: id, fromSlot: -1 } : { to: id, input: name } }
   if (handle.startsWith('o:')) {
@@ -155,7 +155,7 @@ export function take(doc: Document, definitions: ReturnType<typeof useDefs>, id:
   const held = linkInto(doc, node, name)
   const source = held && doc.nodes.get(held.from)
   if (held && source) {
-    const given = portsOf(source, definitions).outputs[held.fromSlot]?.type ?? held.type
+    const given = portsOf(doc, source, definitions).outputs[held.fromSlot]?.type ?? held.type
     return { node: source.id, side: 'from', type: given, ends: { from: source.id, fromSlot: held.fromSlot }, picked: held.id }
   }
   const type = [...ports.inputs, ...ports.widgets].find((port) => port.name === name)?.type

@@ -1,6 +1,6 @@
 /** Node types, as the server's /object_info tells them. */
 import { isArray, isObject, toNumber, toText, type Json, type JsonObject } from '../io/json'
-import { typeName } from './types'
+import { ANY, MATCH, typeName } from './types'
 
 export type WidgetKind = 'int' | 'float' | 'text' | 'toggle' | 'combo'
 
@@ -21,6 +21,8 @@ export interface InputDef {
   readonly branches?: ReadonlyMap<string, readonly InputDef[]>
   /** What a group of inputs is made of: it has as many members as are linked, and one more. */
   readonly members?: Members
+  /** What its type is called that the first link decides, for it and all other sockets of the node that call it so. */
+  readonly match?: string
 }
 
 export interface Members {
@@ -33,6 +35,7 @@ export interface OutputDef {
   readonly name: string
   readonly type: string
   readonly tooltip: string
+  readonly match?: string
 }
 
 export interface NodeDef {
@@ -73,11 +76,12 @@ function readNode(type: string, entry: JsonObject): NodeDef {
   const inputs = readInputs(entry.input, entry.input_order)
   const names = isArray(entry.output_name) ? entry.output_name : []
   const tips = isArray(entry.output_tooltips) ? entry.output_tooltips : []
-  const outputs = (isArray(entry.output) ? entry.output : []).map((given, slot) => ({
-    name: toText(names[slot], typeName(given)),
-    type: typeName(given),
-    tooltip: toText(tips[slot]),
-  }))
+  const templates = isArray(entry.output_matchtypes) ? entry.output_matchtypes : []
+  const outputs = (isArray(entry.output) ? entry.output : []).map((given, slot) => {
+    const match = given === MATCH ? toText(templates[slot]) : ''
+    const type = match ? (inputs.find((input) => input.match === match)?.type ?? ANY) : typeName(given)
+    return { name: toText(names[slot], typeName(given)), type, tooltip: toText(tips[slot]), ...(match ? { match } : {}) }
+  })
   return {
     type,
     title: toText(entry.display_name) || type,
@@ -124,7 +128,9 @@ const KINDS: Readonly<Record<string, WidgetKind>> = {
 
 function readInput(name: string, given: readonly Json[], optional: boolean): InputDef {
   const options = isObject(given[1]) ? given[1] : {}
-  const type = typeName(given[0])
+  const template = given[0] === MATCH && isObject(options.template) ? options.template : {}
+  const match = toText(template.template_id)
+  const type = typeName(match ? template.allowed_types : given[0])
   const kind = KINDS[toText(options.widgetType) || type] ?? null
   const isForced = options.forceInput === true
   const choices = isArray(given[0]) ? given[0] : isArray(options.options) ? options.options : []
@@ -141,6 +147,7 @@ function readInput(name: string, given: readonly Json[], optional: boolean): Inp
     control: isSeed ? 'seed' : type === 'COMBO' && asked ? 'combo' : 'none',
     upload: type === 'COMBO' && (options.image_upload === true || options.animated_image_upload === true || options.video_upload === true),
     tooltip: toText(options.tooltip),
+    ...(match ? { match } : {}),
   }
   if (type === 'COMFY_DYNAMICCOMBO_V3') return branching(input)
   return type === 'COMFY_AUTOGROW_V3' ? growing(input) : input

@@ -3,10 +3,13 @@ import { isArray, type Json } from '../io/json'
 
 export const ANY = '*'
 
-/** A socket's type as one name; a list of choices is COMBO. */
+/** What stands for the type of sockets that have one type, whichever it is: the first link decides. */
+export const MATCH = 'COMFY_MATCHTYPE_V3'
+
+/** A socket's type as one name; a list of choices is COMBO, and what a link decides is anything. */
 export function typeName(type: Json | undefined): string {
   if (isArray(type)) return 'COMBO'
-  if (typeof type === 'string') return type || ANY
+  if (typeof type === 'string') return type === MATCH ? ANY : type || ANY
   return ANY
 }
 

@@ -201,7 +201,7 @@ function connectItems(): Item[] {
   const from = doc?.nodes.get([...selected()][0] ?? '')
   if (!doc || !from) return []
   const defs = definitions()
-  return portsOf(from, defs).outputs.flatMap((output) =>
+  return portsOf(doc, from, defs).outputs.flatMap((output) =>
     [...doc.nodes.values()].flatMap((target) =>
       target.id === from.id
         ? []

@@ -1,7 +1,9 @@
 /** The node types that the open workflow can use: the server's, and its own subgraphs. */
+import { useMemo } from 'react'
 import type { Definitions, NodeDef } from '../model/definitions'
 import type { Node } from '../model/document'
 import { known } from '../model/library'
+import { matchedOf, matches, NOTHING_MATCHED, type Matched } from '../model/matching'
 import { defIn, isPrimitive } from '../model/primitive'
 import { defFor } from '../model/varying'
 import { activeTab, shownOf, useDocuments } from './documents'
@@ -31,4 +33,16 @@ export function useDef(node: Node): NodeDef | undefined {
     const doc = shownOf(tab)?.doc
     return doc && defIn(doc, node, all)
   })
+}
+
+/** What the links of one node have decided about its sockets. Of all nodes whose type leaves nothing to decide: nothing. */
+export function useMatched(node: Node, def: NodeDef | undefined): Matched {
+  const server = useDefinitions((state) => state.definitions)
+  const told = useDocuments((state) => {
+    if (!matches(def)) return ''
+    const tab = state.tabs.find((each) => each.id === state.active)
+    const doc = shownOf(tab)?.doc
+    return tab && doc ? JSON.stringify(matchedOf(doc, known(server, tab.history.present.file), node)) : ''
+  })
+  return useMemo(() => (told ? (JSON.parse(told) as Matched) : NOTHING_MATCHED), [told])
 }
