@@ -407,18 +407,19 @@ def open_services(options: argparse.Namespace, folders: Folders, registry: Regis
     """What nodes work with."""
     from dataclasses import replace
 
-    import torch
-
     from graph.labels import Labels
     from graph.node_shapes import shapes_of
     from models.packed import can_pack
-    from models.residency import Residency, choose_device, choose_precision, memory_budget
+    from models.precision import choose_precision
+    from models.residency import Residency, choose_device, memory_budget
     from nodes.services import Services
 
     device = choose_device(options.device)
-    precision = choose_precision(device, options.force_fp32)
-    if options.fp16_unet or options.bf16_unet:
-        precision = replace(precision, model=torch.float16 if options.fp16_unet else torch.bfloat16)
+    precision = choose_precision(device, options.precision).with_parts(
+        model=options.unet_precision, clip=options.text_enc_precision, vae=options.vae_precision
+    )
+    if options.precision == "auto":
+        print(f"--precision auto: {precision}", file=sys.stderr)
     on_cpu = device.type == "cpu"
     if on_cpu and options.vram_budget:
         raise ValueError("--vram-budget is for accelerators; on the CPU --ram-budget is what counts")

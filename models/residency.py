@@ -21,6 +21,7 @@ from models.family import TOWERS
 from models.layouts import Steering
 from models.machine import give_back, in_words
 from models.packed import Packed, can_pack
+from models.precision import Precision as Precision
 from models.streaming import Streamed
 from models.types import ModelHandle, Network
 
@@ -36,21 +37,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, by our count or by the device's. torch tells that of the CPU only in words."""
     cpu = isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in str(error)
     return cpu or isinstance(error, OutOfMemory | torch.OutOfMemoryError | MemoryError)
-
-
-@dataclass(frozen=True)
-class Precision:
-    """The dtype of each part's weights. Sampling itself is always float32."""
-
-    model: torch.dtype = torch.float32
-    clip: torch.dtype = torch.float32
-    vae: torch.dtype = torch.float32
-
-    def of(self, part: Part) -> torch.dtype:
-        """The dtype of one part; of those that judge pictures always float32: their verdicts hang on thousandths."""
-        steering: dict[Part, torch.dtype] = dict.fromkeys(get_args(Steering), self.model)
-        of_text: dict[Part, torch.dtype] = dict.fromkeys(TOWERS, self.clip)
-        return ({"model": self.model, "vae": self.vae} | of_text | steering).get(part, torch.float32)
 
 
 def choose_device(name: str | None = None) -> torch.device:
@@ -69,14 +55,6 @@ def choose_device(name: str | None = None) -> torch.device:
     if (device.index or 0) >= here:
         raise ValueError(f"there is no device {name!r} on this machine; there is {accelerator or 'only the cpu'}")
     return device
-
-
-def choose_precision(device: torch.device, force_fp32: bool = False) -> Precision:
-    """float32 on the CPU; half precision on accelerators, whose VAE needs bfloat16's range or float32."""
-    if force_fp32 or device.type == "cpu":
-        return Precision()
-    wide = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
-    return Precision(torch.float16, torch.float16, torch.bfloat16 if wide else torch.float32)
 
 
 def memory_budget(device: torch.device) -> int:

@@ -13,9 +13,9 @@ EDITOR = Path(__file__).resolve().parent.parent / "web" / "dist"
 MOST_WORKERS = 64
 
 _IGNORED_SWITCHES = """
-    auto-launch disable-auto-launch cuda-malloc disable-cuda-malloc force-fp16 fp32-unet fp64-unet
-    fp8_e4m3fn-unet fp8_e5m2-unet fp8_e8m0fnu-unet fp16-vae fp32-vae bf16-vae cpu-vae fp8_e4m3fn-text-enc
-    fp8_e5m2-text-enc fp16-text-enc fp32-text-enc bf16-text-enc force-channels-last disable-ipex-optimize
+    auto-launch disable-auto-launch cuda-malloc disable-cuda-malloc fp64-unet
+    fp8_e4m3fn-unet fp8_e5m2-unet fp8_e8m0fnu-unet cpu-vae fp8_e4m3fn-text-enc
+    fp8_e5m2-text-enc force-channels-last disable-ipex-optimize
     supports-fp8-compute cache-classic use-split-cross-attention use-quad-cross-attention
     use-pytorch-cross-attention use-sage-attention use-flash-attention disable-xformers force-upcast-attention
     dont-upcast-attention gpu-only highvram normalvram lowvram novram async-offload disable-async-offload

@@ -110,15 +110,18 @@ def test_every_problem_is_listed_at_once_with_its_place(base: Path, call: Call) 
 
 def test_16_bits_give_nearly_the_same_picture(base: Path, call: Call) -> None:
     pictures: list[NDArray[np.float64]] = []
-    for flags in ([], ["--bf16-unet"], ["--fp16-unet"]):
-        status, out, _ = call("run", WORKFLOW, "--base-directory", base, "--cpu", *flags, *TINY)
+    for flags in ([], ["--bf16-unet", "--bf16-vae"], ["--fp16-unet"], ["--precision", "auto"]):
+        status, out, err = call("run", WORKFLOW, "--base-directory", base, "--cpu", *flags, *TINY)
         assert status == 0
+        assert ("--precision auto: U-Net " in err) == ("auto" in flags)
         with PIL.Image.open(out.strip()) as picture:
             pictures.append(np.asarray(picture, dtype=np.float64))
     for found in pictures[1:]:
         assert np.sqrt(np.mean((found - pictures[0]) ** 2)) < 3  # of 255
     with pytest.raises(SystemExit):
         call("run", WORKFLOW, "--bf16-unet", "--fp16-unet")
+    with pytest.raises(SystemExit):
+        call("run", WORKFLOW, "--precision", "fp32", "--force-fp16")
 
 
 @pytest.mark.parametrize(

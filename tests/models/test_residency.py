@@ -22,7 +22,6 @@ from models.residency import (
     Precision,
     Residency,
     choose_device,
-    choose_precision,
     is_out_of_memory,
     memory_budget,
     network_bytes,
@@ -407,18 +406,6 @@ def test_a_device_that_is_not_there_is_refused_by_name(machine: SimpleNamespace,
     machine.accelerator, machine.count = torch.device("cuda"), 2
     with pytest.raises(ValueError, match=f"{name!r}"):
         choose_device(name)
-
-
-def test_the_cpu_computes_in_float32() -> None:
-    assert choose_precision(CPU) == Precision(torch.float32, torch.float32, torch.float32)
-
-
-def test_an_accelerator_computes_in_half_precision_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose_precision(torch.device("mps")).of("model") == torch.float16
-    assert choose_precision(torch.device("mps"), force_fp32=True) == Precision()
-    for has_bf16, vae in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True, has=has_bf16: has)
-        assert choose_precision(torch.device("cuda")) == Precision(torch.float16, torch.float16, vae)
 
 
 def test_the_budget_leaves_a_tenth_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
