@@ -219,6 +219,7 @@ def serve(options: argparse.Namespace, folders: Folders, arguments: Sequence[str
             history=options.history_limit,
             history_days=options.history_days,
             tries=options.job_tries,
+            idle=options.idle_unload and 60 * options.idle_unload,
         ),
         previews=_previews(options),
         front_end=options.front_end_root,

@@ -93,6 +93,7 @@ from server.reader import Reader
 from server.recent import Recent
 from server.redact import Redactor
 from server.refused import Refused
+from server.resting import unload_when_idle
 from server.routes_docs import DOCUMENT
 from server.routes_packs import answer_for_packs
 from server.running import Running
@@ -374,6 +375,7 @@ async def _with_worker(app: web.Application) -> AsyncIterator[None]:
     others = [
         asyncio.create_task(_hear_packs(app)),
         app[WATCH].begin("history", lambda: _prune(app, prune, cells)),
+        *([app[WATCH].begin("idle", partial(unload_when_idle, crew, idle))] if (idle := deps.limits.idle) else ()),
         *([app[WATCH].begin("packs", lambda: _refresh_packs(app))] if deps.workers else ()),
     ]
     yield

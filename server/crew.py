@@ -50,6 +50,11 @@ class Crew:
         for worker in self.workers:
             worker.free(unload_models, free_memory)
 
+    @property
+    def rest(self) -> float:
+        """Seconds since any has run a job; 0 while one does."""
+        return min(worker.rest for worker in self.all)
+
     def holdings(self) -> Sequence[Holdings]:
         """What each has in memory."""
         return [worker.backend.holdings() for worker in self.workers]

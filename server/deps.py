@@ -53,6 +53,7 @@ class Limits:
     history_days: float = 0.0  # days they are kept; 0 keeps them for ever
     patience: float = 20.0  # seconds that a request may stand still, or take to begin
     tries: int = TRIES  # of a job whose node takes the server down
+    idle: float | None = None  # seconds without a job after which weights leave memory
 
 
 @dataclass(frozen=True, slots=True)

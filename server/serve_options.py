@@ -67,6 +67,12 @@ def add_serve_options(serve: argparse.ArgumentParser) -> None:
         help="none: no pictures while a job runs; default: for clients that ask for them; the others: for all; taesd: at full "
         "size, by models/vae_approx/taesd_decoder (SDXL: taesdxl_decoder)",
     )
+    more.add_argument(
+        "--idle-unload",
+        type=_amount,
+        metavar="MINUTES",
+        help="give the memory of models back when no job has run for so long; results stay (default: keep them)",
+    )
     cache = more.add_mutually_exclusive_group()
     cache.add_argument("--cache-lru", type=_count, default=0, metavar="N", help="keep at most N results (0: by memory)")
     cache.add_argument(

@@ -116,6 +116,7 @@ class Worker:
         self._stopping = False
         self._busy = False
         self._seconds = 0.0
+        self._rests_since = time.monotonic()
         self.paused = False
         self.draining = False
         self.lost = 0
@@ -138,6 +139,11 @@ class Worker:
         """Whether it would take a job at once."""
         takes = not (self.paused or self.draining or self._stopping)
         return takes and self.running is None and self._backend.is_ready
+
+    @property
+    def rest(self) -> float:
+        """Seconds since it has run a job; 0 while it does."""
+        return 0.0 if self._current is not None else time.monotonic() - self._rests_since
 
     @property
     def seconds(self) -> float:
@@ -259,6 +265,7 @@ class Worker:
             raise
         finally:
             self._current = None
+            self._rests_since = time.monotonic()
         self._watch.went_well("worker")
         return remaining > 0
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +24,13 @@ from graph.execute import Executor
 from graph.files import Folders
 from graph.result import Outputs
 from graph.spec import Registry, node
-from server.backend import Engine, LocalBackend
-from server.deps import WATCH, Deps
+from server.backend import Engine, Holdings, LocalBackend
+from server.crew import Crew
+from server.deps import WATCH, Deps, Limits
 from server.feed import Feed
 from server.hub import Hub
 from server.metrics import Metrics
+from server.resting import unload_when_idle
 from server.store import Store
 from server.watch import Watch
 from server.webhooks import Webhooks
@@ -74,6 +77,63 @@ async def test_memory_that_cannot_be_let_go_of_stops_no_job(tmp_path: Path) -> N
         assert (await client.post("/free", {"free_memory": True}))[0] == 200
         assert (await client.run(chain()))["status"]["completed"]
         assert await failures(client, "worker") == 1
+
+
+@in_loop
+async def test_a_server_that_rests_lets_go_of_weights_and_says_of_which(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    folders, held, freed = Folders.standard(tmp_path), {"a.safetensors": 0}, asyncio.Queue[tuple[bool, ...]]()
+    loop = asyncio.get_running_loop()
+
+    def build() -> Engine:
+        def free(*asked: bool) -> None:
+            held["a.safetensors"] = 0
+            loop.call_soon_threadsafe(freed.put_nowait, asked)
+
+        engine = factory(folders)()
+        return replace(
+            engine, free=free, gauges=lambda: {"weights": held["a.safetensors"], "results": 2**29}, holds=lambda: held
+        )
+
+    backend = LocalBackend(build, folders)
+    async with serving(Deps(folders, tmp_path / "darkroom.db", backend, limits=Limits(idle=0.05))) as client:
+        for seed in range(2):
+            held["a.safetensors"] = 2**30
+            assert (await client.run(chain(seed=seed)))["status"]["completed"]
+            assert await asyncio.wait_for(freed.get(), 20) == (True, False)
+    told = [record.getMessage() for record in caplog.records if record.name == "server.resting"]
+    assert len(told) == 2
+    assert told[0].endswith(": 1.00 GiB of weights leave memory (a.safetensors); 0.50 GiB of results stay")
+
+
+class _Rests(Crew):
+    """A crew that has rested for so long at each look; after the last, the loop that looks is cancelled."""
+
+    def __init__(self, *rests: float) -> None:
+        super().__init__(())
+        self.rests, self.freed_at = list(rests), list[float]()
+
+    @property
+    def rest(self) -> float:
+        if not self.rests:
+            raise asyncio.CancelledError
+        return self.rests.pop(0)
+
+    def holdings(self) -> Sequence[Holdings]:
+        return [Holdings(gauges={"weights": 1})]
+
+    def free(self, unload_models: bool, free_memory: bool) -> None:
+        self.freed_at.append(len(self.rests))
+
+
+@in_loop
+async def test_weights_stay_while_a_job_runs_and_shortly_after() -> None:
+    crew = _Rests(0.0, 0.0, 0.02, 0.039)
+    with pytest.raises(asyncio.CancelledError):
+        await unload_when_idle(crew, 0.04)
+    assert crew.freed_at == []
 
 
 @in_loop
