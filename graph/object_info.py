@@ -52,7 +52,7 @@ def describe(spec: NodeSpec, folders: Folders) -> dict[str, object]:
 
 def _input(declared: InputSpec, folders: Folders) -> list[object]:
     options: dict[str, object] = {}
-    if declared.default is not REQUIRED and declared.default is not None:
+    if declared.members is None and declared.default is not REQUIRED and declared.default is not None:
         options["default"] = declared.default
     options |= _widget_options(declared.widget)
     if declared.tooltip:
