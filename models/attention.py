@@ -15,10 +15,11 @@ def group_norm(channels: int, eps: float) -> nn.GroupNorm:
     return nn.GroupNorm(min(32, channels // 4), channels, eps=eps)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, causal: bool = False) -> Tensor:
-    """Multi-head scaled dot-product attention. q: [B, N, C], k and v: [B, M, C] -> [B, N, C]."""
+def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, causal: bool = False, mask: Tensor | None = None) -> Tensor:
+    """Multi-head scaled dot-product attention. q: [B, N, C], k and v: [B, M, C] -> [B, N, C]. mask: which of [B, 1, N, M]
+    is looked at."""
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # [B, heads, N, C / heads]
-    return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2)
+    return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal).transpose(1, 2).flatten(2)
 
 
 class Place(NamedTuple):

@@ -39,9 +39,10 @@ class SelfAttention(nn.Module):
         self.q_proj = nn.Linear(config.width, config.width)
         self.out_proj = nn.Linear(config.width, config.width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, T, D] -> [B, T, D]."""
-        return self.out_proj(attention(self.q_proj(x), self.k_proj(x), self.v_proj(x), self.heads, self.causal))
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[B, T, D] -> [B, T, D]. mask: which of [B, 1, T, T] is looked at, instead of all or all before."""
+        causal = self.causal and mask is None
+        return self.out_proj(attention(self.q_proj(x), self.k_proj(x), self.v_proj(x), self.heads, causal, mask))
 
 
 class MLP(nn.Module):
@@ -69,9 +70,9 @@ class EncoderLayer(nn.Module):
         self.mlp = MLP(config)
         self.layer_norm2 = nn.LayerNorm(config.width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, T, D] -> [B, T, D]."""
-        x = x + self.self_attn(self.layer_norm1(x))
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[B, T, D] -> [B, T, D]. mask: which of [B, 1, T, T] is looked at."""
+        x = x + self.self_attn(self.layer_norm1(x), mask)
         return x + self.mlp(self.layer_norm2(x))
 
 
@@ -119,19 +120,28 @@ class TextModel(nn.Module):
         return self.encode_until(vectors, -1, tick)[1]
 
     def encode_until(
-        self, vectors: Tensor, layer: int, tick: Tick = lambda: None, normed: bool = True
+        self,
+        vectors: Tensor,
+        layer: int,
+        tick: Tick = lambda: None,
+        normed: bool = True,
+        seen: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """`encode` twice: after the layer `layer`, counted from the end as -1, -2, …, and after all of them.
 
         The second is behind the final norm, and so is the first, unless `normed` is false. A count that goes beyond the
-        first layer means the last one, behind the norm.
+        first layer means the last one, behind the norm. seen: [B, T], which vectors others may look at.
         """
         x = vectors + self.text_model.embeddings.position_embedding.weight[: vectors.shape[1]]
         layers = self.text_model.encoder.layers
         chosen, at = x, len(layers) + (layer if -layer <= len(layers) else -1)
+        mask = None
+        if seen is not None:
+            before = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
+            mask = before & seen[:, None, None, :]
         for i, block in enumerate(layers):
             tick()
-            x = block(x)
+            x = block(x, mask)
             chosen = x if i == at else chosen
         last = self.text_model.final_layer_norm(x)
         if not normed and -layer <= len(layers):

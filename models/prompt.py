@@ -25,10 +25,12 @@ class Piece(NamedTuple):
 
 
 class Token(NamedTuple):
-    """One position of the text encoder: a token id, or a vector [D] from an embedding file."""
+    """One position of the text encoder: a token id, or a vector [D] from an embedding file. word: the number of what it
+    is a part of that has one weight; -1 for a mark."""
 
     value: int | Tensor
     weight: float = 1.0
+    word: int = -1
 
 
 Chunk = list[Token]
@@ -178,7 +180,8 @@ def chunks_of(
                 groups.append([Token(vector, piece.weight) for vector in embeddings[part.name]])
     weights = normalize([(group[0].weight, len(group)) if group else (1.0, 0) for group in groups])
     weighted = [
-        [token._replace(weight=weight) for token in group] for group, weight in zip(groups, weights, strict=True)
+        [token._replace(weight=weight, word=i) for token in group]
+        for i, (group, weight) in enumerate(zip(groups, weights, strict=True))
     ]
     return [_framed(tokens, padding) for tokens in _filled(weighted)]
 

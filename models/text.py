@@ -14,7 +14,7 @@ from models.family import SD1, TowerReading
 from models.prompt import Chunk, Embeddings, Piece, chunks, chunks_of, parse
 from models.tokenizer import EOS, ClipTokenizer
 from models.types import Cond
-from models.weighting import Normalization, Weighting, as_they_are, from_empty
+from models.weighting import Normalization, Weighted, Weighting, as_they_are, from_empty
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,13 @@ def encode_text(
     hidden = hidden.float().cpu()
     z = hidden[: len(sequences)]
     if weighted:
-        z = recipe.weigh(z, hidden[-1], weights)
+
+        def encode(seen: Tensor) -> Tensor:
+            mask = seen.to(vectors.device)
+            return model.encode_until(vectors[: len(z)], at, tick, reading.normed, mask)[0].float().cpu()
+
+        words = torch.tensor([[token.word for token in chunk] for chunk in sequences])
+        z = recipe.weigh(Weighted(z, hidden[-1], weights, words, encode))
     return Cond(tokens=z.flatten(0, 1)[None], pooled=pooled)
 
 

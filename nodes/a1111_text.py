@@ -31,6 +31,9 @@ from nodes.text_encoding import Prompt, embedding_files, encoded
 PROMPT = Text(multiline=True, dynamic_prompts=False, tooltip="The prompt.")
 GivenClip = Annotated[Clip, Tip("The text encoder of the checkpoint that will sample.")]
 WEIGHTS = "A1111: vectors times their weights; comfy: from what they are in an empty prompt."
+MORE_WEIGHTS = (
+    f"{WEIGHTS} compel: so, and light words fade from the others too; down_weight: only that, none weighs more than 1."
+)
 
 
 @node(
@@ -44,7 +47,7 @@ def clip_text_encode_a1111(
     steps: Annotated[
         int, Int(1, 10_000, tooltip="How many steps will be taken: [a:b:0.5] and [a|b] count in them.")
     ] = 20,
-    weighting: Annotated[str, Choice(tuple(WEIGHTINGS)[::-1], tooltip=WEIGHTS)],
+    weighting: Annotated[str, Choice(("A1111", "comfy"), tooltip=WEIGHTS)],
     negative: Annotated[
         Conditioning | None, Tip("The negative prompt, which prompts joined by AND lead away from, each for itself.")
     ] = None,
@@ -108,7 +111,7 @@ def clip_text_encode_weighted(
             NORMALIZATIONS, tooltip="length: long words weigh no more than short ones; mean: all weigh 1 on average."
         ),
     ],
-    weight_interpretation: Annotated[str, Choice(WEIGHTINGS, tooltip=WEIGHTS)],
+    weight_interpretation: Annotated[str, Choice(WEIGHTINGS, tooltip=MORE_WEIGHTS)],
 ) -> Annotated[Conditioning, Tip("The prompt as the U-Net reads it.")]:
     """Encode a prompt whose weights mean something else than usual."""
     recipe = TextRecipe(weigh=WEIGHTINGS[weight_interpretation], normalize=NORMALIZATIONS[token_normalization])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.a1111_language import Part, broken, by_steps, joined_by_and, pieces
-from models.weighting import by_length, by_mean, from_empty, scaled
+from models.weighting import Weighted, by_length, by_mean, from_empty, scaled
 
 
 def flat(text: str) -> list[tuple[str, object]]:
@@ -77,16 +77,17 @@ def test_weights_become_vectors_by_two_rules() -> None:
     z, z0 = torch.rand(2, 77, 8) + 1, torch.rand(77, 8)
     weights = torch.ones(2, 77)
     weights[0, 3], weights[1, 5] = 1.5, 0.0
-    ours = from_empty(z, z0, weights)
+    prompt = Weighted(z, z0, weights, torch.full((2, 77), -1), lambda seen: z)
+    ours = from_empty(prompt)
     torch.testing.assert_close(ours[0, 3], z0[3] + 1.5 * (z[0, 3] - z0[3]))
     torch.testing.assert_close(ours[1, 5], z0[5])
-    theirs = scaled(z, z0, weights)
+    theirs = scaled(prompt)
     torch.testing.assert_close(theirs.mean(dim=(1, 2)), z.mean(dim=(1, 2)))
     torch.testing.assert_close(theirs[0, 3] / theirs[0, 4], 1.5 * z[0, 3] / z[0, 4])
 
 
 def test_weights_by_length_and_by_mean() -> None:
-    assert by_length([(1.5, 2), (0.4, 3), (1.0, 9)]) == pytest.approx([1.25, 0.8, 1.0])
+    assert by_length([(1.5, 3), (0.4, 4), (1.0, 9)]) == pytest.approx([1.288675, 0.7, 1.0])
     moved = by_mean([(2.0, 1), (1.0, 3)])
     assert moved == pytest.approx([1.75, 0.75])
     assert by_mean([]) == []
