@@ -59,7 +59,8 @@ class Differential:
 class Masked:
     """D(x, sigma) that changes a latent inside a mask only; samplers see nothing of it.
 
-    Outside, the network is shown the latent with its noise at that level, and the estimate is the latent itself.
+    Outside, the network is shown the latent with its noise at that level, and the estimate is the latent itself. Where a
+    sampler makes its latent larger, those of the mask follow; noise keeps its spread.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Masked:
     ) -> None:
         """latent: [B, 4, h, w], scaled, without noise; noise: the same shape, what was added; mask: [B, 1, h, w]."""
         self._denoise = denoise
+        self._given = latent, noise, mask
         self._latent, self._noise, self._mask, self._mask_at = latent, noise, mask, mask_at
 
     @property
@@ -76,14 +78,24 @@ class Masked:
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """[B, 4, h, w] -> [B, 4, h, w]."""
-        mask = self._mask_at(self._mask, sigma)
+        mask = self._mask_at(self._sized(x), sigma)
         return self._kept(self._denoise(self._mixed(x, sigma, mask), sigma), mask)
 
     def pair(self, x: Tensor, sigma: Tensor) -> Pair:
         """The guided estimate, outside of the mask the latent, and the network's for the text to go away from."""
-        mask = self._mask_at(self._mask, sigma)
+        mask = self._mask_at(self._sized(x), sigma)
         denoised, away = self._denoise.pair(self._mixed(x, sigma, mask), sigma)
         return Pair(self._kept(denoised, mask), away)
+
+    def _sized(self, x: Tensor) -> Tensor:
+        """The mask, once all is of the size of x."""
+        height, width = x.shape[-2:]
+        if self._latent.shape[-2:] != (height, width):
+            latent, noise, mask = self._given
+            self._latent = F.interpolate(latent, size=(height, width), mode="bilinear", align_corners=False)
+            self._noise = F.interpolate(noise, size=(height, width), mode="nearest-exact")
+            self._mask = fitted(mask, len(mask), height, width)
+        return self._mask
 
     def _mixed(self, x: Tensor, sigma: Tensor, mask: Tensor) -> Tensor:
         return x * mask + (self._latent + self._noise * sigma) * (1 - mask)

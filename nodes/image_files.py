@@ -149,7 +149,7 @@ MODES: Mapping[str, type[Mode]] = MappingProxyType({"still images": Still, "anim
 MOST_CRF = 63
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Avif:
     """AVIF of 8 bits: what the library for it writes."""
 
@@ -157,7 +157,7 @@ class Avif:
     bit_depth: Annotated[str, Choice(("auto", "8-bit YUV420"), typed=True, tooltip=BITS)] = "auto"
     input_color_space: Annotated[str, Choice(("sRGB",), typed=True, tooltip=SPACE)] = "sRGB"
     crf: Annotated[int, Int(1, MOST_CRF, tooltip="How much may be lost: small numbers are finer and larger.")] = 18
-    save_mode: Annotated[Mode, Cases({}, MODES), Tip("A file for each picture, or one that moves.")] = Still()
+    save_mode: Annotated[Mode, Cases({}, MODES), Tip("A file for each picture, or one that moves.")]
 
     @property
     def moves(self) -> bool:

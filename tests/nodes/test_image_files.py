@@ -20,7 +20,7 @@ from graph.errors import InputError
 from graph.events import Progress
 from models.types import Image
 from nodes.image import save_image_websocket
-from nodes.image_files import Avif, Exr, Moving, Png, save_image_advanced
+from nodes.image_files import Avif, Exr, Moving, Png, Still, save_image_advanced
 from tests.nodes.conftest import Workplace
 
 WORKFLOW = json.dumps({"3": {"class_type": "KSampler", "inputs": {"seed": 5}}})
@@ -114,7 +114,7 @@ def test_smooth_pictures_become_small(place: Workplace) -> None:
 
 def test_avif_still_and_moving(place: Workplace) -> None:
     pixels = torch.nn.functional.interpolate(noise(3, 3, 4, 4), (64, 64), mode="bilinear").movedim(1, -1)
-    ui = saved(place, pixels, Avif(), place.ctx(WORKFLOW))
+    ui = saved(place, pixels, Avif(save_mode=Still()), place.ctx(WORKFLOW))
     assert len(ui["images"]) == 3 and "animated" not in ui
     sizes = []
     for i, each in enumerate(ui["images"]):
@@ -122,7 +122,7 @@ def test_avif_still_and_moving(place: Workplace) -> None:
             assert np.abs(np.asarray(picture) / 255 - pixels[i].numpy()).mean() < 0.02
             assert str(picture.getexif()[0x0110]).startswith("prompt:")
             sizes.append((place.output / "x" / each["filename"]).stat().st_size)
-    [coarse, *_] = saved(place, pixels, Avif(crf=60))["images"]
+    [coarse, *_] = saved(place, pixels, Avif(crf=60, save_mode=Still()))["images"]
     assert (place.output / "x" / coarse["filename"]).stat().st_size < sizes[0]
     ctx = place.ctx()
     ui = saved(place, pixels, Avif(save_mode=Moving(4.0, 2)), ctx)
@@ -133,7 +133,7 @@ def test_avif_still_and_moving(place: Workplace) -> None:
 
 
 def test_channels_that_a_format_cannot_keep_are_told(place: Workplace) -> None:
-    for kind, channels in ((Png("16-bit"), 2), (Exr(), 2), (Avif(), 4)):
+    for kind, channels in ((Png("16-bit"), 2), (Exr(), 2), (Avif(save_mode=Still()), 4)):
         with pytest.raises(InputError, match=f"has {channels} channels"):
             saved(place, torch.zeros(1, 4, 4, channels), kind)
     assert not list(place.output.rglob("*.*"))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 
 from graph.errors import InputError
 from models.guidance import DualCfg, Estimates, cfg, rescaled
+from models.noise import Noise
 from models.prediction import Velocity
-from models.types import Model, Sigmas
-from nodes import guidance, model_sampling, samplers, schedulers
+from models.types import Cond, Conditioning, Latent, Model, Sigmas
+from nodes import custom_sampling, guidance, latent_math, model_sampling, samplers, schedulers
 from nodes.loaders import checkpoint_loader_simple
 from tests.nodes.conftest import CHECKPOINT, Workplace
 
@@ -132,3 +137,116 @@ def test_what_a_model_predicts_can_be_said(model: Model) -> None:
     guided = guidance.rescale_cfg(CTX, model=said, multiplier=0.5)
     assert guided.diffusion is said.diffusion
     assert pickle.loads(pickle.dumps(guided)).guiding.combine.keywords == {"multiplier": 0.5}
+
+
+def test_laplace_levels_are_its_quantiles() -> None:
+    """scipy's quantiles of log sigma; the ends are cut to the levels asked for, and there is no 0."""
+    found = values(schedulers.laplace_scheduler(CTX, steps=9, mu=0.3, beta=0.7))
+    quantiles = scipy.stats.laplace(0.3, 0.7).ppf(torch.linspace(1, 0, 9)[1:-1].numpy())
+    assert found[1:-1] == pytest.approx(torch.tensor(quantiles).exp().tolist(), rel=1e-3)
+    assert found[0] == pytest.approx(14.614642) and found[-1] == pytest.approx(0.0291675)
+
+
+def test_beta_levels_are_the_trained_ones_at_its_quantiles(model: Model) -> None:
+    found = values(schedulers.beta_sampling_scheduler(CTX, model=model, steps=6, alpha=0.8, beta=0.5))
+    at = scipy.stats.beta(0.8, 0.5).ppf(1 - torch.linspace(0, 1, 7)[:-1].numpy())
+    trained = model.diffusion.levels.sigma(torch.tensor(at).mul(999).round().float()).tolist()
+    assert found == pytest.approx([*trained, 0.0], rel=1e-5)
+    with pytest.raises(InputError):
+        schedulers.beta_sampling_scheduler(CTX, model=model, alpha=0.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "levels"), [("14.6, 4,1e-1 ;0", [14.6, 4, 0.1, 0]), ("[9.0\n.5 0.]", [9, 0.5, 0]), ("7", [7])]
+)
+def test_levels_as_they_are_written(text: str, levels: list[float]) -> None:
+    assert values(schedulers.manual_sigmas(CTX, sigmas=text)) == pytest.approx(levels)
+
+
+def test_text_without_a_number_is_no_list_of_levels() -> None:
+    with pytest.raises(InputError, match="no number"):
+        schedulers.manual_sigmas(CTX, sigmas="none")
+
+
+@pytest.mark.parametrize(
+    ("spacing", "places"),
+    [
+        ("linear", [0.25, 0.5, 0.75]),
+        ("cosine", [math.sin(math.pi / 8), math.sin(math.pi / 4), math.sin(3 * math.pi / 8)]),
+        ("sine", [1 - math.cos(math.pi / 8), 1 - math.cos(math.pi / 4), 1 - math.cos(3 * math.pi / 8)]),
+    ],
+)
+def test_steps_are_cut_where_they_begin_high(spacing: str, places: list[float]) -> None:
+    levels = Sigmas(torch.tensor([14.0, 6.0, 3.0, 0.0]))
+    cut = schedulers.extend_intermediate_sigmas
+    found = values(cut(CTX, sigmas=levels, steps=4, end_at_sigma=5.0, spacing=spacing))
+    between = [[high + (low - high) * place for place in places] for high, low in ((14, 6), (6, 3))]
+    assert found == pytest.approx([14, *between[0], 6, *between[1], 3, 0])
+    found = values(cut(CTX, sigmas=levels, steps=4, start_at_sigma=10.0, end_at_sigma=5.0, spacing=spacing))
+    assert found == pytest.approx([14, 6, *between[1], 3, 0])
+    assert values(cut(CTX, sigmas=levels, steps=1, end_at_sigma=0.0, spacing=spacing)) == [14, 6, 3, 0]
+    assert values(cut(CTX, sigmas=Sigmas(torch.zeros(0)), spacing=spacing)) == []
+
+
+@pytest.mark.parametrize(("levels", "strength"), [([9.0, 4.0, 1.5], 7.5), ([9.0, 0.0], 9.0), ([3.0], 3.0)])
+def test_noise_upon_a_latent_is_as_strong_as_between_the_levels(
+    model: Model, levels: list[float], strength: float
+) -> None:
+    latent = Latent(torch.ones(2, 4, 8, 8))
+    found = custom_sampling.add_noise(
+        CTX, model=model, noise=Noise(7), sigmas=Sigmas(torch.tensor(levels)), latent_image=latent
+    )
+    noise = torch.randn(2, 4, 8, 8, generator=torch.manual_seed(7))
+    torch.testing.assert_close(found.samples, latent.samples + noise * strength / 0.18215, rtol=1e-5, atol=1e-4)
+    none = custom_sampling.add_noise(
+        CTX, model=model, noise=Noise(7), sigmas=Sigmas(torch.zeros(0)), latent_image=latent
+    )
+    assert none is latent
+
+
+@pytest.mark.parametrize("kind", ["edm", "eps", "v_prediction"])
+def test_a_continuous_model_has_levels_even_in_log_sigma(model: Model, kind: str) -> None:
+    said = model_sampling.model_sampling_continuous_edm(
+        CTX, model=model, sampling=kind, sigma_max=80.0, sigma_min=0.002
+    )
+    levels = said.diffusion.levels
+    assert (levels.sigma_max, levels.sigma_min) == (pytest.approx(80.0), pytest.approx(0.002))
+    assert levels.at(0.5) == pytest.approx(math.sqrt(80.0 * 0.002), rel=1e-4)
+    assert float(levels.timestep(torch.tensor(2.0))) == pytest.approx(0.25 * math.log(2.0), rel=1e-5)
+
+
+def test_a_continuous_v_model_s_clock_is_an_angle(model: Model) -> None:
+    said = model_sampling.model_sampling_continuous_v(
+        CTX, model=model, sampling="v_prediction", sigma_max=500.0, sigma_min=0.03
+    )
+    assert float(said.diffusion.levels.timestep(torch.tensor(2.0))) == pytest.approx(math.atan(2.0) * 2 / math.pi)
+    assert said.diffusion.prediction == Velocity()
+
+
+def test_latents_between_two_keep_direction_and_length_apart() -> None:
+    """Against numpy, cell by cell."""
+    a, b = (torch.randn(1, 4, 3, 5, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    found = latent_math.latent_interpolate(CTX, samples1=Latent(a), samples2=Latent(b), ratio=0.3).samples.numpy()
+    for row, column in itertools.product(range(3), range(5)):
+        one, two = (x[0, :, row, column].double().numpy() for x in (a, b))
+        lengths = [np.linalg.norm(x) for x in (one, two)]
+        direction = one / lengths[0] * 0.3 + two / lengths[1] * 0.7
+        expected = direction / np.linalg.norm(direction) * (lengths[0] * 0.3 + lengths[1] * 0.7)
+        assert np.allclose(found[0, :, row, column], expected, atol=1e-5)
+
+
+def test_a_growing_picture_follows_its_mask(place: Workplace, model: Model) -> None:
+    """Where nothing may change, the latent that was given comes out in its larger size."""
+    kept = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., 32:] = 1
+    chosen = samplers.sampler_lcm_upscale(CTX, scale_ratio=2.0, scale_steps=2, upscale_method="bilinear")
+    text = Conditioning((Cond(torch.randn(1, 77, 8, generator=torch.manual_seed(1)), torch.zeros(1, 8)),))
+    made = custom_sampling.sampler_custom(
+        place.ctx(), model=model, noise_seed=5, cfg=1.0, positive=text, negative=text, sampler=chosen,
+        sigmas=Sigmas(torch.tensor([14.6, 6.0, 3.0, 1.0, 0.0])), latent_image=Latent(kept, noise_mask=mask),
+    ).output  # fmt: skip
+    larger = torch.nn.functional.interpolate(kept, size=(16, 16), mode="bilinear")
+    assert made.samples.shape == (1, 4, 16, 16)
+    torch.testing.assert_close(made.samples[..., :7], larger[..., :7], rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(made.samples[..., 9:], larger[..., 9:], atol=0.1)
