@@ -13,7 +13,7 @@ from typing import TypeAlias, TypeVar
 from graph.build import BoundNode
 from graph.context import Context
 from graph.document import NodeId
-from graph.errors import InputError, Interrupted, NodeError, brief, kind_of
+from graph.errors import InputError, Interrupted, NodeError, brief, frames_within, kind_of
 from graph.events import NodeRetried
 from graph.files import FileRef
 from graph.lists import SPECIAL, blocked, joined, rows, told
@@ -104,7 +104,10 @@ def failure(node: BoundNode, node_id: NodeId, inputs: Mapping[str, object], erro
     if isinstance(error, InputError):
         blamed, message = error.input_name, error.message
     shown = {name: brief(value.name if isinstance(value, FileRef) else value) for name, value in inputs.items()}
-    failed = NodeError(node_id, node.spec.type, message, blamed, shown, kind_of(error))
+    frames = frames_within(error, node.spec.home) if node.spec.home else ()
+    if frames:
+        _logger.warning("node %s (%s) of %s: %s\n%s", node_id, node.spec.type, node.spec.home, message, "".join(frames))
+    failed = NodeError(node_id, node.spec.type, message, blamed, shown, kind_of(error), frames)
     failed.__cause__ = error
     return failed
 

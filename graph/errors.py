@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
@@ -81,7 +82,8 @@ class ValueRefused(Exception):
 @dataclass(eq=False)
 class NodeError(Exception):
     """A node failed while running; `__cause__` is what it raised, where that is at hand, and `kind` that exception's
-    type, such as "torch.OutOfMemoryError", wherever the error has been since. Holds words, never the values themselves.
+    type, such as "torch.OutOfMemoryError", wherever the error has been since. `frames`: where a pack's node raised it, in
+    Python's lines, for its author. Holds words, never the values themselves.
     """
 
     node_id: str
@@ -90,6 +92,7 @@ class NodeError(Exception):
     input_name: str = ""
     inputs: Mapping[str, str] = field(default_factory=dict)
     kind: str = ""
+    frames: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__init__(self.node_id, self.node_type, self.message, self.input_name, self.inputs, self.kind)
@@ -100,6 +103,14 @@ class NodeError(Exception):
         return f"{line} [{given}]" if given else line
 
 
+class ElsewhereError(Exception):
+    """What was raised in another process, in its words. frames: where, in Python's lines."""
+
+    def __init__(self, message: str, frames: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.frames = frames
+
+
 class Interrupted(Exception):
     """The run was asked to stop. Node functions let it pass."""
 
@@ -108,6 +119,16 @@ def kind_of(error: BaseException) -> str:
     """The type of an exception as clients read it: with its module, unless Python itself has it."""
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def frames_within(error: BaseException, home: str) -> tuple[str, ...]:
+    """Where an exception came through a module, or those below it, in Python's lines, from the first of them on."""
+    if isinstance(error, ElsewhereError):
+        return error.frames
+    whole = list(traceback.walk_tb(error.__traceback__))
+    names = [str(frame.f_globals.get("__name__", "")) for frame, _ in whole]
+    first = next((i for i, name in enumerate(names) if name == home or name.startswith(home + ".")), len(whole))
+    return tuple(traceback.StackSummary.extract(iter(whole[first:])).format())
 
 
 def brief(value: object, limit: int = 60, depth: int = 2) -> str:

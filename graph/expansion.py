@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from graph.build import BoundNode, Graph, Rule, build_inner
 from graph.document import Link, NodeId
 from graph.errors import GraphError, GraphErrors, Severity
-from graph.files import FileRef, Folders
+from graph.files import Folders
 from graph.fingerprint import Namer
 from graph.plan import Task
 from graph.result import Expand
@@ -26,10 +26,9 @@ def entered(
     scope = task.scope
     outputs = [output for output in expansion.outputs if type(output) is Link]
     graph = build_inner(expansion.nodes, [output.node for output in outputs], registry, folders, scope.bound)
-    if problems := [*graph.errors, *_loose(task, expansion, graph)]:
+    if problems := [*graph.errors] or _loose(task, expansion, graph):
         raise GraphErrors(problems)
-    if rules:
-        _obey(graph, scope, rules)
+    _obey(graph, scope, rules)
     names = namer.name(graph, scope.name, f"{task.name}.{task.rounds}")
     return Scope(
         nodes=graph.nodes,
@@ -63,12 +62,5 @@ def _obey(graph: Graph, outer: Scope, rules: Sequence[Rule]) -> None:
     """Hold an expansion to the rules. A node that writes files shows them where its inputs come from."""
     around: Mapping[NodeId, BoundNode] = ChainMap(dict(graph.nodes), *(dict(scope.nodes) for scope in outer.outwards()))
     whole = Graph(around, graph.order, graph.targets)
-    problems = [problem for rule in rules for problem in rule(whole) if problem.severity is Severity.ERROR]
-    for node in graph.nodes.values():
-        if node.spec.terminal:
-            for name, value in node.inputs.items():
-                if not isinstance(value, Link | FileRef | str | int | float | None):
-                    what = "gets a value of unknown origin"
-                    problems.append(GraphError("unchecked_value", what, node.id, node.spec.type, name))
-    if problems:
+    if problems := [problem for rule in rules for problem in rule(whole) if problem.severity is Severity.ERROR]:
         raise GraphErrors(problems)

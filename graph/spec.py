@@ -14,7 +14,6 @@ from graph.errors import suggestion
 from graph.files import Folders
 from graph.inputs import REQUIRED, Cases, Group, InputSpec, OutputSpec, declared
 from graph.signature import Call, Each, Extra, Named, Raw, Tip, signature
-from graph.sockets import ANY, Anything
 from graph.version import version_of
 
 __all__ = (
@@ -41,6 +40,7 @@ async, beside others of its kind on a thread for all of them."""
 
 
 Freshness: TypeAlias = Callable[[NodeId, Mapping[str, object], Folders], object]
+Undeclared: TypeAlias = Callable[[str], InputSpec | None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +51,7 @@ class NodeSpec:
     JSON value; links are still links there.
     `terminal` nodes write files: they are what a workflow is run for. `hidden` is only shown in `/object_info`;
     the data comes through the context. `aliases` are other words that people search it by. `idempotent`: an equal node has an equal result. `time_limit`: seconds that an
-    async node may take. `takes_all`: inputs that nobody declared are handed over as well. `gathers` has the node that
+    async node may take. `undeclared(name)`: how an input is that nobody declared, if it is handed over all the same. `gathers` has the node that
     each cell of a sweep passes through, by input: see Each. `version` is that of the function's code: results of another
     one have other names.
     """
@@ -73,9 +73,10 @@ class NodeSpec:
     aliases: tuple[str, ...] = ()
     idempotent: bool = True
     time_limit: float | None = None
-    takes_all: bool = False
+    undeclared: Undeclared | None = None
     gathers: Mapping[str, NodeSpec] = field(default_factory=dict)
     version: str = ""
+    home: str = ""
     is_fixed: bool = field(init=False)
     """Whether every node of this type has the same inputs."""
     is_plain: bool = field(init=False)
@@ -88,7 +89,7 @@ class NodeSpec:
     """Whether all that its links lead to is computed before it is called."""
 
     def __post_init__(self) -> None:
-        fixed = not self.takes_all and all(spec.members is None for spec in self.inputs)
+        fixed = self.undeclared is None and all(spec.members is None for spec in self.inputs)
         eager = fixed and not any(spec.lazy or spec.raw for spec in self.inputs)
         lists = any(spec.is_list for spec in self.inputs) or any(output.is_list for output in self.outputs)
         for name, value in (
@@ -105,10 +106,10 @@ class NodeSpec:
         if self.is_fixed:
             return self.inputs
         found = [spec for whole in self.inputs for spec in declared(whole, given)]
-        if self.takes_all:
+        if self.undeclared is not None:
             known = {spec.name for spec in found}
-            others = (name for name in given if name not in known)
-            found.extend(InputSpec(name, ANY, Anything(), None, optional=True) for name in others)
+            others = (self.undeclared(name) for name in given if name not in known)
+            found.extend(spec for spec in others if spec is not None)
         return tuple(found)
 
     def __call__(self, *args: Any, **inputs: Any) -> Any:
@@ -116,7 +117,8 @@ class NodeSpec:
 
     @property
     def module(self) -> str:
-        return self.function.__module__
+        """What brings it: `home`, or where its function is from."""
+        return self.home or self.function.__module__
 
 
 def node(

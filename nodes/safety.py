@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, NamedTuple
 
 import torch
@@ -146,6 +146,10 @@ def _faults(shows: BoundNode, graph: Graph) -> Iterator[GraphError]:
         yield GraphError(
             "unchecked_picture", _objection(link, graph), shows.id, type_name, name, [link.node, link.slot], expected
         )
+    for name, value in shows.inputs.items():
+        if not isinstance(value, Link) and not _is_plain(value):
+            unknown = "gets a value of unknown origin, which an expansion brought"
+            yield GraphError("unchecked_value", unknown, shows.id, type_name, name, expected=expected)
     makes_some = any(_may_be_picture(output.socket) for output in shows.spec.outputs)
     if (
         makes_some
@@ -154,6 +158,17 @@ def _faults(shows: BoundNode, graph: Graph) -> Iterator[GraphError]:
     ):
         message = f"makes pictures and may show them before any {safety_check.type}; --require-safety forbids that"
         yield GraphError("unchecked_picture", message, shows.id, type_name, expected=expected)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a document can hold it, so that it is no picture."""
+    match value:
+        case Mapping():
+            return all(map(_is_plain, value.values()))
+        case list() | tuple():
+            return all(map(_is_plain, value))
+        case _:
+            return isinstance(value, FileRef | str | int | float | None)
 
 
 def _objection(link: Link, graph: Graph) -> str:

@@ -148,6 +148,7 @@ class Transcript:
                 data |= {"node_id": blamed, "node_type": error.node_type, "current_inputs": inputs}
                 data |= {"current_outputs": [], "exception_message": self.redact(error.message)}
                 data |= {"exception_type": error.kind or kind_of(error), "input_name": error.input_name}
+                data |= {"traceback": self.redact.each(error.frames)}
                 self._stop(error.node_id)
             case GraphErrors(problems=problems):
                 first = problems[0].node_id if problems else ""

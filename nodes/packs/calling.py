@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ from nodes.packs.host import Host
 from nodes.packs.shim.graph_utils import ExecutionBlocker, is_link
 from nodes.packs.values import from_pack, to_pack
 from nodes.services import Context
+
+HIDDEN = frozenset({"UNIQUE_ID", "PROMPT", "EXTRA_PNGINFO", "DYNPROMPT", "AUTH_TOKEN_COMFY_ORG", "API_KEY_COMFY_ORG"})
+"""What can be behind a hidden input. A pack may declare others there, for what its own expansions give."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +47,8 @@ def run(node: PackNode, context: Context, inputs: Mapping[str, object]) -> Resul
     try:
         callee = node.callee(context)
         given = _given(node, context, inputs)
-        if (need := _needed(node, callee, inputs, given)) is not None:
+        asked = _asked(node, callee, inputs, given)
+        if (need := _needed(inputs, asyncio.run(awaited(asked)) if inspect.isawaitable(asked) else asked)) is not None:
             return need
         return _result(node, getattr(callee, node.function)(**given))
     finally:
@@ -56,7 +60,8 @@ async def run_async(node: PackNode, context: Context, inputs: Mapping[str, objec
     node.host.running.set(context)  # each task has variables of its own
     callee = node.callee(context)
     given = _given(node, context, inputs)
-    if (need := _needed(node, callee, inputs, given)) is not None:
+    asked = _asked(node, callee, inputs, given)
+    if (need := _needed(inputs, await asked if inspect.isawaitable(asked) else asked)) is not None:
         return need
     return _result(node, await getattr(callee, node.function)(**given))
 
@@ -68,8 +73,9 @@ def _given(node: PackNode, context: Context, inputs: Mapping[str, object]) -> di
     given = {name: _value(value, node) for name, value in inputs.items() if value is not None or name in known}
     whole = dict(node.gather(given))
     for name, what in node.hidden.items():
-        value = behind(context, what)
-        whole[name] = [value] if node.is_list else value
+        if what in HIDDEN or name not in whole:
+            value = behind(context, what)
+            whole[name] = [value] if node.is_list else value
     return whole
 
 
@@ -163,16 +169,17 @@ def _as_written(value: object) -> object:
             return value
 
 
-def _needed(node: PackNode, callee: Any, inputs: Mapping[str, object], given: Mapping[str, object]) -> Need | None:
-    """The lazy inputs that the node asks for and that are not there yet."""
+def _asked(node: PackNode, callee: Any, inputs: Mapping[str, object], given: Mapping[str, object]) -> Any:
+    """The lazy inputs that the node asks for, or a promise of them."""
     check = getattr(callee, "check_lazy_status", None)
     if check is None or LATER not in inputs.values():
-        return None
-    asked = check(
-        **{name: (None,) if node.is_list and inputs.get(name) is LATER else value for name, value in given.items()}
-    )
-    if inspect.isawaitable(asked):
-        asked = asyncio.run(awaited(asked))
+        return ()
+    absent = {name: (None,) if node.is_list else None for name, value in inputs.items() if value is LATER}
+    return check(**{**given, **{name: value for name, value in absent.items() if name in given}})
+
+
+def _needed(inputs: Mapping[str, object], asked: Iterable[str] | None) -> Need | None:
+    """Those of them that are not there yet."""
     wanted = tuple(name for name in asked or () if inputs.get(name) is LATER)
     return Need(wanted) if wanted else None
 

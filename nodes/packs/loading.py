@@ -113,7 +113,7 @@ def load(permit: Permit, importer: PackImporter, host: Host, taken: Mapping[str,
     try:
         for name, make, check in _nodes(module, host, permit.code):
             try:
-                spec = make()
+                spec = replace(make(), home=pack.module)
             except Exception as error:  # noqa: BLE001
                 problems.append(f"node {name}: {_words(error)}")
                 continue

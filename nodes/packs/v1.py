@@ -10,12 +10,13 @@ from typing import Any, TypeAlias
 
 from graph.document import NodeId
 from graph.inputs import REQUIRED, InputSpec, OutputSpec
-from graph.sockets import Anything, Choice, Float, Int, Text, Toggle, Widget
-from graph.spec import NodeSpec
-from nodes.packs.calling import PackNode, run, run_async
+from graph.sockets import Anything, Choice, Float, Int, Text, Widget
+from graph.spec import NodeSpec, Undeclared
+from nodes.packs.calling import HIDDEN, PackNode, run, run_async
 from nodes.packs.checks import check_of, self_checked
 from nodes.packs.freshness import Freshness
 from nodes.packs.host import Host
+from nodes.packs.truth import Truth
 from nodes.services import Context
 
 Declared: TypeAlias = Mapping[str, Mapping[str, Any]]
@@ -73,7 +74,7 @@ def v1_spec(name: str, cls: Any, title: str, host: Host, code: str) -> NodeSpec:
         deprecated=bool(getattr(cls, "DEPRECATED", False)),
         experimental=bool(getattr(cls, "EXPERIMENTAL", False)),
         idempotent=not getattr(cls, "NOT_IDEMPOTENT", False),
-        takes_all=any(_takes_any(group) for key, group in declared.items() if key != "hidden"),
+        undeclared=_undeclared(node, declared),
     )
 
 
@@ -81,30 +82,49 @@ def _hidden(value: Any) -> str:
     return str(value[0] if isinstance(value, tuple | list) else value)
 
 
+def _undeclared(node: V1Node, declared: Declared) -> Undeclared | None:
+    """How inputs are that nobody declared: what stands among hidden ones may be given by an expansion, and there are
+    dictionaries that say of any name that it is there."""
+    given = {name for name, value in declared.get("hidden", {}).items() if _hidden(value) not in HIDDEN}
+    open_ended = [(key, group) for key, group in declared.items() if key != "hidden" and _takes_any(group)]
+    if not given and not open_ended:
+        return None
+
+    def undeclared(name: str) -> InputSpec | None:
+        if name in given:
+            return _input(node, "hidden", name, ("*",), frozenset())
+        found = ((key, group[name]) for key, group in open_ended if name in group)
+        return next((_input(node, key, name, entry, frozenset()) for key, entry in found), None)
+
+    return undeclared
+
+
 def _takes_any(group: object) -> bool:
-    """Whether a dictionary says of any name that it is there, which is how packs take inputs that nobody declared."""
     return type(group) is not dict and isinstance(group, dict) and "a name that nobody would give" in group
 
 
 def _inputs(node: V1Node, declared: Declared) -> Iterator[InputSpec]:
-    is_list = bool(getattr(node.cls, "INPUT_IS_LIST", False))
     unchecked = self_checked(check_of(node.cls))
     for group in ("required", "optional"):
         for name, entry in declared.get(group, {}).items():
-            kind, options = _taken_apart(entry)
-            widget = _widget(node, group, name, kind, options, unchecked is None or name in unchecked)
-            yield InputSpec(
-                name=name,
-                socket="COMBO" if isinstance(kind, list | tuple) else kind,
-                widget=widget,
-                default=REQUIRED if group == "required" else None,
-                optional=group == "optional",
-                tooltip=str(options.get("tooltip", "")),
-                extra={key: value for key, value in options.items() if key not in ("options", "tooltip")},
-                lazy=options.get("lazy") is True,
-                raw=options.get("rawLink") is True,
-                is_list=is_list,
-            )
+            yield _input(node, group, name, entry, unchecked)
+
+
+def _input(node: V1Node, group: str, name: str, entry: Any, unchecked: frozenset[str] | None) -> InputSpec:
+    """unchecked: the inputs that the class checks itself; None: all of them."""
+    kind, options = _taken_apart(entry)
+    return InputSpec(
+        name=name,
+        socket="COMBO" if isinstance(kind, list | tuple) else kind,
+        widget=_widget(node, group, name, kind, options, unchecked is None or name in unchecked),
+        default=REQUIRED if group == "required" else None,
+        optional=group != "required",
+        tooltip=str(options.get("tooltip", "")),
+        extra={key: value for key, value in options.items() if key not in ("options", "tooltip")},
+        lazy=options.get("lazy") is True,
+        raw=options.get("rawLink") is True,
+        is_list=bool(getattr(node.cls, "INPUT_IS_LIST", False)),
+    )
 
 
 def _taken_apart(entry: Any) -> tuple[Any, Mapping[str, Any]]:
@@ -126,7 +146,7 @@ def _widget(node: V1Node, group: str, name: str, kind: Any, options: Mapping[str
         return Float(low, high)
     if kind == "STRING":
         return Text()
-    return Toggle() if kind == "BOOLEAN" else Anything()  # a value in the place of a link is the pack's affair
+    return Truth() if kind == "BOOLEAN" else Anything()  # a value in the place of a link is the pack's affair
 
 
 def _choices(node: V1Node, group: str, name: str) -> Sequence[str]:

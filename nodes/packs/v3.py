@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from graph.inputs import REQUIRED, Cases, Group, InputSpec, OutputSpec, gathered
-from graph.sockets import Choice, Float, Int, Text, Toggle, Widget
+from graph.sockets import ANY, Anything, Choice, Float, Int, Text, Toggle, Widget
 from graph.spec import NodeSpec
 from nodes.packs.calling import PackNode, behind, run, run_async
 from nodes.packs.freshness import Freshness
@@ -53,7 +53,7 @@ def v3_spec(cls: Any, host: Host, code: str) -> NodeSpec:
         experimental=schema.is_experimental,
         aliases=tuple(schema.search_aliases),
         idempotent=not schema.not_idempotent,
-        takes_all=schema.accept_all_inputs,
+        undeclared=_any_value if schema.accept_all_inputs else None,
     )
 
 
@@ -90,6 +90,10 @@ class _Called:
         ui = returned.ui.as_dict() if hasattr(returned.ui, "as_dict") else returned.ui or {}
         whole = {"ui": ui, "result": returned.args}
         return whole if returned.expand is None else {**whole, "expand": returned.expand}
+
+
+def _any_value(name: str) -> InputSpec:
+    return InputSpec(name, ANY, Anything(), None, optional=True)
 
 
 def _input(given: Input, is_list: bool) -> InputSpec:

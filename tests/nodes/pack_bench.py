@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from graph.build import Graph, build
+from graph.build import Graph, Rule, build
 from graph.cache import Cache
 from graph.context import Run
 from graph.document import parse
@@ -82,7 +82,7 @@ class Bench:
 
 
 @contextmanager
-def open_bench(folders: Folders) -> Iterator[Bench]:
+def open_bench(folders: Folders, rules: Sequence[Rule] = ()) -> Iterator[Bench]:
     """An engine with the packs of the base directory; whoever is asked says yes."""
     sent: list[tuple[str, Any]] = []
     with ExitStack() as stack:
@@ -92,6 +92,13 @@ def open_bench(folders: Folders) -> Iterator[Bench]:
         registry = Registry([*builtin().values(), *packs.specs])
         services = Services(Residency(torch.device("cpu"), Precision(), 2**30), folders)
         executor = stack.enter_context(
-            Executor(services, registry, folders, Cache(2**28, nbytes), scope=torch.inference_mode, rules=[packs.rule])
+            Executor(
+                services,
+                registry,
+                folders,
+                Cache(2**28, nbytes),
+                scope=torch.inference_mode,
+                rules=[packs.rule, *rules],
+            )
         )
         yield Bench(folders, packs, registry, executor, services, sent)

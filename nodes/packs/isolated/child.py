@@ -12,6 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from nodes.packs.found import Pack
 from nodes.packs.isolated.sandbox import Restraint, restrain
 from nodes.packs.isolated.settings import Settings
 
@@ -50,6 +51,7 @@ class _Worker:
     def __init__(self, channel: Channel, settings: Settings) -> None:
         self._channel = channel
         self._settings = settings
+        self._pack = Pack(settings.name, Path(settings.path))
         self._calls: SimpleQueue[Message] = SimpleQueue()
         self._questions: SimpleQueue[Message] = SimpleQueue()
         self._cancels: dict[int, Any] = {}
@@ -60,13 +62,15 @@ class _Worker:
         import torch
 
         from nodes.packs.collection import open_one
-        from nodes.packs.found import Pack
         from nodes.registry import builtin
 
         torch.set_num_threads(self._settings.threads)
         folders = self._settings.folders
-        pack = Pack(self._settings.name, Path(self._settings.path))
-        with open_one(pack, self._settings.code, folders, builtin(), self._tell_clients) as (loaded, host, routes):
+        with open_one(self._pack, self._settings.code, folders, builtin(), self._tell_clients) as (
+            loaded,
+            host,
+            routes,
+        ):
             self._channel.send("ready", 0, _told(loaded, restraint, dict(host.missed), [it.path for it in routes]))
             services = _services(folders, self._settings)
             for work in (self._read, lambda: self._answer(loaded, folders)):
@@ -161,15 +165,21 @@ class _Worker:
     def _failure(self, number: int, error: BaseException) -> Written:
         import traceback
 
-        from graph.errors import InputError, Interrupted
+        from graph.errors import InputError, Interrupted, frames_within
         from models.residency import is_out_of_memory
 
         if isinstance(error, Interrupted):
             return self._channel.written("stopped", number, None)
         words = traceback.format_exception_only(error)[-1].strip()
         blamed = error.input_name if isinstance(error, InputError) else ""
-        print("".join(traceback.format_exception(error)), file=sys.stderr)
-        body = {"words": words, "input": blamed, "kind": type(error).__name__, "exhausted": is_out_of_memory(error)}
+        frames = list(frames_within(error, self._pack.module))
+        body = {
+            "frames": frames,
+            "words": words,
+            "input": blamed,
+            "kind": type(error).__name__,
+            "exhausted": is_out_of_memory(error),
+        }
         return self._channel.written("failed", number, body)
 
 

@@ -13,7 +13,7 @@ from graph.files import Folders
 from graph.inputs import InputSpec, OutputSpec
 from graph.result import Result
 from graph.sockets import Choice
-from graph.spec import NodeSpec
+from graph.spec import NodeSpec, Undeclared
 from nodes.packs.checks import Check
 from nodes.packs.freshness import Freshness, Versioned
 from nodes.packs.isolated.wire import can_travel
@@ -27,7 +27,7 @@ HANDLES = frozenset(
 )
 """Links that name weights or functions of this program, which another process has no use of."""
 _TEXTS = ("type", "category", "title", "description")
-_MARKS = ("terminal", "deprecated", "experimental", "idempotent", "takes_all")
+_MARKS = ("terminal", "deprecated", "experimental", "idempotent")
 
 
 class Remote(Protocol):
@@ -58,10 +58,21 @@ def facts(spec: NodeSpec) -> dict[str, object]:
         "inputs": tuple(map(_plain, spec.inputs)),
         "outputs": tuple(replace(output, socket=_socket(output.socket)) for output in spec.outputs),
         "hidden": dict(spec.hidden),
+        "undeclared": _undeclared(spec),
         "aliases": spec.aliases,
         "varies": _varies(spec),
         "by_id": isinstance(spec.freshness, Freshness) and spec.freshness.by_id,
     }
+
+
+def _undeclared(spec: NodeSpec) -> dict[str, InputSpec]:
+    """How inputs are that nobody declared: those of some names, and, as "", those of any."""
+    if spec.undeclared is None:
+        return {}
+    found = {name: spec.undeclared(name) for name in spec.hidden} | {
+        "": spec.undeclared("a name that nobody would give")
+    }
+    return {name: _plain(it) for name, it in found.items() if it is not None}
 
 
 def _varies(spec: NodeSpec) -> bool:
@@ -100,6 +111,7 @@ def node_type(told: Mapping[str, Any], remote: Remote, code: str) -> NodeSpec:
         **texts,
         **marks,
         function=_Function(remote, name, str(told["module"])),
+        undeclared=_taking(told["undeclared"]),
         inputs=tuple(_offering(declared, name, remote) for declared in inputs),
         outputs=tuple(outputs),
         run=partial(remote.call, name),
@@ -108,6 +120,14 @@ def node_type(told: Mapping[str, Any], remote: Remote, code: str) -> NodeSpec:
         hidden=dict(told["hidden"]),
         aliases=tuple(map(str, told["aliases"])),
     )
+
+
+def _taking(told: Mapping[str, InputSpec]) -> Undeclared | None:
+    def undeclared(name: str) -> InputSpec | None:
+        one = told.get(name) or told.get("")
+        return replace(one, name=name) if one is not None else None
+
+    return undeclared if told else None
 
 
 def _offering(declared: InputSpec, type_name: str, remote: Remote) -> InputSpec:

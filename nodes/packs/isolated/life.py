@@ -16,7 +16,7 @@ import PIL.Image
 import psutil
 
 from graph.document import Document
-from graph.errors import Interrupted
+from graph.errors import ElsewhereError, Interrupted
 from nodes.packs.host import Send
 from nodes.packs.isolated.wire import Channel, Message, WireError
 from nodes.services import Context
@@ -26,7 +26,7 @@ GRACE_SECONDS = 2.0
 _logger = logging.getLogger(__name__)
 
 
-class PackProcessError(Exception):
+class PackProcessError(ElsewhereError):
     """The process of a pack ended, or does not answer; or what its node raised, in its words."""
 
 
@@ -94,7 +94,7 @@ class Life:
     async def idle(self) -> None:
         """Wait until the node that is no longer wanted has ended."""
         if self._latest is not None and not self._latest.done():
-            await asyncio.wait([asyncio.wrap_future(self._latest)], timeout=2 * GRACE_SECONDS)
+            await asyncio.wait([awaitable(self._latest)], timeout=2 * GRACE_SECONDS)
 
     def cancel(self, number: int, future: Future[Message]) -> None:
         """Ask it to end that node; if it does not soon, it is ended itself."""
@@ -180,3 +180,10 @@ class Life:
 
     def _words(self) -> str:
         return f"the process of pack {self._name} is gone: {self._why}"
+
+
+def awaitable(answer: Future[Message]) -> asyncio.Future[Message]:
+    """The answer for an event loop, which does not complain if nobody waits for it in the end."""
+    promise = asyncio.wrap_future(answer)
+    promise.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return promise

@@ -27,7 +27,7 @@ from graph.result import Expand, Need, Outputs, Result
 from nodes.packs.found import Pack
 from nodes.packs.host import Send
 from nodes.packs.isolated.environment import interpreter
-from nodes.packs.isolated.life import Life, PackProcessError
+from nodes.packs.isolated.life import Life, PackProcessError, awaitable
 from nodes.packs.isolated.memory import Copied
 from nodes.packs.isolated.settings import Settings, as_text
 from nodes.packs.isolated.wire import Channel, Message, WireError
@@ -119,7 +119,7 @@ class PackProcess:
 
     async def _watched(self, life: Life, future: Future[Message], context: Context) -> Message:
         """What comes of a call. A process that gives no sign of life for too long is ended."""
-        promise = asyncio.wrap_future(future)
+        promise = awaitable(future)
         while not promise.done():
             await asyncio.wait([promise], timeout=0.25)
             if not promise.done() and time.monotonic() - life.heard > self._terms.patience:
@@ -137,7 +137,8 @@ class PackProcess:
             case "failed", {"words": str(words), "input": str(blamed)}:
                 if blamed:
                     raise InputError(blamed, words.partition(": ")[2])
-                raise PackProcessError(f"pack {self.pack.name}: {words}{self._advice(answer.body)}")
+                frames = tuple(map(str, answer.body.get("frames", ())))
+                raise PackProcessError(f"pack {self.pack.name}: {words}{self._advice(answer.body)}", frames)
             case _:
                 raise PackProcessError(f"pack {self.pack.name}: its process answered what is no result of a node")
 

@@ -29,6 +29,7 @@ from models.inpainting import Beside
 from models.micro_conditioning import MicroConditioning
 from models.types import Cond, Conditioning, Image, Latent, Mask, Sigmas
 from nodes.packs.isolated.memory import MemoryFile, Tensors, aligned, end
+from nodes.packs.truth import Truth
 
 LONGEST = 2**28
 """Bytes of a message without its tensors; a longer one is taken for a fault."""
@@ -42,7 +43,7 @@ _CLASSES: Mapping[str, type[Any]] = MappingProxyType(
         for cls in (
             *(Image, Mask, Latent, Cond, Conditioning, Sigmas, Area, Share, Beside, MicroConditioning),
             *(Items, Blocked, Need, NodeWarning, Outputs, Expand, DocNode, Link, FileRef),
-            *(InputSpec, OutputSpec, Group, Cases, Key, Choice, File, Int, Float, Text, Toggle, Anything),
+            *(InputSpec, OutputSpec, Group, Cases, Key, Choice, File, Int, Float, Text, Toggle, Truth, Anything),
         )
     }
 )
