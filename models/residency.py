@@ -71,6 +71,7 @@ class _Key:
     identity: str
     part: Part
     patches: tuple[Hashable, ...]
+    dtype: torch.dtype
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Residency:
         Whoever needs several nests them: if one does not fit, the `with` of the others ends too. Raises
         CheckpointError if its file is damaged or was replaced, OutOfMemory if it cannot fit.
         """
-        key = _Key(handle.identity, handle.part, tuple(patch.key for patch in handle.patches))
+        key = _Key(handle.identity, handle.part, tuple(patch.key for patch in handle.patches), self._dtype(handle))
         if streamed and (held := self._resident.get(key)) and not held.streamed and not self._pins[key]:
             del self._resident[key]
         if key not in self._resident:
@@ -189,7 +190,7 @@ class Residency:
             return self._read(handle, Variant(base, changes), streamed)
 
     def _read(self, handle: ModelHandle[Network], variant: Variant | None, streamed: bool) -> _Held:
-        dtype = self.precision.of(handle.part)
+        dtype = self._dtype(handle)
         shapes = handle.weights.shapes(handle.part)
         sizes = {name: math.prod(shapes[name]) * dtype.itemsize for name in (variant.changes if variant else shapes)}
         whole, passing = sum(sizes.values()), 0
@@ -212,6 +213,9 @@ class Residency:
         layers = {id(layer): _layer_bytes(layer) for layer in network.modules()}
         layers[id(network)] += passing
         return _Held(network, layers, streams, handle.weights.path.name)
+
+    def _dtype(self, handle: ModelHandle[Network]) -> torch.dtype:
+        return handle.dtype or self.precision.of(handle.part)
 
     def _raise_if_replaced(self, path: Path, identity: str) -> None:
         if not self._is_same(path, identity):

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, Generic, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from models.aesthetic import AestheticPredictor
@@ -120,13 +121,14 @@ class ModelHandle(Generic[Network]):
     """Which network of which file. Picklable; the weights themselves never travel.
 
     identity: names the file's content, so a replaced file is another handle. patches: what is changed of the file's
-    weights, in this order.
+    weights, in this order. dtype: what it computes in, if not what the program was started with.
     """
 
     part: ClassVar[Part]
     weights: Weights
     identity: str
     patches: tuple[Patch, ...] = ()
+    dtype: torch.dtype | None = field(default=None, kw_only=True)
 
     @property
     def files(self) -> tuple[tuple[Path, str], ...]:

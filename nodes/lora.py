@@ -89,6 +89,56 @@ def lora_loader_model_only(
 
 
 @node(
+    "LoraLoaderBypass",
+    category="loaders",
+    title="Load LoRA (Bypass) (For debugging)",
+    lane="io",
+    freshness=config_beside,
+    experimental=True,
+)
+def lora_loader_bypass(
+    ctx: Context,
+    *,
+    model: Annotated[Model, Tip("The U-Net to change.")],
+    clip: Annotated[Clip, Tip("The text encoder to change.")],
+    lora_name: Annotated[FileRef, File("loras", tooltip="A file of models/loras.")],
+    strength_model: Annotated[
+        float, Float(-100, 100, step=0.01, tooltip="How much of the change the U-Net gets; negative turns it round.")
+    ] = 1.0,
+    strength_clip: Annotated[
+        float, Float(-100, 100, step=0.01, tooltip="How much of the change the text encoder gets.")
+    ] = 1.0,
+) -> Styled:
+    """The same as Load LoRA, which never changes the weights of others here; files of other programs name it so."""
+    styled: Styled = lora_loader(
+        ctx, model=model, clip=clip, lora_name=lora_name, strength_model=strength_model, strength_clip=strength_clip
+    )
+    return styled
+
+
+@node(
+    "LoraLoaderBypassModelOnly",
+    category="loaders",
+    title="Load LoRA (Bypass, Model Only) (for debugging)",
+    lane="io",
+    freshness=config_beside,
+    experimental=True,
+)
+def lora_loader_bypass_model_only(
+    ctx: Context,
+    *,
+    model: Annotated[Model, Tip("The U-Net to change.")],
+    lora_name: Annotated[FileRef, File("loras", tooltip="A file of models/loras.")],
+    strength_model: Annotated[
+        float, Float(-100, 100, step=0.01, tooltip="How much of the change it gets; negative turns it round.")
+    ] = 1.0,
+) -> Annotated[Model, Tip("The U-Net with the changes.")]:
+    """The same as LoraLoaderModelOnly, which never changes the weights of others here."""
+    changed: Model = lora_loader_model_only(ctx, model=model, lora_name=lora_name, strength_model=strength_model)
+    return changed
+
+
+@node(
     "LoraLoaderBlockWeights", category="loaders", title="Load LoRA (Block Weights)", lane="io", freshness=config_beside
 )
 def lora_loader_block_weights(

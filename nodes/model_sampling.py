@@ -7,6 +7,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Annotated
 
+import torch
+
 from graph.errors import InputError
 from graph.sockets import Choice, Float, Toggle
 from graph.spec import Tip, node
@@ -67,6 +69,38 @@ def model_sampling_continuous_v(
 ) -> SampledModel:
     """Say of a model that it predicts v at any noise level, and is told it as an angle."""
     return _continuous(model, Velocity(), sigma_max, sigma_min, Angle())
+
+
+DTYPES: Mapping[str, torch.dtype | None] = MappingProxyType(
+    {"default": None, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+)
+
+
+@node("ModelComputeDtype", category="advanced/debug/model")
+def model_compute_dtype(
+    ctx: Context,
+    *,
+    model: GivenModel,
+    dtype: Annotated[
+        str, Choice(DTYPES, tooltip="default: what the program was started with; fp16 and bf16 take half the memory.")
+    ],
+) -> Annotated[Model, Tip("The model, which computes in that.")]:
+    """Choose how finely a model computes."""
+    return replace(model, dtype=DTYPES[dtype])
+
+
+@node("TorchCompileModel", category="_for_testing", experimental=True)
+def torch_compile_model(
+    ctx: Context,
+    *,
+    model: GivenModel,
+    backend: Annotated[
+        str, Choice(("inductor", "cudagraphs"), typed=True, tooltip="Which compiler another program would use.")
+    ],
+) -> Annotated[Model, Tip("The model, as it came.")]:
+    """Hand a model on as it is: workflows that have it compiled elsewhere give the same picture here, without waiting."""
+    ctx.warn(f"the model is not compiled by {backend}: it runs as it is, and gives the same picture", "backend")
+    return model
 
 
 def _continuous(model: Model, prediction: Prediction, highest: float, lowest: float, clock: Clock) -> Model:

@@ -16,7 +16,14 @@ from models.residency import Precision, Residency
 from models.types import Clip, Model
 from models.weights import CheckpointError
 from nodes.loaders import checkpoint_loader_simple
-from nodes.lora import Styled, lora_loader, lora_loader_block_weights, lora_loader_model_only
+from nodes.lora import (
+    Styled,
+    lora_loader,
+    lora_loader_block_weights,
+    lora_loader_bypass,
+    lora_loader_bypass_model_only,
+    lora_loader_model_only,
+)
 from tests.nodes.conftest import CHECKPOINT, Workplace
 
 QUERY = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
@@ -183,3 +190,11 @@ def test_blocks_get_numbers_of_their_own(place: Workplace) -> None:
                 block_weights=wrong,
             )
         assert caught.value.input_name == "block_weights"
+
+
+def test_the_bypassing_loaders_give_what_the_plain_ones_give(place: Workplace) -> None:
+    file = lora(place, QUERY, FC1)
+    (model, clip), plain = networks(place), load(place, file, 0.8, 0.6)
+    given = {"lora_name": file, "strength_model": 0.8}
+    assert lora_loader_bypass(place.ctx(), model=model, clip=clip, strength_clip=0.6, **given) == plain
+    assert lora_loader_bypass_model_only(place.ctx(), model=model, **given) == plain.model

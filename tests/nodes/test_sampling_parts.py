@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from graph.errors import InputError
 from models.guidance import DualCfg, Estimates, cfg, rescaled
 from models.noise import Noise
 from models.prediction import Velocity
+from models.reading import Reading
+from models.residency import Precision, Residency
 from models.types import Cond, Conditioning, Latent, Model, Sigmas
 from nodes import custom_sampling, guidance, latent_math, model_sampling, samplers, schedulers
 from nodes.loaders import checkpoint_loader_simple
@@ -96,6 +99,8 @@ def test_samplers_with_settings_can_be_pickled() -> None:
         samplers.sampler_dpmpp_3m_sde(CTX, noise_device="gpu"),
         samplers.sampler_lms(CTX, order=2),
         samplers.sampler_dpm_adaptive(CTX, order=2, eta=0.3),
+        samplers.sampler_lcm_upscale(CTX, scale_ratio=2.0, upscale_method="bislerp"),
+        samplers.sampler_tcd(CTX, gamma=0.5),
     ]
     for chosen in made:
         assert pickle.loads(pickle.dumps(chosen)).name == chosen.name
@@ -250,3 +255,25 @@ def test_a_growing_picture_follows_its_mask(place: Workplace, model: Model) -> N
     assert made.samples.shape == (1, 4, 16, 16)
     torch.testing.assert_close(made.samples[..., :7], larger[..., :7], rtol=1e-3, atol=1e-3)
     assert not torch.allclose(made.samples[..., 9:], larger[..., 9:], atol=0.1)
+
+
+def test_a_model_computes_in_what_was_chosen(place: Workplace, model: Model) -> None:
+    """The same as where the program was started so; both kinds are in memory beside each other."""
+    chosen = model_sampling.model_compute_dtype(place.ctx(), model=model, dtype="bf16")
+    assert model_sampling.model_compute_dtype(place.ctx(), model=chosen, dtype="default") == model
+    x, t = torch.randn(1, 4, 8, 8, generator=torch.manual_seed(1)), torch.tensor([500.0])
+    reading = Reading(torch.randn(1, 77, 8, generator=torch.manual_seed(2)))
+    half = Residency(torch.device("cpu"), Precision(model=torch.bfloat16), budget=2**30)
+    with half.use(model) as network:
+        expected = network(x.bfloat16(), t, replace(reading, context=reading.context.bfloat16()))
+    with place.services.residency.use(chosen) as network, place.services.residency.use(model) as plain:
+        found = network(x.bfloat16(), t, replace(reading, context=reading.context.bfloat16()))
+        exact = plain(x, t, reading)
+    assert torch.equal(found, expected) and found.dtype == torch.bfloat16
+    assert 0 < (found - exact).abs().max() < 0.1
+
+
+def test_a_model_that_is_to_be_compiled_is_handed_on_with_a_word(place: Workplace, model: Model) -> None:
+    ctx = place.ctx()
+    assert model_sampling.torch_compile_model(ctx, model=model, backend="inductor") is model
+    assert "not compiled by inductor" in ctx.warnings[0].message
