@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from graph.live import Results
 from graph.result import Outputs
 from graph.spec import Registry
 from server.foreign import Foreign
+from server.threads import settled
 
 _logger = logging.getLogger(__name__)
 
@@ -155,6 +155,10 @@ class EngineBackend(Backend, Protocol):
     async def engine(self) -> Engine:
         """The engine, once it is there. Raises EngineUnavailable."""
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether its thread does something, be it after a stop that it did not follow."""
+
 
 class LocalBackend:
     """One executor in this process."""
@@ -184,9 +188,15 @@ class LocalBackend:
         return not self._engine.result().executor.is_stuck
 
     async def engine(self) -> Engine:
-        if self._engine.done() and not self._engine.cancelled():
-            return self._engine.result()
-        return await asyncio.shield(asyncio.wrap_future(self._engine))
+        if not self._engine.done():
+            await settled(self._engine)
+        if self._engine.cancelled():
+            raise EngineUnavailable("the server stopped before there was an engine")
+        return self._engine.result()
+
+    @property
+    def is_at_work(self) -> bool:
+        return self._thread.is_alive()
 
     async def ready(self) -> None:
         await self.engine()

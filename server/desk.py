@@ -7,10 +7,12 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+
+from server.threads import Closing, submitted
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -97,6 +99,7 @@ class Desk(Generic[S]):
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._requests: deque[_Request[S]] = deque()
         self._called = False
+        self._closed = False
         with reached():
             self._store = self._pool.submit(open_, path).result()
 
@@ -123,9 +126,10 @@ class Desk(Generic[S]):
                 prepared = prepare()
                 self._put(_Request[S](lambda store: (prepared, method(store, prepared)), True, answer), loop)
             except Exception as error:  # noqa: BLE001  whoever asked gets it
-                loop.call_soon_threadsafe(_fail, answer, error)
+                with suppress(RuntimeError):  # nobody waits any more
+                    loop.call_soon_threadsafe(_fail, answer, error)
 
-        pool.submit(begin)
+        submitted(pool, begin)
         return await answer
 
     async def _ask(self, work: Callable[[S], T], durable: bool) -> T:
@@ -135,14 +139,17 @@ class Desk(Generic[S]):
         return await request.answer
 
     def _put(self, request: _Request[S], loop: asyncio.AbstractEventLoop) -> None:
-        """Have a request served. Called on any thread."""
+        """Have a request served. Called on any thread. Raises Closing once the file is closed."""
+        if self._closed:
+            raise Closing
         self._requests.append(request)
         if not self._called:
             self._called = True
-            self._pool.submit(self._serve, loop)
+            submitted(self._pool, self._serve, loop)
 
     def close(self) -> None:
         """Finish what was asked and close the file."""
+        self._closed = True
         self._pool.submit(self._store.close).result()
         self._pool.shutdown()
 
@@ -152,7 +159,8 @@ class Desk(Generic[S]):
         while self._requests:
             requests = [self._requests.popleft() for _ in range(min(TOGETHER, len(self._requests)))]
             self._do_all(requests)
-            loop.call_soon_threadsafe(_tell, requests)
+            with suppress(RuntimeError):  # nobody waits any more
+                loop.call_soon_threadsafe(_tell, requests)
 
     def _do_all(self, requests: list[_Request[S]]) -> None:
         try:

@@ -17,6 +17,7 @@ from server.api_v2 import error_text, is_v2
 from server.backend import EngineUnavailable
 from server.desk import StoreUnavailable
 from server.refused import Refused
+from server.threads import Closing
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -54,14 +55,18 @@ async def answer_faults(request: web.Request, handler: Handler) -> web.StreamRes
     """Turns what handlers raise into answers; nothing unforeseen reaches a client in its own words.
 
     An exception keeps the frames that it came through, and with them what was read of the body, in a cycle that only
-    the garbage collector would find: the frames are emptied here.
+    the garbage collector would find: the frames are emptied here. A client that went away gets no answer; a connection
+    that is lost elsewhere is no reason to treat the client as if it had.
     """
     try:
         response = await handler(request)
-    except (web.HTTPException, ConnectionError) as error:
+    except web.HTTPException as error:
         traceback.clear_frames(error.__traceback__)
         raise
     except Exception as error:
+        if isinstance(error, ConnectionError) and _is_cut(request):
+            traceback.clear_frames(error.__traceback__)
+            return _cut(request)
         refused = as_refused(error, request.method)
         if refused is None:
             _logger.exception("%s %s failed", request.method, request.path)
@@ -75,13 +80,28 @@ async def answer_faults(request: web.Request, handler: Handler) -> web.StreamRes
     return response
 
 
+def _is_cut(request: web.Request) -> bool:
+    """Whether nothing more can be said: the client is gone, or has part of an answer that broke off."""
+    transport = request.transport
+    return transport is None or transport.is_closing() or request.writer.output_size > 0
+
+
+def _cut(request: web.Request) -> web.Response:
+    """End the connection. What is returned cannot be sent, which the server takes for a client that is gone."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=503)
+
+
 def as_refused(error: Exception, method: str) -> Refused | None:
     """What a failure is in HTTP's terms; None if it is the server's own."""
     match error:
         case Refused():
             return error
-        case StoreUnavailable() | EngineUnavailable():
+        case StoreUnavailable() | EngineUnavailable() | Closing():
             return Refused(503, "unavailable", str(error))
+        case ConnectionError():
+            return Refused(503, "unavailable", "a part of the server does not answer; try again")
         case web.RequestPayloadError() | HttpProcessingError():
             return Refused(400, "damaged_body", "the body is damaged, or not packed as its headers say")
         case OSError(errno=int() as number) if number in _SYSTEM:

@@ -70,9 +70,17 @@ def choose_token(listen: Listen, file: Path | None, made_in: Path) -> str | None
 
 
 def serve(deps: Deps, listen: Listen) -> int:
-    """Serve until SIGINT or SIGTERM, or until the server cannot go on. Returns the exit status."""
+    """Serve until SIGINT or SIGTERM, or until the server cannot go on. Returns the exit status.
+
+    A node or an engine in the making that did not stop is left behind, and ends with the process, which then waits for
+    nothing: what is under way in a thread while Python takes itself apart fails in ways that nobody foresaw.
+    """
     try:
-        return asyncio.run(_serve(deps, listen))
+        status = asyncio.run(_serve(deps, listen))
+        if deps.backend.is_at_work:
+            sys.stdout.flush()
+            os._exit(status)
+        return status
     except (Held, Newer, Damaged, StoreUnavailable, ssl.SSLError, OSError) as error:
         print(f"the server cannot start: {error}", file=sys.stderr)
         return 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import subprocess
@@ -27,6 +26,7 @@ from graph.recipe import Recipe
 from graph.result import Outputs
 from server.backend import EngineUnavailable, Holdings, WorkerLost
 from server.foreign import Hear
+from server.threads import settled
 from server.wire import Channel, Json, Message, Parcel, WireError, decoded, encoded
 
 LEASE_SECONDS = 60.0
@@ -152,7 +152,9 @@ class ProcessBackend:
 
     async def ready(self) -> None:
         while not self.is_ready:
-            await asyncio.shield(asyncio.wrap_future(self._ready))
+            ready = self._ready
+            await settled(ready)
+            ready.result()
 
     def submit(self, run: Run, targets: Sequence[str]) -> Future[Results]:
         """Returns once the process has taken the run."""

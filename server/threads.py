@@ -3,14 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class Closing(Exception):
+    """The server stops: what is asked of it now is not done any more."""
+
+    def __init__(self) -> None:
+        super().__init__("the server stops")
+
+
+def submitted(pool: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **named: P.kwargs) -> Future[T]:
+    """Have `function` called in one of the pool's threads. Raises Closing once the pool takes nothing more."""
+    try:
+        return pool.submit(function, *args, **named)
+    except RuntimeError as error:
+        raise Closing from error
+
+
 async def in_thread(pool: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-    """What `function` returns, called in one of the pool's threads."""
-    return await asyncio.get_running_loop().run_in_executor(pool, lambda: function(*args, **named))
+    """What `function` returns, called in one of the pool's threads. Raises what it raises, and Closing as above."""
+    return await asyncio.wrap_future(submitted(pool, function, *args, **named))
+
+
+async def settled(future: Future[Any]) -> None:
+    """Wait until a future of other threads has ended, which nobody's waiting changes.
+
+    Unlike asyncio's own way it may end after the event loop has: nobody is told then.
+    """
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
+
+    def tell(_: Future[Any]) -> None:
+        with contextlib.suppress(RuntimeError):  # nobody waits any more
+            loop.call_soon_threadsafe(told.set)
+
+    future.add_done_callback(tell)
+    await told.wait()

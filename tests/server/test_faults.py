@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import make_mocked_request
+from aiohttp.test_utils import TestServer, make_mocked_request
 from PIL import Image
 from yarl import URL
 
 from server.deps import PATIENCE, SEARCHES, Limits
+from server.desk import Desk
 from server.faults import answer_faults
 from server.listing import entries
 from server.multipart import MOST_PARTS, Damaged, Part, Splitter
 from server.operations import OPERATIONS
 from server.patience import Patience
+from server.reader import Reader
 from server.schema import TEXT, WHOLE, fault, members, optional
+from server.threads import Closing, in_thread
 from tests.server.loop import in_loop
 from tests.server.support import Client, chain, deps_of, serving
 from tests.server.test_security import picture, upload
@@ -162,6 +168,67 @@ def test_a_listing_leaves_out_what_is_removed_meanwhile(tmp_path: Path, monkeypa
     monkeypatch.setattr("server.listing.os.scandir", racing)
     assert [entry.name for entry in entries(tmp_path, recursive=True) or ()] == ["a", "gone"]
     assert entries(tmp_path / "none") is None
+
+
+@in_loop
+async def test_a_connection_that_is_lost_elsewhere_is_not_the_clients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is a server that stops at that moment a fault."""
+    async with serving(deps_of(tmp_path)) as client:
+        for error in (BrokenPipeError(errno.EPIPE, "no reader"), ConnectionResetError(), Closing()):
+
+            def fail(*_: object, error: Exception = error) -> None:
+                raise error
+
+            monkeypatch.setattr(Reader, "record", fail)
+            async with client.session.get(f"{client.url}/api/jobs/x") as answer:
+                assert (answer.status, (await answer.json())["error"]["type"]) == (503, "unavailable")
+
+
+@in_loop
+async def test_what_is_asked_of_a_closed_database_is_not_done(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        desk = Desk(Reader, tmp_path / "x.db")
+        assert await desk(Reader.remaining) == 0
+        desk.close()
+        for ask in (desk(Reader.remaining), desk.after(pool, int, lambda _, given: given)):
+            with pytest.raises(Closing):
+                await ask
+    with pytest.raises(Closing):
+        await in_thread(pool, int)
+
+
+@in_loop
+async def test_an_answer_that_breaks_off_ends_the_connection_and_is_no_fault(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    left = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"half")
+        try:
+            while request.path == "/gone":  # until the client is
+                await response.write(b"more" * 10_000)
+                await asyncio.sleep(0.01)
+        finally:
+            left.set()
+        raise ConnectionError("an answer broke off")
+
+    app = web.Application(middlewares=[answer_faults])
+    app.router.add_get("/{rest}", handler)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientError):
+            async with session.get(server.make_url("/off")) as answer:
+                await answer.read()
+        async with session.get(server.make_url("/gone")) as answer:
+            await answer.content.readexactly(4)
+            left.clear()
+            answer.close()
+            await left.wait()
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 class _Marked(bytearray):

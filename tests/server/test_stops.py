@@ -7,9 +7,12 @@ import asyncio
 import contextlib
 import signal
 import sqlite3
+import sys
 import threading
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +26,9 @@ from server.job import Submission
 from server.running import Crash, Running
 from server.serve_options import add_serve_options
 from server.store import Store
+from server.threads import settled
 from server.worker import Worker
-from tests.server.crashes import start
+from tests.server.crashes import SOURCE, start
 from tests.server.loop import in_loop
 from tests.server.support import chain, deps_of, serving
 
@@ -217,6 +221,49 @@ async def test_kills_in_different_nodes_do_not_fail_a_job(tmp_path: Path) -> Non
         assert (await (await session.get(f"{url}/api/jobs/killed")).json())["attempts"] == 1
     process.terminate()
     assert await process.wait() == 0
+
+
+BEGINNING = """
+import sys, time, threading, runpy
+import server.app
+from tests.server import stub_nodes
+server.app.CLOSING_SECONDS = 0.2
+threading.Thread(target=time.sleep, args=(3,)).start()  # as a file that is still being written keeps Python from ending
+def slow(folders, wait=None):
+    def build():
+        time.sleep(1.5)
+        raise RuntimeError('half of Python is gone')
+    return build
+stub_nodes.factory = slow
+runpy.run_module('tests.server.stub_server', run_name='__main__')
+"""
+
+
+@in_loop
+async def test_a_stop_before_there_is_an_engine_is_clean(tmp_path: Path) -> None:
+    """Whatever becomes of the engine that is left behind in the making."""
+    command = sys.executable, "-c", BEGINNING, str(tmp_path / "base")
+    process = await asyncio.create_subprocess_exec(*command, cwd=SOURCE, stdout=PIPE, stderr=PIPE)
+    assert process.stdout is not None
+    assert b"listens" in await process.stdout.readline()
+    process.terminate()
+    _, told = await process.communicate()
+    assert process.returncode == 0
+    assert b"Traceback" not in told and b"could not be built" not in told, told.decode()
+
+
+def test_who_waits_for_another_threads_future_may_be_gone(caplog: pytest.LogCaptureFixture) -> None:
+    """Also with the event loop that waited."""
+    future: Future[int] = Future()
+
+    async def wait() -> None:
+        waiting = asyncio.create_task(settled(future))
+        await asyncio.sleep(0)
+        waiting.cancel()
+
+    asyncio.run(wait())
+    future.set_result(1)
+    assert caplog.records == []
 
 
 def test_the_number_of_tries_is_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
