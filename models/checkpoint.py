@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,13 @@ class Variant:
     changes: Mapping[str, Sequence[Change]]
 
 
+class Formats(NamedTuple):
+    """In which format weights are kept, and which they are widened to when a layer computes."""
+
+    kept: torch.dtype
+    computed: torch.dtype
+
+
 def own_shapes(weights: Weights, part: Part) -> dict[str, tuple[int, ...]]:
     """The shapes of a component's weights as its network has them; a file may keep a 1x1 convolution as a linear layer.
 
@@ -72,6 +79,7 @@ def load_part(
     packed: bool = False,
     variant: Variant | None = None,
     streamed: bool = False,
+    kept: torch.dtype | None = None,
 ) -> nn.Module:
     """Build one network, such as a UNet or a SafetyChecker, and give it the file's weights, without gradients.
 
@@ -79,7 +87,8 @@ def load_part(
     of the file, not copied. ema: the running average that training kept of the U-Net, where the file has one. packed:
     with layers that pack their weights, which are read when a layer is first called; that raises CheckpointError too.
     variant: the layers that it does not change are the same objects as its base's, so they are in memory once. streamed:
-    the weights of its Linear and Conv2d layers are read at every call, and none is kept.
+    the weights of its Linear and Conv2d layers are read at every call, and none is kept. kept: they are kept in this format,
+    and widened to `dtype` at every call.
     Reads this part's bytes only, except from .ckpt files older than torch 1.6. Raises CheckpointError.
     """
     layout = LAYOUTS[part]
@@ -99,23 +108,25 @@ def load_part(
         dtype = stored.pop() if len(stored) == 1 else torch.float32
     if packed:
         pack(module)
-    elif streamed:
+    elif streamed or kept:
         stream(module)
     if variant:
         own_layers = {own.rpartition(".")[0] for own in variant.changes}
         _share(module, variant.base, own_layers)
         sources = {own: source for own, source in sources.items() if own.rpartition(".")[0] in own_layers}
-    elif packed and not streamed:
+    elif packed and not streamed and not kept:
         sources = _without_later(weights, module, sources, dtype, weights.scales(part))
     changes = with_scales(weights, part, variant.changes if variant else {})
     if streamed:
-        sources = _without_streamed(weights, module, sources, changes, dtype, device)
+        sources = _without_streamed(weights, module, sources, changes, Formats(kept or dtype, dtype), device)
+    elif kept:
+        sources = _without_kept(weights, module, sources, changes, Formats(kept, dtype), device)
     owns = {source: own for own, source in sources.items()}
     state: dict[str, Tensor] = {}
     for source, tensor in read_tensors(weights.file, owns, dtype=dtype, device=device, mapped=not packed):
         own = owns[source]
         state[own] = _changed(tensor.reshape(wanted[own]), changes.get(own, ()))
-    module.load_state_dict(state, assign=True, strict=not (packed or variant or streamed))
+    module.load_state_dict(state, assign=True, strict=not (packed or variant or streamed or kept))
     return module.to(device)  # what it did not load but made for itself
 
 
@@ -180,23 +191,46 @@ def _without_streamed(
     module: nn.Module,
     sources: dict[str, str],
     changes: Mapping[str, Sequence[Change]],
-    dtype: torch.dtype,
+    formats: Formats,
     device: torch.device,
 ) -> dict[str, str]:
     """Have layers read their weights, and change them, whenever they are called; returns the sources of all others."""
-    layers = {
-        own: layer
-        for name, layer in module.named_modules()
-        if isinstance(layer, Packed | Streamed) and (own := f"{name}.weight") in sources
-    }
-    tensors = LaterTensors(weights.file, [sources[own] for own in layers], dtype, once=False)
+    layers = _reading(module, sources)
+    tensors = LaterTensors(weights.file, [sources[own] for own in layers], formats.kept, once=False)
     for own, layer in layers.items():
 
         def read(own: str = own, shape: torch.Size = layer.weight.shape) -> Tensor:
-            return _changed(tensors.read(sources[own]).reshape(shape), changes.get(own, ())).to(device)
+            weight = _changed(tensors.read(sources[own]).reshape(shape), changes.get(own, ()))
+            return weight.to(device, formats.computed)
 
-        layer.read_each_time(read, dtype, device)
+        layer.read_each_time(read, formats.computed, device)
     return {own: source for own, source in sources.items() if own not in layers}
+
+
+def _without_kept(
+    weights: Weights,
+    module: nn.Module,
+    sources: dict[str, str],
+    changes: Mapping[str, Sequence[Change]],
+    formats: Formats,
+    device: torch.device,
+) -> dict[str, str]:
+    """Have layers keep their weights in one format and widen them whenever they are called; returns the sources of all
+    others."""
+    layers = _reading(module, sources)
+    owns = {sources[own]: own for own in layers}
+    for source, tensor in read_tensors(weights.file, owns, dtype=formats.kept, device=device, mapped=False):
+        own = owns[source]
+        held = _changed(tensor.reshape(layers[own].weight.shape), changes.get(own, ()))
+        size = held.numel() * held.element_size()
+        layers[own].read_each_time(partial(held.to, formats.computed), formats.computed, device, size)
+    return {own: source for own, source in sources.items() if own not in layers}
+
+
+def _reading(module: nn.Module, sources: Mapping[str, str]) -> dict[str, Packed | Streamed]:
+    """The layers that can read their weights at every call, by the names of those weights."""
+    layers = ((f"{name}.weight", layer) for name, layer in module.named_modules())
+    return {own: layer for own, layer in layers if isinstance(layer, Packed | Streamed) and own in sources}
 
 
 def _build(weights: Weights, part: Part, layout: Layout) -> tuple[nn.Module, dict[str, str]]:

@@ -49,6 +49,7 @@ class Packed(nn.Module):
         super().__init__()
         self.weight, self.bias = layer.weight, layer.bias
         self.streams = False
+        self.held_bytes = 0
         self._read: Callable[[], Tensor] | None = None
 
     def read_later(self, read: Callable[[], Tensor], dtype: torch.dtype) -> None:
@@ -57,10 +58,12 @@ class Packed(nn.Module):
         self.weight = placeholder(self.weight.shape, dtype, torch.device("cpu"))
         self._read = read
 
-    def read_each_time(self, read: Callable[[], Tensor], dtype: torch.dtype, device: torch.device) -> None:
-        """As `read_later`, but at every call, and nothing is kept."""
+    def read_each_time(
+        self, read: Callable[[], Tensor], dtype: torch.dtype, device: torch.device, held_bytes: int = 0
+    ) -> None:
+        """As `read_later`, but at every call, and nothing is kept but what `read` reads from, which takes `held_bytes`."""
         self.read_later(read, dtype)
-        self.streams = True
+        self.streams, self.held_bytes = True, held_bytes
 
     def _plain(self) -> Tensor:
         return self._read().reshape(self.weight.shape) if self._read else self.weight.detach().contiguous()

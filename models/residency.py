@@ -22,6 +22,7 @@ from models.layouts import Steering
 from models.machine import give_back, in_words
 from models.packed import Packed, can_pack
 from models.precision import Precision as Precision
+from models.precision import computed
 from models.streaming import Streamed
 from models.types import ModelHandle, Network
 
@@ -114,7 +115,7 @@ class Residency:
         Whoever needs several nests them: if one does not fit, the `with` of the others ends too. Raises
         CheckpointError if its file is damaged or was replaced, OutOfMemory if it cannot fit.
         """
-        key = _Key(handle.identity, handle.part, tuple(patch.key for patch in handle.patches), self._dtype(handle))
+        key = _Key(handle.identity, handle.part, tuple(patch.key for patch in handle.patches), self._kept(handle))
         if streamed and (held := self._resident.get(key)) and not held.streamed and not self._pins[key]:
             del self._resident[key]
         if key not in self._resident:
@@ -190,15 +191,16 @@ class Residency:
             return self._read(handle, Variant(base, changes), streamed)
 
     def _read(self, handle: ModelHandle[Network], variant: Variant | None, streamed: bool) -> _Held:
-        dtype = self._dtype(handle)
+        kept = self._kept(handle)
+        dtype = computed(kept, self.device)
         shapes = handle.weights.shapes(handle.part)
-        sizes = {name: math.prod(shapes[name]) * dtype.itemsize for name in (variant.changes if variant else shapes)}
-        whole, passing = sum(sizes.values()), 0
+        sizes = {name: math.prod(shapes[name]) for name in (variant.changes if variant else shapes)}
+        layers = [size for name, size in sizes.items() if _passes(name, shapes[name])]
+        others = (sum(sizes.values()) - sum(layers)) * dtype.itemsize
+        passing = 2 * max(layers, default=0) * dtype.itemsize
+        whole = others + sum(layers) * kept.itemsize + (passing if kept != dtype else 0)
         streams = (streamed or not self.has_room(whole)) and _can_stream(handle)
-        if streams:
-            passing = 2 * max((size for name, size in sizes.items() if _passes(name, shapes[name])), default=0)
-            whole = passing + sum(size for name, size in sizes.items() if not _passes(name, shapes[name]))
-        self._make_room(whole, "weights")
+        self._make_room(others + passing if streams else whole, "weights")
         packing = self._packing and handle.part in PACKED and can_pack(dtype)
         network = load_part(
             handle.weights,
@@ -208,13 +210,14 @@ class Residency:
             packed=packing,
             variant=variant,
             streamed=streams,
+            kept=kept if kept != dtype else None,
         )
         self._raise_if_replaced(handle.weights.path, handle.identity)
-        layers = {id(layer): _layer_bytes(layer) for layer in network.modules()}
-        layers[id(network)] += passing
-        return _Held(network, layers, streams, handle.weights.path.name)
+        held = {id(layer): _layer_bytes(layer) for layer in network.modules()}
+        held[id(network)] += passing if streams or kept != dtype else 0
+        return _Held(network, held, streams, handle.weights.path.name)
 
-    def _dtype(self, handle: ModelHandle[Network]) -> torch.dtype:
+    def _kept(self, handle: ModelHandle[Network]) -> torch.dtype:
         return handle.dtype or self.precision.of(handle.part)
 
     def _raise_if_replaced(self, path: Path, identity: str) -> None:
@@ -253,7 +256,7 @@ def _passes(name: str, shape: Sequence[int]) -> bool:
 
 def _layer_bytes(layer: nn.Module) -> int:
     if isinstance(layer, Packed | Streamed) and layer.streams:
-        return 0 if layer.bias is None else _bytes([layer.bias])
+        return layer.held_bytes + (0 if layer.bias is None else _bytes([layer.bias]))
     return _bytes(layer.parameters(False), layer.buffers(False))
 
 

@@ -1,4 +1,4 @@
-"""Layers whose weights stay in their file and are read at every call: networks larger than memory run so, more slowly."""
+"""Layers whose weights are read at every call: from their file, for networks larger than memory, or from a narrower format."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ class Streamed(nn.Module):
         super().__init__()
         self.weight, self.bias = layer.weight, layer.bias
         self.streams = False
+        self.held_bytes = 0
         self._read: Read = lambda: self.weight
 
-    def read_each_time(self, read: Read, dtype: torch.dtype, device: torch.device) -> None:
-        """Call `read` at every call. The weight is one NaN from now on, seen in its shape, which takes no memory."""
+    def read_each_time(self, read: Read, dtype: torch.dtype, device: torch.device, held_bytes: int = 0) -> None:
+        """Call `read` at every call; what it reads from takes `held_bytes` of memory. The weight is one NaN from now on,
+        seen in its shape, which takes none."""
         self.weight = placeholder(self.weight.shape, dtype, device)
-        self._read, self.streams = read, True
+        self._read, self.streams, self.held_bytes = read, True, held_bytes
 
 
 class StreamedLinear(Streamed):

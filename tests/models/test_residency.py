@@ -270,7 +270,7 @@ def test_what_cannot_fit_is_told_with_its_sizes() -> None:
 
 
 def test_room_is_counted_in_the_precision_of_use() -> None:
-    half = residency(2 * 2**30, Precision(model=torch.float16))
+    half = residency(2 * 2**30, Precision(model=torch.bfloat16))
     with pytest.raises(CheckpointError, match=r"big\.safetensors"):  # it fits, but there is no such file
         touch(half, Model(of_shape(859_520_964), "big"))
 
@@ -284,13 +284,13 @@ def test_what_can_never_fit_drops_nothing(weights: Weights) -> None:
 
 
 def test_each_part_has_the_precision_it_was_given(weights: Weights) -> None:
-    place = residency(precision=Precision(torch.float16, torch.float32, torch.bfloat16))
+    place = residency(precision=Precision(torch.bfloat16, torch.float32, torch.float64))
     with (
         place.use(Model(weights, "a")) as unet,
         place.use(TextTower(weights, "a")) as clip,
         place.use(Vae(weights, "a")) as vae,
     ):
-        for network, dtype in ((unet, torch.float16), (clip, torch.float32), (vae, torch.bfloat16)):
+        for network, dtype in ((unet, torch.bfloat16), (clip, torch.float32), (vae, torch.float64)):
             assert {p.dtype for p in network.parameters()} == {dtype}
 
 

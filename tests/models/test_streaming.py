@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 
 from models.adapters import Adapter, read_adapter
 from models.checkpoint import CheckpointError, Part, Weights, read_header
-from models.packed import can_pack
+from models.packed import Packed, can_pack
 from models.reading import Reading
 from models.residency import OutOfMemory, Precision, Residency, network_bytes
+from models.streaming import Streamed
 from models.types import TEXT_TOWERS, Model, ModelHandle, Vae
 from tests.tiny_families import XL_UNET, family_state, write_family
 
@@ -84,6 +86,58 @@ def test_what_does_not_fit_is_streamed_and_stays_within_the_budget(weights: Weig
     assert held <= budget < network_bytes(network)
 
 
+def passes(name: str, shape: tuple[int, ...]) -> bool:
+    return len(shape) > 1 and "embedding." not in name
+
+
+def _style(weights: Weights, folder: Path) -> Adapter:
+    """An adapter of every Linear of the U-Net."""
+    layers = {name.removesuffix(".weight"): shape for name, shape in weights.shapes("model").items() if len(shape) == 2}
+    tensors: dict[str, Tensor] = {}
+    for name, (outside, inside) in layers.items():
+        tensors[f"diffusion_model.{name}.lora_up.weight"] = drawn(outside, 1)
+        tensors[f"diffusion_model.{name}.lora_down.weight"] = 0.1 * drawn(1, inside)
+    save_file(tensors, folder / "style.safetensors")
+    return Adapter(read_adapter(folder / "style.safetensors"), "lora", 0.8)
+
+
+HALF = Precision(torch.float16, torch.float16, torch.float16)
+
+
+@pytest.mark.parametrize("part", CALLS)
+@pytest.mark.parametrize("packing", PACKING)
+def test_float16_on_a_cpu_is_how_weights_are_kept_not_what_computes(
+    weights: Weights, part: Part, packing: bool
+) -> None:
+    whole, half = Residency(CPU, Precision(), MUCH, packing), Residency(CPU, HALF, MUCH, packing)
+    expected = result(whole, handle(weights, part), CALLS[part])
+    made = result(half, handle(weights, part), CALLS[part])
+    assert made.dtype == torch.float32
+    assert torch.equal(made, expected), "the file has 16 bits"
+    with half.use(handle(weights, part)) as network:
+        held = sum(layer.held_bytes for layer in network.modules() if isinstance(layer, Packed | Streamed))
+    wide = sum(4 * math.prod(shape) for name, shape in weights.shapes(part).items() if passes(name, shape))
+    assert held == wide / 2
+    assert half.resident_bytes < whole.resident_bytes
+
+
+@pytest.mark.parametrize("packing", PACKING)
+def test_weights_kept_in_16_bits_take_adapters_and_are_streamed_where_they_do_not_fit(
+    weights: Weights, packing: bool, tmp_path: Path
+) -> None:
+    adapter = _style(weights, tmp_path)
+    whole, half = Residency(CPU, Precision(), MUCH, packing), Residency(CPU, HALF, MUCH, packing)
+    expected = result(whole, handle(weights, "model", adapter), unet)
+    unchanged = result(half, handle(weights, "model"), unet)
+    budget = half.resident_bytes - 1
+    made = result(half, handle(weights, "model", adapter), unet)
+    rounding = float((made - expected).norm() / expected.norm())
+    assert 0 < rounding < 5e-3 < float((expected - unchanged).norm() / expected.norm())
+    small = Residency(CPU, HALF, budget, packing)
+    assert torch.equal(result(small, handle(weights, "model", adapter), unet), made)
+    assert small.resident_bytes <= budget
+
+
 def test_text_encoders_leave_before_a_unet_is_streamed_for_want_of_room(weights: Weights) -> None:
     sizes = {}
     for part in ("clip_g", "model"):
@@ -99,13 +153,7 @@ def test_text_encoders_leave_before_a_unet_is_streamed_for_want_of_room(weights:
 
 @pytest.mark.parametrize("packing", PACKING)
 def test_adapters_count_in_streamed_weights(weights: Weights, packing: bool, tmp_path: Path) -> None:
-    layers = {name.removesuffix(".weight"): shape for name, shape in weights.shapes("model").items() if len(shape) == 2}
-    tensors: dict[str, Tensor] = {}
-    for name, (outside, inside) in layers.items():
-        tensors[f"diffusion_model.{name}.lora_up.weight"] = drawn(outside, 1)
-        tensors[f"diffusion_model.{name}.lora_down.weight"] = 0.1 * drawn(1, inside)
-    save_file(tensors, tmp_path / "style.safetensors")
-    adapter = Adapter(read_adapter(tmp_path / "style.safetensors"), "lora", 0.8)
+    adapter = _style(weights, tmp_path)
     whole, plain = (Residency(CPU, Precision(), MUCH, packing) for _ in range(2))
     expected = result(whole, handle(weights, "model", adapter), unet)
     unchanged = result(plain, handle(weights, "model"), unet)
