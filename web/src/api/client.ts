@@ -1,5 +1,5 @@
 /** The calls to the server. Everything goes through its public API, relative to where the page lies. */
-import { axesIn, both, picturesOf, readExplained, readJob, textsOf, verdictOf, warningsIn, type Example, type Explained, type Job, type JobRecord, type NodeTiming, type Picture, type Verdict } from './records'
+import { axesIn, both, picturesOf, readExplained, readJob, readWorker, textsOf, verdictOf, warningsIn, type Example, type Explained, type Job, type JobRecord, type NodeTiming, type Picture, type Verdict, type Worker } from './records'
 import { isArray, isObject, parseJson, toNumber, toText, writeJson, type Json, type JsonObject } from '../io/json'
 
 export class Refused extends Error {
@@ -129,6 +129,14 @@ export const api = {
     const answer = await call('embeddings')
     return (isArray(answer) ? answer : []).map((name) => toText(name)).filter(Boolean)
   },
+
+  async workers(): Promise<Worker[]> {
+    const answer = await call('workers')
+    return (isObject(answer) && isArray(answer.workers) ? answer.workers : []).filter(isObject).map(readWorker)
+  },
+
+  /** Has a worker take no more jobs, or take them again; the one that it runs goes on. */
+  drain: (id: string, draining: boolean): Promise<Json> => post(`workers/${encodeURIComponent(id)}/${draining ? 'drain' : 'resume'}`, {}),
 
   interrupt: (): Promise<Json> => post('interrupt', {}),
   cancel: (id: string): Promise<Json> => post(`jobs/${encodeURIComponent(id)}/cancel`, {}),

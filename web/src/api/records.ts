@@ -147,3 +147,21 @@ export function warningsIn(raw: Json | undefined): Map<string, Warning[]> {
   }
   return found
 }
+
+const WORKER_STATES = ['starting', 'running', 'drained', 'paused', 'idle'] as const
+
+/** A process that runs jobs. */
+export interface Worker {
+  readonly id: string
+  readonly state: (typeof WORKER_STATES)[number]
+  readonly draining: boolean
+  /** The job that it runs, or draws cells of; empty for none. */
+  readonly job: string
+  readonly lost: number
+  readonly models: readonly { readonly name: string; readonly bytes: number }[]
+}
+
+export function readWorker(raw: JsonObject): Worker {
+  const models = Object.entries(isObject(raw.models) ? raw.models : {}).map(([name, bytes]) => ({ name, bytes: toNumber(bytes) }))
+  return { id: toText(raw.id), state: WORKER_STATES.find((each) => each === raw.state) ?? 'starting', draining: raw.draining === true, job: toText(raw.job), lost: toNumber(raw.lost), models }
+}

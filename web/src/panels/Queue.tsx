@@ -8,6 +8,7 @@ import { useSettings } from '../state/settings'
 import { setView } from '../state/view'
 import { JobRow } from './JobRow'
 import { cancelJob, clearWaiting, forgetJob, isListed, moveJob, togglePause } from './queueActions'
+import { WorkersList } from './WorkersList'
 
 const PAGE = 200
 const DONE = ['completed', 'failed', 'cancelled'] as const
@@ -67,6 +68,7 @@ export function Queue() {
             <JobRow key={job.id} job={job} place={at} of={pending.length} onMove={(to) => ((held.current = job.id), moveJob(job.id, to))} onRemove={() => cancelJob(job.id)} removeTitle={t('side.cancel')} />
           ))}
         </ul>
+        <WorkersList />
         {(found.jobs.length > 0 || text || status) && (
           <h3>
             {t('side.history')}
