@@ -171,17 +171,42 @@ def be_worker(options: argparse.Namespace, folders: Folders) -> int:
     return work(lambda: open_engine(options, folders), folders, into, out)
 
 
-def open_workers(options: argparse.Namespace, arguments: Sequence[str], relay: Relay) -> Sequence[Backend]:
-    """A process for each device of `--workers`, which understands what this one was told."""
+@contextmanager
+def open_workers(options: argparse.Namespace, arguments: Sequence[str], relay: Relay) -> Iterator[Sequence[Backend]]:
+    """A process for each device of `--workers`, or of a Ray cluster's, which understands what this one was told.
+
+    Raises OSError where no cluster answers, or ValueError.
+    """
+    told = ["work", *(arguments[1:] if arguments[:1] == ["serve"] else arguments)]
+    if not options.ray:
+        yield local_workers(options.workers, told, relay)
+        return
+    if find_spec("ray") is None:
+        raise ValueError("--ray needs the package ray: pip install -r requirements-ray.txt")
+    from server.ray_cluster import Cluster, Wanted
+
+    cluster = Cluster(options.ray, SOURCE, options.ray_workers or 0)
+    try:
+        wanted = Wanted(options.ray_workers, options.ray_gpus, dict(options.ray_resource))
+        yield cluster.workers(wanted, told, SOURCE, relay)
+    finally:
+        cluster.close()
+
+
+def local_workers(devices: Sequence[str], told: Sequence[str], relay: Relay) -> Sequence[Backend]:
+    """A process of this machine for each device."""
+    from server.links import piped
     from server.process_backend import ProcessBackend, environment
 
-    told = arguments[1:] if arguments[:1] == ["serve"] else arguments
-    devices: Sequence[str] = options.workers
     names = [device if devices.count(device) == 1 else f"{device}-{at}" for at, device in enumerate(devices)]
-    begin = [sys.executable, str(SOURCE / "main.py"), "work", *told]
+    begin = [sys.executable, str(SOURCE / "main.py"), *told]
     surroundings = environment(devices.count("cpu"))
     return [
-        ProcessBackend(name, [*begin, "--device", device], surroundings if device == "cpu" else None, relay=relay)
+        ProcessBackend(
+            name,
+            piped([*begin, "--device", device], surroundings if device == "cpu" else None),
+            relay=relay,
+        )
         for name, device in zip(names, devices, strict=True)
     ]
 
@@ -207,37 +232,47 @@ def serve(options: argparse.Namespace, folders: Folders, arguments: Sequence[str
         print(error, file=sys.stderr)
         return 2
     relay = Relay()
-    deps = Deps(
-        folders=folders,
-        database=options.database or folders.base / "darkroom.db",
-        backend=LocalBackend(lambda: open_engine(_without_jobs(options), folders, relay), folders),
-        workers=open_workers(options, arguments, relay),
-        guard=Guard(allowed(options.allowed_host), token, options.enable_cors_header),
-        limits=Limits(
-            waiting=options.queue_limit,
-            upload=int(options.max_upload_size * 2**20),
-            history=options.history_limit,
-            history_days=options.history_days,
-            tries=options.job_tries,
-            idle=options.idle_unload and 60 * options.idle_unload,
-        ),
-        previews=_previews(options),
-        front_end=options.front_end_root,
-        foreign=options.front_end_root != EDITOR,
-        examples=EXAMPLES,
-        locales=LOCALES,
-        arguments=sys.argv,
-        logs=logs,
-        sink=partial(Console, sys.stderr) if sys.stderr.isatty() else None,
-        webhook_hosts=options.webhook_host,
-        set_database_aside=options.set_database_aside,
-    )
-    return launch.serve(deps, listen)
+    with ExitStack() as opened:
+        try:
+            workers = opened.enter_context(open_workers(options, arguments, relay))
+        except (ValueError, OSError) as error:
+            print(error, file=sys.stderr)
+            return 2
+        deps = Deps(
+            folders=folders,
+            database=options.database or folders.base / "darkroom.db",
+            backend=LocalBackend(lambda: open_engine(_without_jobs(options), folders, relay), folders),
+            workers=workers,
+            guard=Guard(allowed(options.allowed_host), token, options.enable_cors_header),
+            limits=Limits(
+                waiting=options.queue_limit,
+                upload=int(options.max_upload_size * 2**20),
+                history=options.history_limit,
+                history_days=options.history_days,
+                tries=options.job_tries,
+                idle=options.idle_unload and 60 * options.idle_unload,
+            ),
+            previews=_previews(options),
+            front_end=options.front_end_root,
+            foreign=options.front_end_root != EDITOR,
+            examples=EXAMPLES,
+            locales=LOCALES,
+            arguments=sys.argv,
+            logs=logs,
+            sink=partial(Console, sys.stderr) if sys.stderr.isatty() else None,
+            webhook_hosts=options.webhook_host,
+            set_database_aside=options.set_database_aside,
+        )
+        return launch.serve(deps, listen)
 
 
 def _without_jobs(options: argparse.Namespace) -> argparse.Namespace:
     """What the server's own engine is made with: with workers it only knows node types, and leaves their devices alone."""
-    return argparse.Namespace(**{**vars(options), "device": "cpu", "vram_budget": 0}) if options.workers else options
+    return (
+        argparse.Namespace(**{**vars(options), "device": "cpu", "vram_budget": 0})
+        if options.workers or options.ray
+        else options
+    )
 
 
 def _previews(options: argparse.Namespace) -> bool | None:

@@ -145,6 +145,8 @@ def understand(arguments: Sequence[str]) -> argparse.Namespace:
         root.error("--safety-checker needs --require-safety")
     if options.command == "serve" and options.workers and options.device:
         root.error("--workers names the devices; --device is for a server without workers")
+    if options.command == "serve" and options.ray and (options.workers or options.device):
+        root.error("--ray decides which devices there are; --workers and --device are for a server without it")
     ignored = []
     for flag in _flags(unknown):
         if flag not in IGNORED:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
@@ -26,8 +24,9 @@ from graph.recipe import Recipe
 from graph.result import Outputs
 from server.backend import EngineUnavailable, Holdings, WorkerLost
 from server.foreign import Hear
+from server.links import Begin, Link
 from server.threads import settled
-from server.wire import Channel, Json, Message, Parcel, WireError, decoded, encoded
+from server.wire import Json, Message, Parcel, WireError, decoded, encoded
 
 LEASE_SECONDS = 60.0
 """How long a process may give no sign of life before what it runs is taken from it, and it is ended."""
@@ -84,8 +83,7 @@ class _Live:
 class _Life:
     """One process, from its beginning to its end."""
 
-    process: subprocess.Popen[bytes]
-    channel: Channel
+    link: Link
     outbox: SimpleQueue[Message | None] = field(default_factory=SimpleQueue)
     live: dict[str, _Live] = field(default_factory=dict)
     answers: dict[int, Future[Json]] = field(default_factory=dict)
@@ -96,11 +94,10 @@ class _Life:
         """Send what is in the outbox, on a thread of its own: nobody waits for a process that does not read."""
         while (message := self.outbox.get()) is not None:
             try:
-                self.channel.send(message.kind, message.body, message.content)
+                self.link.send(message)
             except (OSError, ValueError):
                 return  # it has ended, which its reader tells
-        with suppress(OSError):
-            self.channel.close()
+        self.link.close()
 
 
 class ProcessBackend:
@@ -111,16 +108,14 @@ class ProcessBackend:
     def __init__(
         self,
         name: str,
-        command: Sequence[str],
-        environment: Mapping[str, str] | None = None,
+        begin: Begin,
         *,
         lease: float = LEASE_SECONDS,
         relay: Hear = _nobody,
     ) -> None:
-        """command: begins the process, which calls `worker_process.work` with its own standard streams."""
+        """begin: called again when the process has ended."""
         self.name = name
-        self._command = tuple(command)
-        self._environment = environment
+        self._begin = begin
         self._lease = lease
         self._relay = relay
         self._lock = threading.Lock()
@@ -137,7 +132,7 @@ class ProcessBackend:
     def process_id(self) -> int | None:
         """Of the process that is there now."""
         life = self._life
-        return None if life is None else life.process.pid
+        return None if life is None else life.link.process_id
 
     def when_dead(self, tell: Callable[[str], None]) -> None:
         """Never: a process that ends is begun anew."""
@@ -201,9 +196,9 @@ class ProcessBackend:
                 live.run.cancel.set()
             life.outbox.put(None)
             try:
-                life.process.wait(CLOSING_SECONDS)
-            except subprocess.TimeoutExpired:
-                life.process.kill()
+                life.link.wait(CLOSING_SECONDS)
+            except TimeoutError:
+                life.link.kill()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -226,7 +221,7 @@ class ProcessBackend:
         """Keep a process going until `close`."""
         while not self._closed.is_set():
             try:
-                life = self._begin()
+                life = self._life = _Life(self._begin())
             except OSError as error:
                 self._note_failure(f"worker {self.name} cannot be begun: {error}")
             else:
@@ -238,20 +233,9 @@ class ProcessBackend:
             pause = min(PAUSE_SECONDS * 2 ** max(0, self._failures - 1), LONGEST_SECONDS) if self._failures else 0.0
             self._closed.wait(pause)
 
-    def _begin(self) -> _Life:
-        process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment, start_new_session=True
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        life = _Life(process, Channel(process.stdout, process.stdin))  # type: ignore[arg-type]
-        with self._lock:
-            self._life = life
-        return life
-
     def _listen(self, life: _Life) -> None:
         try:
-            while (message := life.channel.receive()) is not None:
+            while (message := life.link.receive()) is not None:
                 life.heard = time.monotonic()
                 self._hear(life, message)
         except (WireError, OSError) as error:
@@ -262,24 +246,24 @@ class ProcessBackend:
 
     def _watch(self, life: _Life) -> None:
         """End a process that gives no sign of life."""
-        while life.process.poll() is None:
+        while not life.link.is_over:
             time.sleep(min(1.0, self._lease / 4))
-            if self.is_ready and time.monotonic() - life.heard > self._lease and life.process.poll() is None:
+            if self.is_ready and time.monotonic() - life.heard > self._lease and not life.link.is_over:
                 life.words = f"it gave no sign of life for {self._lease:g} s"
-                life.process.kill()
+                life.link.kill()
                 return
 
     def _lost(self, life: _Life) -> None:
         """A process has ended: what it ran is to be run again."""
         life.outbox.put(None)
-        life.process.kill()
-        status = life.process.wait()
+        life.link.kill()
+        status = life.link.wait()
         was_ready = self.is_ready
         with self._lock:
             self._life = None
             if was_ready:
                 self._ready = Future()
-            ended = f"worker {self.name} has ended: {life.words or _status(status)}"
+            ended = f"worker {self.name} has ended: {life.words or status}"
         self._holdings = Holdings()
         if not self._closed.is_set():
             if was_ready:
@@ -374,7 +358,3 @@ class ProcessBackend:
 
 def _holdings(held: Json) -> Holdings:
     return Holdings() if held is None else Holdings(decoded(held["devices"]), held["gauges"], held["files"])
-
-
-def _status(status: int) -> str:
-    return f"signal {-status}" if status < 0 else f"status {status}"

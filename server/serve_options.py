@@ -50,6 +50,7 @@ def add_serve_options(serve: argparse.ArgumentParser) -> None:
         help="run jobs in processes of their own, one for each device: cuda:0,cuda:1 for two of them, cpu:2 for two on the "
         "CPU (default: one device, in the server's own process)",
     )
+    _add_ray(serve.add_argument_group("workers on a Ray cluster (pip install -r requirements-ray.txt)"))
     more = serve.add_argument_group("more")
     more.add_argument("--input-directory", type=Path, metavar="DIR", help="where uploads go")
     more.add_argument("--temp-directory", type=Path, metavar="DIR", help="where previews go")
@@ -145,6 +146,42 @@ def _add_queue(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--webhook-host", action="append", default=[], metavar="HOST[:PORT]", help="where jobs may report that they end"
     )
+
+
+def _add_ray(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="run jobs on the Ray cluster at HOST:PORT, with a worker for each of its GPUs; auto: the cluster of this machine, "
+        "which is begun, for this machine alone, if there is none",
+    )
+    group.add_argument(
+        "--ray-workers",
+        type=_count_from_one,
+        metavar="N",
+        help="how many there are (default: as many as the GPUs allow; without any, one for each machine, on its CPU)",
+    )
+    group.add_argument(
+        "--ray-gpus",
+        type=_amount,
+        metavar="SHARE",
+        help="GPUs of each worker: 0.5 puts two on one, 0 means the CPU (default: 1, if there are any)",
+    )
+    group.add_argument(
+        "--ray-resource",
+        type=_resource,
+        action="append",
+        default=[],
+        metavar="NAME=AMOUNT",
+        help="have workers run where Ray has this resource of your own; may be repeated",
+    )
+
+
+def _resource(text: str) -> tuple[str, float]:
+    name, _, amount = text.partition("=")
+    if not name or not amount:
+        raise argparse.ArgumentTypeError(f"{text!r} is no resource; expected such as studio=1")
+    return name, _amount(amount)
 
 
 def _port(text: str) -> int:

@@ -80,36 +80,65 @@ class Channel:
 
     def send(self, kind: str, body: Json = None, content: bytes = b"") -> None:
         """Wait until the message is on its way. Raises OSError or ValueError if the other end, or this one, is closed."""
-        try:
-            whole = dumps([kind, body]).encode()
-        except ValueError:  # a number that JSON does not know, as a faulty workflow may have
-            whole = json.dumps([kind, body]).encode()
+        head = _head(kind, body, content)
         with self._sending:
-            self._out.write(struct.pack(_LENGTHS, len(whole), len(content)) + whole)
+            self._out.write(head)
             self._out.write(content)
             self._out.flush()
 
     def receive(self) -> Message | None:
         """The next message; None at the end. Raises WireError."""
+        frame = self.frame()
+        return None if frame is None else unpacked(frame)
+
+    def frame(self) -> bytes | None:
+        """The next message as `packed` makes it; None at the end. Raises WireError."""
         size = struct.calcsize(_LENGTHS)
         head = self._into.read(size)
         if not head:
             return None
         if len(head) < size or max(lengths := struct.unpack(_LENGTHS, head)) > LONGEST:
             raise WireError("a message that is too long, or has no end")
-        whole, content = (self._into.read(length) for length in lengths)
-        if (len(whole), len(content)) != lengths:
+        rest = self._into.read(sum(lengths))
+        if len(rest) < sum(lengths):
             raise WireError("a message that has no end")
-        try:
-            kind, body = json.loads(whole)
-        except (ValueError, TypeError, RecursionError) as error:
-            raise WireError(f"what came is no message: {error}") from error
-        return Message(str(kind), body, content)
+        return head + rest
+
+    def pass_on(self, frame: bytes) -> None:
+        """Send what is packed already. Raises as `send` does."""
+        with self._sending:
+            self._out.write(frame)
+            self._out.flush()
 
     def close(self) -> None:
         """Let go of what this end writes to: the other end hears it."""
         with self._sending:
             self._out.close()
+
+
+def packed(message: Message) -> bytes:
+    """A message as it travels."""
+    return _head(message.kind, message.body, message.content) + message.content
+
+
+def unpacked(frame: bytes) -> Message:
+    """What was packed. Raises WireError for what is no message."""
+    start = struct.calcsize(_LENGTHS)
+    try:
+        length, _ = struct.unpack_from(_LENGTHS, frame)
+        kind, body = json.loads(frame[start : start + length])
+    except (ValueError, TypeError, RecursionError, struct.error) as error:
+        raise WireError(f"what came is no message: {error}") from error
+    return Message(str(kind), body, frame[start + length :])
+
+
+def _head(kind: str, body: Json, content: bytes) -> bytes:
+    """All of a message but its content."""
+    try:
+        whole = dumps([kind, body]).encode()
+    except ValueError:  # a number that JSON does not know, as a faulty workflow may have
+        whole = json.dumps([kind, body]).encode()
+    return struct.pack(_LENGTHS, len(whole), len(content)) + whole
 
 
 def encoded(value: object) -> Json:

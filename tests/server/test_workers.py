@@ -17,6 +17,7 @@ import PIL.Image
 import pytest
 
 from server.deps import CREW, WATCH, Limits
+from server.links import piped
 from server.list_workers import list_workers
 from server.process_backend import ProcessBackend
 from server.wire import Channel
@@ -30,7 +31,7 @@ def processes(base: Path, number: int, lease: float = 60.0) -> list[ProcessBacke
     """Workers of the stub nodes."""
     command = [sys.executable, "-m", "tests.server.stub_worker", str(base)]
     surroundings = {**os.environ, "PYTHONPATH": str(SOURCE)}
-    return [ProcessBackend(f"cpu-{at}", command, surroundings, lease=lease) for at in range(number)]
+    return [ProcessBackend(f"cpu-{at}", piped(command, surroundings), lease=lease) for at in range(number)]
 
 
 @contextlib.asynccontextmanager
@@ -249,7 +250,7 @@ async def _done(client: Client, ids: list[str]) -> set[str]:
 
 @in_loop
 async def test_a_worker_that_never_gets_ready_stops_the_server_with_its_words(tmp_path: Path) -> None:
-    backend = ProcessBackend("cuda:7", [sys.executable, "-c", "raise SystemExit(3)"])
+    backend = ProcessBackend("cuda:7", piped([sys.executable, "-c", "raise SystemExit(3)"]))
     async with serving(deps_of(tmp_path, workers=[backend])) as client:
         async with asyncio.timeout(30):
             assert await client.app[WATCH].gave_up() == "worker cuda:7 has ended: status 3"

@@ -1,0 +1,98 @@
+"""What connects the server with the process of a worker, and how such a process is begun on this machine."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from server.wire import Channel, Message
+
+
+class Link(Protocol):
+    """One process, from its beginning to its end. Any thread may send, one receives."""
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the process, where it is on this machine."""
+
+    def send(self, message: Message) -> None:
+        """Wait until the message is on its way. Raises OSError or ValueError if the other end, or this one, is closed."""
+
+    def receive(self) -> Message | None:
+        """The next message; None at the end. Raises WireError or OSError."""
+
+    def close(self) -> None:
+        """Send nothing more: the process hears it, and ends."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the process has ended."""
+
+    def kill(self) -> None:
+        """End the process at once."""
+
+    def wait(self, seconds: float | None = None) -> str:
+        """Wait for its end; how that came, in words. Raises TimeoutError."""
+
+
+Begin: TypeAlias = Callable[[], Link]
+"""Begins a process that runs `worker_process.work`. Raises OSError."""
+
+
+class Pipes:
+    """A process of this machine, which hears and speaks through its standard streams."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path | None = None):
+        """Begin it. Raises OSError."""
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            cwd=cwd,
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._channel = Channel(self._process.stdout, self._process.stdin)  # type: ignore[arg-type]
+
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
+
+    def send(self, message: Message) -> None:
+        self._channel.send(message.kind, message.body, message.content)
+
+    def receive(self) -> Message | None:
+        return self._channel.receive()
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._channel.close()
+
+    @property
+    def is_over(self) -> bool:
+        return self._process.poll() is not None
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def wait(self, seconds: float | None = None) -> str:
+        try:
+            status = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError from None
+        return status_words(status)
+
+
+def piped(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Begin:
+    """Begins a process of this machine, as often as it is called."""
+    return lambda: Pipes(command, environment)
+
+
+def status_words(status: int) -> str:
+    """How a process ended."""
+    return f"signal {-status}" if status < 0 else f"status {status}"

@@ -1,0 +1,278 @@
+"""Workers on a Ray cluster: each is an actor, which begins a worker's process and passes messages on. Only this file imports ray."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from server.foreign import Hear
+from server.links import Begin, Link, status_words
+from server.process_backend import ProcessBackend, environment
+from server.security import is_loopback
+from server.wire import Channel, Message, WireError, packed, unpacked
+
+BEGIN_SECONDS = 60.0
+"""How long a place in the cluster is waited for, before that is told and tried again."""
+PROBE_SECONDS = 20.0
+TELL_SECONDS = 1.0
+"""How long an actor waits for something to tell before it says that there is nothing."""
+_MOST = 256
+"""Messages that are passed on at once."""
+_TOKENS = "token"
+_OPEN = "the Ray cluster takes work from anybody: unset RAY_AUTH_MODE, where it is started and here, so that it asks for its token"
+_NOT_SENT = (".git", ".venv", "web", "tests", "bench", "findings", "workspace", "models/embedded", "**/__pycache__")
+"""What of the program's folder no worker needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for; None where the cluster decides. `gpus` and `resources` are those of each worker."""
+
+    workers: int | None = None
+    gpus: float | None = None
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a worker is given of a machine. Without a GPU it gets one of the processors."""
+
+    gpus: float = 0.0
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How a worker's process is begun: what Python is told, in the folder that the server was begun in. `{source}` stands
+    for the program's folder on the worker's machine, which is `source` where that is there.
+    """
+
+    command: Sequence[str]
+    source: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class Cluster:
+    """A connection to a Ray cluster; only one is open in a process. Raises OSError where no cluster answers, ValueError for
+    one that takes work from anybody.
+    """
+
+    def __init__(self, address: str, source: Path, least_cpus: int = 0) -> None:
+        """address: of the cluster's head; "auto" is the cluster of this machine, which is begun if there is none, for this
+        machine alone. source: the program, for machines that do not have it.
+        """
+        if os.environ.setdefault("RAY_AUTH_MODE", _TOKENS) != _TOKENS:
+            raise ValueError(
+                "RAY_AUTH_MODE is set so that the cluster takes work from anybody; unset it, there and here"
+            )
+        alone = address == "auto" and not _has_cluster()
+        if alone or is_loopback(address.rpartition(":")[0]):
+            os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's name for: listen on the loopback address only
+        if not alone and _lets_anybody_in(address):
+            raise ValueError(_OPEN)
+        import ray  # once the environment says what it is to be
+
+        self._ray: Any = ray
+        settings: dict[str, Any] = {"namespace": "darkroom", "logging_level": "ERROR"}
+        if alone:
+            cpus = max(least_cpus, os.cpu_count() or 1)
+            settings |= {"address": "local", "num_cpus": cpus, "include_dashboard": False}
+        else:
+            settings |= {"address": address}
+            settings["runtime_env"] = {"working_dir": str(source), "excludes": list(_NOT_SENT)}
+        try:
+            ray.init(**settings)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            raise OSError(f"no Ray cluster at {address}: {error}") from error
+
+    @property
+    def gpus(self) -> float:
+        """How many it has."""
+        return float(self._ray.cluster_resources().get("GPU", 0.0))
+
+    @property
+    def machines(self) -> int:
+        """How many are there."""
+        return sum(bool(node["Alive"]) for node in self._ray.nodes())
+
+    def workers(self, wanted: Wanted, arguments: Sequence[str], source: Path, relay: Hear) -> Sequence[ProcessBackend]:
+        """The workers, not begun yet. arguments: of `main.py`, besides the device."""
+        gpus = (1.0 if self.gpus else 0.0) if wanted.gpus is None else wanted.gpus
+        number = wanted.workers or (int(self.gpus / gpus) if gpus else self.machines)
+        on_each = -(-number // max(1, self.machines))
+        if gpus:
+            together = min(on_each, max(1, int(1 / gpus)))
+            devices, device = ["cuda"] * together + ["cuda:1"] * (on_each - together), "cuda"
+        else:
+            devices, device = [f"cpu:{on_each}"], "cpu"
+        shares = ["--workers", ",".join(devices), "--device", device]  # which say how memory is to be shared
+        work = Work(["{source}/main.py", *arguments, *shares], source, {} if gpus else environment(on_each))
+        begin = self.beginning(Place(gpus, wanted.resources), work)
+        return [ProcessBackend(f"ray-{at}", begin, relay=relay) for at in range(number)]
+
+    def beginning(self, place: Place, work: Work) -> Begin:
+        """Begins a worker's process somewhere in the cluster, as often as it is called."""
+        return lambda: _ActorLink(self._ray, place, work)
+
+    def close(self) -> None:
+        """Let go of the cluster; one that was begun here ends."""
+        self._ray.shutdown()
+
+
+class Passer:
+    """The actor: begins the process beside it, passes frames on to it, and hands over what it says."""
+
+    def __init__(self) -> None:
+        self._told: SimpleQueue[bytes | None] = SimpleQueue()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Channel | None = None
+
+    def begin(self, command: list[str], source: str, cwd: str, environment: dict[str, str]) -> int:
+        """Begin the process; its number. Raises OSError where the program cannot be begun."""
+        here = Path(source) if (Path(source) / "main.py").is_file() else Path.cwd()
+        self._process = subprocess.Popen(
+            [sys.executable, *(word.replace("{source}", str(here)) for word in command)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**environment, **os.environ},
+            cwd=cwd if Path(cwd).is_dir() else here,
+            start_new_session=True,
+        )
+        self._channel = Channel(self._process.stdout, self._process.stdin)  # type: ignore[arg-type]
+        threading.Thread(target=self._listen, args=(self._channel,), name="telling", daemon=True).start()
+        return self._process.pid
+
+    def hear(self, frame: bytes) -> None:
+        """Pass a message on to the process."""
+        assert self._channel is not None
+        self._channel.pass_on(frame)
+
+    def tell(self) -> list[bytes] | str:
+        """What the process has said since; in words how it ended, once it has."""
+        frames: list[bytes] = []
+        with suppress(Empty):
+            while len(frames) < _MOST:
+                frame = self._told.get_nowait() if frames else self._told.get(timeout=TELL_SECONDS)
+                if frame is None:
+                    if not frames:
+                        return self._ended()
+                    self._told.put(None)
+                    break
+                frames.append(frame)
+        return frames
+
+    def close(self) -> None:
+        """Nothing more will be said to the process, which ends."""
+        if self._channel is not None:
+            with suppress(OSError):
+                self._channel.close()
+
+    def _listen(self, channel: Channel) -> None:
+        with suppress(WireError, OSError):
+            while (frame := channel.frame()) is not None:
+                self._told.put(frame)
+        self._told.put(None)
+
+    def _ended(self) -> str:
+        assert self._process is not None
+        return status_words(self._process.wait())
+
+
+class _ActorLink(Link):
+    """A process somewhere in the cluster, spoken to through its actor. Raises OSError if there is no place for it."""
+
+    def __init__(self, ray: Any, place: Place, work: Work) -> None:
+        self._ray = ray
+        self._frames: deque[bytes] = deque()
+        self._over = threading.Event()
+        self._words = "its machine does not answer"
+        self._sending = threading.Lock()
+        self._sent: Any = None
+        wanted = {"num_gpus": place.gpus, "num_cpus": 0 if place.gpus else 1, "resources": dict(place.resources)}
+        groups = {"in": 1, "out": 1}
+        remote = ray.remote(concurrency_groups=groups, max_restarts=0)(Passer)
+        self._actor = remote.options(**wanted).remote()
+        environment = dict(work.environment)
+        begun = self._actor.begin.remote(list(work.command), str(work.source), str(Path.cwd()), environment)
+        try:
+            self._number: int | None = int(ray.get(begun, timeout=BEGIN_SECONDS))
+        except ray.exceptions.GetTimeoutError:
+            self.kill()
+            raise OSError("the cluster has no place for it") from None
+        except ray.exceptions.RayError as error:
+            self.kill()
+            raise OSError(str(error).strip().splitlines()[-1]) from error
+
+    @property
+    def process_id(self) -> int | None:
+        return self._number
+
+    def send(self, message: Message) -> None:
+        self._call("hear", packed(message))
+
+    def receive(self) -> Message | None:
+        while not self._frames:
+            try:
+                told = self._ray.get(self._actor.tell.options(concurrency_group="out").remote())
+            except self._ray.exceptions.RayError as error:
+                self._words = type(error).__name__
+                self._over.set()
+                return None
+            if isinstance(told, str):
+                self._words = told
+                self._over.set()
+                return None
+            self._frames.extend(told)
+        return unpacked(self._frames.popleft())
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._call("close")
+
+    @property
+    def is_over(self) -> bool:
+        return self._over.is_set()
+
+    def kill(self) -> None:
+        self._ray.kill(self._actor)
+        self._over.set()
+
+    def wait(self, seconds: float | None = None) -> str:
+        if not self._over.wait(seconds):
+            raise TimeoutError
+        return self._words
+
+    def _call(self, method: str, *given: bytes) -> None:
+        """Have the actor do something, after what it was asked for before; one call is on its way at a time."""
+        with self._sending:
+            try:
+                if self._sent is not None:
+                    self._ray.get(self._sent)
+                self._sent = getattr(self._actor, method).options(concurrency_group="in").remote(*given)
+            except self._ray.exceptions.RayError as error:
+                raise OSError(f"the worker does not answer: {type(error).__name__}") from error
+
+
+def _lets_anybody_in(address: str) -> bool:
+    """Whether a cluster answers who has no token."""
+    where = [] if address == "auto" else ["--address", address]
+    probe = [sys.executable, "-m", "ray.scripts.scripts", "health-check", *where]
+    with suppress(subprocess.TimeoutExpired):
+        surroundings = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+        return subprocess.run(probe, env=surroundings, capture_output=True, timeout=PROBE_SECONDS).returncode == 0
+    return False
+
+
+def _has_cluster() -> bool:
+    """Whether there is one on this machine, or the environment names one."""
+    return "RAY_ADDRESS" in os.environ or (Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster").is_file()

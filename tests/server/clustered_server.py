@@ -1,0 +1,38 @@
+"""`python -m tests.server.clustered_server BASE ADDRESS N`: a server over the stub nodes with N workers on a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from graph.files import Folders
+from server.backend import LocalBackend
+from server.deps import Deps
+from server.launch import Listen, serve
+from server.logs import LogTail, set_up_logs
+from server.process_backend import ProcessBackend
+from server.ray_cluster import Cluster, Place, Work
+from tests.server.stub_nodes import factory
+
+SOURCE = Path(__file__).resolve().parents[2]
+
+
+def stub_workers(cluster: Cluster, base: Path, number: int) -> Sequence[ProcessBackend]:
+    """Workers of the stub nodes on a cluster."""
+    surroundings = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    begin = cluster.beginning(Place(), Work(["-m", "tests.server.stub_worker", str(base)], SOURCE, surroundings))
+    return [ProcessBackend(f"ray-{at}", begin) for at in range(number)]
+
+
+if __name__ == "__main__":
+    set_up_logs(LogTail(), "WARNING")
+    base = Path(sys.argv[1])
+    folders = Folders.standard(base)
+    cluster = Cluster(sys.argv[2], SOURCE)
+    workers = stub_workers(cluster, base, int(sys.argv[3]))
+    backend = LocalBackend(factory(folders), folders)
+    status = serve(Deps(folders, base / "darkroom.db", backend, workers), Listen(port=0))
+    cluster.close()
+    sys.exit(status)
