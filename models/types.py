@@ -335,10 +335,11 @@ class StyleModel(ModelHandle[StyleAdapter]):
 
 @dataclass(frozen=True)
 class IPAdapterModel(ModelHandle[IPAdapter]):
-    """What makes a prompt of a picture."""
+    """What makes a prompt of a picture. vision: the tower that it asks, where both were opened together."""
 
     socket: ClassVar[str] = "IPADAPTER"
     part: ClassVar[Part] = "ip_adapter"
+    vision: ClipVision | None = None
 
 
 @dataclass(frozen=True)

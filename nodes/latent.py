@@ -16,7 +16,7 @@ from graph.spec import Tip, node
 from graph.thrift import Thrift
 from models.activations import decode_bytes, encode_bytes
 from models.family import SD1
-from models.tiled import DECODE_TILE, ENCODE_OVERLAP, ENCODE_TILE, decode_tiled, encode_tiled
+from models.tiled import DECODE_OVERLAP, DECODE_TILE, ENCODE_OVERLAP, ENCODE_TILE, decode_tiled, encode_tiled
 from models.types import Image, Latent, Vae
 from nodes.services import Context
 
@@ -47,19 +47,7 @@ def vae_decode(
     vae: Annotated[Vae, Tip("The autoencoder of the checkpoint that made them.")],
 ) -> Annotated[Image, Tip("The pictures.")]:
     """Decode latents into pictures."""
-    height, width = samples.samples.shape[-2:]
-    with ctx.services.use(vae, "vae") as autoencoder:
-        weight = next(autoencoder.parameters())
-        size = partial(decode_bytes, autoencoder.config, dtype=weight.dtype)
-        with _room(ctx, size(height, width), size(DECODE_TILE, DECODE_TILE)) as tiled:
-            decode = partial(decode_tiled, autoencoder) if tiled else autoencoder.decode
-            pictures = []
-            for i, z in enumerate(samples.samples):
-                picture = ((decode(z[None].to(weight), ctx.check).float() + 1) / 2).cpu()
-                if not picture.isfinite().all():
-                    raise _not_finite("samples", i, "picture", z)
-                pictures.append(picture.clamp_(0, 1))
-    return Image(torch.cat(pictures).movedim(1, -1).contiguous())
+    return decoded(ctx, samples, vae)
 
 
 @node("VAEDecodeTiled", category="_for_testing", title="VAE Decode (Tiled)")
@@ -76,17 +64,28 @@ def vae_decode_tiled(
     ] = 8,
 ) -> Annotated[Image, Tip("The pictures.")]:
     """Decode latents tile by tile, which takes less memory; VAE Decode does so by itself where it has to."""
-    shared = tile_size // 4 if tile_size < 4 * overlap else overlap
+    return decoded(ctx, samples, vae, (tile_size, tile_size // 4 if tile_size < 4 * overlap else overlap))
+
+
+def decoded(ctx: Context, samples: Latent, vae: Vae, tiles: tuple[int, int] | None = None) -> Image:
+    """The pictures of latents. Raises InputError.
+
+    tiles: pixels a side of a tile and those that neighbours share, to decode so whatever room there is.
+    """
+    height, width = samples.samples.shape[-2:]
     with ctx.services.use(vae, "vae") as autoencoder:
         weight, factor = next(autoencoder.parameters()), autoencoder.config.factor
-        tile = tile_size // factor
-        pictures = []
-        with ctx.services.residency.room(decode_bytes(autoencoder.config, tile, tile, dtype=weight.dtype)):
+        size = partial(decode_bytes, autoencoder.config, dtype=weight.dtype)
+        tile, overlap = (side // factor for side in tiles) if tiles else (DECODE_TILE, DECODE_OVERLAP)
+        with _room(ctx, size(height, width), size(tile, tile)) as tight:
+            tiled = partial(decode_tiled, autoencoder, tile=tile, overlap=overlap)
+            decode = tiled if tight or tiles else autoencoder.decode
+            pictures = []
             for i, z in enumerate(samples.samples):
-                made = decode_tiled(autoencoder, z[None].to(weight), ctx.check, tile, shared // factor)
-                if not made.isfinite().all():
+                picture = ((decode(z[None].to(weight), ctx.check).float() + 1) / 2).cpu()
+                if not picture.isfinite().all():
                     raise _not_finite("samples", i, "picture", z)
-                pictures.append(((made.float() + 1) / 2).clamp_(0, 1))
+                pictures.append(picture.clamp_(0, 1))
     return Image(torch.cat(pictures).movedim(1, -1).contiguous())
 
 

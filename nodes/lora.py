@@ -37,6 +37,16 @@ def config_beside(node_id: str, inputs: Mapping[str, object], folders: Folders) 
     return config_stamp(file.path) if isinstance(file, FileRef) else None
 
 
+GivenModel = Annotated[Model, Tip("The U-Net to change.")]
+GivenClip = Annotated[Clip, Tip("The text encoder to change.")]
+LoraFile = Annotated[FileRef, File("loras", tooltip="A file of models/loras.")]
+OfUNet = Annotated[
+    float, Float(-100, 100, step=0.01, tooltip="How much of the change the U-Net gets; negative turns it round.")
+]
+OfText = Annotated[float, Float(-100, 100, step=0.01, tooltip="How much of the change the text encoder gets.")]
+OfIt = Annotated[float, Float(-100, 100, step=0.01, tooltip="How much of the change it gets; negative turns it round.")]
+
+
 class Styled(NamedTuple):
     """The two networks that LoRA files change."""
 
@@ -55,15 +65,11 @@ class Styled(NamedTuple):
 def lora_loader(
     ctx: Context,
     *,
-    model: Annotated[Model, Tip("The U-Net to change.")],
-    clip: Annotated[Clip, Tip("The text encoder to change.")],
-    lora_name: Annotated[FileRef, File("loras", tooltip="A file of models/loras.")],
-    strength_model: Annotated[
-        float, Float(-100, 100, step=0.01, tooltip="How much of the change the U-Net gets; negative turns it round.")
-    ] = 1.0,
-    strength_clip: Annotated[
-        float, Float(-100, 100, step=0.01, tooltip="How much of the change the text encoder gets.")
-    ] = 1.0,
+    model: GivenModel,
+    clip: GivenClip,
+    lora_name: LoraFile,
+    strength_model: OfUNet = 1.0,
+    strength_clip: OfText = 1.0,
 ) -> Styled:
     """Add a style, person or thing that was trained apart to a checkpoint; several can follow each other."""
     if not strength_model and not strength_clip:
@@ -76,11 +82,9 @@ def lora_loader(
 def lora_loader_model_only(
     ctx: Context,
     *,
-    model: Annotated[Model, Tip("The U-Net to change.")],
-    lora_name: Annotated[FileRef, File("loras", tooltip="A file of models/loras.")],
-    strength_model: Annotated[
-        float, Float(-100, 100, step=0.01, tooltip="How much of the change it gets; negative turns it round.")
-    ] = 1.0,
+    model: GivenModel,
+    lora_name: LoraFile,
+    strength_model: OfIt = 1.0,
 ) -> Annotated[Model, Tip("The U-Net with the changes.")]:
     """Add what was trained apart to a U-Net, and leave the text encoder as it is."""
     if not strength_model:
@@ -99,15 +103,11 @@ def lora_loader_model_only(
 def lora_loader_bypass(
     ctx: Context,
     *,
-    model: Annotated[Model, Tip("The U-Net to change.")],
-    clip: Annotated[Clip, Tip("The text encoder to change.")],
-    lora_name: Annotated[FileRef, File("loras", tooltip="A file of models/loras.")],
-    strength_model: Annotated[
-        float, Float(-100, 100, step=0.01, tooltip="How much of the change the U-Net gets; negative turns it round.")
-    ] = 1.0,
-    strength_clip: Annotated[
-        float, Float(-100, 100, step=0.01, tooltip="How much of the change the text encoder gets.")
-    ] = 1.0,
+    model: GivenModel,
+    clip: GivenClip,
+    lora_name: LoraFile,
+    strength_model: OfUNet = 1.0,
+    strength_clip: OfText = 1.0,
 ) -> Styled:
     """The same as Load LoRA, which never changes the weights of others here; files of other programs name it so."""
     styled: Styled = lora_loader(
@@ -127,11 +127,9 @@ def lora_loader_bypass(
 def lora_loader_bypass_model_only(
     ctx: Context,
     *,
-    model: Annotated[Model, Tip("The U-Net to change.")],
-    lora_name: Annotated[FileRef, File("loras", tooltip="A file of models/loras.")],
-    strength_model: Annotated[
-        float, Float(-100, 100, step=0.01, tooltip="How much of the change it gets; negative turns it round.")
-    ] = 1.0,
+    model: GivenModel,
+    lora_name: LoraFile,
+    strength_model: OfIt = 1.0,
 ) -> Annotated[Model, Tip("The U-Net with the changes.")]:
     """The same as LoraLoaderModelOnly, which never changes the weights of others here."""
     changed: Model = lora_loader_model_only(ctx, model=model, lora_name=lora_name, strength_model=strength_model)
@@ -144,11 +142,9 @@ def lora_loader_bypass_model_only(
 def lora_loader_block_weights(
     ctx: Context,
     *,
-    model: Annotated[Model, Tip("The U-Net to change.")],
-    lora_name: Annotated[FileRef, File("loras", tooltip="A file of models/loras.")],
-    strength_model: Annotated[
-        float, Float(-100, 100, step=0.01, tooltip="How much of the change it gets; negative turns it round.")
-    ] = 1.0,
+    model: GivenModel,
+    lora_name: LoraFile,
+    strength_model: OfIt = 1.0,
     block_weights: Annotated[
         str,
         Text(tooltip="A number for each of: the rest, input blocks 1 2 4 5 7 8, the middle, output blocks 3 to 11."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
+from torch import Tensor
 
 from graph.sockets import Choice, Float, Int
 from graph.spec import Tip, node
@@ -21,61 +22,63 @@ CFG = Float(0.0, 100.0, step=0.1, round=0.01, tooltip="How strongly to follow th
 SAMPLER = Choice(SAMPLERS, tooltip="How each step is computed.")
 SCHEDULER = Choice(SCHEDULES, tooltip="How the noise is spread over the steps.")
 
+GivenModel = Annotated[Model, Tip("The U-Net that removes the noise.")]
+Positive = Annotated[Conditioning, Tip("What the picture should show.")]
+Negative = Annotated[Conditioning, Tip("What it should not show.")]
+Start = Annotated[Latent, Tip("What to start from: blank, or a picture to change.")]
+Steps = Annotated[int, Int(1, 10_000, tooltip="How many steps to take; more are slower and finer.")]
+Denoise = Annotated[
+    float, Float(0.0, 1.0, step=0.01, tooltip="How much of the latent to replace; below 1 keeps its composition.")
+]
+
 
 @node("KSampler", category="sampling", aliases=("generate", "denoise", "seed and steps", "sampler"))
 def ksampler(
     ctx: Context,
     *,
-    model: Annotated[Model, Tip("The U-Net that removes the noise.")],
+    model: GivenModel,
     seed: Annotated[int, SEED] = 0,
-    steps: Annotated[int, Int(1, 10_000, tooltip="How many steps to take; more are slower and finer.")] = 20,
+    steps: Steps = 20,
     cfg: Annotated[float, CFG] = 8.0,
     sampler_name: Annotated[str, SAMPLER],
     scheduler: Annotated[str, SCHEDULER],
-    positive: Annotated[Conditioning, Tip("What the picture should show.")],
-    negative: Annotated[Conditioning, Tip("What it should not show.")],
-    latent_image: Annotated[Latent, Tip("What to start from: blank, or a picture to change.")],
-    denoise: Annotated[
-        float, Float(0.0, 1.0, step=0.01, tooltip="How much of the latent to replace; below 1 keeps its composition.")
-    ] = 1.0,
+    positive: Positive,
+    negative: Negative,
+    latent_image: Start,
+    denoise: Denoise = 1.0,
 ) -> Annotated[Latent, Tip("The denoised latents.")]:
     """Denoise latents, towards the positive prompt and away from the negative one."""
     sigmas = sigmas_for(_schedule(scheduler, sampler_name), model.diffusion.levels, steps, denoise)
     guider = Guider(model, (positive, negative), Cfg(cfg))
-    return sampled(
-        ctx, guider, ChosenSampler(SAMPLERS[sampler_name], sampler_name), sigmas, Noise(seed), latent_image
-    ).output
+    return _sampled(ctx, guider, sampler_name, sigmas, Noise(seed), latent_image)
 
 
 @node("KSamplerNoise", category="sampling", title="KSampler (Noise)")
 def ksampler_noise(
     ctx: Context,
     *,
-    model: Annotated[Model, Tip("The U-Net that removes the noise.")],
+    model: GivenModel,
     noise: Annotated[Noise, Tip("The noise to start from, and that samplers add.")],
-    steps: Annotated[int, Int(1, 10_000, tooltip="How many steps to take; more are slower and finer.")] = 20,
+    steps: Steps = 20,
     cfg: Annotated[float, CFG] = 8.0,
     sampler_name: Annotated[str, SAMPLER],
     scheduler: Annotated[str, SCHEDULER],
-    positive: Annotated[Conditioning, Tip("What the picture should show.")],
-    negative: Annotated[Conditioning, Tip("What it should not show.")],
-    latent_image: Annotated[Latent, Tip("What to start from: blank, or a picture to change.")],
-    denoise: Annotated[
-        float, Float(0.0, 1.0, step=0.01, tooltip="How much of the latent to replace; below 1 keeps its composition.")
-    ] = 1.0,
+    positive: Positive,
+    negative: Negative,
+    latent_image: Start,
+    denoise: Denoise = 1.0,
 ) -> Annotated[Latent, Tip("The denoised latents.")]:
     """KSampler with noise from a node, such as that of another program."""
     sigmas = sigmas_for(_schedule(scheduler, sampler_name), model.diffusion.levels, steps, denoise)
     guider = Guider(model, (positive, negative), Cfg(cfg))
-    chosen = ChosenSampler(SAMPLERS[sampler_name], sampler_name)
-    return sampled(ctx, guider, chosen, sigmas, noise, latent_image).output
+    return _sampled(ctx, guider, sampler_name, sigmas, noise, latent_image)
 
 
 @node("KSamplerAdvanced", category="sampling", title="KSampler (Advanced)")
 def ksampler_advanced(
     ctx: Context,
     *,
-    model: Annotated[Model, Tip("The U-Net that removes the noise.")],
+    model: GivenModel,
     add_noise: Annotated[
         str, Choice(("enable", "disable"), tooltip="Off for a latent that still holds the noise of earlier steps.")
     ],
@@ -84,8 +87,8 @@ def ksampler_advanced(
     cfg: Annotated[float, CFG] = 8.0,
     sampler_name: Annotated[str, SAMPLER],
     scheduler: Annotated[str, SCHEDULER],
-    positive: Annotated[Conditioning, Tip("What the picture should show.")],
-    negative: Annotated[Conditioning, Tip("What it should not show.")],
+    positive: Positive,
+    negative: Negative,
     latent_image: Annotated[Latent, Tip("What to start from: blank, or a picture or latent to go on with.")],
     start_at_step: Annotated[int, Int(0, 10_000, tooltip="Steps of the schedule to leave out at its start.")] = 0,
     end_at_step: Annotated[int, Int(0, 10_000, tooltip="The step of the schedule to stop before.")] = 10_000,
@@ -103,9 +106,14 @@ def ksampler_advanced(
         return latent_image
     guider = Guider(model, (positive, negative), Cfg(cfg))
     noise = Noise(noise_seed, blank=add_noise == "disable")
-    return sampled(
-        ctx, guider, ChosenSampler(SAMPLERS[sampler_name], sampler_name), sigmas[start_at_step:], noise, latent_image
-    ).output
+    return _sampled(ctx, guider, sampler_name, sigmas[start_at_step:], noise, latent_image)
+
+
+def _sampled(
+    ctx: Context, guider: Guider, sampler_name: str, sigmas: Tensor, noise: Noise, latent_image: Latent
+) -> Latent:
+    chosen = ChosenSampler(SAMPLERS[sampler_name], sampler_name)
+    return sampled(ctx, guider, chosen, sigmas, noise, latent_image).output
 
 
 def _schedule(scheduler: str, sampler_name: str) -> Schedule:

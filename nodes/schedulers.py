@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import torch
 
@@ -23,9 +23,9 @@ from models.schedules import (
     vp,
 )
 from models.types import Model, Sigmas
+from nodes.custom_sampling import PARTS, SplitLevels
 from nodes.services import Context
 
-PARTS = "sampling/custom_sampling"
 STEPS = Int(1, 10_000, tooltip="How many steps to take.")
 SIGMA_MAX = Float(0.0, 5000.0, step=0.01, round=False, tooltip="The noise level to start at.")
 SIGMA_MIN = Float(0.0, 5000.0, step=0.01, round=False, tooltip="The last noise level above 0.")
@@ -168,13 +168,6 @@ def manual_sigmas(
     if not values:
         raise InputError("sigmas", f"there is no number in {sigmas!r}; one like 14.6, 4, 1, 0 was expected")
     return Sigmas(torch.tensor(values))
-
-
-class SplitLevels(NamedTuple):
-    """One list of noise levels in two, which share a level."""
-
-    high_sigmas: Annotated[Sigmas, Tip("The levels of the first steps.")]
-    low_sigmas: Annotated[Sigmas, Tip("The levels of the other steps.")]
 
 
 @node("SplitSigmasDenoise", category=f"{PARTS}/sigmas")

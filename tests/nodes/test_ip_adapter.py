@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import PIL.Image
 import pytest
 import torch
 from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
@@ -25,7 +27,13 @@ from models.config import VisionConfig
 from models.ip_adapter import IPAdapter, IPAdapterConfig
 from models.types import Image, Mask, Model, nbytes
 from models.vision import VisionModel, vision_input
-from nodes.ip_adapter import ip_adapter_advanced, ip_adapter_model_loader
+from nodes.ip_adapter import (
+    ip_adapter,
+    ip_adapter_advanced,
+    ip_adapter_model_loader,
+    ip_adapter_unified_loader,
+    prep_image_for_clip_vision,
+)
 from nodes.loaders import checkpoint_loader_simple
 from nodes.vision import clip_vision_loader
 from tests.models.oracles import diffusers_unet, randomized, relative_error
@@ -228,3 +236,57 @@ def test_a_prompted_model_travels_and_counts_its_tensors(place: Workplace, model
     copy = pickle.loads(pickle.dumps(changed))
     assert torch.equal(drawn(place, copy, POSITIVE, NEGATIVE), drawn(place, changed, POSITIVE, NEGATIVE))
     assert nbytes(changed) >= sum(2 * 2 * 4 * channels * 4 for _, channels in SITES) and nbytes(model) == 0
+
+
+def test_the_unified_loader_finds_adapter_and_tower_by_their_names(place: Workplace, model: Model) -> None:
+    """And the plain node gives what the one with all settings gives."""
+    stored(place, "ipadapter", "sub/ip-adapter_sd15.safetensors", build(KINDS["plain"]).state_dict())
+    stored(place, "clip_vision", "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", tower().state_dict())
+    load = ip_adapter_unified_loader
+    same, adapter = load(place.ctx(), model=model, preset="STANDARD (medium strength)")
+    assert same is model
+    found = ip_adapter(
+        place.ctx(), model=model, ipadapter=adapter, image=Image(PICTURES[:1]), weight=0.8, weight_type="standard"
+    )
+    wanted = prompted(place, model, "plain")
+    assert torch.equal(drawn(place, found, POSITIVE, NEGATIVE), drawn(place, wanted, POSITIVE, NEGATIVE))
+    for preset, said in (
+        ("PLUS (high strength)", "ip-adapter-plus_sd15"),
+        ("VIT-G (medium strength)", "ip-adapter_sd15_vit-g"),
+    ):
+        with pytest.raises(InputError, match=said):
+            load(place.ctx(), model=model, preset=preset)
+    stored(place, "ipadapter", "ip-adapter_sd15_vit-G.safetensors", build(KINDS["plain"]).state_dict())
+    with pytest.raises(InputError, match="vit-bigg-14"):
+        load(place.ctx(), model=model, preset="VIT-G (medium strength)")
+    stored(place, "ipadapter", "ip-adapter_sd15_light_v11.safetensors", build(KINDS["plain"]).state_dict())
+    assert "light" in load(place.ctx(), model=model, preset="LIGHT - SD1.5 only (low strength)")[1].weights.path.name
+
+
+def test_an_adapter_without_its_tower_says_so(place: Workplace, model: Model) -> None:
+    file = stored(place, "ipadapter", "ip.safetensors", build(KINDS["plain"]).state_dict())
+    alone = ip_adapter_model_loader(place.ctx(), ipadapter_file=file)
+    with pytest.raises(InputError, match="vision tower"):
+        ip_adapter(place.ctx(), model=model, ipadapter=alone, image=Image(PICTURES), weight_type="standard")
+
+
+@pytest.mark.parametrize(
+    ("position", "box"),
+    [("left", (0, 0, 40, 40)), ("center", (8, 0, 48, 40)), ("right", (16, 0, 56, 40)), ("top", (8, 0, 48, 40))],
+)
+@pytest.mark.parametrize("interpolation", ["LANCZOS", "BOX"])
+def test_the_square_that_a_tower_sees_is_pillows(
+    place: Workplace, position: str, box: tuple[int, int, int, int], interpolation: str
+) -> None:
+    pictures = (PICTURES * 255).to(torch.uint8)
+    ctx = place.ctx()
+    found = prep_image_for_clip_vision(
+        ctx, image=Image(pictures / 255), interpolation=interpolation, crop_position=position
+    ).pixels
+    method = PIL.Image.Resampling[interpolation]
+    expected = PIL.Image.fromarray(pictures[1].numpy()).crop(box).resize((224, 224), method)
+    assert np.abs(found[1].numpy() * 255 - np.asarray(expected)).max() <= 1 and not ctx.warnings
+    padded = prep_image_for_clip_vision(
+        ctx, image=Image(pictures / 255), interpolation=interpolation, crop_position="pad", sharpening=0.5
+    ).pixels
+    assert not padded[:, :20].any() and padded[:, 112].any() and ctx.warnings[0].input_name == "sharpening"
