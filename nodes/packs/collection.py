@@ -131,6 +131,8 @@ class Packs:
             taken |= {spec.type: spec for spec in it.specs}
             _tell(it)
         self.loaded = tuple(loaded[name] for name in found)
+        self.host.brought.clear()
+        self.host.brought.update({spec.type: spec for spec in self.specs})
         self._stamps, self._said = stamps, _written(self._known)
         return True
 

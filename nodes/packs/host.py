@@ -26,13 +26,14 @@ def _nobody(event: str, data: object, client_id: str | None) -> None:
 @dataclass(frozen=True)
 class Host:
     """One for a program. `own`: makes a tensor of ours the pack's, which may write into it. `specs`: the node types that packs use as helpers. `send`: a message of a pack to clients, or
-    to one of them. `missed`: names that packs asked a stand-in for which it does not have, and how often.
+    to one of them. `brought`: the node types that packs bring. `missed`: names that packs asked a stand-in for which it does not have, and how often.
     """
 
     folders: Folders
     specs: Mapping[str, NodeSpec]
     send: Send = _nobody
     own: Callable[[Tensor], Tensor] = Tensor.clone
+    brought: dict[str, NodeSpec] = field(default_factory=dict)
     missed: Counter[str] = field(default_factory=Counter)
     running: ContextVar[Context | None] = field(default_factory=lambda: ContextVar("the node of a pack", default=None))
 

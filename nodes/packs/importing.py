@@ -1,23 +1,29 @@
 """Importing packs: their modules see stand-ins where ComfyUI's own modules would be, and nobody else does.
 
 `nodes` and `server` are packages of Darkroom and modules of ComfyUI. So every module of a pack gets an `__import__` of
-its own, which knows the stand-ins; nothing that others import is changed.
+its own, which knows the stand-ins; nothing that others import is changed. Libraries that packs are written with, and that
+import ComfyUI's modules themselves, get it too, where a pack is the first to import them.
 """
 
 from __future__ import annotations
 
 import builtins
+import importlib
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from nodes.packs.found import Pack
 
 PREFIX = "custom_nodes."
+SOURCE = Path(__file__).resolve().parents[2]
 
 
 class StandIn(ModuleType):
@@ -61,11 +67,18 @@ class PackImporter(MetaPathFinder):
     def __init__(self, modules: Mapping[str, ModuleType], missed: Callable[[str], None]) -> None:
         self._modules = _linked(modules)
         self._missed = missed
-        self._roots = {name.partition(".")[0] for name in modules} - {"nodes", "server"} | {"comfy_extras"}
+        self._roots = {name.partition(".")[0] for name in modules} - {"nodes", "server"} | {
+            "comfy_extras",
+            "comfy_api_nodes",
+        }
         self._parent = ModuleType(PREFIX.rstrip("."), "The packs.")
         self._parent.__path__ = []
         self._lenient: dict[str, dict[str, ModuleType]] = {}  # the stand-ins of packs that are not told what is absent
         self._builtins = {**vars(builtins), "__import__": self._import}
+        self._asking = ContextVar("the pack that imports", default="")
+        self._borrowed: list[str] = []
+        names = "|".join(sorted(re.escape(name) for name in {*self._roots, "nodes", "server"}))
+        self._asks = re.compile(rf"^\s*(?:from|import)\s+(?:{names})\b", re.MULTILINE)
 
     def __enter__(self) -> PackImporter:
         sys.meta_path.insert(0, self)
@@ -76,6 +89,8 @@ class PackImporter(MetaPathFinder):
         sys.meta_path.remove(self)
         for name in [name for name in sys.modules if name == self._parent.__name__ or name.startswith(PREFIX)]:
             del sys.modules[name]  # whoever opens packs next reads their files anew
+        for name in self._borrowed:
+            sys.modules.pop(name, None)
 
     def load(self, pack: Pack, file_name: str = "", lenient: bool = False) -> ModuleType:
         """Run a pack's main file, or another of its files, as a module. Raises whatever it raises.
@@ -110,12 +125,21 @@ class PackImporter(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The submodules of packs get the packs' `__import__` too."""
-        if not fullname.startswith(PREFIX) or path is None:
+        """The submodules of packs get the packs' `__import__` too, and so does what they import if it asks for stand-ins."""
+        is_theirs = fullname.startswith(PREFIX) and path is not None
+        if not is_theirs and (fullname.startswith(PREFIX) or not self._asking.get()):
             return None
         spec = PathFinder.find_spec(fullname, path, target)
-        if spec is not None and isinstance(spec.loader, SourceFileLoader) and spec.origin is not None:
-            spec.loader = _PackLoader(fullname, spec.origin, self._builtins)
+        if spec is None or not isinstance(spec.loader, SourceFileLoader) or spec.origin is None:
+            return spec if is_theirs else None
+        if not is_theirs:
+            file = Path(spec.origin)
+            if file.is_relative_to(SOURCE) and "site-packages" not in file.parts:
+                return None
+            if not self._asks.search(file.read_text("utf-8", errors="replace")):
+                return None
+            self._borrowed.append(fullname)
+        spec.loader = _PackLoader(fullname, spec.origin, self._builtins)
         return spec
 
     def _import(
@@ -128,12 +152,18 @@ class PackImporter(MetaPathFinder):
     ) -> ModuleType:
         """`import` as the modules of packs have it."""
         first = name.partition(".")[0]
-        pack = ".".join(str((globals or {}).get("__name__", "")).split(".")[:2])
+        own = str((globals or {}).get("__name__", ""))
+        pack = ".".join(own.split(".")[:2]) if own.startswith(PREFIX) else self._asking.get()
         if level or (name not in self._modules and first not in self._roots):
-            if not level and pack == PREFIX + first:  # a pack that calls itself by the name of its folder
-                whole = __import__(PREFIX + name, globals, locals, fromlist or (), 0)
-                return whole if fromlist else sys.modules[pack]
-            return __import__(name, globals, locals, fromlist or (), level)
+            token = self._asking.set(pack)
+            try:
+                if not level and pack == PREFIX + first:  # a pack that calls itself by the name of its folder
+                    whole = __import__(PREFIX + name, globals, locals, fromlist or (), 0)
+                    return whole if fromlist else sys.modules[pack]
+                found = __import__(name, globals, locals, fromlist or (), level)
+                return self._importlib(pack) if found is importlib else found
+            finally:
+                self._asking.reset(token)
         modules = self._lenient.get(pack)
         module = (
             self._modules.get(name) if modules is None else modules.get(name) or _added(modules, name, self._missed)
@@ -147,6 +177,22 @@ class PackImporter(MetaPathFinder):
                 self._missed(f"{name}.{item}")
                 setattr(module, item, _AbsentType(item, (), {"said": f"Darkroom has no stand-in for {name}.{item}"}))
         return module if fromlist else (modules or self._modules)[name.partition(".")[0]]
+
+    def _importlib(self, pack: str) -> ModuleType:
+        """`importlib` for a pack: by `import_module` it gets what `import` gets."""
+
+        def import_module(name: str, package: str | None = None) -> ModuleType:
+            if name.partition(".")[0] in self._roots | {"nodes", "server"}:
+                return self._import(name, {"__name__": pack}, None, ("*",))
+            token = self._asking.set(pack)
+            try:
+                return importlib.import_module(name, package)
+            finally:
+                self._asking.reset(token)
+
+        made = ModuleType("importlib", importlib.__doc__)
+        made.__dict__.update(vars(importlib), import_module=import_module)
+        return made
 
     def _absent(self, name: str) -> AbsentError:
         self._missed(name)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from graph.document import NodeId
 from graph.inputs import REQUIRED, InputSpec, OutputSpec
-from graph.sockets import Anything, Choice, Float, Int, Text, Widget
+from graph.sockets import ANY, Anything, Choice, Float, Int, Text, Widget
 from graph.spec import NodeSpec, Undeclared
 from nodes.packs.calling import HIDDEN, PackNode, run, run_async
 from nodes.packs.checks import check_of, self_checked
@@ -115,7 +115,7 @@ def _input(node: V1Node, group: str, name: str, entry: Any, unchecked: frozenset
     kind, options = _taken_apart(entry)
     return InputSpec(
         name=name,
-        socket="COMBO" if isinstance(kind, list | tuple) else kind,
+        socket="COMBO" if isinstance(kind, list | tuple) else socket_of(kind),
         widget=_widget(node, group, name, kind, options, unchecked is None or name in unchecked),
         default=REQUIRED if group == "required" else None,
         optional=group != "required",
@@ -127,7 +127,16 @@ def _input(node: V1Node, group: str, name: str, entry: Any, unchecked: frozenset
     )
 
 
+def socket_of(kind: Any) -> str:
+    """The type of a link. Some packs' types are texts that say they equal all others: they take anything."""
+    if not kind != "no type at all":  # noqa: SIM202 - their own `!=` is asked
+        return ANY
+    return kind if type(kind).__hash__ is not None and isinstance(kind, str) else str(kind)
+
+
 def _taken_apart(entry: Any) -> tuple[Any, Mapping[str, Any]]:
+    if isinstance(entry, str):  # ("*") where ("*",) was meant
+        return entry, {}
     if not isinstance(entry, tuple | list) or not entry:
         raise TypeError(f"an input is declared as {entry!r}, expected (type, options)")
     options = entry[1] if len(entry) > 1 else {}
@@ -159,7 +168,7 @@ def _outputs(cls: Any) -> Iterator[OutputSpec]:
     names, tips = getattr(cls, "RETURN_NAMES", ()) or (), getattr(cls, "OUTPUT_TOOLTIPS", ()) or ()
     lists = getattr(cls, "OUTPUT_IS_LIST", ()) or ()
     for i, kind in enumerate(kinds):
-        socket = "COMBO" if isinstance(kind, list | tuple) else kind
+        socket = "COMBO" if isinstance(kind, list | tuple) else socket_of(kind)
         yield OutputSpec(
             name=str(names[i]) if i < len(names) else str(socket),
             socket=socket,

@@ -82,6 +82,7 @@ def test_its_nodes_are_there_but_those_whose_links_are_no_data(bench: Bench) -> 
         "Latents",
     ]
     assert "node CarelessTakes has links of MODEL, which do not go to a process of its own" in it.problem
+    assert "nobody answers at /careless/hello: addresses need a pack that runs within the program" in it.problem
     assert bench.registry["CarelessDoes"].module == "custom_nodes.careless"
 
 
@@ -173,7 +174,10 @@ def test_its_own_folder_and_that_of_pictures_are_its_to_write(bench: Bench) -> N
 def test_what_fails_lies_and_tells_is_told_with_its_name(bench: Bench) -> None:
     with pytest.raises(NodeError, match=r"pack careless: ValueError: no luck"):
         does(bench, "fail")
-    with pytest.raises(PackProcessError, match=r"pack careless: .*a value of type object cannot go between"):
+    with pytest.raises(
+        PackProcessError,
+        match=r"pack careless: .*output 'THING': a value of type object cannot go between .* run within",
+    ):
         called(bench, "CarelessGives")
     bench.sent.clear()
     does(bench, "tell")

@@ -19,6 +19,8 @@ from nodes.packs.isolated.settings import Settings
 if TYPE_CHECKING:
     from graph.events import Event
     from graph.files import Folders
+    from graph.result import NodeWarning
+    from graph.spec import NodeSpec
     from nodes.packs.isolated.wire import Channel, Message, Written
     from nodes.packs.loading import Loaded
     from nodes.services import Services
@@ -149,9 +151,23 @@ class _Worker:
                 result = asyncio.run(_awaited(result))
             if cancel.is_set:
                 return self._channel.written("stopped", number, None)
-            return self._channel.written("result", number, [result, context.warnings])
+            return self._answer_of(number, specs[body["type"]], result, context.warnings)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a pack's code: whatever it raises is told
             return self._failure(number, error)
+
+    def _answer_of(self, number: int, spec: NodeSpec, result: Any, warnings: list[NodeWarning]) -> Written:
+        """The result as a message. Raises WireError for an object of the pack's own, with the output that it is of."""
+        from nodes.packs.isolated.wire import WireError, can_travel
+
+        try:
+            return self._channel.written("result", number, [result, warnings])
+        except WireError as error:
+            values = getattr(result, "values", ())
+            held = [it.name for it, value in zip(spec.outputs, values, strict=False) if not can_travel(value)]
+            where = f"output {', '.join(map(repr, held))}: " if held else ""
+            raise WireError(
+                f"{where}{error}; packs whose nodes hand each other objects run within the program"
+            ) from error
 
     def _telling(self, number: int) -> Any:
         from graph.events import Progress

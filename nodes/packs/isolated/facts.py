@@ -56,7 +56,7 @@ def facts(spec: NodeSpec) -> dict[str, object]:
         **{name: bool(getattr(spec, name)) for name in _MARKS},
         "module": spec.module,
         "inputs": tuple(map(_plain, spec.inputs)),
-        "outputs": tuple(replace(output, socket=_socket(output.socket)) for output in spec.outputs),
+        "outputs": tuple(replace(output, socket=str(output.socket)) for output in spec.outputs),
         "hidden": dict(spec.hidden),
         "undeclared": _undeclared(spec),
         "aliases": spec.aliases,
@@ -91,12 +91,7 @@ def _plain(declared: InputSpec) -> InputSpec:
     widget = declared.widget
     if isinstance(widget, Choice) and callable(widget.choices):
         widget = replace(widget, choices=tuple(widget.options()))
-    return replace(declared, socket=_socket(declared.socket), extra=extra, widget=widget)
-
-
-def _socket(socket: str) -> str:
-    """Some packs' types are texts that say they equal all others: they take anything."""
-    return "*" if not socket != "no type at all" else str(socket)  # noqa: SIM202
+    return replace(declared, socket=str(declared.socket), extra=extra, widget=widget)
 
 
 def node_type(told: Mapping[str, Any], remote: Remote, code: str) -> NodeSpec:

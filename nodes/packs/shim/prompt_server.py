@@ -58,10 +58,32 @@ class PromptServer:
     def __init__(self, host: Host, routes: Routes) -> None:
         self._host = host
         self.routes = routes
-        self.client_id: str | None = None
-        self.last_node_id: str | None = None
         self.number = 0
         self.supports: list[str] = []
+
+    @property
+    def last_prompt_id(self) -> str | None:
+        """The run whose node runs now."""
+        context = self._host.running.get()
+        return None if context is None else context.run.id
+
+    @property
+    def last_node_id(self) -> str | None:
+        """The node that runs now."""
+        context = self._host.running.get()
+        return None if context is None else context.written_id
+
+    @property
+    def client_id(self) -> str | None:
+        """Whose run it is, where it has said so."""
+        context = self._host.running.get()
+        client = None if context is None else context.run.extra.get("client_id")
+        return client if isinstance(client, str) else None
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("__"):
+            self._host.miss(f"server.PromptServer.{name}")
+        raise AttributeError(f"Darkroom's stand-in for server.PromptServer has no {name!r}")
 
     def send_sync(self, event: str, data: object, sid: str | None = None) -> None:
         """Tell clients something, or one of them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -48,6 +49,19 @@ REAL = (
 )
 
 
+LIBRARIES = (
+    Real("comfyui-easynodes==1.2.7", "easy_example", 2, (
+        "coloredlogs==15.0.1", "humanfriendly==10.0", "colorama==0.4.6", "ansi2html==1.9.5", "openai==3.57.0",
+        "sniffio==1.3.1", "distro==1.9.0", "jiter==0.19.0",
+    )),
+    Real("comfyui-types==1.4.1", "typed_example", 2),
+    Real("yors-comfyui-node-setup==0.11.0", "yors_example", 2),
+    Real("yors-comfyui-node-as-x-type==0.2.1", "as_types", 11),
+)  # fmt: skip
+"""Libraries that packs are written with, and packs written as they say."""
+WRITTEN_WITH = Path(__file__).parents[2] / "data" / "library_packs"
+
+
 def fetched(place: Path, *pinned: str) -> list[Path]:
     """The wheels of these, without what they depend on; skips, in words, if there is no PyPI."""
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", "-d", str(place)]
@@ -71,6 +85,11 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         for wheel in fetched(place / f"{real.name} needs", *real.needs) if real.needs else ():
             with zipfile.ZipFile(wheel) as file:
                 file.extractall(site)
+    for real in LIBRARIES:
+        for wheel in fetched(place / f"{real.name} library", real.pinned, *real.needs):
+            with zipfile.ZipFile(wheel) as file:
+                file.extractall(site)
+        shutil.copytree(WRITTEN_WITH / real.folder, folders.base / "custom_nodes" / real.name)
     PIL.Image.new("RGB", (8, 8), (255, 0, 0)).save(folders.input_dir / "red.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(site))
@@ -78,7 +97,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
             yield opened
 
 
-@pytest.mark.parametrize("real", REAL, ids=lambda real: real.pinned)
+@pytest.mark.parametrize("real", [*REAL, *LIBRARIES], ids=lambda real: real.pinned)
 def test_a_public_pack_loads_with_its_nodes(bench: Bench, real: Real) -> None:
     [it] = [it for it in bench.packs.loaded if it.pack.name == real.name]
     assert it.problem == "" and len(it.specs) >= real.nodes
@@ -153,3 +172,38 @@ def test_graphs_go_through_kumiho(bench: Bench) -> None:
     }
     results = bench.run({**nodes, "p": ("PreviewAny", {"source": ["d", 0]})})
     assert results["t"].values == (True,) and results["p"].ui["text"] == ['{"dependencies": [], "depth": 0}']
+
+
+WHITE: Written = {"e": ("EmptyImage", {"width": 8, "height": 8, "batch_size": 1, "color": 0xFFFFFF})}
+
+
+def shown(bench: Bench, nodes: Written, last: str) -> str:
+    """What PreviewAny shows of it."""
+    return str(bench.run({**nodes, "p": ("PreviewAny", {"source": [last, 0]})})["p"].ui["text"][0])
+
+
+def test_nodes_written_with_easynodes(bench: Bench) -> None:
+    nodes: Written = {
+        **WHITE,
+        "t": ("ThresholdImage", {"image": ["e", 0], "threshold": 0.5}),
+        "s": ("Say", {"mask": ["t", 1], "words": "ho", "how": "loud"}),
+    }
+    assert shown(bench, nodes, "s") == "HO"
+    assert list(bench.run(nodes)["s"].ui["text"]) == ["ho 1.0"]
+
+
+def test_nodes_written_with_comfyui_types(bench: Bench) -> None:
+    assert shown(bench, {"w": ("Words", {"text": "ho", "times": 3})}, "w") == "ho ho ho"
+    assert saved(bench, {**WHITE, "d": ("Dim", {"image": ["e", 0], "by": 0.2})}, "d")[0] == (51, 51, 51)
+
+
+def test_nodes_written_with_yors_and_types_that_equal_everything_and_have_no_hash(bench: Bench) -> None:
+    nodes: Written = {
+        "t": ("ymc/text/multiline text", {"text": "hello"}),
+        "w": ("ymc/text/text twice", {"text": ["t", 0]}),
+        "a": ("NodeSetItAsAny", {"a": ["w", 0]}),
+        "s": ("NodeSetItAsString", {"a": ["a", 0]}),
+    }
+    assert shown(bench, nodes, "s") == "hellohello"
+    again: Written = {**WHITE, "a": ("NodeSetItAsAny", {"a": ["e", 0]}), "i": ("NodeSetItAsImage", {"a": ["a", 0]})}
+    assert saved(bench, again, "i") == ((255, 255, 255), (8, 8))

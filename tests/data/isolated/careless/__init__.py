@@ -10,6 +10,13 @@ import torch
 from server import PromptServer
 
 RAN = 0
+
+
+@PromptServer.instance.routes.get("/careless/hello")
+async def hello(request):
+    return None
+
+
 KEPT = []
 PICTURE = {"required": {"image": ("IMAGE",)}}
 

@@ -1,0 +1,2 @@
+from yors_comfyui_node_setup import entry
+__all__,NODE_CLASS_MAPPINGS,NODE_DISPLAY_NAME_MAPPINGS,NODE_MENU_NAMES = entry(__name__,__file__)
