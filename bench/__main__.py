@@ -10,7 +10,7 @@ from datetime import date
 import psutil
 import torch
 
-from bench import again, editor, engine, gpu, loading, memory, networks, server, start
+from bench import again, editor, engine, loading, memory, networks, server, start
 from bench.pairs import Row
 from models.packed import can_pack
 from tests.random_checkpoint import random_checkpoint
@@ -41,14 +41,12 @@ def _rows() -> Iterator[Row]:
     yield from memory.table(checkpoint)
     yield from loading.table(checkpoint)
     yield from networks.table(checkpoint)
-    yield from gpu.table(checkpoint)
 
 
 def _missing() -> Iterator[str]:
     if not can_pack(torch.bfloat16):
         yield "--bf16-unet, since this processor does not compute in bfloat16"
-    if not torch.cuda.is_available():
-        yield "anything on a GPU, since there is none"
+    yield "anything on a GPU: `python -m bench.gpu` does that"
 
 
 def _machine() -> str:

@@ -83,7 +83,7 @@ def _convert(checkpoint: Path, folder: Path) -> None:
         part: load_part(weights, part, dtype=None, device=torch.device("cpu")) for part in ("model", "vae")
     }
     for name, cls, config, convert in (
-        ("unet", UNet2DConditionModel, _unet(ours["model"].config), convert_ldm_unet_checkpoint),
+        ("unet", UNet2DConditionModel, unet_config(ours["model"].config), convert_ldm_unet_checkpoint),
         ("vae", AutoencoderKL, _vae(ours["vae"].config), convert_ldm_vae_checkpoint),
     ):
         with torch.device("meta"):
@@ -108,8 +108,21 @@ def _convert(checkpoint: Path, folder: Path) -> None:
     CLIPTokenizer(vocab=vocabulary(), merges=merges()).save_pretrained(folder / "tokenizer")
 
 
-def _unet(own: UNetConfig) -> dict[str, object]:
-    return {
+def unet_config(own: UNetConfig) -> dict[str, Any]:
+    """A U-Net of ours in the words of diffusers."""
+    more: dict[str, Any] = {}
+    if own.vector_dim:
+        heads = [own.heads(mult * own.model_channels) for mult in own.channel_mult]
+        depths = [depth or 1 for depth in own.transformer_depth]
+        more = {
+            "attention_head_dim": heads,
+            "use_linear_projection": own.linear,
+            "transformer_layers_per_block": depths,
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 256,
+            "projection_class_embeddings_input_dim": own.vector_dim,
+        }
+    return more | {
         "sample_size": 64,
         "cross_attention_dim": own.context_dim,
         "block_out_channels": [mult * own.model_channels for mult in own.channel_mult],
