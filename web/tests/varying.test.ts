@@ -32,6 +32,12 @@ test('a choice decides which inputs a node has, and what is written of them', ()
   expect(made('Resizer').values).toMatchObject({ resize_type: 'dimensions', 'resize_type.width': 512, scale_method: 'area' })
 })
 
+test('a type that is already as a node has it stays so: no field is there twice', () => {
+  const node = { raw: {}, values: { resize_type: 'by' } }
+  const once = defFor(defs.get('Resizer'), node)
+  expect(defFor(once, node)?.inputs.map((input) => input.name)).toEqual(once?.inputs.map((input) => input.name))
+})
+
 test('a group has one free socket more than are linked', () => {
   const loaded = addNode(addNode(empty, defs.get('LoadImage') as never, [0, 0], [1, 1]).doc, defs.get('Batcher') as never, [500, 0], [1, 1]).doc
   const [image, batch] = [...loaded.nodes.keys()] as [string, string]

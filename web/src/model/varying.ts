@@ -2,10 +2,11 @@
 import { defaultOf, type InputDef, type NodeDef } from './definitions'
 import { inputsOf, type Node, type Values } from './document'
 
-/** The inputs that a node has with these values: what a choice adds stands right behind it. */
+/** The inputs that a node has with these values: what a choice adds stands right behind it, if it does not already. */
 export function activeInputs(inputs: readonly InputDef[], values: Values): readonly InputDef[] {
   if (!inputs.some((input) => input.branches)) return inputs
-  return inputs.flatMap((input) => [input, ...activeInputs(input.branches?.get(String(values[input.name] ?? defaultOf(input))) ?? [], values)])
+  const here = new Set(inputs.map((input) => input.name))
+  return inputs.flatMap((input) => [input, ...activeInputs(input.branches?.get(String(values[input.name] ?? defaultOf(input))) ?? [], values).filter((added) => !here.has(added.name))])
 }
 
 const made = new WeakMap<NodeDef, Map<string, NodeDef>>()
