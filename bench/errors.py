@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 
 import numpy as np
 import pytest
@@ -26,6 +26,8 @@ from nodes.registry import builtin
 ROOT = Path(__file__).parents[1]
 PEERS = ("diffusers", "transformers", "k_diffusion", "torchsde", "scipy", "kornia", "skimage", "PIL", "cv2", "peft", "lycoris",
          "compel", "tomesd", "torch_fidelity", "numpy")  # fmt: skip
+NUMPYS: Mapping[str, tuple[str, str]] = MappingProxyType({"array_equal": ("a1", "a2"), "allclose": ("a", "b")})
+"""numpy's comparisons, and what they are given."""
 DEFAULT = ("tests/nodes", "tests/models")
 
 
@@ -67,6 +69,8 @@ class Watch:
         name = frame.f_code.co_name
         if event == "call" and name == "__call__" and frame.f_code.co_filename.endswith("graph/spec.py"):
             self._here.add(frame.f_locals["self"].type)
+        elif event == "call" and name in NUMPYS and frame.f_code.co_filename.endswith("numeric.py"):
+            self._note(error(*(frame.f_locals.get(given) for given in NUMPYS[name])))
         elif event == "call" and name == "assert_close":
             self._note(error(frame.f_locals.get("actual"), frame.f_locals.get("expected")))
         elif event == "return" and name == "relative_error" and isinstance(argument, float):
