@@ -39,7 +39,7 @@ class Found:
     peers: set[str] = field(default_factory=set)
 
 
-@dataclass
+@dataclass(eq=False)
 class Watch:
     """A pytest plugin that looks at each test while it runs."""
 

@@ -25,6 +25,7 @@ ALIASES: Mapping[str, str] = MappingProxyType({"clip": "text_encoders", "unet": 
 _SEARCHED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "checkpoints": ("models/checkpoints",),
+        "configs": ("models/configs",),
         "vae": ("models/vae",),
         "loras": ("models/loras",),
         "controlnet": ("models/controlnet",),

@@ -8,6 +8,7 @@ from nodes import (
     animation,
     attention,
     batches,
+    checkpoint_configs,
     colours,
     compare,
     compositing,
@@ -65,6 +66,7 @@ def builtin() -> Registry:
     return Registry(
         collect(
             loaders,
+            checkpoint_configs,
             lora,
             merging,
             saving,

@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from graph.errors import InputError
-from models.prediction import Velocity
+from models.prediction import Eps, Velocity
 from models.types import Clip, Latent, Model, Vae
+from nodes.checkpoint_configs import checkpoint_loader
 from nodes.conditioning import clip_text_encode
 from nodes.latent import vae_decode
 from nodes.loaders import Checkpoint, checkpoint_loader_simple, vae_loader
@@ -190,3 +191,27 @@ def test_a_file_that_lacks_tensors_is_blamed_with_their_names(place: Workplace) 
         loaded = load(place, "hole.safetensors")
         vae_decode(place.ctx(), samples=Latent(torch.zeros(1, 4, 1, 1)), vae=loaded.vae)
     assert caught.value.input_name in ("ckpt_name", "vae")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ('model:\n  params:\n    parameterization: "v"\n', Velocity),
+        ("model:\n  params:\n    linear_start: 0.00085\n", Eps),
+        ("    parameterization: eps\n", Eps),
+    ],
+)
+def test_a_configuration_says_what_a_model_predicts(place: Workplace, text: str, kind: type) -> None:
+    folder = place.folders.roots("configs")[0]
+    folder.mkdir(parents=True)
+    (folder / "v2-inference.yaml").write_text(text)
+    ckpt = place.file("checkpoints", CHECKPOINT)
+    given = {"config_name": place.folders.find("configs", "v2-inference.yaml", (".yaml",)), "ckpt_name": ckpt}
+    loaded = checkpoint_loader(place.ctx(), **given)
+    plain = checkpoint_loader_simple(place.ctx(), ckpt_name=ckpt)
+    assert isinstance(loaded.model.diffusion.prediction, kind)
+    assert loaded.clip == plain.clip and loaded.vae == plain.vae
+    assert (loaded.model == plain.model) is (kind is Eps)
+    (folder / "v2-inference.yaml").write_text("parameterization: flow\n")
+    with pytest.raises(InputError, match="predicts flow"):
+        checkpoint_loader(place.ctx(), **given)
