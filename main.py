@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nodes.packs.loading import Loaded
     from nodes.services import Services
     from server.backend import Backend, Engine
+    from server.exchange import Exchange
     from server.foreign import Foreign, PackState, Relay
 
 SOURCE = Path(__file__).resolve().parent
@@ -172,7 +173,9 @@ def be_worker(options: argparse.Namespace, folders: Folders) -> int:
 
 
 @contextmanager
-def open_workers(options: argparse.Namespace, arguments: Sequence[str], relay: Relay) -> Iterator[Sequence[Backend]]:
+def open_workers(
+    options: argparse.Namespace, arguments: Sequence[str], relay: Relay, exchange: Exchange
+) -> Iterator[Sequence[Backend]]:
     """A process for each device of `--workers`, or of a Ray cluster's, which understands what this one was told.
 
     Raises OSError where no cluster answers, or ValueError.
@@ -188,7 +191,7 @@ def open_workers(options: argparse.Namespace, arguments: Sequence[str], relay: R
     cluster = Cluster(options.ray, SOURCE, options.ray_workers or 0)
     try:
         wanted = Wanted(options.ray_workers, options.ray_gpus, dict(options.ray_resource))
-        yield cluster.workers(wanted, told, SOURCE, relay)
+        yield cluster.workers(wanted, told, SOURCE, relay, exchange)
     finally:
         cluster.close()
 
@@ -217,6 +220,7 @@ def serve(options: argparse.Namespace, folders: Folders, arguments: Sequence[str
     from server.backend import LocalBackend
     from server.console import Console
     from server.deps import Deps, Limits
+    from server.exchange import Exchange
     from server.foreign import Relay
     from server.logs import LogTail, set_up_logs
     from server.security import Guard, allowed
@@ -232,16 +236,18 @@ def serve(options: argparse.Namespace, folders: Folders, arguments: Sequence[str
         print(error, file=sys.stderr)
         return 2
     relay = Relay()
+    backend = LocalBackend(lambda: open_engine(_without_jobs(options), folders, relay), folders)
     with ExitStack() as opened:
         try:
-            workers = opened.enter_context(open_workers(options, arguments, relay))
+            exchange = Exchange(folders, backend.wait)
+            workers = opened.enter_context(open_workers(options, arguments, relay, exchange))
         except (ValueError, OSError) as error:
             print(error, file=sys.stderr)
             return 2
         deps = Deps(
             folders=folders,
             database=options.database or folders.base / "darkroom.db",
-            backend=LocalBackend(lambda: open_engine(_without_jobs(options), folders, relay), folders),
+            backend=backend,
             workers=workers,
             guard=Guard(allowed(options.allowed_host), token, options.enable_cors_header),
             limits=Limits(

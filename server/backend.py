@@ -198,6 +198,10 @@ class LocalBackend:
     def is_at_work(self) -> bool:
         return self._thread.is_alive()
 
+    def wait(self) -> Engine:
+        """The engine, once it is there; blocks. Raises EngineUnavailable."""
+        return self._engine.result()
+
     async def ready(self) -> None:
         await self.engine()
 

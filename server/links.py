@@ -11,8 +11,32 @@ from typing import Protocol, TypeAlias
 from server.wire import Channel, Message
 
 
+class Far(Protocol):
+    """The files of a machine that does not share the server's folders. What is asked of it raises OSError if it is gone."""
+
+    @property
+    def machine(self) -> str:
+        """Stands for the machine; its workers share their files."""
+
+    def lacks(self, digest: str) -> bool:
+        """Whether no file of this content is there."""
+
+    def store(self, digest: str, file: Path) -> None:
+        """Bring a file's content there."""
+
+    def place(self, digest: str, folder: str, name: str) -> None:
+        """Have a file of this content stand where workflows find it by that name."""
+
+    def take(self, kind: str, subfolder: str, name: str) -> bytes:
+        """What a file holds that a node has written; it is gone then."""
+
+
 class Link(Protocol):
     """One process, from its beginning to its end. Any thread may send, one receives."""
+
+    @property
+    def far(self) -> Far | None:
+        """The files of its machine, if they are others than the server's."""
 
     @property
     def process_id(self) -> int | None:
@@ -58,6 +82,10 @@ class Pipes:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._channel = Channel(self._process.stdout, self._process.stdin)  # type: ignore[arg-type]
+
+    @property
+    def far(self) -> Far | None:
+        return None
 
     @property
     def process_id(self) -> int:

@@ -23,6 +23,7 @@ from graph.live import Results
 from graph.recipe import Recipe
 from graph.result import Outputs
 from server.backend import EngineUnavailable, Holdings, WorkerLost
+from server.exchange import Exchange
 from server.foreign import Hear
 from server.links import Begin, Link
 from server.threads import settled
@@ -112,12 +113,14 @@ class ProcessBackend:
         *,
         lease: float = LEASE_SECONDS,
         relay: Hear = _nobody,
+        exchange: Exchange | None = None,
     ) -> None:
-        """begin: called again when the process has ended."""
+        """begin: called again when the process has ended. exchange: for processes of machines with other folders."""
         self.name = name
         self._begin = begin
         self._lease = lease
         self._relay = relay
+        self._exchange = exchange
         self._lock = threading.Lock()
         self._life: _Life | None = None
         self._ready: Future[None] = Future()
@@ -168,6 +171,14 @@ class ProcessBackend:
             body["share"], given = {"targets": list(share.targets), "handed": sorted(share.handed)}, share.given
         with self._lock:
             if (life := self._life) is None or not self.is_ready:
+                raise WorkerLost(f"worker {self.name} has just ended")
+        if self._exchange is not None and (far := life.link.far) is not None:
+            try:
+                self._exchange.send(far, run, targets)
+            except OSError as error:
+                raise WorkerLost(f"worker {self.name} cannot be given its files: {error}") from error
+        with self._lock:
+            if self._life is not life:
                 raise WorkerLost(f"worker {self.name} has just ended")
             life.live[run.id] = live
         for node_id, outputs in given.items():
@@ -341,6 +352,8 @@ class ProcessBackend:
         match event:
             case Progress() if has_preview:
                 event = replace(event, preview=partial(self._preview, event.run_id))
+            case NodeFinished(ui=ui) if ui and self._exchange is not None and (far := life.link.far) is not None:
+                event = self._exchange.bring(far, event)
             case RunStarted():
                 event = replace(event, recipes=partial(self._recipes, event.run_id))
             case _:

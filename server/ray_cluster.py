@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,9 +17,12 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from graph.files import Folders, objection
+from graph.whole_files import write_whole
+from server.exchange import Exchange
 from server.foreign import Hear
-from server.links import Begin, Link, status_words
-from server.process_backend import ProcessBackend, environment
+from server.links import Begin, Far, Link, status_words
+from server.process_backend import ProcessBackend
 from server.security import is_loopback
 from server.wire import Channel, Message, WireError, packed, unpacked
 
@@ -28,7 +33,18 @@ TELL_SECONDS = 1.0
 """How long an actor waits for something to tell before it says that there is nothing."""
 _MOST = 256
 """Messages that are passed on at once."""
+PIECE = 2**26
+"""Bytes of a file that travel at once."""
+MARK = ".darkroom-folder"
 _TOKENS = "token"
+_PLACES = frozenset(
+    {
+        *("--base-directory", "--models-directory", "--input-directory", "--output-directory", "--temp-directory"),
+        *("--extra-model-paths-config", "--front-end-root", "--database", "--token-file", "--log-file"),
+        *("--tls-keyfile", "--tls-certfile"),
+    }
+)
+"""Flags that name places on the server's machine."""
 _OPEN = "the Ray cluster takes work from anybody: unset RAY_AUTH_MODE, where it is started and here, so that it asks for its token"
 _NOT_SENT = (".git", ".venv", "web", "tests", "bench", "findings", "workspace", "models/embedded", "**/__pycache__")
 """What of the program's folder no worker needs."""
@@ -55,11 +71,24 @@ class Place:
 class Work:
     """How a worker's process is begun: what Python is told, in the folder that the server was begun in. `{source}` stands
     for the program's folder on the worker's machine, which is `source` where that is there.
+
+    `far_command` is for machines on which the server's folder `base` is not there: `{base}` is one of their own.
     """
 
     command: Sequence[str]
+    far_command: Sequence[str]
     source: Path
+    base: Path
+    on_each: int = 1
+    """Workers of a machine, which share its processors."""
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    def marked(self) -> str:
+        """What stands in a file of the server's folder, by which a worker knows that it is the same folder."""
+        path = self.base / MARK
+        if not path.is_file():
+            write_whole(path, uuid.uuid4().hex.encode())
+        return path.read_text()
 
 
 class Cluster:
@@ -105,7 +134,9 @@ class Cluster:
         """How many are there."""
         return sum(bool(node["Alive"]) for node in self._ray.nodes())
 
-    def workers(self, wanted: Wanted, arguments: Sequence[str], source: Path, relay: Hear) -> Sequence[ProcessBackend]:
+    def workers(
+        self, wanted: Wanted, arguments: Sequence[str], source: Path, relay: Hear, exchange: Exchange
+    ) -> Sequence[ProcessBackend]:
         """The workers, not begun yet. arguments: of `main.py`, besides the device."""
         gpus = (1.0 if self.gpus else 0.0) if wanted.gpus is None else wanted.gpus
         number = wanted.workers or (int(self.gpus / gpus) if gpus else self.machines)
@@ -116,9 +147,11 @@ class Cluster:
         else:
             devices, device = [f"cpu:{on_each}"], "cpu"
         shares = ["--workers", ",".join(devices), "--device", device]  # which say how memory is to be shared
-        work = Work(["{source}/main.py", *arguments, *shares], source, {} if gpus else environment(on_each))
+        near = ["{source}/main.py", *arguments, *shares]
+        far = ["{source}/main.py", *_without_places(arguments), *shares, "--base-directory", "{base}"]
+        work = Work(near, far, source, exchange.base, on_each)
         begin = self.beginning(Place(gpus, wanted.resources), work)
-        return [ProcessBackend(f"ray-{at}", begin, relay=relay) for at in range(number)]
+        return [ProcessBackend(f"ray-{at}", begin, relay=relay, exchange=exchange) for at in range(number)]
 
     def beginning(self, place: Place, work: Work) -> Begin:
         """Begins a worker's process somewhere in the cluster, as often as it is called."""
@@ -136,21 +169,80 @@ class Passer:
         self._told: SimpleQueue[bytes | None] = SimpleQueue()
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
+        self._folders: Folders | None = None
 
-    def begin(self, command: list[str], source: str, cwd: str, environment: dict[str, str]) -> int:
-        """Begin the process; its number. Raises OSError where the program cannot be begun."""
-        here = Path(source) if (Path(source) / "main.py").is_file() else Path.cwd()
+    def begin(
+        self,
+        near: list[str],
+        far: list[str],
+        source: str,
+        base: str,
+        mark: str,
+        cwd: str,
+        on_each: int,
+        environment: dict[str, str],
+    ) -> tuple[int, bool]:
+        """Begin the process: its number, and whether it has the server's folder. Raises OSError where it cannot be begun."""
+        here = Path(source) if Path(source).is_dir() else Path.cwd()
+        is_near = _read(Path(base) / MARK) == mark
+        if not is_near:
+            own = os.environ.get("DARKROOM_WORKER_DIRECTORY") or Path.home() / ".cache" / "darkroom"
+            self._folders = Folders.standard(Path(own) / mark)
+            base = str(self._folders.base)
+        threads = str(max(1, (os.cpu_count() or 1) // on_each))  # Ray's own count is that of what it schedules
+        words = (word.replace("{source}", str(here)).replace("{base}", base) for word in (near if is_near else far))
         self._process = subprocess.Popen(
-            [sys.executable, *(word.replace("{source}", str(here)) for word in command)],
+            [sys.executable, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**environment, **os.environ},
-            cwd=cwd if Path(cwd).is_dir() else here,
+            env={**os.environ, "OMP_NUM_THREADS": threads, **environment},
+            cwd=cwd if is_near and Path(cwd).is_dir() else here,
             start_new_session=True,
         )
         self._channel = Channel(self._process.stdout, self._process.stdin)  # type: ignore[arg-type]
         threading.Thread(target=self._listen, args=(self._channel,), name="telling", daemon=True).start()
-        return self._process.pid
+        return self._process.pid, is_near
+
+    def lacks(self, digest: str) -> bool:
+        """See `Far`."""
+        return not self._stored(digest).is_file()
+
+    def store(self, digest: str, start: int, content: bytes, is_last: bool) -> None:
+        """A part of a file; the parts come in order."""
+        path = self._stored(digest)
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("ab" if start else "wb") as file:
+            file.write(content)
+        if is_last:
+            part.replace(path)
+
+    def place(self, digest: str, folder: str, name: str) -> None:
+        """See `Far`. The file is there once, under all of its names."""
+        assert self._folders is not None
+        stored, target = self._stored(digest), self._folders.roots(folder)[0] / name
+        if objection(name) or (target.exists() and target.samefile(stored)):
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            target.unlink()
+        os.link(stored, target)
+
+    def take(self, kind: str, subfolder: str, name: str) -> bytes:
+        """See `Far`."""
+        assert self._folders is not None
+        (path,) = self._folders.shown_files({"": [{"filename": name, "subfolder": subfolder, "type": kind}]})
+        content = path.read_bytes()
+        path.unlink()
+        return content
+
+    def machine(self) -> str:
+        """See `Far`."""
+        return f"{socket.gethostname()} {self._folders and self._folders.base}"
+
+    def _stored(self, digest: str) -> Path:
+        assert self._folders is not None
+        return self._folders.base / "contents" / digest
 
     def hear(self, frame: bytes) -> None:
         """Pass a message on to the process."""
@@ -199,22 +291,28 @@ class _ActorLink(Link):
         self._sending = threading.Lock()
         self._sent: Any = None
         wanted = {"num_gpus": place.gpus, "num_cpus": 0 if place.gpus else 1, "resources": dict(place.resources)}
-        groups = {"in": 1, "out": 1}
+        groups = {"in": 1, "out": 1, "files": 1}
         remote = ray.remote(concurrency_groups=groups, max_restarts=0)(Passer)
         self._actor = remote.options(**wanted).remote()
-        environment = dict(work.environment)
-        begun = self._actor.begin.remote(list(work.command), str(work.source), str(Path.cwd()), environment)
+        commands = list(work.command), list(work.far_command)
+        places = str(work.source), str(work.base), work.marked(), str(Path.cwd())
+        begun = self._actor.begin.remote(*commands, *places, work.on_each, dict(work.environment))
         try:
-            self._number: int | None = int(ray.get(begun, timeout=BEGIN_SECONDS))
+            self._number, is_near = ray.get(begun, timeout=BEGIN_SECONDS)
         except ray.exceptions.GetTimeoutError:
             self.kill()
             raise OSError("the cluster has no place for it") from None
         except ray.exceptions.RayError as error:
             self.kill()
             raise OSError(str(error).strip().splitlines()[-1]) from error
+        self._far = None if is_near else _FarFiles(ray, self._actor)
 
     @property
-    def process_id(self) -> int | None:
+    def far(self) -> Far | None:
+        return self._far
+
+    @property
+    def process_id(self) -> int:
         return self._number
 
     def send(self, message: Message) -> None:
@@ -261,6 +359,67 @@ class _ActorLink(Link):
                 self._sent = getattr(self._actor, method).options(concurrency_group="in").remote(*given)
             except self._ray.exceptions.RayError as error:
                 raise OSError(f"the worker does not answer: {type(error).__name__}") from error
+
+
+class _FarFiles(Far):
+    """The files of the machine that an actor is on."""
+
+    def __init__(self, ray: Any, actor: Any) -> None:
+        self._ray = ray
+        self._actor = actor
+        self._machine = str(self._ask("machine"))
+
+    @property
+    def machine(self) -> str:
+        return self._machine
+
+    def lacks(self, digest: str) -> bool:
+        return bool(self._ask("lacks", digest))
+
+    def store(self, digest: str, file: Path) -> None:
+        size, start = file.stat().st_size, 0
+        with file.open("rb") as content:
+            while start < size or not start:
+                piece = content.read(PIECE)
+                self._ask("store", digest, start, piece, start + len(piece) >= size)
+                start += len(piece)
+                if not piece:
+                    break
+
+    def place(self, digest: str, folder: str, name: str) -> None:
+        self._ask("place", digest, folder, name)
+
+    def take(self, kind: str, subfolder: str, name: str) -> bytes:
+        content: bytes = self._ask("take", kind, subfolder, name)
+        return content
+
+    def _ask(self, method: str, *given: object) -> Any:
+        """What the actor answers; large bytes go through Ray's object store."""
+        try:
+            return self._ray.get(getattr(self._actor, method).options(concurrency_group="files").remote(*given))
+        except self._ray.exceptions.RayError as error:
+            raise OSError(f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}") from error
+
+
+def _without_places(arguments: Sequence[str]) -> list[str]:
+    """The flags that also hold on machines with folders of their own."""
+    rest, kept = list(arguments), list[str]()
+    while rest:
+        word = rest.pop(0)
+        flag, equals, _ = word.partition("=")
+        if flag not in _PLACES:
+            kept.append(word)
+        elif not equals and rest:
+            rest.pop(0)
+    return kept
+
+
+def _read(path: Path) -> str:
+    """What a file holds; nothing where it is not."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 def _lets_anybody_in(address: str) -> bool:

@@ -1,8 +1,8 @@
-"""`python -m tests.server.clustered_server BASE ADDRESS N`: a server over the stub nodes with N workers on a Ray cluster."""
+"""`python -m tests.server.clustered_server BASE ADDRESS N [RESOURCE]`: a server over the stub nodes with N workers on a Ray
+cluster, on machines that have the resource."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from graph.files import Folders
 from server.backend import LocalBackend
 from server.deps import Deps
+from server.exchange import Exchange
 from server.launch import Listen, serve
 from server.logs import LogTail, set_up_logs
 from server.process_backend import ProcessBackend
@@ -19,11 +20,15 @@ from tests.server.stub_nodes import factory
 SOURCE = Path(__file__).resolve().parents[2]
 
 
-def stub_workers(cluster: Cluster, base: Path, number: int) -> Sequence[ProcessBackend]:
+def stub_workers(
+    cluster: Cluster, base: Path, number: int, place: Place | None = None, exchange: Exchange | None = None
+) -> Sequence[ProcessBackend]:
     """Workers of the stub nodes on a cluster."""
-    surroundings = {**os.environ, "PYTHONPATH": str(SOURCE)}
-    begin = cluster.beginning(Place(), Work(["-m", "tests.server.stub_worker", str(base)], SOURCE, surroundings))
-    return [ProcessBackend(f"ray-{at}", begin) for at in range(number)]
+    surroundings = {"PYTHONPATH": str(SOURCE)}
+    command = ["-m", "tests.server.stub_worker"]
+    work = Work([*command, str(base)], [*command, "{base}"], SOURCE, base, number, surroundings)
+    begin = cluster.beginning(place or Place(), work)
+    return [ProcessBackend(f"ray-{at}", begin, exchange=exchange) for at in range(number)]
 
 
 if __name__ == "__main__":
@@ -31,8 +36,9 @@ if __name__ == "__main__":
     base = Path(sys.argv[1])
     folders = Folders.standard(base)
     cluster = Cluster(sys.argv[2], SOURCE)
-    workers = stub_workers(cluster, base, int(sys.argv[3]))
     backend = LocalBackend(factory(folders), folders)
+    place = Place(resources=dict.fromkeys(sys.argv[4:], 1.0))
+    workers = stub_workers(cluster, base, int(sys.argv[3]), place, Exchange(folders, backend.wait))
     status = serve(Deps(folders, base / "darkroom.db", backend, workers), Listen(port=0))
     cluster.close()
     sys.exit(status)

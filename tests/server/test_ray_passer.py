@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from server.backend import LocalBackend
+from server.exchange import Exchange, _kept
+from server.links import Far, Link
 from server.options import understand
-from server.ray_cluster import Passer
+from server.process_backend import ProcessBackend
+from server.ray_cluster import MARK, Passer, _without_places
 from server.wire import Message, packed, unpacked
-from tests.server.support import chain
+from tests.server.loop import in_loop
+from tests.server.stub_nodes import factory
+from tests.server.support import chain, deps_of, serving
 
 SOURCE = Path(__file__).resolve().parents[2]
 
 
+def begin(passer: Passer, base: Path, near: list[str], far: list[str] | None = None, mark: str = "mark") -> bool:
+    """Have it begin a process; whether it found the server's folder."""
+    surroundings = {"PYTHONPATH": str(SOURCE)}
+    (base / MARK).write_text("mark")
+    number, is_near = passer.begin(near, far or near, str(SOURCE), str(base), mark, str(SOURCE), 1, surroundings)
+    assert number > 0
+    return is_near
+
+
 def test_messages_are_passed_on_and_the_end_is_told_in_words(tmp_path: Path) -> None:
     passer = Passer()
-    surroundings = {"PYTHONPATH": str(SOURCE), **os.environ}
-    assert passer.begin(["-m", "tests.server.stub_worker", str(tmp_path)], str(SOURCE), str(SOURCE), surroundings) > 0
+    begin(passer, tmp_path, ["-m", "tests.server.stub_worker", str(tmp_path)])
     passer.hear(packed(Message("run", {"id": "a", "document": chain(), "problems": [], "targets": ["o"], "extra": {}})))
     kinds: list[str] = []
     while "ended" not in kinds:
@@ -34,10 +49,137 @@ def test_messages_are_passed_on_and_the_end_is_told_in_words(tmp_path: Path) -> 
 
 def test_a_process_that_cannot_run_says_how_it_ended(tmp_path: Path) -> None:
     passer = Passer()
-    passer.begin(["-c", "raise SystemExit(3)"], str(tmp_path), str(tmp_path), {})
+    begin(passer, tmp_path, ["-c", "raise SystemExit(3)"])
     while isinstance(told := passer.tell(), list):
         pass
     assert told == "status 3"
+
+
+class Beside(Link):
+    """A worker of another machine's, whose actor is in this process."""
+
+    def __init__(self, base: Path, far: Path) -> None:
+        self.passer = Passer()
+        self.frames: list[bytes] = []
+        self.words = ""
+        self.stored: list[str] = []
+        assert not begin(self.passer, base, [], ["-m", "tests.server.stub_worker", "{base}"], "another")
+        assert self.passer._folders is not None
+        assert self.passer._folders.base.is_relative_to(far)
+
+    @property
+    def far(self) -> Far:
+        return self
+
+    @property
+    def machine(self) -> str:
+        return self.passer.machine()
+
+    def lacks(self, digest: str) -> bool:
+        return self.passer.lacks(digest)
+
+    def store(self, digest: str, file: Path) -> None:
+        self.stored.append(file.name)
+        self.passer.store(digest, 0, file.read_bytes()[:3], False)
+        self.passer.store(digest, 3, file.read_bytes()[3:], True)
+
+    def place(self, digest: str, folder: str, name: str) -> None:
+        self.passer.place(digest, folder, name)
+
+    def take(self, kind: str, subfolder: str, name: str) -> bytes:
+        return self.passer.take(kind, subfolder, name)
+
+    @property
+    def process_id(self) -> None:
+        return None
+
+    def send(self, message: Message) -> None:
+        self.passer.hear(packed(message))
+
+    def receive(self) -> Message | None:
+        while not self.frames:
+            told = self.passer.tell()
+            if isinstance(told, str):
+                self.words = told
+                return None
+            self.frames += told
+        return unpacked(self.frames.pop(0))
+
+    def close(self) -> None:
+        self.passer.close()
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self.words)
+
+    def kill(self) -> None:
+        self.passer.close()
+
+    def wait(self, seconds: float | None = None) -> str:
+        while not self.words:
+            if self.receive() is None:
+                break
+        return self.words
+
+
+@in_loop
+async def test_a_machine_with_folders_of_its_own_gets_what_it_reads_once_and_gives_what_it_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, far = tmp_path / "here", tmp_path / "far"
+    here.mkdir()
+    monkeypatch.setenv("DARKROOM_WORKER_DIRECTORY", str(far))
+    deps = deps_of(here)
+    (here / "models" / "checkpoints").mkdir(parents=True, exist_ok=True)
+    (here / "models" / "checkpoints" / "a.safetensors").write_bytes(b"weights")
+    links: list[Beside] = []
+
+    def beginning() -> Link:
+        links.append(Beside(here, far))
+        return links[-1]
+
+    local = LocalBackend(factory(deps.folders), deps.folders)
+    backend = ProcessBackend("far", beginning, exchange=Exchange(deps.folders, local.wait))
+    prompt = chain()
+    prompt["l"] = {"class_type": "Load", "inputs": {"name": "a.safetensors"}}
+    prompt["k"] = {"class_type": "Sink", "inputs": {"part": ["l", 0]}}
+    async with serving(replace(deps, backend=local, workers=[backend])) as client:
+        async with asyncio.timeout(60):
+            await backend.ready()
+        for value in (5, 6):
+            prompt["v"]["inputs"]["value"] = value
+            entry = await client.run(prompt)
+            assert entry["status"]["completed"], entry
+            (picture,) = entry["outputs"]["o"]["images"]
+            assert (here / "output" / picture["filename"]).read_bytes().startswith(b"\x89PNG")
+        assert links[0].stored == ["a.safetensors"]
+        (there,) = far.glob("*/models/checkpoints/a.safetensors")
+        assert there.read_bytes() == b"weights"
+        assert not list(far.glob("*/output/*.png"))
+        (here / "models" / "checkpoints" / "a.safetensors").write_bytes(b"other weights")
+        assert (await client.run(prompt))["status"]["completed"]
+        assert there.read_bytes() == b"other weights"
+
+
+def test_a_file_that_arrives_takes_no_others_name(tmp_path: Path) -> None:
+    names = [_kept(tmp_path, "out_00007_.png", content) for content in (b"a", b"b", b"c")]
+    assert names == ["out_00007_.png", "out_00008_.png", "out_00009_.png"]
+    assert [(tmp_path / name).read_bytes() for name in names] == [b"a", b"b", b"c"]
+    assert [_kept(tmp_path, "plain.png", b"") for _ in range(3)] == ["plain.png", "plain_00001.png", "plain_00002.png"]
+
+
+def test_flags_that_name_places_of_the_server_do_not_go_to_other_machines() -> None:
+    told = [
+        "work",
+        "--base-directory",
+        "/a",
+        "--fp16-unet",
+        "--models-directory=/b",
+        "--port",
+        "8188",
+        "--output-directory",
+    ]
+    assert _without_places(told) == ["work", "--fp16-unet", "--port", "8188"]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import Any
 import PIL.Image
 import pytest
 
+from server.client import BlockingClient
 from server.deps import CREW, WATCH, Limits
 from server.links import piped
 from server.list_workers import list_workers
@@ -295,6 +296,9 @@ async def test_a_server_without_workers_lists_itself(tmp_path: Path) -> None:
 
 def test_workers_are_listed_on_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with in_background(tmp_path) as client:
+        with BlockingClient(client.url) as asking:
+            while asking.get("/workers")["workers"][0]["state"] == "starting":
+                pass
         assert list_workers(client.url) == 0
     assert capsys.readouterr().out == "here  idle\n"
     assert list_workers("http://127.0.0.1:9") == 1
