@@ -17,8 +17,21 @@ from models.guidance import NEGATIVE, POSITIVE, Combine, Guidance, cfg
 from models.inpainting import Beside, channels_beside, fitted
 from models.levels import NoiseLevels
 from models.reading import Reading, of_one_length
-from models.steering import Begun, Call, Finishing, Steer, Steered, Wrap, unsteered, wrapped
-from models.steps import Pair
+from models.steering import (
+    Around,
+    Begun,
+    Call,
+    Estimating,
+    Finishing,
+    Inside,
+    Predict,
+    Steer,
+    Steered,
+    Wrap,
+    unsteered,
+    wrapped,
+)
+from models.steps import Denoise, Pair
 from models.types import Cond, Conditioning, Control
 from models.unet import Tick, UNet
 
@@ -30,12 +43,21 @@ class Denoiser:
     """The clean-latent estimate of a U-Net for a given text: D = prediction(unet(scaled x, t(sigma), text))."""
 
     def __init__(
-        self, unet: UNet, diffusion: Diffusion, tick: Tick, steer: Steer = unsteered, wraps: Sequence[Wrap] = ()
+        self,
+        unet: UNet,
+        diffusion: Diffusion,
+        tick: Tick,
+        steer: Steer = unsteered,
+        wraps: Sequence[Wrap] = (),
+        arounds: Sequence[Around] = (),
     ) -> None:
         self._unet = unet
         self._tick = tick
         self._steer = steer
         self._wraps = wraps
+        self._inside: Inside = self._network
+        for around in arounds:
+            self._inside = partial(around, self._inside)
         self.levels = diffusion.levels
         self.prediction = diffusion.prediction
         weight = next(unet.parameters())
@@ -58,8 +80,12 @@ class Denoiser:
         reading = replace(reading, context=reading.context.to(self.dtype), concat=concat, vector=vector)
         call = Call(scaled, t, float(sigma), texts)
         reading = also(call, self._steer(call, reading))
-        output = self._unet(scaled, t, reading, self._tick)
+        output = self._inside(scaled, t, reading)
         return self.prediction.denoised(output.float(), x, sigma)
+
+    def _network(self, x: Tensor, t: Tensor, reading: Reading) -> Tensor:
+        output: Tensor = self._unet(x, t, reading, self._tick)
+        return output
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,28 +157,26 @@ class Guided:
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """x: [B, 4, h, w] at level sigma [] -> the guided estimate of the clean latent, [B, 4, h, w]."""
         guidance = self._guidance.at(float(sigma))
-        return self._guided(x, sigma, self._estimates(x, sigma, guidance.needed | self._asked), guidance)
+        return self._guided(x, sigma, self.estimates(x, sigma, guidance.needed | self._asked), guidance)
 
     def pair(self, x: Tensor, sigma: Tensor) -> Pair:
         """The guided estimate, and that for the text to go away from."""
         guidance = self._guidance.at(float(sigma))
-        estimates = self._estimates(x, sigma, guidance.needed | self._asked | {POSITIVE, NEGATIVE})
+        estimates = self.estimates(x, sigma, guidance.needed | self._asked | {POSITIVE, NEGATIVE})
         return Pair(self._guided(x, sigma, estimates, guidance), estimates[NEGATIVE])
 
     def _guided(self, x: Tensor, sigma: Tensor, estimates: Mapping[int, Tensor], guidance: Guidance) -> Tensor:
         guided = guidance(x, sigma, estimates, self._combine)
 
         def evaluate(x: Tensor, number: int, steer: Steer) -> Tensor:
-            return self._estimates(x, sigma, frozenset({number}), steer)[number]
+            return self.estimates(x, sigma, frozenset({number}), steer)[number]
 
         for finish in self._finishes:
             guided = finish(Finishing(x, guided, estimates, evaluate))
         return guided
 
-    def _estimates(
-        self, x: Tensor, sigma: Tensor, needed: frozenset[int], also: Steer = unsteered
-    ) -> dict[int, Tensor]:
-        """For each numbered text the mean over its conds."""
+    def estimates(self, x: Tensor, sigma: Tensor, needed: frozenset[int], also: Steer = unsteered) -> dict[int, Tensor]:
+        """For each numbered text the mean over its conds, [B, 4, h, w]. also: what steers the calls for it besides."""
         height, width = x.shape[-2:]
         if self._placed != (height, width):
             self._texts, self._placed = self._place(height, width), (height, width)
@@ -223,6 +247,29 @@ class Guided:
     def _together(self, contexts: Sequence[Tensor]) -> bool:
         lengths = [c.shape[1] for c in contexts]
         return not self._apart and math.lcm(*lengths) <= LONGEST_REPEAT * min(lengths, default=1)
+
+
+class Predicted:
+    """D(x, sigma) as what is done around the guided one has it; the last is the outermost."""
+
+    def __init__(self, guided: Estimating, predicts: Sequence[Predict]) -> None:
+        self._guided = guided
+        self._denoise: Denoise = guided
+        for predict in predicts:
+            self._denoise = partial(predict, guided, self._denoise)
+
+    @property
+    def levels(self) -> NoiseLevels:
+        """The noise levels of the model."""
+        return self._guided.levels
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """x: [B, 4, h, w] at level sigma [] -> the estimate of the clean latent, [B, 4, h, w]."""
+        return self._denoise(x, sigma)
+
+    def pair(self, x: Tensor, sigma: Tensor) -> Pair:
+        """That, and the estimate for the text to go away from."""
+        return Pair(self(x, sigma), self._guided.estimates(x, sigma, frozenset({NEGATIVE}))[NEGATIVE])
 
 
 def _one_after_another(tensors: Sequence[Tensor | None]) -> Tensor | None:

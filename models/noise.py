@@ -181,6 +181,10 @@ class Noise:
         """
         return torch.zeros(shape) if self.blank else self.rule.initial(self.seed, shape, places)
 
+    def upon(self, samples: Tensor, places: Sequence[int] | None = None) -> Tensor:
+        """The noise for these latents, [B, 4, h, w]."""
+        return self.initial(tuple(samples.shape), places)
+
     def stream(self) -> NoiseStream:
         """The noise that samplers add between steps."""
         draw = self.rule.steps(self.seed)

@@ -66,13 +66,23 @@ def passed(block: int, h: Tensor) -> tuple[Tensor, Tensor]:
     return h, h
 
 
+Change = Callable[[Tensor], Tensor]
+"""[…] -> the same shape."""
+
+
+def unchanged(x: Tensor) -> Tensor:
+    """Itself."""
+    return x
+
+
 @dataclass(frozen=True, eq=False)
 class Reading:
     """What a U-Net reads: one value for a call.
 
     context: [B, T, D], the text. vector: [B, V], of networks that read one besides. concat: [B, C, h, w], channels that
     stand beside the latent's, of networks that have more than four. attend: what does the attention, everywhere; around: what is done around each layer of attention; join:
-    how an output block's two inputs become one; passed: what becomes of the result of each input block.
+    how an output block's two inputs become one; passed: what becomes of the result of each input block; timed: of the time step's embedding, [B, T];
+    settled: of the middle block's result, [B, C, h, w].
     """
 
     context: Tensor
@@ -83,6 +93,8 @@ class Reading:
     join: Join = joined
     passed: Pass = passed
     vector: Tensor | None = None
+    timed: Change = unchanged
+    settled: Change = unchanged
 
 
 def of_one_length(contexts: Sequence[Tensor]) -> list[Tensor]:

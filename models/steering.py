@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from models.config import UNetConfig
 from models.levels import NoiseLevels
 from models.reading import Reading
+from models.steps import Denoise, GuidedDenoise
 
 
 class Steered(Protocol):
@@ -72,6 +74,27 @@ def wrapped(evaluate: Evaluation, wraps: Sequence[Wrap]) -> Evaluation:
     return evaluate
 
 
+Inside = Callable[[Tensor, Tensor, Reading], Tensor]
+"""(x as the network gets it, t [B], reading) -> what it answers."""
+
+Around = Callable[[Inside, Tensor, Tensor, Reading], Tensor]
+"""What is done around the network itself, which it is given."""
+
+MaskAt = Callable[[Tensor, Tensor], Tensor]
+"""(mask [B, 1, h, w], sigma []) -> the mask that counts at that level."""
+
+
+class Estimating(GuidedDenoise, Protocol):
+    """The guided estimate, and those that it is made of."""
+
+    def estimates(self, x: Tensor, sigma: Tensor, needed: frozenset[int], also: Steer = ...) -> dict[int, Tensor]:
+        """One for each of these texts, steered besides."""
+
+
+Predict = Callable[[Estimating, Denoise, Tensor, Tensor], Tensor]
+"""(what all is made of, the guided estimate so far, x, sigma) -> the estimate that the sampler gets."""
+
+
 def unsteered(call: Call, reading: Reading) -> Reading:
     """As it is."""
     return reading
@@ -109,22 +132,27 @@ Finish = Callable[[Finishing], Tensor]
 @dataclass(frozen=True, eq=False)
 class Begun:
     """What steers one sampling. needs: numbers of the texts whose estimates `finish` wants, whatever guidance does. wrap: what
-    is done around each evaluation; the last one's is the outermost."""
+    is done around each evaluation, around: around the network itself, predict: around the guided estimate; the last one's is
+    the outermost. mask_at: how a mask counts at each level."""
 
     steer: Steer = unsteered
     finish: Finish | None = None
     needs: frozenset[int] = frozenset()
     wrap: Wrap | None = None
+    around: Around | None = None
+    predict: Predict | None = None
+    mask_at: MaskAt | None = None
 
 
 @dataclass(frozen=True)
 class Ground:
     """What a sampling stands on: the shape of its U-Net, its noise levels, and what its texts say, by their numbers, as far
-    as they say anything: the first cond of each, [1, T, D]."""
+    as they say anything: the first cond of each, [1, T, D]; sigmas: the levels that will be visited."""
 
     unet: UNetConfig
     levels: NoiseLevels
     texts: Mapping[int, Tensor] = field(default_factory=dict)
+    sigmas: Tensor = field(default_factory=lambda: torch.zeros(0))
 
 
 class Steering(Protocol):

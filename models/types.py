@@ -27,7 +27,7 @@ from models.ip_adapter import IPAdapter
 from models.micro_conditioning import NOTHING_SAID, MicroConditioning
 from models.revision import PictureVector
 from models.safety import SafetyChecker
-from models.steering import Steering
+from models.steering import Predict, Steering
 from models.steps import Sampler
 from models.style_adapter import StyleAdapter
 from models.t2i_adapter import T2IAdapter
@@ -418,13 +418,15 @@ class ChosenSampler:
 
 @dataclass(frozen=True, eq=False)
 class Guider:
-    """A model and what steers it. texts: by their numbers in `guidance`; names: the inputs they came by."""
+    """A model and what steers it. texts: by their numbers in `guidance`; names: the inputs they came by. predict: what is
+    done around the guided estimate."""
 
     socket: ClassVar[str] = "GUIDER"
     model: Model
     texts: tuple[Conditioning, ...]
     guidance: Guidance
     names: tuple[str, ...] = ("positive", "negative")
+    predict: Predict | None = None
 
 
 def nbytes(value: object) -> int:

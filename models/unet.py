@@ -151,11 +151,11 @@ class UNet(InputSide):
 
     def forward(self, x: Tensor, t: Tensor, reading: Reading, tick: Tick = lambda: None) -> Tensor:
         """x: [B, 4, h, w] latents, t: [B] time steps in 0..999 -> [B, 4, h, w]."""
-        time, added = self.times(t, x.dtype, reading.vector), reading.residuals
+        time, added = reading.timed(self.times(t, x.dtype, reading.vector)), reading.residuals
         skips: list[Tensor] = []
         for i, (skip, h) in enumerate(self.down(x, time, reading, tick)):  # noqa: B007 - the last one goes on
             skips.append(_plus(skip, added.skips, i))
-        h = _plus(self.middle(h, time, reading, tick), (added.middle,), 0)
+        h = _plus(reading.settled(self.middle(h, time, reading, tick)), (added.middle,), 0)
         for i, stage in enumerate(self.output_blocks):
             tick()
             h = reading.join(i, h, skips.pop())

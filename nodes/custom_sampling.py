@@ -101,7 +101,7 @@ def add_noise(
     first, last = sigmas.values[0], sigmas.values[-1]
     strength = (first - last).abs() if len(sigmas.values) > 1 else first
     scale = model.family.latent.scale
-    drawn = noise.initial(tuple(latent_image.samples.shape), latent_image.batch_index)
+    drawn = noise.upon(latent_image.samples, latent_image.batch_index)
     return replace(latent_image, samples=(latent_image.samples * scale + drawn * strength) / scale)
 
 

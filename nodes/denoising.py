@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -17,7 +18,7 @@ from models.activations import unet_bytes
 from models.checkpoint import CheckpointError
 from models.config import UNetConfig
 from models.controls import Answer, Controlled, answers, check_control, controls_of
-from models.denoiser import Denoiser, Guided
+from models.denoiser import Denoiser, Guided, Predicted
 from models.guidance import Cfg, overridden
 from models.guidance_kinds import PerpNeg
 from models.inpainting import Differential, MaskAt, Masked, fitted, unchanged
@@ -25,7 +26,7 @@ from models.machine import freed_memory_kept
 from models.noise import Noise
 from models.revision import revised
 from models.schedules import starts_from_noise
-from models.steering import Ground, all_of
+from models.steering import Begun, Ground, all_of
 from models.steps import GuidedDenoise
 from models.types import ChosenSampler, Cond, Conditioning, Control, Guider, Latent, Model, ModelHandle, Network
 from nodes.latent_previews import preview_of
@@ -64,12 +65,14 @@ def sampled(
         unet = networks.enter_context(ctx.services.use(guider.model, blamed or "model", ctx.thrift >= Thrift.STREAM))
         _check_text(unet.config, guider, blamed)
         strength = (1 + sigmas[0] ** 2).sqrt() if starts_from_noise(sigmas, diffusion.levels) else sigmas[0]
-        clean, added = latent.samples * scale, noise.initial(tuple(latent.samples.shape), latent.batch_index)
+        clean, added = latent.samples * scale, noise.upon(latent.samples, latent.batch_index)
         x = clean + added * strength
         controls = _controls(ctx, guider, networks, blamed)
-        steering = [one.begin(_ground(unet.config, guider)) for one in guider.model.steering]
+        steering = [one.begin(_ground(unet.config, guider, sigmas)) for one in guider.model.steering]
         steer = all_of([Controlled(controls, diffusion.levels), *(begun.steer for begun in steering)])
-        denoiser = Denoiser(unet, diffusion, ctx.check, steer, [begun.wrap for begun in steering if begun.wrap])
+        wraps = [begun.wrap for begun in steering if begun.wrap]
+        arounds = [begun.around for begun in steering if begun.around]
+        denoiser = Denoiser(unet, diffusion, ctx.check, steer, wraps, arounds)
         apart = ctx.thrift >= Thrift.APART
         model = guider.model
         beside = unet.config.in_channels - model.family.latent.channels
@@ -84,11 +87,11 @@ def sampled(
         preview = preview_of(ctx, networks, model, height, width)
         with ctx.services.residency.room(needed + preview.needed), freed_memory_kept(denoiser.device):
             denoised, finite = None, list[Tensor]()
-            denoise: GuidedDenoise = guided
+            denoise: GuidedDenoise = _predicted(guided, guider, steering)
             if latent.noise_mask is not None:
                 may_change = fitted(latent.noise_mask, batch, height, width)
                 kept, noisy, where = (tensor.to(denoiser.device) for tensor in (clean, added, may_change))
-                denoise = Masked(guided, kept, noisy, where, _mask_at(model, sigmas))
+                denoise = Masked(denoise, kept, noisy, where, _mask_at(model, sigmas, steering))
             for step in sampler.sample(denoise, x.to(denoiser.device), sigmas, noise):
                 finite.append(step.x.isfinite().all())  # no GPU is waited for: its answers are read at the end
                 if denoiser.device.type == "cpu" and not finite[-1]:
@@ -113,9 +116,16 @@ def _as_its_model_is_guided(guider: Guider) -> Guider:
     return replace(guider, guidance=guidance)
 
 
-def _ground(config: UNetConfig, guider: Guider) -> Ground:
+def _predicted(guided: Guided, guider: Guider, steering: Sequence[Begun]) -> GuidedDenoise:
+    """The guided estimate with what is done around it."""
+    predicts = [begun.predict for begun in steering if begun.predict]
+    predicts += [guider.predict] if guider.predict else []
+    return Predicted(guided, predicts) if predicts else guided
+
+
+def _ground(config: UNetConfig, guider: Guider, sigmas: Tensor) -> Ground:
     texts = {number: text.conds[0].tokens for number, text in enumerate(guider.texts) if text.conds}
-    return Ground(config, guider.model.diffusion.levels, texts)
+    return Ground(config, guider.model.diffusion.levels, texts, sigmas)
 
 
 def _check_controls(guider: Guider, blamed: str) -> None:
@@ -137,8 +147,10 @@ def _controls(ctx: Context, guider: Guider, networks: ExitStack, blamed: str) ->
     return answers(guider.texts, guider.model, open_network, ctx.check)
 
 
-def _mask_at(model: Model, sigmas: Tensor) -> MaskAt:
+def _mask_at(model: Model, sigmas: Tensor, steering: Sequence[Begun]) -> MaskAt:
     """How a mask counts at each level."""
+    if given := [begun.mask_at for begun in steering if begun.mask_at]:
+        return given[-1]
     if model.differential is None:
         return unchanged
     return Differential(model.diffusion.levels, float(sigmas[0]), float(sigmas[-1]), model.differential)

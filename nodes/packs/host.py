@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from torch import Tensor
 
@@ -35,6 +35,8 @@ class Host:
     own: Callable[[Tensor], Tensor] = Tensor.clone
     brought: dict[str, NodeSpec] = field(default_factory=dict)
     missed: Counter[str] = field(default_factory=Counter)
+    sampling: ContextVar[Any] = field(default_factory=lambda: ContextVar("the sampling under way", default=None))
+    told: ContextVar[Any] = field(default_factory=lambda: ContextVar("options of one evaluation", default=None))
     running: ContextVar[Context | None] = field(default_factory=lambda: ContextVar("the node of a pack", default=None))
 
     def unique(self) -> str:

@@ -19,7 +19,7 @@ from models.config import Shapes, unet_config
 from models.types import Model
 from nodes.packs.handles import Handle
 from nodes.packs.host import Host
-from nodes.packs.options import Options, copied, three_parameters, with_options, without_options
+from nodes.packs.options import WRAPPED, Options, copied, three_parameters, with_options, without_options, wrappers_of
 from nodes.packs.sampling import ModelSampling, sampled_as
 
 NETWORK = "diffusion_model."
@@ -167,6 +167,36 @@ class PackModel(Handle[Model]):
         """f(h, skip, options) -> (h, skip) before each output block."""
         self.set_model_patch(patch, "output_block_patch")
 
+    def set_model_emb_patch(self, patch: Callable[..., Any]) -> None:
+        """f(emb, channels, options) of the time step's embedding."""
+        self.set_model_patch(patch, "emb_patch")
+
+    def set_model_denoise_mask_function(self, denoise_mask_function: Callable[..., Any]) -> None:
+        """f(sigma, mask, extra_options={model, sigmas}) -> the mask that counts at a level."""
+        self.model_options["denoise_mask_function"] = denoise_mask_function
+
+    def add_wrapper(self, wrapper_type: str, wrapper: Callable[..., Any]) -> None:
+        """One more function around a part of sampling. See `add_wrapper_with_key`."""
+        self.add_wrapper_with_key(wrapper_type, None, wrapper)
+
+    def add_wrapper_with_key(self, wrapper_type: str, key: str | None, wrapper: Callable[..., Any]) -> None:
+        """f(executor, …) around apply_model, diffusion_model or predict_noise. Raises AttributeError for other parts."""
+        if wrapper_type not in WRAPPED:
+            self._missed(f"add_wrapper_with_key({str(wrapper_type)!r})")
+        self._inside("wrappers").setdefault(str(wrapper_type), {}).setdefault(key, []).append(wrapper)
+
+    def remove_wrappers_with_key(self, wrapper_type: str, key: str) -> None:
+        """Take away those of a key."""
+        self._inside("wrappers").get(str(wrapper_type), {}).pop(key, None)
+
+    def get_wrappers(self, wrapper_type: str, key: str) -> list[Callable[..., Any]]:
+        """Those of a key."""
+        return list(self._inside("wrappers").get(str(wrapper_type), {}).get(key, ()))
+
+    def get_all_wrappers(self, wrapper_type: str) -> list[Callable[..., Any]]:
+        """All around one part."""
+        return wrappers_of(self.model_options["transformer_options"], str(wrapper_type))
+
     def _at_scale_1(self, *, both: bool) -> None:
         """Have both texts evaluated where a scale of 1 leaves nothing of the negative one."""
         if both:
@@ -181,6 +211,7 @@ PATCHES = frozenset(
     {
         *("attn1_patch", "attn2_patch", "attn1_output_patch", "attn2_output_patch"),
         *("input_block_patch", "input_block_patch_after_skip", "output_block_patch"),
+        *("middle_patch", "emb_patch"),
     }
 )
 """The names of patches that are heeded; another would be set and never called."""
@@ -191,6 +222,11 @@ class PackNetwork:
 
     def __init__(self, owner: PackModel) -> None:
         self._owner = owner
+
+    @property
+    def host(self) -> Host:
+        """What it shares with all that packs use."""
+        return self._owner._host
 
     @property
     def model_sampling(self) -> ModelSampling:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -15,13 +16,17 @@ from torch import Tensor
 from models.attention import Inner, Site
 from models.guidance import NEGATIVE, POSITIVE, Estimates, Guiding, cfg
 from models.reading import Reading
-from models.steering import Begun, Evaluation, Finishing, Ground, Steered
+from models.steering import Begun, Estimating, Evaluation, Finishing, Ground, Inside, Steered
+from models.steps import Denoise
 from models.types import Model
+from nodes.packs.at_work import AtWork, TextOf
 
 Options: TypeAlias = dict[str, Any]
 """`model_options`: `transformer_options`, `model_function_wrapper`, `sampler_cfg_function` and its kin."""
 
 KEY = "model_options"
+WRAPPED = frozenset({"apply_model", "diffusion_model", "predict_noise"})
+"""The parts of sampling that packs may put functions around."""
 
 
 def copied(options: Mapping[str, Any]) -> Options:
@@ -96,7 +101,10 @@ class _Guided:
 
     def before(self, estimates: Estimates, scale: float) -> Estimates:
         for change in self.options["sampler_pre_cfg_function"]:
-            given = {"conds": [None, None], "conds_out": [estimates.positive, estimates.negative]}
+            given = {
+                "conds": [TextOf(POSITIVE), TextOf(NEGATIVE)],
+                "conds_out": [estimates.positive, estimates.negative],
+            }
             positive, negative = change({**self._given(estimates, scale), **given})
             estimates = replace(estimates, positive=positive, negative=negative)
         return estimates
@@ -108,8 +116,8 @@ class _Guided:
             "uncond": x - estimates.negative,
             "cond_denoised": estimates.positive,
             "uncond_denoised": estimates.negative,
-            "input_cond": None,
-            "input_uncond": None,
+            "input_cond": TextOf(POSITIVE),
+            "input_uncond": TextOf(NEGATIVE),
         }
         moved: Tensor = self.options["sampler_cfg_function"]({**self._given(estimates, scale), **given})
         return x - moved
@@ -117,7 +125,7 @@ class _Guided:
     def after(self, estimates: Estimates, scale: float, guided: Tensor) -> Tensor:
         positive, negative = estimates.positive, estimates.negative
         for change in self.options["sampler_post_cfg_function"]:
-            given = {"denoised": guided, "cond": None, "uncond": None}
+            given = {"denoised": guided, "cond": TextOf(POSITIVE), "uncond": TextOf(NEGATIVE)}
             given |= {"cond_denoised": positive, "uncond_denoised": negative}
             guided = change({**self._given(estimates, scale), **given})
         return guided
@@ -137,23 +145,30 @@ class _Wrapped:
 
     def begin(self, ground: Ground) -> Begun:
         always = self.options.get("disable_cfg1_optimization", False)
-        sampling = _Sampling(self)
+        sampling, inside = _Sampling(self, ground), self.options["transformer_options"]
+        predicts = self.guided.has_functions or wrappers_of(inside, "predict_noise")
         return Begun(
             finish=sampling.finish if self.guided.has_functions else None,
             needs=frozenset({POSITIVE, NEGATIVE}) if always else frozenset(),
             wrap=sampling.wrap,
+            around=self.around if wrappers_of(inside, "diffusion_model") else None,
+            predict=sampling.predict if predicts else None,
+            mask_at=sampling.mask_at if self.options.get("denoise_mask_function") else None,
         )
 
     def wrap(
         self, evaluate: Evaluation, x: Tensor, sigma: Tensor, reading: Reading, texts: Sequence[Steered]
     ) -> Tensor:
+        host = self.guided.facade.host
+        if host.told.get() is not None:  # an evaluation with options of its own, which its steer heeds
+            return evaluate(x, sigma, reading, texts)
         sides = [text.number for text in texts] or [0]
         levels = sigma.expand(len(x))
         shared = {"cond_or_uncond": sides, "sigmas": levels, "original_shape": list(x.shape)}
         told = {**self.options["transformer_options"], **shared}
-        wrapper = self.options.get("model_function_wrapper")
-        if wrapper is None:
-            return evaluate(x, sigma, _read(reading, told), texts)
+        wrapper, chain = self.options.get("model_function_wrapper"), wrappers_of(told, "apply_model")
+        if wrapper is None and not chain:
+            return evaluate(x, sigma, read_with(reading, told), texts)
 
         def apply_model(input_x: Tensor, timestep: Tensor, **given: Any) -> Tensor:
             """The network as packs call it, also for a part of the batch, or with something else to read."""
@@ -161,20 +176,98 @@ class _Wrapped:
             options = given.get("transformer_options", told)
             read = replace(reading, context=given.get("c_crossattn", reading.context))
             read = replace(read, concat=given.get("c_concat", reading.concat))
-            return evaluate(input_x, level, _read(read, options), texts if len(input_x) == len(x) else ())
+            return evaluate(input_x, level, read_with(read, options), texts if len(input_x) == len(x) else ())
+
+        def wrapped_model(input_x: Tensor, timestep: Tensor, **given: Any) -> Tensor:
+            made: Tensor = Executor(apply_model_of_wrappers, chain, self.guided.facade)(
+                input_x, timestep, given.pop("c_concat", None), given.pop("c_crossattn", reading.context), None,
+                given.pop("transformer_options", told), **given,
+            )  # fmt: skip
+            return made
+
+        def apply_model_of_wrappers(
+            x: Tensor, t: Tensor, c_concat: Any = None, c_crossattn: Any = None, control: Any = None,
+            transformer_options: Any = None, **given: Any,
+        ) -> Tensor:  # fmt: skip
+            named = {"c_concat": c_concat, "c_crossattn": c_crossattn, "transformer_options": transformer_options}
+            return apply_model(x, t, **{key: value for key, value in named.items() if value is not None})
 
         conditions = {"c_crossattn": reading.context, "transformer_options": told}
         conditions |= {} if reading.concat is None else {"c_concat": reading.concat}
-        made: Tensor = wrapper(apply_model, {"input": x, "timestep": levels, "c": conditions, "cond_or_uncond": sides})
+        called = wrapped_model if chain else apply_model
+        if wrapper is None:
+            return called(x, levels, **conditions)
+        made: Tensor = wrapper(called, {"input": x, "timestep": levels, "c": conditions, "cond_or_uncond": sides})
         return made
+
+    def around(self, inside: Inside, x: Tensor, t: Tensor, reading: Reading) -> Tensor:
+        """The functions around the network itself."""
+        told = self.options["transformer_options"]
+
+        def network(
+            x: Tensor, timesteps: Tensor, context: Any = None, y: Any = None, control: Any = None,
+            transformer_options: Any = None, **_: Any,
+        ) -> Tensor:  # fmt: skip
+            return inside(x, timesteps, reading if context is None else replace(reading, context=context))
+
+        chain = wrappers_of(told, "diffusion_model")
+        made: Tensor = Executor(network, chain, self.guided.facade)(
+            x, t, reading.context, reading.vector, None, dict(told)
+        )
+        return made
+
+
+class Executor:
+    """What a wrapper is given to call: the next one, or in the end the function itself."""
+
+    def __init__(self, original: Callable[..., Any], chain: Sequence[Callable[..., Any]], class_obj: Any) -> None:
+        self.original = original
+        self.class_obj = class_obj
+        self.wrappers = list(chain)
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        """The rest of the chain."""
+        if not self.wrappers:
+            return self.original(*given, **named)
+        first, *others = self.wrappers
+        return first(Executor(self.original, others, self.class_obj), *given, **named)
+
+    execute = __call__
 
 
 class _Sampling:
     """One sampling. sigma: the level that it is at."""
 
-    def __init__(self, wrapped: _Wrapped) -> None:
+    def __init__(self, wrapped: _Wrapped, ground: Ground) -> None:
         self._wrapped = wrapped
+        self._ground = ground
         self._sigma: Tensor | None = None
+
+    def predict(self, guided: Estimating, inner: Denoise, x: Tensor, sigma: Tensor) -> Tensor:
+        """The guided estimate, with what packs do around it, who may ask for others meanwhile."""
+        wrapped = self._wrapped
+        host, facade = wrapped.guided.facade.host, wrapped.guided.facade
+        chain = wrappers_of(wrapped.options["transformer_options"], "predict_noise")
+
+        def predict_noise(x: Tensor, timestep: Tensor, model_options: Any = None, seed: Any = None) -> Tensor:
+            return inner(x, timestep.reshape(-1)[0])
+
+        token = host.sampling.set(AtWork(guided, inner, host.told, read_with))
+        try:
+            if not chain:
+                return inner(x, sigma)
+            made: Tensor = Executor(predict_noise, chain, facade)(x, sigma.expand(len(x)), wrapped.options, None)
+            return made
+        finally:
+            host.sampling.reset(token)
+
+    def mask_at(self, mask: Tensor, sigma: Tensor) -> Tensor:
+        """The mask that counts at a level, by the pack's function."""
+        extra = {"model": self._wrapped.guided.facade, "sigmas": self._ground.sigmas}
+        made: Tensor = self._wrapped.options["denoise_mask_function"](
+            sigma.expand(len(mask)), mask, extra_options=extra
+        )
+        return made
 
     def wrap(
         self, evaluate: Evaluation, x: Tensor, sigma: Tensor, reading: Reading, texts: Sequence[Steered]
@@ -192,14 +285,37 @@ class _Sampling:
         return self._wrapped.guided.whole(Estimates(finishing.x, self._sigma, guided, negative), 1.0)
 
 
-def _read(reading: Reading, told: Mapping[str, Any]) -> Reading:
+def read_with(reading: Reading, told: Mapping[str, Any]) -> Reading:
     """What the network reads, with the patches that `transformer_options` name."""
     patches, replaced = told.get("patches", {}), told.get("patches_replace", {})
     if not any(patches.values()) and not any(replaced.values()):
         return reading
+    if patches.get("emb_patch"):
+        reading = replace(reading, timed=partial(_timed, reading, patches["emb_patch"], told))
+    if patches.get("middle_patch"):
+        reading = replace(reading, settled=partial(_settled, reading, patches["middle_patch"], told))
     numbers: dict[object, int] = {}
     inside = _Inside(reading, told, patches, replaced, numbers)
     return replace(reading, attend=inside.attend, around=inside.around, join=inside.join, passed=inside.passed)
+
+
+def _timed(reading: Reading, patches: Sequence[Callable[..., Any]], told: Mapping[str, Any], emb: Tensor) -> Tensor:
+    emb = reading.timed(emb)
+    for patch in patches:
+        emb = patch(emb, emb.shape[-1] // 4, told)  # the embedding is four times as wide as the first block
+    return emb
+
+
+def _settled(reading: Reading, patches: Sequence[Callable[..., Any]], told: Mapping[str, Any], h: Tensor) -> Tensor:
+    h = reading.settled(h)
+    for patch in patches:
+        h = patch(h, {**told, "block": ("middle", 0)})
+    return h
+
+
+def wrappers_of(told: Mapping[str, Any], kind: str) -> list[Callable[..., Any]]:
+    """All functions around one part of sampling, by whichever keys."""
+    return [one for given in told.get("wrappers", {}).get(kind, {}).values() for one in given]
 
 
 @dataclass(frozen=True, eq=False)

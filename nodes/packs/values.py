@@ -14,12 +14,14 @@ from graph.files import FileRef
 from models.areas import Area, Share
 from models.inpainting import Beside
 from models.micro_conditioning import NOTHING_SAID, MicroConditioning
+from models.noise import Noise
 from models.types import Clip, Cond, Conditioning, Control, Image, Latent, Mask, Model, Sigmas, Vae
+from nodes.packs.guider import CFGGuider, PackNoise, TheirNoise, guider_of, noise_of
 from nodes.packs.handles import Handle, PackClip, PackVae
 from nodes.packs.host import Host
 from nodes.packs.model import PackModel
 
-_SOCKETS = frozenset({"IMAGE", "MASK", "SIGMAS", "LATENT", "CONDITIONING"})
+_SOCKETS = frozenset({"IMAGE", "MASK", "SIGMAS", "LATENT", "CONDITIONING", "GUIDER", "NOISE"})
 _OF_CONDS = frozenset({"pooled_output", "area", "strength", "mask", "mask_strength", "set_area_to_bounds", "start_percent",
                       "end_percent"})  # fmt: skip
 _SAID = (("width", "width"), ("height", "height"), ("crop_w", "crop_w"), ("crop_h", "crop_h"),
@@ -43,6 +45,8 @@ def to_pack(value: object, host: Host) -> Any:
             return PackClip(value, host)
         case Vae():
             return PackVae(value, host)
+        case Noise():
+            return TheirNoise(value) if not isinstance(value, PackNoise) else value.of
         case FileRef():
             return value.name
         case tuple():
@@ -73,6 +77,10 @@ def from_pack(value: Any, socket: str, host: Host) -> object:
             )
         case "CONDITIONING" if isinstance(value, list | tuple):
             return Conditioning(tuple(_cond(tokens, options) for tokens, options in value))
+        case "GUIDER" if isinstance(value, CFGGuider):
+            return guider_of(value, lambda conds: from_pack(conds, "CONDITIONING", host))
+        case "NOISE" if isinstance(value, TheirNoise) or hasattr(value, "generate_noise"):
+            return noise_of(value)
         case _:
             return value
 
@@ -93,6 +101,10 @@ def _looks_like(value: Any) -> str:
             return "LATENT"
         case [[Tensor(), Mapping()], *_]:
             return "CONDITIONING"
+        case CFGGuider():
+            return "GUIDER"
+        case TheirNoise():
+            return "NOISE"
         case _:
             return ""
 

@@ -81,9 +81,7 @@ def sampled(bench: Bench, nodes: Written, cfg: float = 4.0) -> Tensor:
         ),
         "s": ("SaveLatent", {"samples": ["k", 0], "filename_prefix": "it"}),
     }
-    bench.run(whole)
-    newest = max(bench.folders.output_dir.glob("*.latent"), key=lambda path: path.name)
-    return load_file(newest)["latent_tensor"]
+    return saved_latent(bench, whole)
 
 
 def near(one: Tensor, other: Tensor) -> bool:
@@ -149,6 +147,99 @@ def test_patches_are_told_where_they_are(bench: Bench, plain: Tensor) -> None:
 
 def test_a_wrapper_may_change_what_the_network_says(bench: Bench, plain: Tensor) -> None:
     assert not near(sampled(bench, patched(("wrapper", 0.9))), plain)
+
+
+@pytest.mark.parametrize(
+    "what", ["emb", "middle", "around_model", "around_network", "around_guided", "perturbed", "mask"]
+)
+def test_what_is_set_changes_nothing_where_it_does_nothing_and_shows_where_it_does(
+    bench: Bench, plain: Tensor, what: str
+) -> None:
+    nothing = 0.0 if what == "perturbed" else 1.0
+    assert torch.equal(sampled(bench, patched((what, nothing))), plain)
+    if what != "mask":
+        assert not near(sampled(bench, patched((what, 0.5))), plain)
+
+
+def test_perturbed_attention_by_a_pack_is_what_our_node_makes_of_it(bench: Bench, plain: Tensor) -> None:
+    ours: Written = {**MODEL, "p": ("PerturbedAttentionGuidance", {"model": ["model", 0], "scale": 2.0})}
+    assert near(made := sampled(bench, patched(("perturbed", 2.0))), sampled(bench, ours)) and not near(made, plain)
+    both = sampled(bench, patched(("output1", 0.5), ("perturbed", 2.0)))
+    weights: Written = {
+        **patched(("weights", 0.5)),
+        "p": ("PerturbedAttentionGuidance", {"model": ["p0", 0], "scale": 2.0}),
+    }
+    assert near(both, sampled(bench, weights)) and not near(both, made), "its own patches hold there once, too"
+
+
+def test_around_a_part_that_is_not_known_is_said(bench: Bench) -> None:
+    with pytest.raises(NodeError, match=r"has no .*add_wrapper_with_key.*outer_sample"):
+        sampled(bench, patched(("around_all", 1.0)))
+
+
+def parts(bench: Bench, **changes: Any) -> Tensor:
+    """What sampling in parts makes of a seed; changes: other nodes for guider, noise and latent."""
+    given = {"model": ["model", 0], "positive": ["+", 0], "negative": ["-", 0]}
+    whole: Written = {
+        **MODEL,
+        **{name: ("CLIPTextEncode", {"text": text, "clip": ["model", 1]}) for name, text in (("+", "a fox"), ("-", ""), ("3", "a hare"))},
+        "e": ("EmptyLatentImage", {"width": 64, "height": 64, "batch_size": 1}),
+        "guider": ("CFGGuider", {**given, "cfg": 4.0}),
+        "noise": ("RandomNoise", {"noise_seed": 3}),
+        "latent": ("LatentMultiply", {"samples": ["e", 0], "multiplier": 1.0}),
+        "sigmas": ("BasicScheduler", {"model": ["model", 0], "scheduler": "normal", "steps": 3, "denoise": 1.0}),
+        "sampler": ("KSamplerSelect", {"sampler_name": "euler"}),
+        "random": ("RandomNoise", {"noise_seed": 3}),
+        **changes,
+        "k": ("SamplerCustomAdvanced", {**{name: [name, 0] for name in ("guider", "noise", "sampler", "sigmas")}, "latent_image": ["latent", 0]}),
+        "s": ("SaveLatent", {"samples": ["k", 0], "filename_prefix": "in_parts"}),
+    }  # fmt: skip
+    return saved_latent(bench, whole)
+
+
+def saved_latent(bench: Bench, nodes: Written) -> Tensor:
+    """What `s` has written, now or in an earlier run."""
+    entries: Any = bench.run(nodes)["s"].ui["latents"]
+    return load_file(bench.folders.output_dir / entries[0]["filename"])["latent_tensor"]
+
+
+GUIDED = {"model": ["model", 0], "positive": ["+", 0], "negative": ["-", 0], "third": ["3", 0], "cfg": 4.0}
+
+
+def test_a_guider_of_a_pack_guides_by_its_own_arithmetic(bench: Bench) -> None:
+    usual = parts(bench)
+    assert torch.equal(parts(bench, guider=("PatchPlainGuide", {**GUIDED, "share": 0.0})), usual)
+    assert near(parts(bench, guider=("PatchGuide", {**GUIDED, "share": 0.0})), usual)
+    wholly = {"model": ["model", 0], "positive": ["3", 0], "negative": ["-", 0], "cfg": 4.0}
+    other = parts(bench, guider=("CFGGuider", wholly))
+    assert near(parts(bench, guider=("PatchGuide", {**GUIDED, "share": 1.0})), other) and not near(other, usual)
+
+
+def test_noise_of_a_pack_is_what_it_draws(bench: Bench) -> None:
+    usual = parts(bench)
+    assert torch.equal(parts(bench, noise=("PatchNoise", {"noise": ["random", 0], "amount": 1.0})), usual)
+    none = parts(bench, noise=("DisableNoise", {}))
+    assert torch.equal(parts(bench, noise=("PatchNoise", {"noise": ["random", 0], "amount": 0.0})), none)
+    half = parts(bench, noise=("PatchNoise", {"noise": ["random", 0], "amount": 0.5}))
+    assert not near(half, usual) and not near(half, none)
+
+
+def test_a_mask_counts_as_a_pack_s_function_says(bench: Bench) -> None:
+    masked: Any = {"m": ("SolidMask", {"value": 1.0, "width": 64, "height": 64}),
+                   "latent": ("SetLatentNoiseMask", {"samples": ["e", 0], "mask": ["m", 0]})}  # fmt: skip
+
+    def with_mask(amount: float) -> Tensor:
+        model = {"patch": ("PatchModel", {"model": ["model", 0], "what": "mask", "amount": amount})}
+        return parts(
+            bench,
+            **masked,
+            **model,
+            guider=("CFGGuider", {"model": ["patch", 0], "positive": ["+", 0], "negative": ["-", 0], "cfg": 4.0}),
+        )
+
+    whole, nothing = with_mask(1.0), with_mask(0.0)
+    assert torch.equal(whole, parts(bench, **masked))
+    assert near(nothing, torch.zeros_like(nothing)) or float(nothing.abs().max()) < 1e-4, "nothing may change"
 
 
 def test_lora_files_and_factors_are_what_our_loader_makes_of_them(bench: Bench, plain: Tensor) -> None:

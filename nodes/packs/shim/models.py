@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,9 +16,11 @@ from models.levels import NoiseLevels
 from models.samplers import SAMPLERS
 from models.schedules import SCHEDULES
 from models.types import ChosenSampler
+from nodes.packs.guider import at_work, guider_class
 from nodes.packs.handles import PackClip, PackVae
 from nodes.packs.host import Host
 from nodes.packs.model import PackModel
+from nodes.packs.options import Executor, Options, copied
 from nodes.packs.sampling import sampled_as
 from nodes.packs.shim.comfy_utils import FileTensors
 from nodes.packs.values import to_pack
@@ -62,7 +65,60 @@ def sd(host: Host) -> Mapping[str, object]:
 
 def model_patcher(host: Host) -> Mapping[str, object]:
     """`comfy.model_patcher`."""
-    return {"ModelPatcher": PackModel}
+
+    def create_model_options_clone(orig_model_options: Mapping[str, Any]) -> Options:
+        return copied(orig_model_options)
+
+    def set_model_options_patch_replace(
+        model_options: Options,
+        patch: Any,
+        name: str,
+        block_name: str,
+        number: int,
+        transformer_index: int | None = None,
+    ) -> Options:
+        """Other options, with one attention more replaced."""
+        made, place = copied(model_options), (block_name, number)
+        whole = place if transformer_index is None else (*place, transformer_index)
+        inside = made.setdefault("transformer_options", {}).setdefault("patches_replace", {})
+        inside.setdefault(name, {})[whole] = patch
+        return made
+
+    def set_model_options_post_cfg_function(
+        model_options: Options, post_cfg_function: Any, disable_cfg1_optimization: bool = False
+    ) -> Options:
+        """Other options, with one function more after guidance."""
+        made = copied(model_options)
+        made.setdefault("sampler_post_cfg_function", []).append(post_cfg_function)
+        return made | ({"disable_cfg1_optimization": True} if disable_cfg1_optimization else {})
+
+    functions = (create_model_options_clone, set_model_options_patch_replace, set_model_options_post_cfg_function)
+    return {"ModelPatcher": PackModel, **{function.__name__: function for function in functions}}
+
+
+def patcher_extension(host: Host) -> Mapping[str, object]:
+    """`comfy.patcher_extension`."""
+
+    def add_wrapper_with_key(
+        wrapper_type: str, key: str, wrapper: Any, transformer_options: Options, is_model_options: bool = False
+    ) -> None:
+        """Put a function around a part of sampling, by options that packs hold themselves."""
+        inside = transformer_options.setdefault("transformer_options", {}) if is_model_options else transformer_options
+        inside.setdefault("wrappers", {}).setdefault(str(wrapper_type), {}).setdefault(key, []).append(wrapper)
+
+    return {"WrappersMP": WrappersMP, "WrapperExecutor": Executor, "add_wrapper_with_key": add_wrapper_with_key}
+
+
+class WrappersMP(StrEnum):
+    """The parts of sampling that functions can be put around, by the names that packs have for them."""
+
+    OUTER_SAMPLE = "outer_sample"
+    PREPARE_SAMPLING = "prepare_sampling"
+    SAMPLER_SAMPLE = "sampler_sample"
+    PREDICT_NOISE = "predict_noise"
+    CALC_COND_BATCH = "calc_cond_batch"
+    APPLY_MODEL = "apply_model"
+    DIFFUSION_MODEL = "diffusion_model"
 
 
 class EPS:
@@ -164,7 +220,15 @@ def samplers(host: Host) -> Mapping[str, object]:
     def sampler_object(name: str) -> ChosenSampler:
         return ChosenSampler(SAMPLERS[name], name)
 
+    def calc_cond_batch(
+        model: object, conds: Sequence[Any], x_in: Tensor, timestep: Tensor, model_options: Any = None
+    ) -> list[Tensor]:
+        """An estimate for each text, with options of its own. Raises RuntimeError outside of a sampling."""
+        return at_work(host).estimates(conds, x_in, timestep, model_options)
+
     return {
+        "calc_cond_batch": calc_cond_batch,
+        "CFGGuider": guider_class(host),
         "KSampler": KSampler,
         "SAMPLER_NAMES": list(SAMPLERS),
         "SCHEDULER_NAMES": list(SCHEDULES),

@@ -51,6 +51,7 @@ def modules(host: Host, routes: Routes) -> Mapping[str, ModuleType]:
         "comfy.samplers": models.samplers(host),
         "comfy.sd": models.sd(host),
         "comfy.model_patcher": models.model_patcher(host),
+        "comfy.patcher_extension": models.patcher_extension(host),
         "comfy.model_sampling": models.model_sampling(host),
         "comfy.cli_args": small.cli_args(host),
         "comfy.comfy_types": types,

@@ -6,7 +6,8 @@ import comfy.samplers
 import comfy.sd
 import comfy.utils
 import folder_paths
-from comfy.model_patcher import ModelPatcher
+from comfy.model_patcher import ModelPatcher, set_model_options_patch_replace
+from comfy.patcher_extension import WrappersMP
 
 SEEN = []
 SHAPES = {}  # of the weights, which the test knows
@@ -155,6 +156,63 @@ class Patch:
         options = m.model_options["transformer_options"]
         options["patches"] = {**options.get("patches", {}), "attn1_output_patch": [lambda out, extra: out * amount]}
 
+    def emb(self, m, amount):
+        def patch(emb, channels, options):
+            assert emb.shape[1] == 4 * channels and "sigmas" in options
+            return emb * amount
+
+        m.set_model_emb_patch(patch)
+
+    def middle(self, m, amount):
+        def patch(h, options):
+            assert options["block"] == ("middle", 0)
+            return h * amount
+
+        m.set_model_patch(patch, "middle_patch")
+
+    def mask(self, m, amount):
+        def denoise_mask(sigma, mask, extra_options):
+            assert sigma.shape == mask.shape[:1] and len(extra_options["sigmas"]) == 4
+            assert extra_options["model"].model_sampling.sigma_max > extra_options["model"].model_sampling.sigma_min
+            return mask * amount
+
+        m.set_model_denoise_mask_function(denoise_mask)
+
+    def around_model(self, m, amount):
+        def wrapped(executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs):
+            assert x.shape[:1] == t.shape == c_crossattn.shape[:1] and transformer_options["cond_or_uncond"]
+            return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs) * amount
+
+        m.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "mine", wrapped)
+        m.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "gone", lambda *given: 1 / 0)
+        assert len(m.get_wrappers(WrappersMP.APPLY_MODEL, "gone")) == 1 and len(m.get_all_wrappers("apply_model")) == 2
+        m.remove_wrappers_with_key(WrappersMP.APPLY_MODEL, "gone")
+
+    def around_network(self, m, amount):
+        def wrapped(executor, x, timesteps, context, y=None, control=None, transformer_options={}, **kwargs):
+            return executor(x, timesteps, context, y, control, transformer_options, **kwargs) * amount
+
+        m.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "mine", wrapped)
+
+    def around_guided(self, m, amount):
+        def wrapped(executor, x, timestep, model_options, seed):
+            return executor(x, timestep, model_options, seed) * amount
+
+        m.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "mine", wrapped)
+
+    def around_all(self, m, amount):
+        m.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "mine", lambda executor, *given: executor(*given))
+
+    def perturbed(self, m, amount):
+        """Perturbed attention, as packs write it: one estimate more, with other attention in the middle."""
+
+        def post(args):
+            options = set_model_options_patch_replace(args["model_options"], lambda q, k, v, extra: v, "attn1", "middle", 0)
+            [weak] = comfy.samplers.calc_cond_batch(args["model"], [args["cond"]], args["input"], args["sigma"], options)
+            return args["denoised"] + (args["cond_denoised"] - weak) * amount
+
+        m.set_model_sampler_post_cfg_function(post)
+
     def unknown(self, m, amount):
         m.set_model_patch(lambda h: h, "a_patch_of_tomorrow")
 
@@ -193,4 +251,74 @@ class Facts:
         return {"ui": {"facts": facts}, "result": (sigmas,)}
 
 
-NODE_CLASS_MAPPINGS = {"PatchModel": Patch, "PatchLora": Lora, "PatchFacts": Facts}
+class Halfway(comfy.samplers.CFGGuider):
+    """Towards one text and away from another, by its own arithmetic, and a third of any name."""
+
+    def set_third(self, third, share):
+        self.inner_set_conds({**self.original_conds, "third": third})
+        self.share = share
+
+    def predict_noise(self, x, timestep, model_options={}, seed=None):
+        usual = super().predict_noise(x, timestep, model_options, seed)
+        positive, negative, third, nothing = comfy.samplers.calc_cond_batch(
+            self.inner_model, [self.conds["positive"], self.conds["negative"], self.conds["third"], None], x, timestep, model_options
+        )
+        assert not nothing.any()
+        mine = negative + self.cfg * ((1 - self.share) * positive + self.share * third - negative)
+        assert self.share or (mine - usual).abs().max() <= 1e-5 * usual.abs().max()
+        return mine
+
+
+class Guide:
+    @classmethod
+    def INPUT_TYPES(cls):
+        texts = {name: ("CONDITIONING",) for name in ("positive", "negative", "third")}
+        return {"required": {"model": ("MODEL",), **texts, "cfg": ("FLOAT", {"default": 4.0}), "share": ("FLOAT", {"default": 0.0})}}
+
+    RETURN_TYPES = ("GUIDER",)
+    FUNCTION = "go"
+
+    def go(self, model, positive, negative, third, cfg, share):
+        guider = Halfway(model)
+        guider.set_conds(positive, negative)
+        guider.set_cfg(cfg)
+        guider.set_third(third, share)
+        return (guider,)
+
+
+class PlainGuide(Guide):
+    """The class itself."""
+
+    def go(self, model, positive, negative, third, cfg, share):
+        guider = comfy.samplers.CFGGuider(model)
+        guider.set_conds(positive, negative)
+        guider.set_cfg(cfg)
+        return (guider,)
+
+
+class Drawn:
+    """Noise of its own."""
+
+    def __init__(self, of, amount):
+        self.seed = of.seed
+        self.of = of
+        self.amount = amount
+
+    def generate_noise(self, latent):
+        assert latent["samples"].shape[1] == 4
+        return self.of.generate_noise(latent) * self.amount
+
+
+class Noise:
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"noise": ("NOISE",), "amount": ("FLOAT", {"default": 1.0})}}
+
+    RETURN_TYPES = ("NOISE",)
+    FUNCTION = "go"
+
+    def go(self, noise, amount):
+        return (Drawn(noise, amount),)
+
+
+NODE_CLASS_MAPPINGS = {"PatchGuide": Guide, "PatchPlainGuide": PlainGuide, "PatchNoise": Noise, "PatchModel": Patch, "PatchLora": Lora, "PatchFacts": Facts}
