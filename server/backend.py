@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from graph.build import Rule, build
+from graph.build import Graph, Rule, build
 from graph.context import Run
 from graph.errors import GraphErrors
 from graph.execute import Executor
@@ -131,9 +131,10 @@ class Backend(Protocol):
     async def ready(self) -> None:
         """Wait until jobs run. Raises EngineUnavailable if they never will."""
 
-    def submit(self, run: Run, targets: Sequence[str]) -> Future[Results]:
+    def submit(self, run: Run, targets: Sequence[str], graph: Graph | None = None) -> Future[Results]:
         """Queue a run. The future raises NodeError, Interrupted or WorkerLost; raises GraphErrors if it cannot run at
-        all. Another process hands over what the run's `share` says, as parcels, and keeps the rest.
+        all. Another process hands over what the run's `share` says, as parcels, and keeps the rest. graph: what was built
+        of the document a moment ago; it spares doing so again where the node types are still the same.
         """
 
     def refresh(self) -> bool:
@@ -217,11 +218,12 @@ class LocalBackend:
         engine = self._engine.result()
         return Holdings(engine.devices(), engine.gauges(), engine.holds())
 
-    def submit(self, run: Run, targets: Sequence[str]) -> Future[Results]:
+    def submit(self, run: Run, targets: Sequence[str], graph: Graph | None = None) -> Future[Results]:
         engine = self._engine.result()
         if self._is_dead.is_set():
             raise EngineUnavailable("the engine has died; the server's log says why")
-        graph = build(run.document, engine.registry, self._folders, targets)
+        if graph is None or any(engine.registry.find(it.spec.type) is not it.spec for it in graph.nodes.values()):
+            graph = build(run.document, engine.registry, self._folders, targets)
         if graph.errors:
             raise GraphErrors(graph.errors)
         return engine.executor.submit(run, graph)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -88,7 +89,7 @@ class _Request(Generic[S]):
 
 
 class Desk(Generic[S]):
-    """A Store or a Reader with one thread to itself. `await desk(Store.set, …)` calls a method there.
+    """A Store or a Reader, asked by one thread at a time. `await desk(Store.set, …)` calls a method in its own.
 
     What it writes is on disk when it returns. Requests that come while the disk is busy are done together, and wait for
     one commit instead of one each.
@@ -100,6 +101,7 @@ class Desk(Generic[S]):
         self._requests: deque[_Request[S]] = deque()
         self._called = False
         self._closed = False
+        self._turn = threading.Lock()
         with reached():
             self._store = self._pool.submit(open_, path).result()
 
@@ -114,7 +116,8 @@ class Desk(Generic[S]):
     async def after(
         self, pool: ThreadPoolExecutor, prepare: Callable[[], A], method: Callable[[S, A], T]
     ) -> tuple[A, T]:
-        """What `prepare` gives, called in one of the pool's threads, and what `method` makes of it here.
+        """What `prepare` gives, called in one of the pool's threads, and what `method` makes of it: in the same thread,
+        unless another is at work here.
 
         The event loop is woken once, when both are done. Raises what either raises, and StoreUnavailable.
         """
@@ -124,10 +127,12 @@ class Desk(Generic[S]):
         def begin() -> None:
             try:
                 prepared = prepare()
-                self._put(_Request[S](lambda store: (prepared, method(store, prepared)), True, answer), loop)
+                self._put(_Request[S](lambda store: (prepared, method(store, prepared)), True, answer))
             except Exception as error:  # noqa: BLE001  whoever asked gets it
                 with suppress(RuntimeError):  # nobody waits any more
                     loop.call_soon_threadsafe(_fail, answer, error)
+                return
+            self._serve(loop)
 
         submitted(pool, begin)
         return await answer
@@ -135,32 +140,46 @@ class Desk(Generic[S]):
     async def _ask(self, work: Callable[[S], T], durable: bool) -> T:
         loop = asyncio.get_running_loop()
         request = _Request[S](work, durable, loop.create_future())
-        self._put(request, loop)
+        self._put(request)
+        if not self._called:
+            self._called = True
+            submitted(self._pool, self._come, loop)
         return await request.answer
 
-    def _put(self, request: _Request[S], loop: asyncio.AbstractEventLoop) -> None:
-        """Have a request served. Called on any thread. Raises Closing once the file is closed."""
+    def _put(self, request: _Request[S]) -> None:
+        """Have a request wait. Called on any thread. Raises Closing once the file is closed."""
         if self._closed:
             raise Closing
         self._requests.append(request)
-        if not self._called:
-            self._called = True
-            submitted(self._pool, self._serve, loop)
 
     def close(self) -> None:
         """Finish what was asked and close the file."""
         self._closed = True
-        self._pool.submit(self._store.close).result()
         self._pool.shutdown()
+        with self._turn:
+            self._store.close()
+            for request in self._requests:  # which came in the last moment
+                request.error = Closing()
+                with suppress(RuntimeError):  # nobody waits any more
+                    request.answer.get_loop().call_soon_threadsafe(request.tell)
+            self._requests.clear()
+
+    def _come(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Who asks from now on calls again, and may find that it is done."""
+        self._called = False
+        self._serve(loop)
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Do what has been asked for so far. Who asks from now on calls again, and may find that it is done."""
-        self._called = False
-        while self._requests:
-            requests = [self._requests.popleft() for _ in range(min(TOGETHER, len(self._requests)))]
-            self._do_all(requests)
-            with suppress(RuntimeError):  # nobody waits any more
-                loop.call_soon_threadsafe(_tell, requests)
+        """Do what has been asked for so far, unless another thread does: that one looks once more when it has ended."""
+        while self._requests and self._turn.acquire(blocking=False):
+            try:
+                while self._requests:
+                    requests = [self._requests.popleft() for _ in range(min(TOGETHER, len(self._requests)))]
+                    self._do_all(requests)
+                    with suppress(RuntimeError):  # nobody waits any more
+                        loop.call_soon_threadsafe(_tell, requests)
+            finally:
+                self._turn.release()
 
     def _do_all(self, requests: list[_Request[S]]) -> None:
         try:

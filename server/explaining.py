@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from graph.account import Account
@@ -53,11 +54,17 @@ class Explaining:
     async def explain(self) -> None:
         """Explain all that wait."""
         async with self._turn:
-            while self._waiting:
+            while jobs := list(self._waiting):
                 with self._watch.surviving("worker"):
-                    await in_thread(self._threads, self._explain, *self._waiting[0])
-                self._waiting.popleft()
+                    await in_thread(self._threads, self._explain, jobs)
+                for _ in jobs:
+                    self._waiting.popleft()
 
-    def _explain(self, job: str, account: Account) -> None:
-        if explained := account.explain(self._ledger):
-            self._ledger.keep_explanation(job, dumps(told(explained, self._redact)))
+    def _explain(self, jobs: Sequence[tuple[str, Account]]) -> None:
+        """What is wrong with one of them harms no other."""
+        texts: dict[str, str] = {}
+        for job, account in jobs:
+            with self._watch.surviving("worker"):
+                if explained := account.explain(self._ledger):
+                    texts[job] = dumps(told(explained, self._redact))
+        self._ledger.keep_explanations(texts)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeAlias
 
-from graph.events import Event, Progress, RunFailed, RunFinished, RunInterrupted
+from graph.events import Event, Progress
 from server.hub import Hub, Live
 from server.watch import Watch
 
@@ -20,9 +20,7 @@ SLICE_SECONDS = 0.005
 PREVIEW_PATIENCE = 5.0
 """How long a run's later events wait for a preview that is still being made; then they are told without it."""
 GATHER_SECONDS = 0.002
-"""How long events are gathered after some were told: to be woken for each one costs more than to tell it."""
-
-_ENDINGS = (RunFailed, RunFinished, RunInterrupted)
+"""How long events are gathered at first, and after some were told: to be woken for each one costs more than to tell it."""
 
 _Told: TypeAlias = tuple[Event, float, Future[bytes | None] | None]
 """An event, when it was told, and its preview."""
@@ -42,8 +40,8 @@ class Feed:
         self._loop = asyncio.get_running_loop()
         self.sinks: list[Callable[[Event], None]] = []
         self._events: deque[_Told] = deque()
-        self._scheduled = False
-        self._next: asyncio.Handle | None = None
+        self._scheduled = True  # quick runs are over before they are told of
+        self._next: asyncio.Handle | None = self._loop.call_later(GATHER_SECONDS, self._drain)
         self._shown = 0.0
         self._encoding: Future[bytes | None] | None = None
         self._empty = asyncio.Event()
@@ -52,7 +50,7 @@ class Feed:
         """Take an event. Called on any thread; a preview is begun here, so that it shows this very step."""
         preview = self._preview(event) if isinstance(event, Progress) else None
         self._events.append((event, time.time(), preview))
-        if not self._scheduled or isinstance(event, _ENDINGS):
+        if not self._scheduled:
             self._scheduled = True
             with contextlib.suppress(RuntimeError):  # the event loop is closed: a node was left behind, nobody listens
                 self._loop.call_soon_threadsafe(self._drain)
@@ -106,11 +104,11 @@ class Feed:
         """Show an event to the clients and to each sink; what fails harms neither the others nor what comes next."""
         with self._watch.surviving("events"):
             self._hub.show(self._live, event, when, preview)
-        for sink in list(self.sinks):
-            self.sinks.remove(sink)
+        for sink in self.sinks:
             with self._watch.surviving("events"):
                 sink(event)
-                self.sinks.append(sink)  # it is not heard of any more if it failed, such as a terminal that went away
+                continue
+            self.sinks = [other for other in self.sinks if other is not sink]  # such as a terminal that went away
 
 
 def _picture(preview: Future[bytes | None] | None) -> bytes | None:

@@ -60,11 +60,11 @@ class StoredLedger:
             self._db.executemany("INSERT OR REPLACE INTO recipes(node, type, name, recipe) VALUES(?, ?, ?, ?)", rows)
             self._db.executemany(f"DELETE FROM recipes WHERE seq IN ({older})", [(*key, OF_ONE_NODE) for key in keys])
 
-    def keep_explanation(self, job: str, text: str) -> None:
-        """Keep what the nodes of a job did, as JSON, for as long as the job is kept."""
+    def keep_explanations(self, texts: Mapping[str, str]) -> None:
+        """Keep what the nodes of jobs did, as JSON by job, for as long as each job is kept."""
         with self._lock, self._db.transaction(durable=False):
             kept = "INSERT OR REPLACE INTO explanations(job, text) SELECT id, ? FROM jobs WHERE id = ?"
-            self._db.execute(kept, (text, job))
+            self._db.executemany(kept, [(text, job) for job, text in texts.items()])
 
     def explanation(self, job: str) -> str | None:
         """What was kept of a job."""

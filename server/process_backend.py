@@ -15,6 +15,7 @@ from itertools import count
 from queue import SimpleQueue
 from typing import cast
 
+from graph.bound import Graph
 from graph.context import Run
 from graph.document import NodeId, as_json
 from graph.errors import GraphErrors, Interrupted
@@ -154,7 +155,7 @@ class ProcessBackend:
             await settled(ready)
             ready.result()
 
-    def submit(self, run: Run, targets: Sequence[str]) -> Future[Results]:
+    def submit(self, run: Run, targets: Sequence[str], graph: Graph | None = None) -> Future[Results]:
         """Returns once the process has taken the run."""
         live = _Live(run)
         live.results.set_running_or_notify_cancel()

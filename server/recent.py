@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from graph.bound import Graph
 from graph.document import Document, parse
 from graph.patient_json import loads
 from server.job import Job, Submission
@@ -17,10 +18,11 @@ CHARACTERS = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the JSON of a job says: its workflow, and `extra_data`."""
+    """What the JSON of a job says: its workflow, and `extra_data`. `graph`: what was built of it, if nothing is wrong."""
 
     document: Document
     extra: Mapping[str, object]
+    graph: Graph | None = None
 
 
 def read_given(job: Job) -> Given:

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from graph.build import build
+from graph.build import Graph, build
 from graph.context import Cancel, Run
 from graph.document import NodeId
 from graph.errors import GraphErrors, Interrupted, NodeError
@@ -267,7 +267,7 @@ class Spread:
     async def ready(self) -> None:
         self._engine = await self._local.engine()
 
-    def submit(self, run: Run, targets: Sequence[NodeId]) -> Future[Results]:
+    def submit(self, run: Run, targets: Sequence[NodeId], graph: Graph | None = None) -> Future[Results]:
         """Have workers take the run's cells."""
         assert self._engine is not None
         graph = build(run.document, self._engine.registry, self._folders, targets, self._engine.rules)

@@ -172,7 +172,7 @@ def _checked(
         nothing = [] if graph.errors else [GraphError("prompt_no_outputs", "nothing to do")]
         raise _refused(top_error(unknown or graph.errors or nothing, redact), node_errors)
     warnings = dumps([warning.as_json() for warning in workflow.warnings])
-    given = Given(document, _extra(request, workflow))
+    given = Given(document, _extra(request, workflow), None if graph.problems else graph)
     return Checked(_submission(request, number, graph, workflow, given), given, dumps(node_errors), warnings)
 
 

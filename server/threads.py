@@ -45,3 +45,27 @@ async def settled(future: Future[Any]) -> None:
 
     future.add_done_callback(tell)
     await told.wait()
+
+
+async def begun_in_thread(pool: ThreadPoolExecutor, begin: Callable[[], Future[T]]) -> T:
+    """What becomes of the future that `begin` gives, called in one of the pool's threads. The event loop is woken once.
+
+    Raises what either raises, and Closing as above.
+    """
+    outcome: Future[T] = Future()
+
+    def tell(begun: Future[T]) -> None:
+        if (error := begun.exception()) is not None:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(begun.result())
+
+    def call() -> None:
+        try:
+            begin().add_done_callback(tell)
+        except BaseException as error:  # noqa: BLE001  whoever waits gets it
+            outcome.set_exception(error)
+
+    submitted(pool, call)
+    await settled(outcome)
+    return outcome.result()

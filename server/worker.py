@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from graph.account import Account
+from graph.bound import Graph
 from graph.context import Cancel, Run
 from graph.document import Document, NodeId
 from graph.errors import GraphError, GraphErrors, Interrupted, NodeError
@@ -29,7 +30,7 @@ from server.redact import Redactor
 from server.running import Running
 from server.spread import Portion
 from server.store import Store
-from server.threads import in_thread
+from server.threads import begun_in_thread, in_thread
 from server.transcript import Message, Transcript
 from server.watch import Watch
 
@@ -235,8 +236,8 @@ class Worker:
                 woken = True
         if not woken:
             await self._explaining.explain()
-        if time.monotonic() >= due:
-            self._announce_packs(await in_thread(self._threads, self._refresh))
+        if time.monotonic() >= due and await in_thread(self._threads, self._refresh):
+            self._announce_packs()
 
     def _refresh(self) -> bool:
         """Load packs that have changed, while nothing runs; whether there are other node types now."""
@@ -245,10 +246,9 @@ class Worker:
             return self._backend.refresh()
         return False
 
-    def _announce_packs(self, changed: bool) -> None:
-        """Tell editors if there are other node types."""
-        if changed:
-            self._hub.announce(Message(NODE_TYPES_CHANGED, {}))
+    def _announce_packs(self) -> None:
+        """Tell editors that there are other node types."""
+        self._hub.announce(Message(NODE_TYPES_CHANGED, {}))
 
     async def _next(self) -> bool:
         """Take the next job and have it run; whether there may be another. Whatever fails, the job is not lost."""
@@ -374,9 +374,7 @@ class Worker:
             if self._sink is not None:
                 feed.sinks.append(self._sink(_titles(document)))
             run = Run(job.id, document, tell, current.cancel, given.extra)
-            changed, results = await in_thread(self._threads, self._submit, run, job.targets)
-            self._announce_packs(changed)
-            ending = await _ending(results)
+            ending = await self._ending(run, job.targets, given.graph)
         except GraphErrors as errors:
             transcript.fail(errors, time.time())
             return
@@ -388,9 +386,22 @@ class Worker:
         if transcript.closing is None:  # the run told no end, or it could not be shown
             _close(transcript, ending)
 
-    def _submit(self, run: Run, targets: Sequence[NodeId]) -> tuple[bool, Future[Results]]:
-        """Hand a run to the engine, with the packs as they are now; says as well whether those have changed."""
-        return self._refresh(), self._backend.submit(run, targets)
+    async def _ending(self, run: Run, targets: Sequence[NodeId], graph: Graph | None) -> NodeError | Interrupted | None:
+        """Hand a run to the engine, with the packs as they are now; how it ended. Raises what the engine failed with, if it
+        was the engine.
+        """
+        loop = asyncio.get_running_loop()
+
+        def begin() -> Future[Results]:
+            if self._refresh():
+                loop.call_soon_threadsafe(self._announce_packs)
+            return self._backend.submit(run, targets, graph)
+
+        try:
+            await begun_in_thread(self._threads, begin)
+        except (NodeError, Interrupted) as error:
+            return error
+        return None
 
     async def _keep(self, transcript: Transcript) -> int:
         """Record the outcome, however long the disk is in the way; returns how many jobs are left.
@@ -425,15 +436,6 @@ class Worker:
             f": {message}" if message else "",
             extra={"job": transcript.id, "state": str(transcript.state), "seconds": round(seconds, 3)},
         )
-
-
-async def _ending(results: Future[Results]) -> NodeError | Interrupted | None:
-    """How a run ended. Raises what the engine failed with, if it was the engine."""
-    try:
-        await asyncio.wrap_future(results)
-    except (NodeError, Interrupted) as error:
-        return error
-    return None
 
 
 def _fail(transcript: Transcript) -> None:

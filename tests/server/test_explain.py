@@ -149,21 +149,21 @@ async def test_jobs_are_explained_in_their_order_also_in_a_long_row_and_at_a_sto
 ) -> None:
     from server.deps import EXPLAINING, LEDGER
 
-    longest, kept = [0], []
+    longest, kept = [0], list[str]()
     async with serving(deps_of(tmp_path)) as client:
         ledger, explaining = client.app[LEDGER], client.app[EXPLAINING]
-        add, keep = explaining.add, ledger.keep_explanation
+        add, keep = explaining.add, ledger.keep_explanations
 
         def adding(job: str, account: Any) -> None:
             add(job, account)
             longest[0] = max(longest[0], len(explaining._waiting))
 
-        def keeping(job: str, text: str) -> None:
-            kept.append(job)
-            keep(job, text)
+        def keeping(texts: dict[str, str]) -> None:
+            kept.extend(texts)
+            keep(texts)
 
         monkeypatch.setattr(explaining, "add", adding)
-        monkeypatch.setattr(ledger, "keep_explanation", keeping)
+        monkeypatch.setattr(ledger, "keep_explanations", keeping)
         await client.post("/api/queue/pause", "")
         jobs = [await client.queue(chain(seed=seed)) for seed in range(25)]
         await client.post("/api/queue/resume", "")

@@ -27,7 +27,7 @@ from graph.spec import Registry, node
 from server.backend import Engine, Holdings, LocalBackend
 from server.crew import Crew
 from server.deps import WATCH, Deps, Limits
-from server.feed import Feed
+from server.feed import GATHER_SECONDS, Feed
 from server.hub import Hub
 from server.metrics import Metrics
 from server.resting import unload_when_idle
@@ -398,7 +398,7 @@ async def test_a_run_that_tells_no_end_ends_by_its_result(
     """As when the event could not be shown, or the engine failed before it told it."""
 
     class Silent(LocalBackend):
-        def submit(self, run: Run, targets: object) -> Future[Any]:
+        def submit(self, run: Run, targets: object, graph: object = None) -> Future[Any]:
             future: Future[Any] = Future()
             run.tell(RunStarted(run.id, ()))
             future.set_result({}) if ending is None else future.set_exception(ending)
@@ -417,6 +417,9 @@ def test_events_after_the_server_has_closed_harm_no_engine() -> None:
 
     async def make() -> None:
         told.append(Feed(None, None, Watch(Metrics())))  # type: ignore[arg-type]
+        gathered, loop = asyncio.Event(), asyncio.get_running_loop()
+        loop.call_later(2 * GATHER_SECONDS, gathered.set)
+        await gathered.wait()  # from here on the next event would wake the loop
 
     asyncio.run(make())
     told[0](RunFinished("x"))
