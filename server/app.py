@@ -365,7 +365,7 @@ async def _with_worker(app: web.Application) -> AsyncIterator[None]:
         placement = Placement(app[STORE], (), spread.running)
         workers = [worker(backend, placement.take, None) for backend in deps.workers]
         sharing = [worker(spread, placement.take_sweep, None) for _ in range(SWEEPS)]
-        placement.workers = workers
+        placement.workers, placement.sharing = workers, sharing
     else:
         workers = [worker(deps.backend, partial(_next_job, app[STORE]), app[RUNNING])]
     crew = app[CREW] = Crew(workers, sharing)

@@ -45,10 +45,13 @@ class Taker(Protocol):
 
 
 class Placement:
-    """Decides for one worker after the other. `workers` are all there are, `sweeps` the runs whose cells they share."""
+    """Decides for one worker after the other. `workers` are all there are, `sweeps` the runs whose cells they share, and
+    `sharing` those who begin such runs.
+    """
 
     def __init__(self, store: Desk[Store], workers: Sequence[Taker] = (), sweeps: Sequence[SharedRun] = ()) -> None:
         self.workers = workers
+        self.sharing: Sequence[Taker] = ()
         self._store = store
         self._sweeps = sweeps
         self._deciding = asyncio.Lock()
@@ -74,7 +77,9 @@ class Placement:
             if worker.paused:
                 return None
             waiting = await self._store.lightly(Store.waiting, LOOK)
-            busy = {sweep.job.client_id for sweep in self._sweeps if sweep.left}
+            left = {sweep.job.id: sweep.left for sweep in self._sweeps}
+            begun = [other.running for other in self.sharing if other.running is not None]
+            busy = {job.client_id for job in begun if left.get(job.id, 1)}  # one was taken, and is not yet a run
             sweeps = (job for job in self._in_turn(waiting) if isinstance(job, Waiting) and job.is_swept)
             chosen = next((job for job in sweeps if job.client_id not in busy), None)
             return None if chosen is None else await self._taken(None, chosen)

@@ -15,6 +15,7 @@ from server.options import understand
 from server.placement import Placement
 from server.serve_options import MOST_WORKERS
 from server.spread import Portion
+from tests.server.loop import in_loop
 
 GIB = 2**30
 
@@ -163,3 +164,22 @@ def test_what_is_no_device_is_refused(flags: list[str], capsys: pytest.CaptureFi
     with pytest.raises(SystemExit):
         understand(["serve", *flags])
     assert "--workers" in capsys.readouterr().err
+
+
+@in_loop
+async def test_a_sweep_waits_for_one_of_its_client_that_was_taken_and_is_not_begun() -> None:
+    """Building the graph of the one that was taken takes a while."""
+    waiting = [Waiting("b", "me", {}, True), Waiting("c", "you", {}, True)]
+
+    class Store:
+        async def lightly(self, method: Any, *args: Any) -> Any:
+            return Job(args[0], None, "", "", (), 0.0) if isinstance(args[0], str) else waiting
+
+    busy, free = Fake(Place("sweeps")), Fake(Place("sweeps"))
+    placement = Placement(Store())  # type: ignore[arg-type]
+    placement.sharing = [busy, free]
+    assert (found := await placement.take_sweep(free)) is not None and found.id == "b"
+    busy.begin(Waiting("a", "me", {}, True))
+    assert (found := await placement.take_sweep(free)) is not None and found.id == "c"
+    waiting.pop()
+    assert await placement.take_sweep(free) is None
