@@ -13,7 +13,7 @@ from graph.errors import ValueRefused, brief, listing, suggestion
 from graph.identity import FileIdentity
 from graph.result import Ui
 
-WEIGHTS = frozenset({".safetensors", ".ckpt", ".pt", ".pth", ".bin"})
+WEIGHTS = frozenset({".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf"})
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"})
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
 """All that Pillow may open, wherever a picture comes in: it knows dozens more, some of which run programs."""

@@ -21,7 +21,7 @@ from models.layouts import read_header as read_header
 from models.packed import Packed, pack
 from models.streaming import Streamed, stream
 from models.weights import CheckpointError as CheckpointError
-from models.weights import LaterTensors, read_tensors
+from models.weights import LaterTensors, TensorInfo, read_packed, read_tensors, unpacked
 
 Change = Callable[[Tensor], Tensor]
 """A weight in float32 -> the changed one, of the same shape."""
@@ -88,46 +88,56 @@ def load_part(
     with layers that pack their weights, which are read when a layer is first called; that raises CheckpointError too.
     variant: the layers that it does not change are the same objects as its base's, so they are in memory once. streamed:
     the weights of its Linear and Conv2d layers are read at every call, and none is kept. kept: they are kept in this format,
-    and widened to `dtype` at every call.
+    and widened to `dtype` at every call. Those of a GGUF file are kept as they are stored, where that is smaller, and expanded
+    at every call, but for those that a variant changes.
     Reads this part's bytes only, except from .ckpt files older than torch 1.6. Raises CheckpointError.
     """
     layout = LAYOUTS[part]
-    if ema and part != "model":
-        raise ValueError("only the U-Net has averaged weights")
-
     module, sources = _build(weights, part, layout)
     if ema:
-        sources = {own: "model_ema.diffusion_model" + own.replace(".", "") for own in sources}
-        if not any(source in weights.tensors for source in sources.values()):
-            raise CheckpointError(f"{weights.path.name} holds no averaged (EMA) weights")
+        sources = _averaged(weights, part, sources)
     wanted = {own: tuple(tensor.shape) for own, tensor in module.state_dict().items()}
     _check(weights, layout, wanted, sources)
 
-    stored = {weights.tensors[source].dtype for source in sources.values()}
     if dtype is None:
+        stored = {weights.tensors[source].dtype for source in sources.values()}
         dtype = stored.pop() if len(stored) == 1 else torch.float32
+    formats = Formats(kept or dtype, dtype)
+    quantised = any(weights.file.keeps_packed(source, formats.kept) for source in sources.values())
     if packed:
         pack(module)
-    elif streamed or kept:
+    elif streamed or kept or quantised:
         stream(module)
     if variant:
         own_layers = {own.rpartition(".")[0] for own in variant.changes}
         _share(module, variant.base, own_layers)
         sources = {own: source for own, source in sources.items() if own.rpartition(".")[0] in own_layers}
-    elif packed and not streamed and not kept:
-        sources = _without_later(weights, module, sources, dtype, weights.scales(part))
     changes = with_scales(weights, part, variant.changes if variant else {})
     if streamed:
-        sources = _without_streamed(weights, module, sources, changes, Formats(kept or dtype, dtype), device)
-    elif kept:
-        sources = _without_kept(weights, module, sources, changes, Formats(kept, dtype), device)
+        sources = _without_streamed(weights, module, sources, changes, formats, device)
+    elif quantised:
+        sources = _without_quantised(weights, module, sources, changes, formats, device)
+    if kept and not streamed:
+        sources = _without_kept(weights, module, sources, changes, formats, device)
+    elif packed and not (variant or streamed):
+        sources = _without_later(weights, module, sources, dtype, weights.scales(part))
     owns = {source: own for own, source in sources.items()}
     state: dict[str, Tensor] = {}
     for source, tensor in read_tensors(weights.file, owns, dtype=dtype, device=device, mapped=not packed):
         own = owns[source]
         state[own] = _changed(tensor.reshape(wanted[own]), changes.get(own, ()))
-    module.load_state_dict(state, assign=True, strict=not (packed or variant or streamed or kept))
+    module.load_state_dict(state, assign=True, strict=not (packed or variant or streamed or kept or quantised))
     return module.to(device)  # what it did not load but made for itself
+
+
+def _averaged(weights: Weights, part: Part, owns: Collection[str]) -> dict[str, str]:
+    """The file's names for the running averages of weights."""
+    if part != "model":
+        raise ValueError("only the U-Net has averaged weights")
+    sources = {own: "model_ema.diffusion_model" + own.replace(".", "") for own in owns}
+    if not any(source in weights.tensors for source in sources.values()):
+        raise CheckpointError(f"{weights.path.name} holds no averaged (EMA) weights")
+    return sources
 
 
 def with_scales(
@@ -175,7 +185,7 @@ def _without_later(
     weights: Weights, module: nn.Module, sources: dict[str, str], dtype: torch.dtype, scaled: Collection[str]
 ) -> dict[str, str]:
     """Have packed layers read their weights when they are first called; returns the sources of all others."""
-    layers = {f"{name}.weight": layer for name, layer in module.named_modules() if isinstance(layer, Packed)}
+    layers = {own: layer for own, layer in _reading(module, sources).items() if isinstance(layer, Packed)}
     later = {
         own: sources[own] for own in layers if weights.tensors[sources[own]].offset is not None and own not in scaled
     }
@@ -205,6 +215,33 @@ def _without_streamed(
 
         layer.read_each_time(read, formats.computed, device)
     return {own: source for own, source in sources.items() if own not in layers}
+
+
+def _without_quantised(
+    weights: Weights,
+    module: nn.Module,
+    sources: dict[str, str],
+    changed: Collection[str],
+    formats: Formats,
+    device: torch.device,
+) -> dict[str, str]:
+    """Have layers keep their weights as they are stored and expand them whenever they are called; returns the sources of all
+    others. Weights that are changed are expanded and changed once."""
+    layers = {
+        own: layer
+        for own, layer in _reading(module, sources).items()
+        if own not in changed and weights.file.keeps_packed(sources[own], formats.kept)
+    }
+    owns = {sources[own]: own for own in layers}
+    for source, stored in read_packed(weights.file, owns, device):
+        layer = layers[owns[source]]
+        read = partial(_unpacked, stored, weights.tensors[source], layer.weight.shape, formats)
+        layer.read_each_time(read, formats.computed, device, stored.nbytes)
+    return {own: source for own, source in sources.items() if own not in layers}
+
+
+def _unpacked(stored: Tensor, info: TensorInfo, shape: torch.Size, formats: Formats) -> Tensor:
+    return unpacked(stored, info, formats.kept).reshape(shape).to(formats.computed)
 
 
 def _without_kept(

@@ -100,7 +100,9 @@ def _pieces(theirs: str, info: TensorInfo) -> Iterator[tuple[str, TensorInfo]]:
     if match is None or not info.shape or info.shape[0] % len(_ROLES):
         return
     rows = info.shape[0] // len(_ROLES)
+    if info.block and rows * info.stride[0] % info.block.numbers:  # they cannot be told apart
+        return
     for i, role in enumerate(_ROLES):
-        start = None if info.offset is None else info.offset + i * rows * info.stride[0] * info.dtype.itemsize
+        start = None if info.offset is None else info.offset + info.bytes_of(i * rows * info.stride[0])
         piece = replace(info, shape=(rows, *info.shape[1:]), offset=start)
         yield f"text_model.encoder.layers.{match[1]}.self_attn.{role}.{match[2]}", piece

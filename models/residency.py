@@ -195,10 +195,12 @@ class Residency:
         dtype = computed(kept, self.device)
         shapes = handle.weights.shapes(handle.part)
         sizes = {name: math.prod(shapes[name]) for name in (variant.changes if variant else shapes)}
-        layers = [size for name, size in sizes.items() if _passes(name, shapes[name])]
-        others = (sum(sizes.values()) - sum(layers)) * dtype.itemsize
-        passing = 2 * max(layers, default=0) * dtype.itemsize
-        whole = others + sum(layers) * kept.itemsize + (passing if kept != dtype else 0)
+        layers = {name: size * kept.itemsize for name, size in sizes.items() if _passes(name, shapes[name])}
+        others = sum(size for name, size in sizes.items() if name not in layers) * dtype.itemsize
+        passing = 2 * max((sizes[name] for name in layers), default=0) * dtype.itemsize
+        quantised = {} if variant else _quantised_bytes(handle, layers, kept)
+        widens = kept != dtype or bool(quantised)
+        whole = others + sum((layers | quantised).values()) + (passing if widens else 0)
         streams = (streamed or not self.has_room(whole)) and _can_stream(handle)
         self._make_room(others + passing if streams else whole, "weights")
         packing = self._packing and handle.part in PACKED and can_pack(dtype)
@@ -214,7 +216,7 @@ class Residency:
         )
         self._raise_if_replaced(handle.weights.path, handle.identity)
         held = {id(layer): _layer_bytes(layer) for layer in network.modules()}
-        held[id(network)] += passing if streams or kept != dtype else 0
+        held[id(network)] += passing if streams or widens else 0
         return _Held(network, held, streams, handle.weights.path.name)
 
     def _kept(self, handle: ModelHandle[Network]) -> torch.dtype:
@@ -247,6 +249,18 @@ def _can_stream(handle: ModelHandle[nn.Module]) -> bool:
     """Whether the weights can be read one by one: old pickles do not tell where they are."""
     names = handle.weights.names(handle.part).values()
     return handle.part in PACKED and all(handle.weights.tensors[name].offset is not None for name in names)
+
+
+def _quantised_bytes(handle: ModelHandle[nn.Module], owns: Iterable[str], kept: torch.dtype) -> dict[str, int]:
+    """Bytes of the weights among `owns` that are held as their file has them, by name."""
+    if handle.part not in PACKED:
+        return {}
+    sources = handle.weights.names(handle.part)
+    return {
+        own: handle.weights.tensors[sources[own]].span
+        for own in owns
+        if handle.weights.file.keeps_packed(sources[own], kept)
+    }
 
 
 def _passes(name: str, shape: Sequence[int]) -> bool:

@@ -20,7 +20,7 @@ from models.prediction import Velocity
 from models.types import Clip, Model, ModelHandle, TextTower, Vae
 
 KEPT: Mapping[torch.dtype, str] = MappingProxyType({torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"})
-"""Number formats that weights are saved in as they were stored; others, such as those of 8 bits, become float16."""
+"""Number formats that weights are saved in as they were stored; others, such as those of 8 bits and quantised ones, become float16."""
 
 OUTLIERS = 0.99
 """The share of a factor's numbers that keep their size; larger ones are cut to the largest of these."""
@@ -135,8 +135,9 @@ def _entries(handle: ModelHandle[nn.Module], prefix: str) -> dict[str, Entry]:
     read, names = exact_weights(handle), handle.weights.names(handle.part)
 
     def entry(own: str, shape: tuple[int, ...]) -> Entry:
-        stored = handle.weights.tensors[names[own]].dtype
-        return Entry(stored if stored in KEPT else torch.float16, shape, lambda: read(own))
+        stored = handle.weights.tensors[names[own]]
+        kept = stored.dtype in KEPT and stored.block is None
+        return Entry(stored.dtype if kept else torch.float16, shape, lambda: read(own))
 
     return {prefix + own: entry(own, shape) for own, shape in own_shapes(handle.weights, handle.part).items()}
 

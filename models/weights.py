@@ -1,4 +1,4 @@
-"""Files of tensors: `.safetensors` and what torch.save wrote, told apart by content, not by ending.
+"""Files of tensors: `.safetensors`, `.gguf` and what torch.save wrote, told apart by content, not by ending.
 
 A header (names, shapes, places) is read at once; the numbers later, one tensor at a time. Tensors that are wanted
 as they are stored are mapped into memory. Others pass through one reused buffer: mapped pages that a conversion
@@ -20,9 +20,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from models.ggml_blocks import Block, expand_into, expanded
+from models.gguf import MAGIC, GGUFError, read_gguf_header
 from models.unpickle import LEGACY_MAGIC, UnpickleError, is_plain, read_legacy, read_legacy_header, read_zip
 
-Format = Literal["safetensors", "zip", "legacy"]
+Format = Literal["safetensors", "gguf", "zip", "legacy"]
 
 _MAX_HEADER = 100_000_000  # bytes; safetensors' own limit
 _PIECE = 2**18  # numbers converted at once, few enough to stay in the processor's cache
@@ -47,6 +49,7 @@ class TensorInfo:
     shape: tuple[int, ...]
     stride: tuple[int, ...]  # in elements
     offset: int | None  # of its first element, in bytes from the start of the file; None: known only by reading all
+    block: Block | None = None  # how its numbers are quantised; `dtype` is what they are once expanded
 
     @property
     def span(self) -> int:
@@ -54,7 +57,21 @@ class TensorInfo:
         if 0 in self.shape:
             return 0
         last = sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
-        return (last + 1) * self.dtype.itemsize
+        return self.bytes_of(last + 1)
+
+    def bytes_of(self, numbers: int) -> int:
+        """How many bytes of the file as many of its numbers take, from the first on."""
+        return self.block.bytes_of(numbers) if self.block else numbers * self.dtype.itemsize
+
+    @property
+    def is_contiguous(self) -> bool:
+        """Whether its numbers lie one after the other, the last dimension's beside each other."""
+        return self.stride == _contiguous(self.shape)
+
+    @property
+    def packed(self) -> TensorInfo:
+        """The same bytes as they lie in the file."""
+        return TensorInfo(torch.uint8, (self.span,), (1,), self.offset) if self.block else self
 
 
 @dataclass(frozen=True)
@@ -80,6 +97,12 @@ class TensorFile:
         kept = {name: info for name, info in self.tensors.items() if name not in cut}
         return replace(self, tensors={**kept, **pieces}, pieces=self.pieces | pieces.keys())
 
+    def keeps_packed(self, name: str, dtype: torch.dtype) -> bool:
+        """Whether a weight that is wanted as `dtype` stays in memory as it is stored, and is expanded whenever it is read:
+        one of a GGUF file does where that takes less."""
+        info = self.tensors[name]
+        return self.format == "gguf" and info.is_contiguous and info.span < math.prod(info.shape) * dtype.itemsize
+
     def is_still(self, now: TensorFile) -> bool:
         """Whether a file that was read again, `now`, holds the same tensors at the same places."""
         whole = {name: info for name, info in self.tensors.items() if name not in self.pieces}
@@ -95,11 +118,13 @@ def read_table(path: Path) -> TensorFile:
                 case "safetensors":
                     tensors, metadata = _safetensors_header(path, file)
                     table = TensorFile(path, "safetensors", stamp, tensors, frozenset(), metadata)
+                case "gguf":
+                    table = _gguf(path, stamp, file)
                 case "zip":
                     table = _pickled(path, "zip", stamp, read_zip(file))
                 case "legacy":
                     table = _pickled(path, "legacy", stamp, read_legacy_header(file))
-        except UnpickleError as error:
+        except (UnpickleError, GGUFError) as error:
             raise CheckpointError(f"{path.name} {error}") from error
     needed = max((info.offset + info.span for info in table.tensors.values() if info.offset is not None), default=0)
     if needed > stamp[0]:
@@ -131,6 +156,21 @@ def read_tensors(
             yield from _read_each(table, file, infos, dtype, device, mapped)
 
 
+def read_packed(table: TensorFile, names: Iterable[str], device: torch.device) -> Iterator[tuple[str, Tensor]]:
+    """Yield the named tensors on `device` as they are stored, those that are quantised as the bytes of their blocks.
+
+    Raises CheckpointError, also when the file is no longer the one whose header was read.
+    """
+    packed = {name: table.tensors[name].packed for name in names}
+    as_bytes = replace(table, tensors={**table.tensors, **packed}, pieces=table.pieces | packed.keys())
+    yield from read_tensors(as_bytes, packed, dtype=None, device=device, mapped=False)
+
+
+def unpacked(stored: Tensor, info: TensorInfo, dtype: torch.dtype) -> Tensor:
+    """What `read_packed` gave of one tensor, as `dtype` where it lies."""
+    return expanded(stored, info.block, dtype).view(info.shape) if info.block else stored.to(dtype)
+
+
 class LaterTensors:
     """Tensors of a file that are read when they are wanted, into the same memory: what one call gave, the next overwrites.
 
@@ -157,7 +197,14 @@ class LaterTensors:
             self._memory = torch.empty(math.prod(info.shape), dtype=self._dtype)
         memory = self._memory[: math.prod(info.shape)]
         self._file.seek(info.offset or 0)
-        if info.stride == _contiguous(info.shape):
+        if info.block:
+            stored = self._next(name, info.span)
+            if info.is_contiguous:
+                expand_into(memory.view(-1, info.block.numbers), stored.view(-1, info.block.size), info.block)
+                tensor = memory.view(info.shape)
+            else:
+                tensor = memory.view(info.shape).copy_(_expanded(stored, info))
+        elif info.is_contiguous:
             for piece in memory.split(_PIECE):
                 piece.copy_(self._next(name, len(piece) * info.dtype.itemsize).view(info.dtype))
             tensor = memory.view(info.shape)
@@ -206,7 +253,7 @@ def _read_each(
     mapped: bool,
 ) -> Iterator[tuple[str, Tensor]]:
     def mappable(info: TensorInfo) -> bool:
-        aligned = (info.offset or 0) % info.dtype.itemsize == 0
+        aligned = (info.offset or 0) % info.dtype.itemsize == 0 and info.block is None
         return mapped and aligned and info.span > 0 and device.type == "cpu" and dtype in (None, info.dtype)
 
     file_map = torch.UntypedStorage.from_file(str(table.path), False, table.stamp[0])
@@ -220,7 +267,15 @@ def _read_each(
         file.seek(start)
         if file.readinto(memoryview(buffer)[: info.span]) != info.span:
             raise CheckpointError(f"{table.path.name} is truncated: it ends inside {name}")
-        yield name, _view(copied, info).to(device, dtype or info.dtype, copy=True)
+        if info.block:
+            yield name, _expanded(_view(copied, info.packed), info).to(device, dtype or info.dtype)
+        else:
+            yield name, _view(copied, info).to(device, dtype or info.dtype, copy=True)
+
+
+def _expanded(stored: Tensor, info: TensorInfo) -> Tensor:
+    assert info.block is not None
+    return expanded(stored, info.block, info.dtype).as_strided(info.shape, info.stride)
 
 
 def _view(storage: torch.UntypedStorage, info: TensorInfo) -> Tensor:
@@ -263,6 +318,8 @@ def _format(path: Path, start: bytes) -> Format:
         return "zip"
     if start.startswith(LEGACY_MAGIC):
         return "legacy"
+    if start.startswith(MAGIC):
+        return "gguf"
     if start[8:9] == b"{":
         return "safetensors"
     if not start:
@@ -271,15 +328,13 @@ def _format(path: Path, start: bytes) -> Format:
         raise CheckpointError(f"{path.name} is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`")
     if start.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
         raise CheckpointError(f"{path.name} is a web page: what was downloaded is not the file itself")
-    if start.startswith(b"GGUF"):
-        raise CheckpointError(f"{path.name} is a GGUF file, a format that is not supported")
     if start[257:262] == b"ustar":
         raise CheckpointError(
             f"{path.name} is a tar archive, as torch before 0.2 wrote, a format that is not supported"
         )
     if start.startswith(b"\x80"):
         raise CheckpointError(f"{path.name} is a pickle that torch.save did not write; it was not opened")
-    raise CheckpointError(f"{path.name} is neither a safetensors file nor one that torch.save wrote")
+    raise CheckpointError(f"{path.name} is neither a safetensors or GGUF file nor one that torch.save wrote")
 
 
 def _safetensors_header(path: Path, file: BufferedReader) -> tuple[dict[str, TensorInfo], dict[str, str]]:
@@ -311,6 +366,15 @@ def _safetensors_info(entry: Mapping[str, Any], start: int) -> TensorInfo:
     if end - begin != info.span:
         raise ValueError(f"{end - begin} bytes given to shape {shape} of {entry['dtype']}")
     return info
+
+
+def _gguf(path: Path, stamp: tuple[int, int], file: BufferedReader) -> TensorFile:
+    stored, texts = read_gguf_header(file, stamp[0])
+    tensors = {
+        name: TensorInfo(one.dtype, one.shape, _contiguous(one.shape), one.offset, one.block)
+        for name, one in stored.items()
+    }
+    return TensorFile(path, "gguf", stamp, tensors, frozenset(), texts)
 
 
 def _contiguous(shape: Sequence[int]) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from nodes import (
     custom_sampling,
     effects,
     framing,
+    gguf_loaders,
     guidance,
     hypernetworks,
     image,
@@ -67,6 +68,7 @@ def builtin() -> Registry:
         collect(
             loaders,
             checkpoint_configs,
+            gguf_loaders,
             lora,
             merging,
             saving,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 from torch import nn
@@ -37,6 +37,8 @@ def checkpoint_save(
         entries = whole_checkpoint(model, clip, vae)
     except CheckpointError as error:
         raise InputError("model", str(error)) from error
+    for blamed, handles in (("model", [model]), ("clip", clip.towers), ("vae", [vae])):
+        _tell_of_precision(ctx, handles, blamed)
     return _saved(ctx, entries, filename_prefix)
 
 
@@ -48,7 +50,7 @@ def model_save(
     filename_prefix: Annotated[str, PREFIX] = "diffusion_models/ComfyUI",
 ) -> Outputs:
     """Save a U-Net alone, for Load Diffusion Model."""
-    return _saved(ctx, _alone(model, "model"), filename_prefix)
+    return _saved(ctx, _alone(ctx, model, "model"), filename_prefix)
 
 
 @node("CLIPSave", category="advanced/model_merging", terminal=True, hidden=EMBEDDED)
@@ -61,7 +63,7 @@ def clip_save(
     """Save a text encoder alone, for Load CLIP; of SDXL's two towers each as a file of its own, for DualCLIPLoader."""
     for tower in clip.towers:
         which = f"_{KEYS[tower.tower]}" if len(clip.towers) > 1 else ""
-        _saved(ctx, _alone(tower, "clip"), filename_prefix + which)
+        _saved(ctx, _alone(ctx, tower, "clip"), filename_prefix + which)
     return Outputs()
 
 
@@ -73,7 +75,7 @@ def vae_save(
     filename_prefix: Annotated[str, PREFIX] = "vae/ComfyUI_vae",
 ) -> Outputs:
     """Save an autoencoder alone, for Load VAE."""
-    return _saved(ctx, _alone(vae, "vae"), filename_prefix)
+    return _saved(ctx, _alone(ctx, vae, "vae"), filename_prefix)
 
 
 @node(
@@ -122,11 +124,20 @@ def lora_save(
     return _saved(ctx, entries, filename_prefix)
 
 
-def _alone(handle: ModelHandle[nn.Module], blamed: str) -> dict[str, Entry]:
+def _alone(ctx: Context, handle: ModelHandle[nn.Module], blamed: str) -> dict[str, Entry]:
+    _tell_of_precision(ctx, [handle], blamed)
     try:
         return single_network(handle)
     except CheckpointError as error:
         raise InputError(blamed, str(error)) from error
+
+
+def _tell_of_precision(ctx: Context, handles: Iterable[ModelHandle[nn.Module]], blamed: str) -> None:
+    """Warn of quantised weights, which are saved as what they are expanded to."""
+    for handle in handles:
+        names = handle.weights.names(handle.part).values()
+        if any(handle.weights.tensors[name].block for name in names):
+            ctx.warn(f"the weights of {handle.weights.path.name} are quantised; they are saved as float16", blamed)
 
 
 def _saved(ctx: Context, entries: Mapping[str, Entry], prefix: str) -> Outputs:

@@ -42,10 +42,10 @@ def one(**entry: object) -> bytes:
     ("data", "message"),
     [
         (b"", "is empty"),
-        (b"hello", "is neither a safetensors file nor one that torch.save wrote"),
+        (b"hello", "is neither a safetensors or GGUF file nor one that torch.save wrote"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "is a Git LFS pointer"),
         (b"\n<!DOCTYPE html><html>", "is a web page"),
-        (b"GGUF\3\0\0\0", "is a GGUF file"),
+        (b"GGUF\3\0\0\0", "is truncated: it ends inside its GGUF header"),
         (b"\x80\x04\x95\x01\x00\x00\x00\x00\x00\x00\x00N.", "is a pickle that torch.save did not write"),
         (b"PK\x03\x04 and then nothing", "is truncated or damaged: its zip archive"),
         ((1 << 40).to_bytes(8, "little") + b"{", "is not a safetensors file: its header would be 1099511627776 bytes"),

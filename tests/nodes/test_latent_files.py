@@ -99,7 +99,7 @@ def test_the_value_does_not_change_with_the_file(executor: Executor[Services], f
         ({"latent_tensor": torch.zeros(1, 16, 8, 8)}, r"holds float32 of shape \[1, 16, 8, 8\]"),
         ({"latent_tensor": torch.zeros(0, 4, 8, 8)}, r"shape \[0, 4, 8, 8\]"),
         ({"latent_tensor": torch.zeros(1, 4, 8, 8, dtype=torch.int32)}, "holds int32"),
-        ({}, "neither a safetensors file"),
+        ({}, "neither a safetensors or GGUF file"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, folders: Folders, state: dict[str, Tensor], message: str) -> None:

@@ -99,7 +99,7 @@ def test_a_file_for_another_kind_of_model_is_refused_with_its_reason(place: Work
     assert caught.value.input_name == "lora_name"
     with pytest.raises(InputError, match=r"a change of 16 x 24.*\[16, 16\]; was it made for another kind of model"):
         load(place, lora(place, QUERY, width=24))
-    with pytest.raises(InputError, match=r"neither a safetensors file nor one that torch.save wrote"):
+    with pytest.raises(InputError, match=r"neither a safetensors or GGUF file nor one that torch.save wrote"):
         file = lora(place, QUERY)
         file.path.write_bytes(b"something else")
         load(place, file)

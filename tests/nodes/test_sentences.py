@@ -21,6 +21,7 @@ SENTENCE = {
     "InputError": 1,
     "CheckpointError": 0,
     "UnpickleError": 0,
+    "GGUFError": 0,
     "LoopError": 0,
     "opened": 4,
 }
