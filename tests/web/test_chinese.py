@@ -77,7 +77,7 @@ def test_what_nodes_warn_of_and_fail_with_is_chinese(browser: Any, server: str) 
             "此处运行失败：收到 '../outside'，斜杠之间含有 '..'：不允许向上或绕行"
         ).wait_for()
         page.locator("#tab-queue").click()
-        page.locator(".job", has_text="失败: 收到 '../outside'").wait_for()
+        page.locator(".job", has_text="失败：收到 '../outside'").wait_for()
 
 
 def test_search_finds_both_names_and_leaves_an_input_method_alone(browser: Any, server: str) -> None:

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { readSentences, translated } from '../src/model/sentences'
 import { explained, readTranslations, UNTRANSLATED } from '../src/model/translate'
@@ -50,4 +52,22 @@ test('sentences with places are translated, and what fills a place too', () => {
     '': null,
   }
   for (const [text, words] of Object.entries(cases)) expect(translated(sentences, text), text).toBe(words)
+})
+
+test('what the server says of a workflow is read in parts', () => {
+  const file = fileURLToPath(new URL('../../nodes/locales/zh.json', import.meta.url))
+  const sentences = readSentences(new Map(Object.entries((JSON.parse(readFileSync(file, 'utf-8')) as { sentences: Record<string, string> }).sentences)))
+  const said: Record<string, string> = {
+    "got 0, expected an integer from 1 to 10000": '收到 0，应为 1 到 10000 的整数',
+    "value 2 of 3: got 'x', expected a number of at least 0.5": "3 个值中的第 2 个：收到 'x'，应为不小于 0.5 的数",
+    'links to IMAGE (output 0 of node 3 (LoadImage)), expected LATENT': '连接到 IMAGE（node 3 (LoadImage) 的输出 0），应为 LATENT',
+    "got {'a': 1} as __seeds__, expected an object such as {\"from\": 1, \"count\": 8}, with a count of at least 1": "__seeds__ 收到 {'a': 1}，应为如 {\"from\": 1, \"count\": 8} 的对象，其中 count 至少为 1",
+    "its expansion cannot run: node 2 (Add), input 'a': is missing, expected a link to an output of type NUM": "其展开无法运行：节点 2 (Add)，输入 'a'：缺失，应为指向类型为 NUM 的输出的连接",
+    "there is no node type 'KSampl' (did you mean 'KSampler'?)": "没有节点类型 'KSampl'（是否指 'KSampler'？）",
+    "has 3 values on the axis 'cfg', but 'steps' of node 3 has 2; what is on one axis is taken in step": "在轴 'cfg' 上有 3 个值，而节点 3 的 'steps' 有 2 个；同一轴上的值同步取用",
+    'class_type is missing, expected a node type': '缺少 class_type，应为节点类型',
+    'the LoRA detail is not in loras': 'LoRA detail 不在 loras 中',
+    'was made by a.safetensors (SDXL), but goes with b.safetensors (SD 1): they do not fit each other': '由 a.safetensors (SDXL) 生成，却与 b.safetensors (SD 1) 相连：两者不匹配',
+  }
+  for (const [english, chinese] of Object.entries(said)) expect(translated(sentences, english)).toBe(chinese)
 })

@@ -1,7 +1,7 @@
 import { NodeResizeControl, useUpdateNodeInternals, type NodeProps } from '@xyflow/react'
 import { createContext, memo, useContext, useEffect, useMemo, useRef } from 'react'
 import { Icon } from '../app/Icon'
-import { inputName, nodeName, problemWords, said, useT } from '../i18n'
+import { about, inputName, nodeName, problemWords, said, useT } from '../i18n'
 import { BUILTIN } from '../model/builtin'
 import { portsWith, type Ports } from '../model/connect'
 import { BYPASSED, flagOf, inputsOf, isKnot, isNote, MUTED, modeOf, titleOf, type Document, type Node } from '../model/document'
@@ -118,7 +118,7 @@ function Body({ node, def, ports, linked, problems, run }: BodyProps) {
       {run?.warnings.map((warning, at) => (
         <p key={at} className="card-notice warning">
           <Icon name="warn" />
-          {warning.input ? `${inputName(warning.input)}: ${said(warning.message)}` : said(warning.message)}
+          {warning.input ? about(inputName(warning.input), said(warning.message)) : said(warning.message)}
         </p>
       ))}
       {run?.verdict && (

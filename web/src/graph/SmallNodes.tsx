@@ -1,7 +1,7 @@
 /** Nodes that are hardly more than sockets: a Reroute, and the two ends of a subgraph. */
 import { useState } from 'react'
 import { Icon } from '../app/Icon'
-import { useT } from '../i18n'
+import { about, useT } from '../i18n'
 import type { OutputPort, InputPort, Ports } from '../model/connect'
 import type { Node } from '../model/document'
 import { INPUT_NODE } from '../model/library'
@@ -74,11 +74,11 @@ function EndRow({ node, port, slot, side, linked }: { node: string; port: InputP
         <span onDoubleClick={() => setNaming(true)}>{port.label}</span>
       )}
       {slot > 0 && (
-        <button type="button" className="end-act nodrag" tabIndex={-1} aria-label={`${t('subgraph.up')}: ${port.label}`} title={t('subgraph.up')} onClick={() => raiseEnd(node, slot)}>
+        <button type="button" className="end-act nodrag" tabIndex={-1} aria-label={about(t('subgraph.up'), port.label)} title={t('subgraph.up')} onClick={() => raiseEnd(node, slot)}>
           <Icon name="up" />
         </button>
       )}
-      <button type="button" className="end-act nodrag" tabIndex={-1} aria-label={`${t('cmd.delete')}: ${port.label}`} onClick={() => takeEnd(node, slot)}>
+      <button type="button" className="end-act nodrag" tabIndex={-1} aria-label={about(t('cmd.delete'), port.label)} onClick={() => takeEnd(node, slot)}>
         <Icon name="close" />
       </button>
     </div>

@@ -8,6 +8,7 @@ export const en = {
   'app.default': 'Text to image',
   'app.prompt': 'Prompt',
   'app.negative': 'Negative prompt',
+  'app.about': '{what}: {words}',
   'app.noServer': 'The server does not answer. What you do is kept in this browser.',
   'app.lost': 'Connection lost – trying again',
   'app.broken': 'The editor has stumbled. Your work is kept in this browser.',

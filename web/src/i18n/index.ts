@@ -50,6 +50,8 @@ export const categoryName = (category: string): string =>
 
 /** What the server says, in the user's language; what is not known (of packs, of libraries) as it came, in quotes. */
 export const said = (text: string): string => (isChinese() && text ? (translated(chinese().sentences, text) ?? `“${text}”`) : text)
+/** What is said of something, behind its name. */
+export const about = (what: string, words: string): string => t('app.about', { what, words })
 /** A problem in words. */
 export function problemWords(problem: Problem): string {
   const { input = '', message = '', near } = problem.params

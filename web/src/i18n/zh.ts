@@ -8,6 +8,7 @@ export const zh: Readonly<Record<TextKey, string>> = {
   'app.default': '文生图',
   'app.prompt': '提示词',
   'app.negative': '反向提示词',
+  'app.about': '{what}：{words}',
   'app.noServer': '服务器没有响应。您的工作保存在此浏览器中。',
   'app.lost': '连接已断开，正在重试',
   'app.broken': '编辑器出现故障。您的工作已保存在此浏览器中。',

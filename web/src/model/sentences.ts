@@ -55,4 +55,10 @@ function following(sentences: Sentences, sentence: Sentence, text: string, depth
   return null
 }
 
-const filled = ({ places, words }: Sentence, values: readonly string[]): string => words.replace(PLACE, (whole, place: string) => values[places.indexOf(place)] ?? whole)
+/** Words stand apart from signs of other scripts by a space, which goes where what is filled in begins or ends with words. */
+const CLOSE = /([\u3400-\u9fff，。：；（）]) (?=\u0000[\u3400-\u9fff])|(?<=[\u3400-\u9fff]\u0001) (?=[\u3400-\u9fff])/g
+
+function filled({ places, words }: Sentence, values: readonly string[]): string {
+  const marked = words.replace(PLACE, (whole, place: string) => `\u0000${values[places.indexOf(place)] ?? whole}\u0001`)
+  return marked.replace(CLOSE, '$1').replace(/[\u0000\u0001]/g, '')
+}

@@ -1,7 +1,7 @@
 import { useState, type KeyboardEvent } from 'react'
 import { COMMANDS, keysFor, shown, type Command } from '../app/commands'
 import { pressed } from '../app/keyboard'
-import { useT } from '../i18n'
+import { about, useT } from '../i18n'
 import { setSettings, useSettings } from '../state/settings'
 import { Dialog } from './Dialog'
 
@@ -43,7 +43,7 @@ export function Shortcuts({ onClose }: { onClose: () => void }) {
         className={`key-set ${own[command.id] ? 'own' : ''} ${waits === command.id ? 'waits' : ''}`}
         data-first={command.id === 'run' || undefined}
         disabled={BUILT_IN.has(command.id)}
-        aria-label={`${t(command.title)}: ${keysFor(command).map(shown).join(', ') || t('keys.none')}. ${t('keys.change')}`}
+        aria-label={`${about(t(command.title), keysFor(command).map(shown).join(', ') || t('keys.none'))}. ${t('keys.change')}`}
         title={t('keys.change')}
         onClick={() => (setWaits(command.id), setSaid(t('keys.press', { name: t(command.title) })))}
         onBlur={() => setWaits(null)}

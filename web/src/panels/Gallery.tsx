@@ -3,7 +3,7 @@ import { viewUrl, type JobRecord, type Picture } from '../api/client'
 import { addPicture } from '../app/files'
 import { Icon } from '../app/Icon'
 import { crisp } from '../app/pictures'
-import { t, useT } from '../i18n'
+import { about, t, useT } from '../i18n'
 import { useRun } from '../state/run'
 import { setView, tell } from '../state/view'
 import { openJob, openPicture } from './queueActions'
@@ -111,7 +111,7 @@ function About({ picture, record }: { picture: Picture; record: JobRecord | null
     <p className="about-shot">
       <span title={picture.filename}>{picture.filename}</span>
       {seed && (
-        <button type="button" className="seed" title={t('side.copySeed')} aria-label={`${t('side.copySeed')}: ${seed.value}`} onClick={() => copySeed(String(seed.value))}>
+        <button type="button" className="seed" title={t('side.copySeed')} aria-label={about(t('side.copySeed'), String(seed.value))} onClick={() => copySeed(String(seed.value))}>
           {t('side.seed', { seed: String(seed.value) })}
           <Icon name="copy" />
         </button>

@@ -1,7 +1,7 @@
 import { useEffect, useState } from 'react'
 import { api, type Job, type JobRecord } from '../api/client'
 import { Icon } from '../app/Icon'
-import { nodeName, said, seconds, useT } from '../i18n'
+import { about, nodeName, said, seconds, useT } from '../i18n'
 import { isArray, isObject, toText, type Json } from '../io/json'
 import { useDefinitions } from '../state/definitions'
 
@@ -32,7 +32,7 @@ export function JobDetails({ job }: { job: Job }) {
         warnings.map((warning, at) => (
           <p key={`${id} ${at}`} className="card-notice warning">
             <Icon name="warn" />
-            {`${names.titles.get(id) ?? typeName(names.types.get(id)) ?? id}: ${said(warning.message)}`}
+            {about(names.titles.get(id) ?? typeName(names.types.get(id)) ?? id, said(warning.message))}
           </p>
         )),
       )}

@@ -2,7 +2,7 @@ import { memo, useState, type DragEvent, type KeyboardEvent } from 'react'
 import { viewUrl, type Job } from '../api/client'
 import { Icon, type IconName } from '../app/Icon'
 import { crisp } from '../app/pictures'
-import { seconds, said, useT } from '../i18n'
+import { about, seconds, said, useT } from '../i18n'
 import { useDocuments } from '../state/documents'
 import { ownerOf, useRun } from '../state/run'
 import { setView } from '../state/view'
@@ -133,7 +133,7 @@ function stateOf(job: Job, t: Text, place: number | undefined): string {
   const took = job.finished && job.started ? (job.finished - job.started) / 1000 : 0
   if (job.status === 'in_progress') return t('side.runsSince', { when })
   if (job.status === 'pending') return `${t('side.nth', { place: (place ?? 0) + 1 })} · ${when}`
-  if (job.status === 'failed') return job.error ? `${t('side.failed')}: ${said(job.error)}` : t('side.failed')
+  if (job.status === 'failed') return job.error ? about(t('side.failed'), said(job.error)) : t('side.failed')
   if (job.status === 'cancelled') return `${t('side.cancelled')} · ${when}`
   return `${t('side.took', { seconds: seconds(took) })} · ${when}${job.count > 1 ? ` · ${t('side.pictures', { count: job.count })}` : ''}`
 }

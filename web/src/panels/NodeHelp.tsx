@@ -1,7 +1,7 @@
 import type { CSSProperties, ReactNode } from 'react'
 import { command, keysOf } from '../app/commands'
 import { typeColor } from '../graph/types'
-import { categoryName, inputName, nodeName, seconds, useT } from '../i18n'
+import { about, categoryName, inputName, nodeName, seconds, useT } from '../i18n'
 import type { Json } from '../io/json'
 import { defaultOf, type InputDef } from '../model/definitions'
 import { titleOf, type Node } from '../model/document'
@@ -42,7 +42,7 @@ function About({ node }: { node: Node }) {
       <h2>{titleOf(node) || name}</h2>
       <p className="quiet">{[titleOf(node) && titleOf(node) !== name ? name : '', def.type !== name ? def.type : '', categoryName(def.category), `#${node.id}`].filter(Boolean).join(' · ')}</p>
       {def.description && <p>{def.description}</p>}
-      {run && (run.seconds !== null || run.state === 'cached') && <p className="quiet">{run.state === 'cached' ? t('node.cachedHint') : `${t('node.secondsHint')}: ${t('node.seconds', { seconds: seconds(run.seconds ?? 0) })}`}</p>}
+      {run && (run.seconds !== null || run.state === 'cached') && <p className="quiet">{run.state === 'cached' ? t('node.cachedHint') : about(t('node.secondsHint'), t('node.seconds', { seconds: seconds(run.seconds ?? 0) }))}</p>}
       <Why id={id} />
       {def.inputs.length > 0 && <h3>{t('help.inputs')}</h3>}
       <dl>

@@ -1,7 +1,7 @@
 import { useEffect, useState } from 'react'
 import { api, type Explained } from '../api/client'
 import { goTo } from '../graph/camera'
-import { inputName, nameShown, seconds, t as text, useT, type TextKey } from '../i18n'
+import { about, inputName, nameShown, seconds, t as text, useT, type TextKey } from '../i18n'
 import { nodeAt } from '../model/subgraphs'
 import { useDefinitions } from '../state/definitions'
 import { useDocuments } from '../state/documents'
@@ -53,7 +53,7 @@ function Because({ reason, own }: { reason: Reason; own: string }) {
       <button type="button" className="link-button" onClick={() => goTo(reason.node, true)}>
         {name}
       </button>
-      {`: ${words}`}
+      {about('', words)}
     </>
   )
 }

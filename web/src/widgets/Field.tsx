@@ -1,5 +1,5 @@
 import { memo } from 'react'
-import { inputName, problemWords, useT } from '../i18n'
+import { about, inputName, problemWords, useT } from '../i18n'
 import { controlOf, valueOf } from '../io/widgets'
 import type { InputDef } from '../model/definitions'
 import type { Node } from '../model/document'
@@ -61,7 +61,7 @@ export const Field = memo(function Field({ node, input, label, linked, problem, 
           </>
         )}
         {!several && !linked && (
-          <button type="button" className="to-several" tabIndex={-1} aria-label={`${t('several.make')}: ${shown}`} title={hintOf(t('several.make'), 'several')} onClick={(event) => (event.preventDefault(), setField(node.id, input.name, writeSeveral([value], '')))}>
+          <button type="button" className="to-several" tabIndex={-1} aria-label={about(t('several.make'), shown)} title={hintOf(t('several.make'), 'several')} onClick={(event) => (event.preventDefault(), setField(node.id, input.name, writeSeveral([value], '')))}>
             <Icon name="list" />
           </button>
         )}
@@ -76,8 +76,8 @@ export const Field = memo(function Field({ node, input, label, linked, problem, 
           )}
         </p>
       )}
-      {input.control !== 'none' && !linked && !several && <Control node={node} input={input} name={`${shown}: ${t('field.control')}`} />}
-      {input.within && !linked && !several && <Inner id={`${node.id}:${input.within.node}`} input={input.within.input} name={`${shown}: ${t('field.control')}`} />}
+      {input.control !== 'none' && !linked && !several && <Control node={node} input={input} name={about(shown, t('field.control'))} />}
+      {input.within && !linked && !several && <Inner id={`${node.id}:${input.within.node}`} input={input.within.input} name={about(shown, t('field.control'))} />}
       {input.widget === 'combo' && !linked && isInTheBox(toText(value)) && (
         <button type="button" className="field-note nodrag" onClick={() => setView({ dialog: 'models' })}>
           {t('box.model')}
