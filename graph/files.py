@@ -43,6 +43,7 @@ _SEARCHED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "hypernetworks": ("models/hypernetworks",),
         "gligen": ("models/gligen",),
         "photomaker": ("models/photomaker",),
+        "diffusers": ("models/diffusers",),
     }
 )
 _CREATED = (

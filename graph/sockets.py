@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, Protocol, TypeAlias
 
@@ -254,6 +255,30 @@ class File:
         if self.annotated and (parts := _ANNOTATION.fullmatch(value)):
             return folders.find(parts["folder"], parts["name"], self.suffixes)
         return folders.find(self.folder, value, self.suffixes)
+
+
+@dataclass(frozen=True, slots=True)
+class Directory(File):
+    """A directory below a named folder, one that has a file called `holding`; the node function gets a FileRef with the
+    directory's name and that file's path."""
+
+    holding: str = ""
+
+    def options(self, folders: Folders) -> Sequence[str]:
+        """The names on offer now."""
+        names = (name.rpartition("/") for name in folders.list(self.folder, (Path(self.holding).suffix,)))
+        return [directory for directory, _, name in names if name == self.holding and directory]
+
+    def coerce(self, value: object, folders: Folders) -> FileRef:
+        offered = self.options(folders)
+        expected = f"one of the directories in {self.folder}: {listing(offered)}"
+        if not offered:
+            places = " or ".join(str(root) for root in folders.roots(self.folder))
+            expected = f"a directory in {places} that has a {self.holding}"
+        if not isinstance(value, str) or value not in offered:
+            near = suggestion(value, offered) if isinstance(value, str) else ""
+            raise ValueRefused("value_not_in_list", expected, f"got {brief(value)}, expected {expected}{near}")
+        return replace(folders.find(self.folder, f"{value}/{self.holding}", (Path(self.holding).suffix,)), name=value)
 
 
 def _range(low: float | None, high: float | None) -> str:

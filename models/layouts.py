@@ -301,8 +301,10 @@ class Weights:
         return {own: stem + end for own, stem in stems for end in SCALES if stem + end in self.tensors}
 
 
-def read_header(path: Path) -> Weights:
-    """Read what a file holds, not the weights. Raises CheckpointError if it is damaged or of no family that is known."""
+def read_header(path: Path, tower: Tower | None = None) -> Weights:
+    """Read what a file holds, not the weights. tower: which one a text encoder by itself is, where something else tells.
+
+    Raises CheckpointError if it is damaged or of no family that is known."""
     file = read_table(path)
     names = [*file.tensors, *file.others]
     file, towers = _with_open_clip(file)
@@ -318,7 +320,7 @@ def read_header(path: Path) -> Weights:
         if all(prefix + name in file.tensors for name in (layout.root, *layout.needs))
         and not any(prefix + name in file.tensors for name in layout.unless)
     }
-    if other := _other_tower(file, prefixes.get("clip")):
+    if other := _other_tower(file, prefixes.get("clip"), tower):
         del prefixes["clip"]
         renamed |= other
         prefixes |= dict.fromkeys(other, "")
@@ -349,15 +351,16 @@ def _with_open_clip(file: TensorFile) -> tuple[TensorFile, dict[Part, dict[str, 
     return file, renamed
 
 
-def _other_tower(file: TensorFile, prefix: str | None) -> dict[Part, dict[str, str]]:
-    """Of a text encoder by itself, in the names that all towers have: which weights it has, where its width says that it is
-    not ViT-L. Of a width that nobody publishes it is ViT-bigG, if it brings a text to a space of its own as SDXL's does.
+def _other_tower(file: TensorFile, prefix: str | None, known: Tower | None) -> dict[Part, dict[str, str]]:
+    """Of a text encoder by itself, in the names that all towers have: which weights it has, where it is `known` or its width
+    says that it is not ViT-L. Of a width that nobody publishes it is ViT-bigG, if it brings a text to a space of its own as
+    SDXL's does.
     """
     if prefix not in ("", "text_model."):
         return {}
     width = file.tensors[prefix + LAYOUTS["clip"].root].shape[-1]
     projects = "text_projection.weight" in file.tensors and "visual_projection.weight" not in file.tensors
-    tower = WIDTHS.get(width, "clip_g" if projects else "clip")
+    tower = known or WIDTHS.get(width, "clip_g" if projects else "clip")
     if tower == "clip":
         return {}
     starts = tuple(prefix + child for child in LAYOUTS["clip"].children)

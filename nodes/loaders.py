@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from threading import Thread
 from typing import Annotated, NamedTuple
 
 from graph.errors import InputError
 from graph.files import FileRef
 from graph.sockets import Choice, File
 from graph.spec import Tip, node
-from models.checkpoint import CheckpointError, Part, Weights
+from models.checkpoint import CheckpointError, Weights
 from models.families import unread_unet
 from models.family import SDXL, TOWERS, Tower, text_family
 from models.types import TEXT_TOWERS, Clip, Model, TextTower, Vae
 from nodes.services import Context
-from nodes.weights import header, opened, tell_unused
+from nodes.weights import header, opened, read_soon, tell_unused
 
 
 class Checkpoint(NamedTuple):
@@ -46,11 +45,11 @@ def checkpoint_loader_simple(
         weights.names("model")
     except CheckpointError as error:
         raise InputError("ckpt_name", f"{error}; a checkpoint has a U-Net at least") from error
-    _refuse_unread(weights, "ckpt_name")
+    refuse_unread(weights, "ckpt_name")
     tell_unused(ctx, weights, "ckpt_name")
     here = [part for part in (*TOWERS, "model", "vae") if part in weights.parts()]
     identity = ctx.services.folders.identity(ckpt_name.path)
-    _read_ahead(weights, *here)
+    read_soon(weights, *here)
     clip = Clip.of(weights, identity, weights.family)
     return Checkpoint(Model(weights, identity), clip, Vae(weights, identity))
 
@@ -69,8 +68,8 @@ def unet_loader(
 ) -> Annotated[Model, Tip("The U-Net that removes noise from latents.")]:
     """Open a file that holds a U-Net, as checkpoints name its weights or as diffusers does."""
     weights, identity = opened(ctx, unet_name, "unet_name", "model", "holds no U-Net")
-    _refuse_unread(weights, "unet_name")
-    _read_ahead(weights, "model")
+    refuse_unread(weights, "unet_name")
+    read_soon(weights, "model")
     return Model(weights, identity)
 
 
@@ -88,7 +87,7 @@ def clip_loader(
 ) -> Annotated[Clip, Tip("The text encoder that turns prompts into conditioning.")]:
     """Open a file that holds a text encoder."""
     weights, identity = _text_encoder(ctx, clip_name, "clip_name")
-    _read_ahead(weights, *(tower for tower in TOWERS if tower in weights.parts()))
+    read_soon(weights, *(tower for tower in TOWERS if tower in weights.parts()))
     return Clip.of(weights, identity, text_family(weights.parts()))
 
 
@@ -118,7 +117,7 @@ def dual_clip_loader(
             f"{clip_name1.name} and {clip_name2.name} hold {held}; SDXL's text encoder needs {TOWERS[missing[0]]} too",
         )
     for tower in wanted:
-        _read_ahead(opened_files[tower].weights, tower)
+        read_soon(opened_files[tower].weights, tower)
     return Clip(tuple(opened_files[tower] for tower in wanted), SDXL.text)
 
 
@@ -130,7 +129,7 @@ def vae_loader(
 ) -> Annotated[Vae, Tip("The autoencoder between pictures and latents.")]:
     """Open a file that holds an autoencoder, to use instead of a checkpoint's own."""
     weights, identity = opened(ctx, vae_name, "vae_name", "vae", "holds no autoencoder")
-    _read_ahead(weights, "vae")
+    read_soon(weights, "vae")
     return Vae(weights, identity)
 
 
@@ -141,11 +140,7 @@ def _text_encoder(ctx: Context, file: FileRef, blamed: str) -> tuple[Weights, st
     return opened(ctx, file, blamed, held[0] if held else "clip", "holds no text encoder")
 
 
-def _refuse_unread(weights: Weights, blamed: str) -> None:
+def refuse_unread(weights: Weights, blamed: str) -> None:
     """Raise InputError for a U-Net that reads more than latents."""
     if other := unread_unet(weights.shapes("model")):
         raise InputError(blamed, f"{weights.path.name} is {other}, a kind that is not supported yet")
-
-
-def _read_ahead(weights: Weights, *parts: Part) -> None:
-    Thread(target=weights.read_ahead, args=parts, name="read-ahead", daemon=True).start()

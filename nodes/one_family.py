@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from graph.build import BoundNode, Graph
 from graph.document import Link
@@ -13,6 +13,7 @@ from graph.errors import GraphError
 from graph.files import FileRef
 from models.checkpoint import CheckpointError, Part, Weights, read_header
 from models.family import Family, text_family
+from models.pipeline_folder import INDEX, pipeline_files, read_pipeline
 from models.types import Clip, Conditioning, Guider, Latent, Model, Vae
 
 FOLLOWED = frozenset({Model.socket, Clip.socket, Vae.socket, Conditioning.socket, Latent.socket, Guider.socket})
@@ -28,6 +29,7 @@ class Origin:
 
 
 Origins = tuple[Origin, ...]
+_Stamps = tuple[tuple[Path, int, int], ...]
 _Seen = tuple[Family, frozenset[Part]]
 
 
@@ -41,7 +43,7 @@ class OneFamily:
     def __init__(self, read: Callable[[Path], Weights] = read_header) -> None:
         """read: what reads a file's header, once until the file changes."""
         self._header = read
-        self._read: OrderedDict[tuple[Path, int, int], _Seen | None] = OrderedDict()
+        self._read: OrderedDict[_Stamps, _Seen | None] = OrderedDict()
 
     def __call__(self, graph: Graph) -> Iterator[GraphError]:
         """What does not fit, each named with both files."""
@@ -72,7 +74,7 @@ class OneFamily:
         return ()
 
     def _of_files(self, files: Iterable[FileRef], socket: str) -> Origins:
-        seen = [(file.path.name, found) for file in files if (found := self._seen(file.path))]
+        seen = [(PurePosixPath(file.name).name, found) for file in files if (found := self._seen(file.path))]
         if not seen:
             return ()
         parts = frozenset[Part]().union(*(held for _, (_, held) in seen))
@@ -84,10 +86,10 @@ class OneFamily:
     def _seen(self, path: Path) -> _Seen | None:
         """The family of a file, and what it holds; None if it cannot be used, of which its loader will tell."""
         try:
-            stat = path.stat()
-            key = (path, stat.st_size, stat.st_mtime_ns)
+            files = pipeline_files(path) if path.name == INDEX else (path,)
+            key = tuple((file, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files)
             if key not in self._read:
-                weights = self._header(path)
+                weights = read_pipeline(path).unet if path.name == INDEX else self._header(path)
                 self._read[key] = weights.family, weights.parts()
         except (OSError, CheckpointError):
             return None

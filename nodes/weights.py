@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Thread
+
 from graph.errors import InputError
 from graph.files import FileRef
 from models.checkpoint import CheckpointError, Part, Weights, read_header
@@ -34,3 +36,8 @@ def tell_unused(ctx: Context, weights: Weights, blamed: str) -> None:
         tensors = "1 tensor" if len(unused) == 1 else f"{len(unused)} tensors"
         shown = ", ".join(name[:80] for name in unused[:3]) + (", …" if len(unused) > 3 else "")
         ctx.warn(f"{tensors} of {weights.path.name} are not used: {shown}", blamed)
+
+
+def read_soon(weights: Weights, *parts: Part) -> None:
+    """Have the disk bring these parts into the system's cache meanwhile."""
+    Thread(target=weights.read_ahead, args=parts, name="read-ahead", daemon=True).start()

@@ -100,7 +100,7 @@ def diffusers_unet(ours: UNet, pooled: int = 0) -> Any:
         )
     state = {f"model.diffusion_model.{name}": tensor for name, tensor in ours.state_dict().items()}
     theirs.load_state_dict(convert_ldm_unet_checkpoint(state, theirs.config), assign=True)
-    return _same_groups(theirs).eval()
+    return same_groups(theirs).eval()
 
 
 def diffusers_vae(ours: AutoencoderKL) -> Any:
@@ -123,10 +123,10 @@ def diffusers_vae(ours: AutoencoderKL) -> Any:
         )
     state = {f"first_stage_model.{name}": tensor for name, tensor in ours.state_dict().items()}
     theirs.load_state_dict(convert_ldm_vae_checkpoint(state, theirs.config), assign=True)
-    return _same_groups(theirs).eval()
+    return same_groups(theirs).eval()
 
 
-def _same_groups(theirs: nn.Module) -> nn.Module:
+def same_groups(theirs: nn.Module) -> nn.Module:
     """diffusers has one number of groups for all widths; ours are the same from 128 channels on."""
     for module in theirs.modules():
         if isinstance(module, nn.GroupNorm):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.config import UNetConfig
 from models.controlnet import ControlNet
-from tests.models.oracles import SINUSOIDS, _same_groups, randomized
+from tests.models.oracles import SINUSOIDS, randomized, same_groups
 
 HINT_WIDTHS = (3, 16, 16, 32, 32, 96, 96, 256)  # and then the U-Net's width
 
@@ -48,4 +48,4 @@ def diffusers_controlnet(state: dict[str, Tensor], config: UNetConfig, pooled: b
         for end in ("weight", "bias") if config.vector_dim else ():
             converted[f"add_embedding.linear_{number}.{end}"] = state[f"{ours}.{end}"]
     theirs.load_state_dict(converted, assign=True)
-    return _same_groups(theirs).eval()
+    return same_groups(theirs).eval()

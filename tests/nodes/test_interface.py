@@ -30,6 +30,7 @@ OURS = {"sampler_name": ["plms"]}  # choices that no other program has come last
 BESIDES = {
     ("SaveImage", "optional"): ["parameters"],
     ("ControlNetApplyAdvanced", "optional"): ["mask"],
+    ("DiffusersLoader", "optional"): ["variant"],
 }  # inputs that no other program has, and nobody need give
 
 
@@ -85,12 +86,15 @@ def test_an_input_has_the_type_default_and_range_that_clients_know(
 @pytest.mark.parametrize(("node", "entry"), [(n, e) for n, e in INPUTS if "folder" in e])
 def test_a_file_input_offers_the_files_of_its_folder(node: str, entry: dict[str, Any], folders: Folders) -> None:
     suffix = entry.get("filter_extension", ".png" if entry["folder"] in ("input", "output") else ".safetensors")
-    folders.roots(entry["folder"])[0].mkdir(parents=True, exist_ok=True)
-    for name in ("b", "a"):
-        (folders.roots(entry["folder"])[0] / (name + suffix)).touch()
+    root = folders.roots(entry["folder"])[0]
+    offered = ["a", "b"] if entry["folder"] == "diffusers" else [f"a{suffix}", f"b{suffix}"]
+    for name in offered[::-1]:
+        path = root / name / "model_index.json" if entry["folder"] == "diffusers" else root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     info: dict[str, Any] = describe(builtin()[node], folders)
     socket, options = info["input"]["required"][entry["name"]]
-    assert (options["options"] if socket == "COMBO" else socket) == [f"a{suffix}", f"b{suffix}"]
+    assert (options["options"] if socket == "COMBO" else socket) == offered
 
 
 @pytest.mark.parametrize("spec", builtin().values(), ids=builtin())
