@@ -223,7 +223,7 @@ class File:
 
     `suffixes` replaces those of the folder. `annotated` also takes `name [output]`, which editors write
     for a file of another directory. `when_empty` says what to put into a folder that holds nothing yet.
-    `image_upload` is the editor's.
+    `image_upload` is the editor's. `named`: further names, each with the file of another folder that it stands for.
     """
 
     folder: str
@@ -233,12 +233,13 @@ class File:
     when_empty: str = ""
     image_upload: bool = False
     typed: bool = False
+    named: Callable[[Folders], Mapping[str, FileRef]] | None = None
     socket: ClassVar[str] = "COMBO"
     linkable: ClassVar[bool] = False
 
     def options(self, folders: Folders) -> Sequence[str]:
         """The names on offer now."""
-        return folders.list(self.folder, self.suffixes)
+        return *folders.list(self.folder, self.suffixes), *(self.named(folders) if self.named else ())
 
     def coerce(self, value: object, folders: Folders) -> FileRef:
         try:
@@ -252,6 +253,8 @@ class File:
     def _find(self, value: object, folders: Folders) -> FileRef:
         if not isinstance(value, str):
             raise ValueRefused("invalid_input_type", f"the name of a file in {self.folder}")
+        if self.named and (found := self.named(folders).get(value)):
+            return found
         if self.annotated and (parts := _ANNOTATION.fullmatch(value)):
             return folders.find(parts["folder"], parts["name"], self.suffixes)
         return folders.find(self.folder, value, self.suffixes)

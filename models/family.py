@@ -118,6 +118,8 @@ SDXL_REFINER = Family(
     vector=VectorRecipe(scored=True),
 )
 UNKNOWN = Family(name="")
+TINY_FAMILIES: Mapping[str, Family] = MappingProxyType({family.latent.approximation: family for family in (SD1, SDXL)})
+"""The families whose latents a small autoencoder is for, by its name."""
 
 V_SPREAD = 0.09
 """Of the U-Nets of Stable Diffusion 2, those that predict v have a norm whose biases deviate by more."""

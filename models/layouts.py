@@ -45,6 +45,7 @@ from models.safety import SafetyChecker, published_name
 from models.style_adapter import StyleAdapter, style_config
 from models.t2i_adapter import ADAPTER_ROOT, T2IAdapter, adapter_config, renamed_adapter
 from models.tiny_decoder import build_tiny_decoder
+from models.tiny_vae import build_tiny_encoder
 from models.unet import InputSide, UNet
 from models.upscaler import build_upscaler, renamed_upscaler
 from models.vae import AutoencoderKL
@@ -57,7 +58,7 @@ Steering = Literal[
 """What steers a U-Net. input_side: a U-Net's own way down, for a Control-LoRA."""
 Judging = Literal["safety", "clip_model", "open_clip", "inception", "aesthetic"]
 """What judges pictures."""
-Part = Literal["model", "vae", "tiny_decoder", "upscaler"] | Tower | Steering | Judging
+Part = Literal["model", "vae", "tiny_decoder", "tiny_encoder", "upscaler"] | Tower | Steering | Judging
 
 NOT_WEIGHTS = ("position_ids", "num_batches_tracked")
 """How the names of tensors end that files have besides weights."""
@@ -151,6 +152,12 @@ LAYOUTS: Mapping[Part, Layout] = MappingProxyType(
             title="decoder of TAESD",
             root="18.conv.0.weight",
             build=build_tiny_decoder,
+        ),
+        "tiny_encoder": Layout(
+            title="encoder of TAESD",
+            root="14.weight",
+            needs=("11.conv.0.weight", "2.weight"),
+            build=build_tiny_encoder,
         ),
         "safety": Layout(
             title="safety checker",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from models.machine import freed_memory_returned
-from models.vae import AutoencoderKL, Tick
+from models.vae import Autoencoder, Tick
 
 DECODE_TILE, DECODE_OVERLAP = 64, 16  # latent cells
 ENCODE_TILE, ENCODE_OVERLAP = 512, 64  # pixels
@@ -35,7 +35,7 @@ def tile_shapes(tile: int) -> tuple[tuple[int, int], ...]:
 
 
 def decode_tiled(
-    vae: AutoencoderKL, z: Tensor, tick: Tick = lambda: None, tile: int = DECODE_TILE, overlap: int = DECODE_OVERLAP
+    vae: Autoencoder, z: Tensor, tick: Tick = lambda: None, tile: int = DECODE_TILE, overlap: int = DECODE_OVERLAP
 ) -> Tensor:
     """`vae.decode` in tiles of `tile` latent cells. z: [B, 4, h, w], unscaled -> [B, 3, H, W] float32 on the CPU."""
     factor = vae.config.factor
@@ -44,7 +44,7 @@ def decode_tiled(
 
 
 def encode_tiled(
-    vae: AutoencoderKL, x: Tensor, tick: Tick = lambda: None, tile: int = ENCODE_TILE, overlap: int = ENCODE_OVERLAP
+    vae: Autoencoder, x: Tensor, tick: Tick = lambda: None, tile: int = ENCODE_TILE, overlap: int = ENCODE_OVERLAP
 ) -> Tensor:
     """`vae.encode` in tiles of `tile` pixels. x: [B, 3, H, W] in -1..1 -> [B, 8, h, w] float32 on the CPU."""
     factor = vae.config.factor

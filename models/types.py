@@ -32,6 +32,7 @@ from models.steps import Sampler
 from models.style_adapter import StyleAdapter
 from models.t2i_adapter import T2IAdapter
 from models.tiny_decoder import TinyDecoder
+from models.tiny_vae import TinyEncoder
 from models.unet import InputSide, UNet
 from models.upscaler import Upscaler
 from models.vae import AutoencoderKL
@@ -234,6 +235,31 @@ class TinyDecoderModel(ModelHandle[TinyDecoder]):
     """A decoder of TAESD. It travels on no link."""
 
     part: ClassVar[Part] = "tiny_decoder"
+
+
+@dataclass(frozen=True)
+class TinyEncoderModel(ModelHandle[TinyEncoder]):
+    """An encoder of TAESD. It travels on no link."""
+
+    part: ClassVar[Part] = "tiny_encoder"
+
+
+@dataclass(frozen=True)
+class TinyVae(Vae):
+    """TAESD in the place of an autoencoder: its two files, of which `weights` are those of what decodes."""
+
+    part: ClassVar[Part] = "tiny_decoder"
+    encoder: TinyEncoderModel = field(kw_only=True)
+
+    @property
+    def files(self) -> tuple[tuple[Path, str], ...]:
+        """The files it stands and falls with."""
+        return *super().files, *self.encoder.files
+
+    @property
+    def decoder(self) -> TinyDecoderModel:
+        """What decodes."""
+        return TinyDecoderModel(self.weights, self.identity)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Attribute names are the checkpoint's key names below `first_stage_model.`, so `l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -167,6 +168,16 @@ class Decoder(nn.Module):
             tick()
             h = step(h)
         return self.conv_out(_silu(self.norm_out(h)))
+
+
+class Autoencoder(Protocol):
+    """What goes between pixels and latents; see AutoencoderKL."""
+
+    @property
+    def config(self) -> VaeConfig: ...
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def encode(self, x: Tensor, tick: Tick = ...) -> Tensor: ...
+    def decode(self, z: Tensor, tick: Tick = ...) -> Tensor: ...
 
 
 class AutoencoderKL(nn.Module):

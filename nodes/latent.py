@@ -17,7 +17,9 @@ from graph.thrift import Thrift
 from models.activations import decode_bytes, encode_bytes
 from models.family import SD1
 from models.tiled import DECODE_OVERLAP, DECODE_TILE, ENCODE_OVERLAP, ENCODE_TILE, decode_tiled, encode_tiled
-from models.types import Image, Latent, Vae
+from models.tiny_vae import TinyAutoencoder
+from models.types import Image, Latent, TinyVae, Vae
+from models.vae import Autoencoder
 from nodes.services import Context
 
 
@@ -73,7 +75,7 @@ def decoded(ctx: Context, samples: Latent, vae: Vae, tiles: tuple[int, int] | No
     tiles: pixels a side of a tile and those that neighbours share, to decode so whatever room there is.
     """
     height, width = samples.samples.shape[-2:]
-    with ctx.services.use(vae, "vae") as autoencoder:
+    with _autoencoder(ctx, vae) as autoencoder:
         weight, factor = next(autoencoder.parameters()), autoencoder.config.factor
         size = partial(decode_bytes, autoencoder.config, dtype=weight.dtype)
         tile, overlap = (side // factor for side in tiles) if tiles else (DECODE_TILE, DECODE_OVERLAP)
@@ -124,7 +126,7 @@ def encoded(ctx: Context, pixels: Image, vae: Vae, tiles: tuple[int, int] | None
 
     tiles: pixels a side of a tile and those that neighbours share, to encode so whatever room there is.
     """
-    with ctx.services.use(vae, "vae") as autoencoder:
+    with _autoencoder(ctx, vae) as autoencoder:
         factor = autoencoder.config.factor
         height, width = pixels.pixels.shape[1:3]
         if min(height, width) < factor:
@@ -146,6 +148,17 @@ def encoded(ctx: Context, pixels: Image, vae: Vae, tiles: tuple[int, int] | None
         if not latent.isfinite().all():
             raise _not_finite("pixels", i, "latent", cropped[i])
     return Latent(latents)
+
+
+@contextmanager
+def _autoencoder(ctx: Context, vae: Vae) -> Iterator[Autoencoder]:
+    """The network, or both halves of TAESD."""
+    if not isinstance(vae, TinyVae):
+        with ctx.services.use(vae, "vae") as network:
+            yield network
+        return
+    with ctx.services.use(vae.encoder, "vae") as encoder, ctx.services.use(vae.decoder, "vae") as decoder:
+        yield TinyAutoencoder(encoder, decoder, vae.family.latent.scale)
 
 
 def _not_finite(blamed: str, i: int, what: str, given: Tensor) -> InputError:

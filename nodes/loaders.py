@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, NamedTuple
 
 from graph.errors import InputError
-from graph.files import FileRef
+from graph.files import FileRef, Folders
 from graph.sockets import Choice, File
 from graph.spec import Tip, node
 from models.checkpoint import CheckpointError, Weights
 from models.families import unread_unet
-from models.family import SDXL, TOWERS, Tower, text_family
-from models.types import TEXT_TOWERS, Clip, Model, TextTower, Vae
+from models.family import SDXL, TINY_FAMILIES, TOWERS, Tower, text_family
+from models.types import TEXT_TOWERS, Clip, Model, TextTower, TinyEncoderModel, TinyVae, Vae
 from nodes.services import Context
 from nodes.weights import header, opened, read_soon, tell_unused
 
@@ -121,16 +123,59 @@ def dual_clip_loader(
     return Clip(tuple(opened_files[tower] for tower in wanted), SDXL.text)
 
 
-@node("VAELoader", category="loaders", title="Load VAE", lane="io")
+def _halves(folders: Folders, name: str) -> tuple[FileRef, FileRef] | None:
+    """The files of TAESD's encoder and decoder, if both are there. name: of the pair, such as taesdxl."""
+    there = {file.rpartition("/")[2].partition(".")[0]: file for file in reversed(folders.list("vae_approx"))}
+    wanted = (f"{name}_encoder", f"{name}_decoder")
+    if not all(half in there for half in wanted):
+        return None
+    encoder, decoder = (folders.find("vae_approx", there[half]) for half in wanted)
+    return encoder, decoder
+
+
+def _tiny(folders: Folders) -> Mapping[str, FileRef]:
+    """Pairs of files that are an autoencoder together; a pair stands at the file of what decodes."""
+    pairs = ((name, _halves(folders, name)) for name in TINY_FAMILIES)
+    return {name: replace(pair[1], name=name) for name, pair in pairs if pair}
+
+
+def _encoder_beside(node_id: str, inputs: Mapping[str, object], folders: Folders) -> object:
+    """What the other file of a pair is."""
+    chosen = inputs["vae_name"]
+    pair = _halves(folders, chosen.name) if isinstance(chosen, FileRef) and chosen.name in TINY_FAMILIES else None
+    return folders.identity(pair[0].path) if pair else None
+
+
+@node("VAELoader", category="loaders", title="Load VAE", lane="io", freshness=_encoder_beside)
 def vae_loader(
     ctx: Context,
     *,
-    vae_name: Annotated[FileRef, File("vae", tooltip="A file of models/vae, or a link to a checkpoint.")],
+    vae_name: Annotated[
+        FileRef,
+        File(
+            "vae",
+            tooltip="A file of models/vae, or a link to a checkpoint; taesd or taesdxl: small and fast, from models/vae_approx.",
+            named=_tiny,
+        ),
+    ],
 ) -> Annotated[Vae, Tip("The autoencoder between pictures and latents.")]:
     """Open a file that holds an autoencoder, to use instead of a checkpoint's own."""
+    if vae_name.name in TINY_FAMILIES:
+        return _tiny_vae(ctx, vae_name)
     weights, identity = opened(ctx, vae_name, "vae_name", "vae", "holds no autoencoder")
     read_soon(weights, "vae")
     return Vae(weights, identity)
+
+
+def _tiny_vae(ctx: Context, pair: FileRef) -> Vae:
+    """TAESD's two files. Raises InputError."""
+    found = _halves(ctx.services.folders, pair.name)
+    if found is None:
+        raise InputError("vae_name", f"models/vae_approx has no {pair.name}_encoder and {pair.name}_decoder any more")
+    coding, its = opened(ctx, found[0], "vae_name", "tiny_encoder", "is no encoder of TAESD")
+    weights, identity = opened(ctx, found[1], "vae_name", "tiny_decoder", "is no decoder of TAESD")
+    known = replace(weights, family=TINY_FAMILIES[pair.name])
+    return TinyVae(known, identity, encoder=TinyEncoderModel(coding, its))
 
 
 def _text_encoder(ctx: Context, file: FileRef, blamed: str) -> tuple[Weights, str]:

@@ -12,7 +12,7 @@ from graph.document import Link
 from graph.errors import GraphError
 from graph.files import FileRef
 from models.checkpoint import CheckpointError, Part, Weights, read_header
-from models.family import Family, text_family
+from models.family import TINY_FAMILIES, Family, text_family
 from models.pipeline_folder import INDEX, pipeline_files, read_pipeline
 from models.types import Clip, Conditioning, Guider, Latent, Model, Vae
 
@@ -74,7 +74,7 @@ class OneFamily:
         return ()
 
     def _of_files(self, files: Iterable[FileRef], socket: str) -> Origins:
-        seen = [(PurePosixPath(file.name).name, found) for file in files if (found := self._seen(file.path))]
+        seen = [(PurePosixPath(file.name).name, found) for file in files if (found := self._known(file))]
         if not seen:
             return ()
         parts = frozenset[Part]().union(*(held for _, (_, held) in seen))
@@ -82,6 +82,10 @@ class OneFamily:
         if socket == Clip.socket and "model" not in parts:
             family = text_family(parts)
         return (Origin(" and ".join(name for name, _ in seen), family),) if family.name else ()
+
+    def _known(self, file: FileRef) -> _Seen | None:
+        tiny = TINY_FAMILIES.get(file.name)  # the headers of TAESD's files do not tell
+        return (tiny, frozenset({"tiny_decoder"})) if tiny else self._seen(file.path)
 
     def _seen(self, path: Path) -> _Seen | None:
         """The family of a file, and what it holds; None if it cannot be used, of which its loader will tell."""

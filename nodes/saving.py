@@ -14,7 +14,7 @@ from graph.spec import Tip, node
 from models.checkpoint import CheckpointError
 from models.embeddings import KEYS
 from models.saving import Entry, difference_as_lora, single_network, whole_checkpoint, write_safetensors
-from models.types import Clip, Model, ModelHandle, Vae
+from models.types import Clip, Model, ModelHandle, TinyVae, Vae
 from nodes.image import EMBEDDED
 from nodes.labels import workflow_texts
 from nodes.output_files import expand, write_numbered
@@ -33,6 +33,7 @@ def checkpoint_save(
     filename_prefix: Annotated[str, PREFIX] = "checkpoints/ComfyUI",
 ) -> Outputs:
     """Save three networks as one checkpoint in the output directory, as Stable Diffusion was published."""
+    _refuse_tiny(vae)
     try:
         entries = whole_checkpoint(model, clip, vae)
     except CheckpointError as error:
@@ -76,6 +77,15 @@ def vae_save(
 ) -> Outputs:
     """Save an autoencoder alone, for Load VAE."""
     return _saved(ctx, _alone(ctx, vae, "vae"), filename_prefix)
+    _refuse_tiny(vae)
+    return _saved(ctx, _alone(vae, "vae"), filename_prefix)
+
+
+def _refuse_tiny(vae: Vae) -> None:
+    if isinstance(vae, TinyVae):
+        raise InputError(
+            "vae", f"{vae.weights.path.name} is a half of TAESD, which other programs load from its own files"
+        )
 
 
 @node(
