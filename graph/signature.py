@@ -56,6 +56,15 @@ class Extra:
 
 
 @dataclass(frozen=True, slots=True)
+class Together:
+    """Marks an input `Mapping[str, T]` that is one input for each of `names`, which need be no names of Python; each is
+    `default` where it is not given. The function gets them as a mapping by these names."""
+
+    names: tuple[str, ...]
+    default: object = REQUIRED
+
+
+@dataclass(frozen=True, slots=True)
 class Raw:
     """The node function gets the link itself, to an output of type `socket`; what it leads to is not computed."""
 
@@ -78,17 +87,26 @@ def signature(function: Callable[..., object]) -> Signature:
     inputs = tuple(_inputs(function, hints))
     outputs, pack = _outputs(function, hints)
     gathers = {name: each.node for name in hints for each in _unwrap(hints[name])[1] if isinstance(each, Each)}
-    return Signature(inputs, outputs, _call(function, inputs, pack), gathers)
+    together = {name: mark.names for name in hints for mark in _unwrap(hints[name])[1] if isinstance(mark, Together)}
+    return Signature(inputs, outputs, _call(function, inputs, pack, together), gathers)
 
 
-def _call(function: Callable[..., object], inputs: tuple[InputSpec, ...], pack: Callable[[object], Result]) -> Call:
-    """How to call `function` with values by the names that a document has."""
+def _call(
+    function: Callable[..., object],
+    inputs: tuple[InputSpec, ...],
+    pack: Callable[[object], Result],
+    together: Mapping[str, tuple[str, ...]],
+) -> Call:
+    """How to call `function` with values by the names that a document has. together: those that it gets as one."""
     lazy = frozenset(spec.name for spec in inputs if spec.lazy and not spec.raw and spec.members is None)
     groups = {spec.name: spec for spec in inputs if spec.members is not None}
 
     def prepared(values: Mapping[str, object]) -> Mapping[str, object]:
         if groups:
             values = {spec.name: _gathered(spec, values) for spec in inputs}
+        for whole, names in together.items():
+            rest = {name: value for name, value in values.items() if name not in names}
+            values = {**rest, whole: {name: values[name] for name in names}}
         if lazy:
             values = {name: _asked(name, value) if name in lazy else value for name, value in values.items()}
         return values
@@ -109,7 +127,7 @@ def _call(function: Callable[..., object], inputs: tuple[InputSpec, ...], pack: 
 
     if inspect.iscoroutinefunction(function):
         return run_async
-    if lazy or groups:
+    if lazy or groups or together:
         return run_lazy
     return lambda ctx, values: pack(function(ctx, **values))
 
@@ -136,6 +154,11 @@ def _inputs(function: Callable[..., object], hints: Mapping[str, Any]) -> Iterat
         if parameter.name not in hints:
             raise TypeError(f"{_place(function)}: input {parameter.name!r} has no type")
         default = REQUIRED if parameter.default is parameter.empty else parameter.default
+        bare, marks = _unwrap(hints[parameter.name])
+        if together := next((mark for mark in marks if isinstance(mark, Together)), None):
+            each: Any = Annotated[(get_args(bare)[1], *marks)]
+            yield from (_input(name, each, together.default, function) for name in together.names)
+            continue
         declared = _input(parameter.name, hints[parameter.name], default, function)
         if declared.optional and default is REQUIRED:
             raise TypeError(f"{_place(function)}: optional input {parameter.name!r} has no default")

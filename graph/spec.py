@@ -13,7 +13,7 @@ from graph.document import NodeId
 from graph.errors import suggestion
 from graph.files import Folders
 from graph.inputs import REQUIRED, Cases, Group, InputSpec, OutputSpec, declared
-from graph.signature import Call, Each, Extra, Named, Raw, Tip, signature
+from graph.signature import Call, Each, Extra, Named, Raw, Tip, Together, signature
 from graph.version import version_of
 
 __all__ = (
@@ -30,6 +30,7 @@ __all__ = (
     "Raw",
     "Registry",
     "Tip",
+    "Together",
     "collect",
     "node",
 )

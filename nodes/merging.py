@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, TypeVar
 
@@ -9,7 +10,7 @@ from torch import nn
 
 from graph.errors import InputError
 from graph.sockets import Float, Int
-from graph.spec import Tip, node
+from graph.spec import Tip, Together, node
 from models.checkpoint import CheckpointError
 from models.family import TOWERS
 from models.merging import Arc, Average, Dare, Difference, Merge, Rule, Sum, Ties
@@ -19,11 +20,29 @@ from nodes.services import Context
 Handle = TypeVar("Handle", bound=ModelHandle[nn.Module])
 
 RATIO = Float(0.0, 1.0, step=0.01, tooltip="The share of the first; 1 leaves it as it is.")
+BLOCK_RATIO = Float(0.0, 1.0, step=0.01, tooltip="The share of the first in this block; 1 leaves it as it is.")
 TIMES = Float(-10.0, 10.0, step=0.01, tooltip="What the difference is multiplied by.")
 DENSITY = Float(
     0.01, 1.0, step=0.01, tooltip="The share of numbers of each model's difference from the base that is kept."
 )
 SHARE = Float(-10.0, 10.0, step=0.01, tooltip="How much of this model's difference from the base is added.")
+_LEVELS = ("time_embed.", "label_emb.")
+BLOCKS = (
+    *_LEVELS,
+    *(f"input_blocks.{i}." for i in range(12)),
+    *(f"middle_block.{i}." for i in range(3)),
+    *(f"output_blocks.{i}." for i in range(12)),
+    "out.",
+)
+"""How the names of layers begin, by the blocks of Stable Diffusion 1 and 2."""
+BLOCKS_XL = (
+    *_LEVELS,
+    *(f"input_blocks.{i}" for i in range(9)),
+    *(f"middle_block.{i}" for i in range(3)),
+    *(f"output_blocks.{i}" for i in range(9)),
+    "out.",
+)
+"""Those of SDXL, where workflows have them without the last dot."""
 FIRST, SECOND = Tip("The first model."), Tip("The second model.")
 FIRST_CLIP, SECOND_CLIP = Tip("The first text encoder."), Tip("The second text encoder.")
 MERGED, MERGED_CLIP = Tip("The merged model."), Tip("The merged text encoder.")
@@ -56,6 +75,42 @@ def model_merge_blocks(
     """The average of two models, with shares of their own for the way down, the middle and the way up."""
     ratios = (("", input), ("input", input), ("middle", middle), ("out", out))
     return _merged(model1, (model2,), Average(ratios), "model2")
+
+
+@node("ModelMergeSD1", category="advanced/model_merging/model_specific")
+def model_merge_sd1(
+    ctx: Context,
+    *,
+    model1: Annotated[Model, FIRST],
+    model2: Annotated[Model, SECOND],
+    ratios: Annotated[Mapping[str, float], Together(BLOCKS, 1.0), BLOCK_RATIO],
+) -> Annotated[Model, MERGED]:
+    """The average of two models of Stable Diffusion 1, with a share of its own for each block."""
+    return _merged_by_blocks(model1, model2, ratios)
+
+
+@node("ModelMergeSD2", category="advanced/model_merging/model_specific")
+def model_merge_sd2(
+    ctx: Context,
+    *,
+    model1: Annotated[Model, FIRST],
+    model2: Annotated[Model, SECOND],
+    ratios: Annotated[Mapping[str, float], Together(BLOCKS, 1.0), BLOCK_RATIO],
+) -> Annotated[Model, MERGED]:
+    """The average of two models of Stable Diffusion 2, with a share of its own for each block."""
+    return _merged_by_blocks(model1, model2, ratios)
+
+
+@node("ModelMergeSDXL", category="advanced/model_merging/model_specific")
+def model_merge_sdxl(
+    ctx: Context,
+    *,
+    model1: Annotated[Model, FIRST],
+    model2: Annotated[Model, SECOND],
+    ratios: Annotated[Mapping[str, float], Together(BLOCKS_XL, 1.0), BLOCK_RATIO],
+) -> Annotated[Model, MERGED]:
+    """The average of two SDXL models, with a share of its own for each block."""
+    return _merged_by_blocks(model1, model2, ratios)
 
 
 @node("ModelMergeAdd", category="advanced/model_merging")
@@ -151,6 +206,11 @@ def clip_merge_subtract(
 ) -> Annotated[Clip, MERGED_CLIP]:
     """What the first text encoder has that the second has not."""
     return _merged_text(clip1, clip2, Difference(multiplier))
+
+
+def _merged_by_blocks(first: Model, second: Model, ratios: Mapping[str, float]) -> Model:
+    """Of layers that are in none of the blocks, the first block's share counts."""
+    return _merged(first, (second,), Average((("", next(iter(ratios.values()))), *ratios.items())), "model2")
 
 
 def _merged_text(first: Clip, second: Clip, rule: Rule) -> Clip:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Annotated, Any, NamedTuple
 
@@ -15,7 +16,7 @@ from graph.node_shapes import read_shape
 from graph.object_info import describe, object_info
 from graph.result import Outputs, Shown
 from graph.sockets import Choice, File, Float, Int, Text, Toggle
-from graph.spec import REQUIRED, Extra, InputSpec, Named, NodeSpec, OutputSpec, Registry, Tip, collect, node
+from graph.spec import REQUIRED, Extra, InputSpec, Named, NodeSpec, OutputSpec, Registry, Tip, Together, collect, node
 from tests.graph.flow import FLOW
 from tests.graph.stubs import REGISTRY, Num, number
 
@@ -323,3 +324,18 @@ def test_inputs_and_outputs_of_one_type_say_what_it_is_called(folders: Folders) 
     resize = {"input": {"required": {"input": few}}, "output": ["COMFY_MATCHTYPE_V3", "INT"]}
     shape = read_shape("Resize", resize | {"output_matchtypes": ["kind", None]})
     assert (shape.inputs[0].type, shape.outputs) == ("IMAGE,MASK", ("IMAGE,MASK", "INT"))
+
+
+def test_one_mapping_stands_for_inputs_whose_names_are_no_names_of_python() -> None:
+    def function(
+        ctx: Ctx, *, first: int, shares: Annotated[Mapping[str, float], Together(("a.", "b.1."), 0.5), Float(0.0, 1.0)]
+    ) -> float:
+        return first + shares["a."] * 10 + shares["b.1."] * 100
+
+    spec = declared(function)
+    assert [(each.name, each.socket, each.default) for each in spec.inputs][1:] == [
+        ("a.", "FLOAT", 0.5),
+        ("b.1.", "FLOAT", 0.5),
+    ]
+    assert spec.is_fixed and spec.is_eager
+    assert spec.run(None, {"first": 1, "a.": 2.0, "b.1.": 3.0}) == Outputs((321.0,))
