@@ -76,9 +76,8 @@ def vae_save(
     filename_prefix: Annotated[str, PREFIX] = "vae/ComfyUI_vae",
 ) -> Outputs:
     """Save an autoencoder alone, for Load VAE."""
-    return _saved(ctx, _alone(ctx, vae, "vae"), filename_prefix)
     _refuse_tiny(vae)
-    return _saved(ctx, _alone(vae, "vae"), filename_prefix)
+    return _saved(ctx, _alone(ctx, vae, "vae"), filename_prefix)
 
 
 def _refuse_tiny(vae: Vae) -> None:
