@@ -47,7 +47,7 @@ class Explanation:
     @property
     def words(self) -> str:
         """A sentence without its subject."""
-        why = "; ".join(reason.words for reason in self.reasons)
+        why = "; ".join(dict.fromkeys(reason.words for reason in self.reasons))
         match self.did:
             case Did.AT_HAND:
                 return "did not have to run: nothing that it depends on has changed"
