@@ -155,7 +155,7 @@ def _own(now: Recipe, then: Recipe) -> Iterator[Reason]:
             yield _changed(name, part, before)
     if now.code != then.code:
         yield Reason(Kind.CODE, f"the code of {now.type} has changed")
-    elif now.beside != then.beside:  # which for a pack's nodes has their code in it
+    if now.beside != then.beside:
         yield Reason(Kind.BESIDE, "files that it looks at besides its inputs have changed")
     if now.surroundings != then.surroundings:
         words = f"it is computed with {now.surroundings} now, and was with {then.surroundings}"

@@ -1,4 +1,4 @@
-"""What names a pack node's results besides its inputs: the pack's code, and what its class says of whether they stand."""
+"""What names a pack node's results besides its inputs and its code: what its class says of whether they stand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 
 from graph.document import Link, NodeId
 from graph.files import Folders
-from graph.spec import NodeSpec
 from nodes.packs.calling import awaited
 from nodes.packs.host import Host
 from nodes.packs.values import to_pack
@@ -22,7 +21,7 @@ Fingerprint: TypeAlias = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """code: the digest of the pack's files. by_id: whether the node sees its own id, which names its results then.
+    """by_id: whether the node sees its own id, which names its results then.
 
     `check` gets the inputs it has parameters for; links are None to it. NaN equals nothing, and a class that cannot say
     is taken to have changed.
@@ -30,14 +29,13 @@ class Freshness:
 
     check: Fingerprint | None
     host: Host
-    code: str
     by_id: bool
 
     def __call__(self, node_id: NodeId, inputs: Mapping[str, object], folders: Folders) -> object:
         """What names the results besides the inputs."""
         seen = node_id if self.by_id else None
         if self.check is None:
-            return [self.code, seen]
+            return seen
         constants = {
             name: None if isinstance(value, Link) else to_pack(value, self.host) for name, value in inputs.items()
         }
@@ -50,19 +48,7 @@ class Freshness:
             text = state if isinstance(state, str | int | float | bool | None) else repr(state)
         except Exception:  # noqa: BLE001
             text = self.host.unique()
-        return [self.code, seen, text]
-
-
-@dataclass(frozen=True, slots=True)
-class Versioned:
-    """What names the results of a typed function of a pack: the pack's code too."""
-
-    spec: NodeSpec
-    code: str
-
-    def __call__(self, node_id: NodeId, inputs: Mapping[str, object], folders: Folders) -> object:
-        """What names the results besides the inputs."""
-        return [self.code, self.spec.freshness(node_id, inputs, folders) if self.spec.freshness else None]
+        return [seen, text]
 
 
 def _asked(function: Callable[..., object], values: Mapping[str, object]) -> dict[str, object]:

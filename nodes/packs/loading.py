@@ -16,7 +16,6 @@ from typing import Any
 from graph.spec import NodeSpec, collect
 from nodes.packs.checks import Check, check_of
 from nodes.packs.found import Pack, digest
-from nodes.packs.freshness import Versioned
 from nodes.packs.host import Host
 from nodes.packs.importing import AbsentError, PackImporter
 from nodes.packs.trust import Answer, Ask, Isolation, PackList, Standing
@@ -111,9 +110,9 @@ def load(permit: Permit, importer: PackImporter, host: Host, taken: Mapping[str,
     problems: list[str] = []
     checks: dict[str, Check] = {}
     try:
-        for name, make, check in _nodes(module, host, permit.code):
+        for name, make, check in _nodes(module, host):
             try:
-                spec = replace(make(), home=pack.module)
+                spec = replace(make(), home=pack.module, version=permit.code)
             except Exception as error:  # noqa: BLE001
                 problems.append(f"node {name}: {_words(error)}")
                 continue
@@ -129,19 +128,19 @@ def load(permit: Permit, importer: PackImporter, host: Host, taken: Mapping[str,
     return Loaded(permit, tuple(specs), "; ".join(problems), checks, _web(pack, module))
 
 
-def _nodes(module: ModuleType, host: Host, code: str) -> Iterator[tuple[str, Callable[[], NodeSpec], Check | None]]:
+def _nodes(module: ModuleType, host: Host) -> Iterator[tuple[str, Callable[[], NodeSpec], Check | None]]:
     """The names of a pack's nodes, what makes each of them, and how it checks its inputs."""
     classes = getattr(module, "NODE_CLASS_MAPPINGS", None)
     if classes is not None:
         titles: Mapping[str, Any] = getattr(module, "NODE_DISPLAY_NAME_MAPPINGS", None) or {}
         for name, cls in dict(classes).items():
             title = str(titles.get(name) or "")
-            yield name, partial(v1_spec, name, cls, title, host, code), check_of(cls)
+            yield name, partial(v1_spec, name, cls, title, host), check_of(cls)
     elif (entrypoint := getattr(module, "comfy_entrypoint", None)) is not None:
         for cls in asyncio.run(_classes(entrypoint)):
-            yield cls.__name__, partial(v3_spec, cls, host, code), check_of(cls)
+            yield cls.__name__, partial(v3_spec, cls, host), check_of(cls)
     for spec in collect(module):
-        yield spec.type, partial(replace, spec, freshness=Versioned(spec, code)), None
+        yield spec.type, partial(replace, spec), None
 
 
 async def _classes(entrypoint: Callable[[], Any]) -> list[Any]:

@@ -49,8 +49,8 @@ class V1Node:
         return self.instances[node_id]
 
 
-def v1_spec(name: str, cls: Any, title: str, host: Host, code: str) -> NodeSpec:
-    """code: the digest of the pack's files, which names its results too. Raises TypeError, ValueError, AttributeError or what the class raises for one that does not keep to the protocol."""
+def v1_spec(name: str, cls: Any, title: str, host: Host) -> NodeSpec:
+    """The node type of a class. Raises TypeError, ValueError, AttributeError or what the class raises for one that does not keep to the protocol."""
     node = V1Node(name, cls, host)
     declared = node.declared
     hidden = {key: _hidden(value) for key, value in declared.get("hidden", {}).items()}
@@ -69,7 +69,7 @@ def v1_spec(name: str, cls: Any, title: str, host: Host, code: str) -> NodeSpec:
         description=inspect.cleandoc(str(getattr(cls, "DESCRIPTION", ""))),
         terminal=getattr(cls, "OUTPUT_NODE", False) is True,
         lane="async" if is_async else "device",
-        freshness=Freshness(getattr(cls, "IS_CHANGED", None), host, code, "UNIQUE_ID" in hidden.values()),
+        freshness=Freshness(getattr(cls, "IS_CHANGED", None), host, "UNIQUE_ID" in hidden.values()),
         hidden=hidden,
         deprecated=bool(getattr(cls, "DEPRECATED", False)),
         experimental=bool(getattr(cls, "EXPERIMENTAL", False)),

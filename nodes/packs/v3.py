@@ -20,8 +20,8 @@ from nodes.packs.shim.graph_utils import ExecutionBlocker
 from nodes.services import Context
 
 
-def v3_spec(cls: Any, host: Host, code: str) -> NodeSpec:
-    """code: the digest of the pack's files. Raises what the class raises, TypeError or AttributeError for one that does not keep to the protocol."""
+def v3_spec(cls: Any, host: Host) -> NodeSpec:
+    """The node type of a class. Raises what the class raises, TypeError or AttributeError for one that does not keep to the protocol."""
     schema: Schema = cls.define_schema()
     inputs = tuple(_input(given, schema.is_input_list) for given in schema.inputs)
     outputs = tuple(_outputs(schema))
@@ -47,7 +47,7 @@ def v3_spec(cls: Any, host: Host, code: str) -> NodeSpec:
         description=inspect.cleandoc(schema.description or ""),
         terminal=schema.is_output_node,
         lane="async" if is_async else "device",
-        freshness=Freshness(getattr(cls, "fingerprint_inputs", None), host, code, Hidden.unique_id in shown),
+        freshness=Freshness(getattr(cls, "fingerprint_inputs", None), host, Hidden.unique_id in shown),
         hidden={hidden.name: hidden.value for hidden in dict.fromkeys(shown)},
         deprecated=schema.is_deprecated,
         experimental=schema.is_experimental,

@@ -15,9 +15,9 @@ from graph.document import Document
 from graph.errors import Interrupted, NodeError
 from graph.events import Event
 from graph.execute import Executor
-from graph.explain import Comparison, Kind, Ledger, MemoryLedger
+from graph.explain import Kind, Ledger, MemoryLedger
 from graph.files import Folders
-from graph.recipe import Recipe, read_recipe
+from graph.recipe import read_recipe
 from graph.spec import Registry, node
 from tests.graph.stubs import REGISTRY, Ctx, Desk, Lab, Nodes, Num, doc, edited, link, sizeof
 from tests.graph.test_sweep import grid, sweep
@@ -194,15 +194,6 @@ def test_code_that_was_changed(folders: Folders) -> None:
     assert found["2"].words == "ran: at node 1 (Twice) the code of Twice has changed"
     versions = [registry(function)["Twice"].version for function in (twice, moved, better)]
     assert versions[0] == versions[1] != versions[2]
-
-
-def test_what_a_node_looks_at_besides_is_no_second_reason_where_its_code_has_changed() -> None:
-    """What names the results of a pack's nodes besides their inputs has the pack's code in it."""
-    then = Recipe("1", "1", "Twice", "name", "old", "here", "now", {}, beside="old")
-    other = replace(then, name="other", beside="new")
-    for now, said in ((other, "files that it looks at"), (replace(other, code="new"), "the code of Twice")):
-        (reason,) = Comparison([now], {("1", "Twice"): [then]}).reasons(now, terminal=False)
-        assert reason.words.startswith(said)
 
 
 def test_a_failure_and_what_was_not_reached(lab: Lab) -> None:

@@ -13,12 +13,14 @@ import PIL.Image
 import pytest
 import torch
 
+from graph.account import Account
 from graph.cache import Cache
 from graph.context import Run
 from graph.document import parse
 from graph.errors import GraphErrors, NodeError
 from graph.events import NodeStarted
 from graph.execute import Executor
+from graph.explain import MemoryLedger
 from graph.files import Folders
 from graph.object_info import describe
 from graph.spec import Registry
@@ -271,6 +273,25 @@ def test_a_changed_pack_is_loaded_again_and_only_its_results_are_dropped(bench: 
         "shapes",
         "third",
     ]
+
+
+def test_a_changed_pack_is_one_reason_to_run_its_nodes_again(bench: Bench) -> None:
+    words, ledger = bench.folders.base / "custom_nodes" / "plain" / "words.py", MemoryLedger()
+    nodes: Written = {"s": ("PlainShout", {"text": "ho", "times": 1, "how": "loud"})}
+
+    def explained() -> str:
+        bench.shown(nodes, ["s", 0])
+        account = Account()
+        for event in bench.events:
+            account(event)
+        (said,) = (one.words for one in account.explain(ledger) if one.node == "s")
+        return said
+
+    assert explained() == "ran: it ran for the first time"
+    assert explained() == "did not have to run: nothing that it depends on has changed"
+    words.write_text(words.read_text() + "\n\ndef unused() -> None:\n    pass\n")
+    assert bench.refresh()
+    assert explained() == "ran: the code of PlainShout has changed"
 
 
 def test_what_conditioning_and_latents_have_goes_through_packs_and_nodes_whole(bench: Bench) -> None:

@@ -15,7 +15,7 @@ from graph.result import Result
 from graph.sockets import Choice
 from graph.spec import NodeSpec, Undeclared
 from nodes.packs.checks import Check
-from nodes.packs.freshness import Freshness, Versioned
+from nodes.packs.freshness import Freshness
 from nodes.packs.isolated.wire import can_travel
 from nodes.services import Context
 
@@ -77,13 +77,7 @@ def _undeclared(spec: NodeSpec) -> dict[str, InputSpec]:
 
 def _varies(spec: NodeSpec) -> bool:
     """Whether the node has a word in what names its results."""
-    match spec.freshness:
-        case Freshness(check=check):
-            return check is not None
-        case Versioned(spec=inner):
-            return inner.freshness is not None
-        case _:
-            return False
+    return spec.freshness.check is not None if isinstance(spec.freshness, Freshness) else spec.freshness is not None
 
 
 def _plain(declared: InputSpec) -> InputSpec:
@@ -111,7 +105,8 @@ def node_type(told: Mapping[str, Any], remote: Remote, code: str) -> NodeSpec:
         outputs=tuple(outputs),
         run=partial(remote.call, name),
         lane="async",
-        freshness=_Freshness(remote, name, code, bool(told["by_id"]), bool(told["varies"])),
+        version=code,
+        freshness=_Freshness(remote, name, bool(told["by_id"]), bool(told["varies"])),
         hidden=dict(told["hidden"]),
         aliases=tuple(map(str, told["aliases"])),
     )
@@ -167,18 +162,17 @@ class _Freshness:
 
     remote: Remote
     type_name: str
-    code: str
     by_id: bool
     varies: bool
 
     def __call__(self, node_id: NodeId, inputs: Mapping[str, object], folders: Folders) -> object:
         if not self.varies:
-            return [self.code, node_id if self.by_id else None]
+            return node_id if self.by_id else None
         body = {
             "type": self.type_name,
             "node": node_id,
             "inputs": dict(inputs),
-            "last": [self.code, self.remote.unique()],
+            "last": self.remote.unique(),
         }
         return self.remote.ask("freshness", body)
 
