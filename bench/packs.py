@@ -19,7 +19,8 @@ import torch
 from graph.context import Context, Run
 from graph.document import parse
 from graph.files import Folders
-from models.residency import Precision, Residency
+from models.precision import Precision
+from models.residency import Residency
 from models.types import Image
 from nodes.packs.collection import Packs, open_packs
 from nodes.packs.found import Pack

@@ -109,22 +109,31 @@ class Guidance(Protocol):
 
 @dataclass(frozen=True)
 class Steady:
-    """A guidance that is the same at all levels."""
+    """A guidance that is the same at all levels, and has no scale that could be another."""
 
     def at(self, level: float) -> Self:
         """Itself."""
         return self
 
     def with_scale(self, scale: float) -> Self:
-        """With that scale, if it has one."""
-        return replace(self, scale=scale) if hasattr(self, "scale") else self  # type: ignore[call-arg]
+        """Itself."""
+        return self
 
 
 @dataclass(frozen=True)
-class Cfg(Steady):
-    """Towards text 0 and away from text 1. A scale of 1 leaves nothing of the latter, so it is not evaluated."""
+class Scaled(Steady):
+    """A guidance with one scale."""
 
     scale: float
+
+    def with_scale(self, scale: float) -> Self:
+        """With that scale."""
+        return replace(self, scale=scale)
+
+
+@dataclass(frozen=True)
+class Cfg(Scaled):
+    """Towards text 0 and away from text 1. A scale of 1 leaves nothing of the latter, so it is not evaluated."""
 
     @property
     def needed(self) -> frozenset[int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from models.guidance import BETWEEN, NEGATIVE, POSITIVE, Combine, Estimates, Steady
+from models.guidance import BETWEEN, NEGATIVE, POSITIVE, Combine, Estimates, Scaled
 
 CELLS = (1, 2, 3)  # all numbers of one item
 
@@ -133,13 +133,12 @@ class Operated:
 
 
 @dataclass(frozen=True)
-class PerpNeg(Steady):
+class PerpNeg(Scaled):
     """Away from the negative text only as far as that does not lead back to the positive one.
 
     Armandpour et al. 2023 (arXiv:2304.04968), equation 4. Text 2 is the empty one, from which both lead.
     """
 
-    scale: float
     strength_negative: float
 
     @property

@@ -50,13 +50,16 @@ def choose_precision(device: torch.device, wanted: str | None = None) -> Precisi
     where it takes no time; or "auto": on a CPU that computes in bfloat16, bfloat16, which is two to four times as fast
     and changes pictures a little.
     """
-    on_cpu = device.type == "cpu"
-    if wanted == "fp32" or (on_cpu and wanted is None) or (on_cpu and wanted == "auto" and not computes_in_bfloat16()):
+    if device.type == "cpu":
+        name = "bf16" if wanted == "auto" and computes_in_bfloat16() else wanted or "fp32"
+        return {"bf16": Precision(torch.bfloat16, vae=torch.bfloat16), "fp16": Precision(torch.float16)}.get(
+            name, Precision()
+        )
+    if wanted == "fp32":
         return Precision()
-    wide = on_cpu or device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
-    vae = torch.bfloat16 if wide and not (on_cpu and wanted == "fp16") else torch.float32
-    model = torch.bfloat16 if wanted == "bf16" or (on_cpu and wanted == "auto") else torch.float16
-    return Precision(model, torch.float32 if on_cpu else model, vae)
+    model = torch.bfloat16 if wanted == "bf16" else torch.float16
+    wide = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    return Precision(model, model, torch.bfloat16 if wide else torch.float32)
 
 
 def computed(kept: torch.dtype, device: torch.device) -> torch.dtype:

@@ -21,8 +21,7 @@ from models.family import TOWERS
 from models.layouts import Steering
 from models.machine import give_back, in_words
 from models.packed import Packed, can_pack
-from models.precision import Precision as Precision
-from models.precision import computed
+from models.precision import Precision, computed
 from models.streaming import Streamed
 from models.types import ModelHandle, Network
 

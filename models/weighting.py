@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import torch
@@ -71,7 +71,7 @@ def down_weight(prompt: Weighted) -> Tensor:
     documentation of ADV_CLIP_emb says. Nothing looks at words that are lacking.
     """
     largest = max(float(prompt.weights.max()), LEAST)
-    light = sorted(_light_of(prompt, prompt.weights / largest), key=lambda word: word[0])
+    light = sorted(replace(prompt, weights=prompt.weights / largest).light(), key=lambda word: word[0])
     mixed, before, seen = torch.zeros_like(prompt.z), 0.0, torch.ones_like(prompt.words, dtype=torch.bool)
     vectors = prompt.z
     for weight, at in light:
@@ -81,10 +81,6 @@ def down_weight(prompt: Weighted) -> Tensor:
         seen = seen & ~at
         vectors = prompt.encode(seen)
     return mixed + (1 - before) * vectors
-
-
-def _light_of(prompt: Weighted, weights: Tensor) -> Iterator[tuple[float, Tensor]]:
-    return Weighted(prompt.z, prompt.z0, weights, prompt.words, prompt.encode).light()
 
 
 def _from(prompt: Weighted, z: Tensor) -> Tensor:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from blake3 import blake3
-
 from graph.build import build
 from graph.context import Run
 from graph.document import NodeId
@@ -19,7 +17,9 @@ from graph.files import FileRef, Folders, objection
 from graph.sweep import Alternatives
 from graph.whole_files import draft
 from server.backend import Engine
+from server.blobs import PREFIX, blake3_of
 from server.links import Far
+from server.places import KINDS, directory
 
 EMBEDDINGS = "embeddings"
 _NAMED = re.compile(r"embedding:([^\s,:()]+)")
@@ -84,18 +84,17 @@ class Exchange:
         status = path.stat()
         key = path, status.st_size, status.st_mtime_ns
         if (known := self._digests.get(key)) is None:
-            known = self._digests[key] = blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest()
+            known = self._digests[key] = blake3_of(path).removeprefix(PREFIX)
         return known
 
     def _brought(self, far: Far, entry: Mapping[str, object]) -> Mapping[str, object]:
-        places = {"output": self._folders.output_dir, "temp": self._folders.temp_dir, "input": self._folders.input_dir}
         name, kind = str(entry.get("filename", "")), str(entry.get("type", "output"))
         subfolder = str(entry.get("subfolder", ""))
-        if not name or kind not in places or objection("/".join(filter(None, (subfolder, name)))):
+        if not name or kind not in KINDS or objection("/".join(filter(None, (subfolder, name)))):
             return entry
         try:
             content = far.take(kind, subfolder, name)
-            return {**entry, "filename": _kept(places[kind] / subfolder, name, content)}
+            return {**entry, "filename": _kept(directory(self._folders, kind) / subfolder, name, content)}
         except OSError as error:
             _logger.error("%s, which a worker has made, did not arrive: %s", name, error)
             return entry

@@ -301,7 +301,8 @@ def _add_precision(group: argparse._ArgumentGroup) -> None:
         "--precision",
         choices=("auto", "fp32", "bf16", "fp16"),
         help="of the weights and what is computed with them. auto: bf16 on processors that compute in it, which is two to "
-        "four times as fast and changes pictures a little fp16 on the CPU: weights are kept so, and computed in 32 bits (default: fp32 on the CPU, fp16 on accelerators)",
+        "four times as fast and changes pictures a little; fp16 on the CPU: weights are kept so, and computed in 32 bits "
+        "(default: fp32 on the CPU, fp16 on accelerators)",
     )
     for name in ("fp32", "fp16"):
         whole.add_argument(
@@ -311,13 +312,9 @@ def _add_precision(group: argparse._ArgumentGroup) -> None:
             const=name,
             help=f"the same as --precision {name}",
         )
-    for flag, part, formats in (
-        ("unet", "the U-Net", ("fp32", "bf16", "fp16")),
-        ("vae", "the VAE", ("fp32", "bf16", "fp16")),
-        ("text-enc", "the text encoders", ("fp32", "bf16", "fp16")),
-    ):
+    for flag, part in (("unet", "the U-Net"), ("vae", "the VAE"), ("text-enc", "the text encoders")):
         one = group.add_mutually_exclusive_group()
-        for name in formats:
+        for name in ("fp32", "bf16", "fp16"):
             one.add_argument(
                 f"--{name}-{flag}",
                 dest=f"{flag.replace('-', '_')}_precision",

@@ -19,7 +19,8 @@ from graph.events import Event, NodeStarted
 from graph.execute import Executor
 from graph.files import Folders
 from graph.result import Outputs
-from models.residency import Precision, Residency, is_out_of_memory
+from models.precision import Precision
+from models.residency import Residency, is_out_of_memory
 from models.types import nbytes
 from nodes.registry import builtin
 from nodes.services import Services

@@ -16,7 +16,8 @@ from models.adapter_names import normalized
 from models.adapters import Adapter, read_adapter
 from models.checkpoint import Weights, read_header
 from models.diffusers_names import diffusers_name
-from models.residency import Precision, Residency
+from models.precision import Precision
+from models.residency import Residency
 from models.types import Model
 from models.weights import CheckpointError
 from tests.tiny_checkpoint import tiny_unet, write_tiny_checkpoint

@@ -19,8 +19,9 @@ from models.checkpoint import Weights, read_header
 from models.config import UNetConfig
 from models.diffusers_names import diffusers_name
 from models.packed import can_pack
+from models.precision import Precision
 from models.reading import Reading
-from models.residency import Precision, Residency, network_bytes
+from models.residency import Residency, network_bytes
 from models.types import Model, TextTower, Vae
 from models.unet import UNet
 from models.weights import CheckpointError

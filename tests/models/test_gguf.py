@@ -18,8 +18,9 @@ from models.checkpoint import CheckpointError, read_header
 from models.config import ClipConfig, UNetConfig
 from models.ggml_blocks import BLOCKS, expanded
 from models.packed import can_pack
+from models.precision import Precision
 from models.reading import Reading
-from models.residency import Precision, Residency
+from models.residency import Residency
 from models.saving import single_network
 from models.streaming import Streamed
 from models.types import TEXT_TOWERS, Model

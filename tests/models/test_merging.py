@@ -13,7 +13,8 @@ from torch import Tensor
 
 from models.checkpoint import CheckpointError, Weights, read_header
 from models.merging import Arc, Average, Dare, Difference, Merge, Rule, Sum, Ties
-from models.residency import Precision, Residency
+from models.precision import Precision
+from models.residency import Residency
 from models.types import Model
 from tests.tiny_checkpoint import write_tiny_checkpoint
 

@@ -17,9 +17,9 @@ from models.checkpoint import Part, Weights, load_part, read_header
 from models.family import SD1
 from models.machine import in_words
 from models.packed import Packed, can_pack
+from models.precision import Precision
 from models.residency import (
     OutOfMemory,
-    Precision,
     Residency,
     choose_device,
     is_out_of_memory,

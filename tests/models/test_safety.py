@@ -15,7 +15,8 @@ from torch import Tensor
 
 from models.checkpoint import CheckpointError, load_part, read_header
 from models.config import SafetyConfig, safety_config
-from models.residency import Precision, Residency
+from models.precision import Precision
+from models.residency import Residency
 from models.safety import SafetyChecker, judge
 from models.types import SafetyModel
 from models.vision import clip_input

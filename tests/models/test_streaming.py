@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from models.adapters import Adapter, read_adapter
 from models.checkpoint import CheckpointError, Part, Weights, read_header
 from models.packed import Packed, can_pack
+from models.precision import Precision
 from models.reading import Reading
-from models.residency import OutOfMemory, Precision, Residency, network_bytes
+from models.residency import OutOfMemory, Residency, network_bytes
 from models.streaming import Streamed
 from models.types import TEXT_TOWERS, Model, ModelHandle, Vae
 from tests.tiny_families import XL_UNET, family_state, write_family

@@ -15,7 +15,8 @@ from graph.document import Document, parse
 from graph.events import Event
 from graph.files import FileRef, Folders
 from graph.result import NodeWarning
-from models.residency import Precision, Residency
+from models.precision import Precision
+from models.residency import Residency
 from nodes.services import Context, Services
 from tests.tiny_checkpoint import write_tiny_checkpoint
 

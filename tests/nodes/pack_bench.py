@@ -20,7 +20,8 @@ from graph.execute import Executor
 from graph.files import Folders
 from graph.result import Outputs
 from graph.spec import Registry
-from models.residency import Precision, Residency
+from models.precision import Precision
+from models.residency import Residency
 from models.types import nbytes
 from nodes.packs.collection import Packs, open_packs
 from nodes.packs.found import Pack

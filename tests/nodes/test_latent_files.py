@@ -19,7 +19,8 @@ from graph.execute import Executor
 from graph.files import FileRef, Folders
 from graph.object_info import describe
 from graph.spec import Registry, node
-from models.residency import Precision, Residency
+from models.precision import Precision
+from models.residency import Residency
 from models.types import Latent, nbytes
 from nodes.image import load_latent
 from nodes.registry import builtin

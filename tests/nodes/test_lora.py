@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from graph.errors import InputError
 from graph.files import FileRef
 from models.adapters import Adapter
-from models.residency import Precision, Residency
+from models.precision import Precision
+from models.residency import Residency
 from models.types import Clip, Model
 from models.weights import CheckpointError
 from nodes.loaders import checkpoint_loader_simple

@@ -20,7 +20,8 @@ from graph.errors import GraphError, GraphErrors
 from graph.execute import Executor
 from graph.files import Folders
 from models.checkpoint import Weights, read_header
-from models.residency import Precision, Residency
+from models.precision import Precision
+from models.residency import Residency
 from models.types import nbytes
 from nodes.one_family import OneFamily
 from nodes.registry import builtin

@@ -26,7 +26,8 @@ from graph.object_info import describe
 from graph.spec import Registry
 from models.areas import Area
 from models.micro_conditioning import MicroConditioning
-from models.residency import Precision, Residency
+from models.precision import Precision
+from models.residency import Residency
 from models.types import Cond, Conditioning, Control, nbytes
 from nodes.conditioning import conditioning_combine
 from nodes.packs.collection import Packs, open_packs

@@ -20,7 +20,8 @@ from graph.execute import Executor
 from graph.files import Folders
 from graph.result import Outputs
 from graph.spec import Registry, node
-from models.residency import Precision, Residency
+from models.precision import Precision
+from models.residency import Residency
 from models.types import Image, Latent, Mask, Model, SafetyModel, Vae, nbytes
 from nodes.pictures import to_pil
 from nodes.registry import builtin

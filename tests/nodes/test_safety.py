@@ -20,7 +20,8 @@ from graph.errors import InputError, NodeError
 from graph.execute import Executor
 from graph.files import FileRef, Folders
 from graph.result import Shown
-from models.residency import Precision, Residency
+from models.precision import Precision
+from models.residency import Residency
 from models.types import Image, SafetyModel, nbytes
 from nodes.pictures import read_picture, to_pil
 from nodes.registry import builtin

@@ -19,7 +19,8 @@ from graph.execute import Executor
 from graph.files import Folders
 from graph.result import Outputs, Shown
 from models.checkpoint import read_header
-from models.residency import Precision, Residency
+from models.precision import Precision
+from models.residency import Residency
 from models.types import Image, Latent, SafetyModel, Vae, nbytes
 from nodes.pictures import read_picture, to_pil
 from nodes.registry import builtin

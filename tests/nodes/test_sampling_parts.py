@@ -17,9 +17,10 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import resca
 from graph.errors import InputError
 from models.guidance import DualCfg, Estimates, cfg, rescaled
 from models.noise import Noise
+from models.precision import Precision
 from models.prediction import Velocity
 from models.reading import Reading
-from models.residency import Precision, Residency
+from models.residency import Residency
 from models.types import Cond, Conditioning, Latent, Model, Sigmas
 from nodes import custom_sampling, guidance, latent_math, model_sampling, samplers, schedulers
 from nodes.loaders import checkpoint_loader_simple

@@ -222,7 +222,8 @@ def _jpeg(preview: Any) -> bytes | None:
 def _services(folders: Folders, settings: Settings) -> Services:
     import torch
 
-    from models.residency import Precision, Residency
+    from models.precision import Precision
+    from models.residency import Residency
     from nodes.services import Services
 
     return Services(Residency(torch.device("cpu"), Precision(), settings.memory), folders)

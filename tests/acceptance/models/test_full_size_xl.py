@@ -14,8 +14,9 @@ from models.checkpoint import read_header
 from models.config import UNetConfig
 from models.packed import can_pack
 from models.peak import PeakMemory
+from models.precision import Precision
 from models.reading import Reading
-from models.residency import Precision, Residency
+from models.residency import Residency
 from models.types import Model
 from models.unet import UNet
 

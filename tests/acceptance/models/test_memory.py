@@ -29,7 +29,8 @@ from models.activations import decode_bytes
 from models.checkpoint import Weights, load_part, read_header
 from models.config import VaeConfig
 from models.packed import can_pack
-from models.residency import Precision, Residency, is_out_of_memory
+from models.precision import Precision
+from models.residency import Residency, is_out_of_memory
 from models.types import Model, TextTower, Vae, nbytes
 from nodes.registry import builtin
 from nodes.services import Services

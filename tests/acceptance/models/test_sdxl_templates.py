@@ -16,7 +16,8 @@ from graph.files import Folders
 from graph.flatten import flatten
 from graph.litegraph import read_editor
 from graph.node_shapes import shapes_of
-from models.residency import Precision, Residency
+from models.precision import Precision
+from models.residency import Residency
 from models.types import nbytes
 from nodes.one_family import OneFamily
 from nodes.registry import builtin
