@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.colour_transfer import light_of_srgb
 from models.scaling import PICTURE_METHODS
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
@@ -90,8 +91,7 @@ def scribbled(pictures: Tensor) -> Tensor:
 
 def luminance(pictures: Tensor, gamma: float) -> Tensor:
     """How bright pictures look: L* of CIELAB of their sRGB, in 0..1, to the power of gamma."""
-    linear = torch.where(pictures <= 0.04045, pictures / 12.92, ((pictures + 0.055) / 1.055).clamp(min=0) ** 2.4)
-    y = (linear * torch.tensor((0.212671, 0.715160, 0.072169))).sum(-1, keepdim=True)
+    y = (light_of_srgb(pictures) * torch.tensor((0.212671, 0.715160, 0.072169))).sum(-1, keepdim=True)
     light = torch.where(y > 216 / 24389, 1.16 * y.clamp(min=0) ** (1 / 3) - 0.16, y * 24389 / 2700)
     return (light**gamma).clamp(0, 1).expand(-1, -1, -1, 3)
 

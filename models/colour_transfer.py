@@ -16,10 +16,14 @@ TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), 
 WHITE = (0.95047, 1.0, 1.08883)  # D65
 
 
+def light_of_srgb(x: Tensor) -> Tensor:
+    """Linear light of values in sRGB (IEC 61966-2-1)."""
+    return torch.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055).clamp(min=0) ** 2.4)
+
+
 def to_lab(rgb: Tensor) -> Tensor:
     """sRGB in 0..1 -> CIE L*a*b* of 1976 under D65 (IEC 61966-2-1; ISO/CIE 11664-4). [..., 3]"""
-    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb.clamp(min=0) + 0.055) / 1.055) ** 2.4)
-    t = linear @ torch.tensor(TO_XYZ).T.to(rgb) / torch.tensor(WHITE).to(rgb)
+    t = light_of_srgb(rgb) @ torch.tensor(TO_XYZ).T.to(rgb) / torch.tensor(WHITE).to(rgb)
     f = torch.where(t > (6 / 29) ** 3, t.clamp(min=1e-12) ** (1 / 3), t * (29 / 6) ** 2 / 3 + 4 / 29)
     x, y, z = f.unbind(-1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=-1)

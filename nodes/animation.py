@@ -13,7 +13,7 @@ from graph.spec import Tip, node
 from models.types import Image
 from nodes.image import EMBEDDED
 from nodes.labels import Format, said_of, write_animation
-from nodes.output_files import expand, write_numbered
+from nodes.output_files import expand, write_shown
 from nodes.pictures import to_pil
 from nodes.services import Context
 
@@ -61,6 +61,5 @@ def _save(ctx: Context, images: Image, prefix: str, kind: Format, fps: float, op
     def save(path: Path) -> None:
         write_animation(frames, path, kind, said, round(1000 / fps) or 1, options)
 
-    name = write_numbered(place, f".{kind.lower()}", save)
-    shown = {"filename": name, "subfolder": place.subfolder, "type": "output"}
+    shown = write_shown(place, f".{kind.lower()}", save)
     return Outputs(ui={"images": [shown], "animated": [len(frames) > 1]})

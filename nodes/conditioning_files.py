@@ -22,7 +22,7 @@ from models.areas import Area, Share
 from models.micro_conditioning import NOTHING_SAID, MicroConditioning
 from models.types import Cond, Conditioning
 from models.weights import CheckpointError, TensorFile, read_table, read_tensors
-from nodes.output_files import expand, write_numbered
+from nodes.output_files import expand, write_shown
 from nodes.services import Context
 
 WORDS, POOLED, MASK, FOR_CONTROLS = "conditioning", "pooled_output", "mask", "cross_attn_controlnet"
@@ -57,9 +57,7 @@ def save_conditioning(
     def write(path: Path) -> None:
         save_file(tensors, path, {OPTIONS: json.dumps(options)})
 
-    name = write_numbered(place, ".safetensors", write)
-    shown = {"filename": name, "subfolder": place.subfolder, "type": "output"}
-    return Shown(conditioning, {"files": [shown]})
+    return Shown(conditioning, {"files": [write_shown(place, ".safetensors", write)]})
 
 
 @node("ConditioningLoader", category="conditioning", title="Load Conditioning", lane="io")

@@ -101,11 +101,6 @@ def _packed(raw: bytes) -> bytes:
     return packed if len(packed) < len(raw) else raw
 
 
-def linear_of_srgb(x: Tensor) -> Tensor:
-    """Light of values in sRGB (IEC 61966-2-1)."""
-    return torch.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055).clamp(min=0) ** 2.4)
-
-
 def linear_of_hlg(x: Tensor) -> Tensor:
     """Light of the scene, in 0..1, of values in HLG (ITU-R BT.2100, table 5)."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073

@@ -24,7 +24,7 @@ from models.types import Image, Latent, Mask
 from models.weights import CheckpointError
 from nodes.labels import Said, said_of, workflow_texts, write_picture
 from nodes.latent_files import SAMPLES, UNSCALED, read_latent
-from nodes.output_files import expand, write_numbered
+from nodes.output_files import expand, write_shown
 from nodes.pictures import NO_PICTURE, png_bytes, read_picture, to_pil
 from nodes.scaling import scaled_image
 from nodes.services import Context
@@ -184,8 +184,8 @@ def save_latent(
     tensors = {SAMPLES: samples.samples.contiguous(), UNSCALED: torch.tensor([])}
     metadata = dict(workflow_texts(ctx)) if ctx.services.labels.asked(ctx.run.extra).workflow else {}
     place = expand(filename_prefix, ctx.services.folders.output_dir, {})
-    name = write_numbered(place, ".latent", lambda path: save_file(tensors, path, metadata))
-    return Outputs(ui={"latents": [{"filename": name, "subfolder": place.subfolder, "type": "output"}]})
+    shown = write_shown(place, ".latent", lambda path: save_file(tensors, path, metadata))
+    return Outputs(ui={"latents": [shown]})
 
 
 def _save(ctx: Context, images: Image, prefix: str, root: Path, kind: str, said: Said, compress_level: int) -> Outputs:
@@ -199,5 +199,5 @@ def _save(ctx: Context, images: Image, prefix: str, root: Path, kind: str, said:
         def save(path: Path, picture: PIL.Image.Image = picture) -> None:
             write_picture(picture, path, "PNG", said, compress_level=compress_level)
 
-        shown.append({"filename": write_numbered(place, ".png", save), "subfolder": place.subfolder, "type": kind})
+        shown.append(write_shown(place, ".png", save, kind))
     return Outputs(ui={"images": shown})

@@ -15,11 +15,12 @@ from graph.errors import InputError
 from graph.result import Shown
 from graph.sockets import Choice, Float, Int, Text
 from graph.spec import Cases, Named, Tip, node
+from models.colour_transfer import light_of_srgb
 from models.types import Image
-from nodes.deep_pictures import ACESCG, REC709, REC2020, linear_of_hlg, linear_of_srgb, write_exr, write_png16
+from nodes.deep_pictures import ACESCG, REC709, REC2020, linear_of_hlg, write_exr, write_png16
 from nodes.image import EMBEDDED
 from nodes.labels import Said, png_info, said_of, write_animation, write_picture
-from nodes.output_files import expand, write_numbered
+from nodes.output_files import expand, write_shown
 from nodes.pictures import to_pil
 from nodes.services import Context
 
@@ -78,7 +79,7 @@ class _Space:
 
 SPACES: Mapping[str, _Space] = MappingProxyType(
     {
-        "sRGB": _Space(linear_of_srgb, REC709),
+        "sRGB": _Space(light_of_srgb, REC709),
         "HDR": _Space(linear_of_hlg, REC2020),
         "linear": _Space(lambda x: x, REC709),
         "linear ACEScg": _Space(lambda x: x, ACESCG),
@@ -199,8 +200,7 @@ def save_image_advanced(
     for i, write in enumerate(format.files(list(images.pixels), said)):
         ctx.check()
         place = expand(filename_prefix, root, {"width": width, "height": height, "batch_num": i})
-        name = write_numbered(place, format.suffix, write)
-        shown.append({"filename": name, "subfolder": place.subfolder, "type": "output"})
+        shown.append(write_shown(place, format.suffix, write))
     moving = {"animated": [True]} if format.moves and len(images.pixels) > 1 else {}
     return Shown(images, {"images": shown, **moving})
 

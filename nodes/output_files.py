@@ -73,6 +73,11 @@ def write_numbered(prefix: Prefix, suffix: str, write: Callable[[Path], None]) -
     return f"{prefix.stem}_{number:05}_{suffix}"
 
 
+def write_shown(prefix: Prefix, suffix: str, write: Callable[[Path], None], kind: str = "output") -> Mapping[str, str]:
+    """`write_numbered`, and what editors are told of the file. kind: whose directory the prefix is below."""
+    return {"filename": write_numbered(prefix, suffix, write), "subfolder": prefix.subfolder, "type": kind}
+
+
 def highest(prefix: Prefix) -> int:
     """The highest number that files of this prefix have."""
     pattern = re.compile(re.escape(os.path.normcase(prefix.stem)) + "_([0-9]+)_")

@@ -9,7 +9,7 @@ from typing import Annotated
 from graph.result import Shown
 from graph.sockets import Choice, Text
 from graph.spec import Extra, Named, Tip, node
-from nodes.output_files import expand, write_numbered
+from nodes.output_files import expand, write_shown
 from nodes.services import Context
 
 KINDS = ("txt", "csv", "md", "json")
@@ -32,9 +32,7 @@ def save_text(
     def write(path: Path) -> None:
         path.write_bytes(written.encode())
 
-    name = write_numbered(place, f".{format}", write)
-    shown = {"filename": name, "subfolder": place.subfolder, "type": "output"}
-    return Shown(text, {"text": [text], "files": [shown]})
+    return Shown(text, {"text": [text], "files": [write_shown(place, f".{format}", write)]})
 
 
 def _indented(text: str) -> str:
