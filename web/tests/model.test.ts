@@ -81,6 +81,13 @@ test('search finds by title, class, initials, types and the other language', () 
   expect(find('zzzz')).toEqual([])
 })
 
+test('a title in one word comes before longer names that begin so', () => {
+  const saving = defs.get('SaveImage') as NodeDef
+  const socket = { ...saving, type: 'SaveImageWebsocket', title: 'SaveImageWebsocket' }
+  const types = new Map([[socket.type, socket], ...defs])
+  expect(searchNodes(types, 'savei', {}, () => '').map((hit) => hit.def.type).slice(0, 2)).toEqual(['SaveImage', 'SaveImageWebsocket'])
+})
+
 test('weights of words', () => {
   expect(reweigh('a red cat', 6, 6, 0.05).text).toBe('a red (cat:1.05)')
   expect(reweigh('a red (cat:1.05)', 9, 9, -0.05).text).toBe('a red cat')

@@ -46,13 +46,18 @@ function scoreWord(def: NodeDef, word: string, other: string): number {
     return def.pack.toLowerCase().includes(wanted) ? 10 : 0
   }
   return Math.max(
-    scoreText(def.title, word, 100),
-    scoreText(other, word, 100),
+    scoreTitle(def.title, word),
+    scoreTitle(other, word),
     scoreText(def.type, word, 90),
     scoreText(def.category, word, 30),
     def.outputs.some((output) => output.type.toLowerCase() === word) ? 40 : 0,
     def.description.toLowerCase().includes(word) ? 10 : 0,
   )
+}
+
+/** As it is written, or in one word: `savei` is Save Image. */
+function scoreTitle(title: string, word: string): number {
+  return Math.max(scoreText(title, word, 100), scoreText(title.replaceAll(' ', ''), word, 100))
 }
 
 function scoreText(text: string, word: string, worth: number): number {
