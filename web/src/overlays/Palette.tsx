@@ -41,15 +41,17 @@ export function Palette() {
 function Open({ asked }: { asked: Asked }) {
   const t = useT()
   const [query, setQuery] = useState('')
-  const [at, setAt] = useState(0)
+  const [moved, setMoved] = useState<{ query: string; to: number } | null>(null)
   const box = useRef<HTMLInputElement>(null)
   const list = useRef<HTMLUListElement>(null)
   const before = useRef(document.activeElement as HTMLElement | null)
   const items = useMemo(() => itemsOf(asked, query).slice(0, asked.kind === 'choose' ? 400 : 80), [asked, query])
+  const first = query ? 0 : Math.max(0, items.findIndex((item) => item.on))
+  const at = moved?.query === query ? Math.min(moved.to, items.length - 1) : first
+  const setAt = (to: number): void => setMoved({ query, to })
   const place = useMemo(() => placeOf(asked.at), [asked.at])
 
   useEffect(() => box.current?.focus(), [])
-  useEffect(() => setAt(query ? 0 : Math.max(0, items.findIndex((item) => item.on))), [query])
   useEffect(() => {
     void list.current?.children[at]?.scrollIntoView({ block: 'nearest' }) // newer browsers give a promise
   }, [at])
