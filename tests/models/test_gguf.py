@@ -94,6 +94,20 @@ def test_a_unet_computes_what_it_does_with_the_same_weights_in_full(
     )
 
 
+def test_names_as_diffusers_has_them_are_the_same_network(state: dict[str, Tensor], tmp_path: Path) -> None:
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+
+    config = {"layers_per_block": NARROW.num_res_blocks, "class_embed_type": None, "addition_embed_type": None}
+    theirs = convert_ldm_unet_checkpoint(dict(state), config)
+    meant = write_gguf(tmp_path / "small.gguf", {name: it.contiguous() for name, it in theirs.items()}, kinds("Q8_0"))
+    full = {name: torch.from_numpy(numbers.copy()) for name, numbers in meant.items()}
+    save_file(full, tmp_path / "full.safetensors")
+    found = [
+        called(Residency(CPU, Precision(), MUCH), model(tmp_path / it)) for it in ("small.gguf", "full.safetensors")
+    ]
+    assert torch.equal(*found)
+
+
 def test_what_is_loaded_takes_as_much_as_it_does_in_the_file(state: dict[str, Tensor], tmp_path: Path) -> None:
     """Flattened convolutions are quantised too and have their shapes again; Q8_0 is 34 bytes for 32 numbers."""
     meant = write_gguf(tmp_path / "small.gguf", state, kinds("Q8_0"), flat=True)
