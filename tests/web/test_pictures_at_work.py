@@ -75,6 +75,20 @@ def test_twenty_strokes_go_back_and_forth_and_are_stored_to_the_pixel(editor: Ed
     only_our_own_reading(editor)
 
 
+def test_a_dropped_picture_is_a_card_once_the_server_has_it(editor: Editor) -> None:
+    page = editor.page
+    held: list[Any] = []
+    page.route("**/upload/image", lambda route: held.append(route))
+    editor.drop("late.png", gradient(64, 64), "image/png")
+    editor.until(lambda: len(held) == 1)
+    assert page.locator(".field.pick").count() == 0  # no card shows another picture meanwhile
+    held[0].continue_()
+    page.locator(".field.pick").wait_for()
+    assert page.get_by_role("combobox", name="image, 10").get_attribute("value").startswith("late")
+    page.keyboard.press("Control+z")  # one step, like any card
+    page.locator(".field.pick").wait_for(state="detached")
+
+
 def test_a_mask_is_painted_with_keys_alone(editor: Editor) -> None:
     page = editor.page
     editor.drop("keys.png", gradient(64, 64), "image/png")

@@ -22,7 +22,7 @@ import { activeTab, changeTab, openTab, type Tab } from '../state/documents'
 import { setSettings } from '../state/settings'
 import { say, setView, tell } from '../state/view'
 import { wordsOf } from './refusals'
-import { giveFile } from '../widgets/PicturePick'
+import { stored } from '../widgets/PicturePick'
 
 export function readWorkflow(file: Json): Document | null {
   if (isApi(file)) {
@@ -106,13 +106,13 @@ export function openMade(made: { readonly workflow: Json; readonly left: readonl
   if (openValue(made.workflow, name.replace(/\.\w+$/, '')) && made.left.length) tell(t('drop.left', { left: made.left.join('; ') }), 'error')
 }
 
+/** A picture becomes a card once the server has it: a card that came before would show another picture until then. */
 export async function addPicture(file: File, at: Point | null): Promise<void> {
+  const name = await stored(file)
   const def = serverDefinitions().get('LoadImage')
-  if (!def) return
-  const place = at ?? freePlace(standardSize(def))
-  const id = add(def, place, null)
-  const input = def.inputs.find((each) => each.upload)
-  if (id && input) await giveFile(id, input.name, file)
+  const input = def?.inputs.find((each) => each.upload)
+  if (name === null || !def || !input) return
+  add(def, at ?? freePlace(standardSize(def)), null, { [input.name]: name })
 }
 
 export function chooseFile(): void {

@@ -128,7 +128,8 @@ export function cut(links: readonly string[]): void {
 }
 
 /** Adds a node, and the link it was asked for with, in one step. */
-export function add(def: NodeDef, place: Point, pending: { from?: string; fromSlot?: number; to?: string; input?: string } | null): string {
+/** A new card, in one step with what it is linked to and what is set on it. */
+export function add(def: NodeDef, place: Point, pending: { from?: string; fromSlot?: number; to?: string; input?: string } | null, given: Readonly<Record<string, Json>> = {}): string {
   const here = shownOf(activeTab())?.subgraphs.at(-1)?.id
   const open = activeDoc()
   if (here !== undefined && open && holds(open.file, def.type, here)) {
@@ -139,7 +140,8 @@ export function add(def: NodeDef, place: Point, pending: { from?: string; fromSl
   commit(t('do.add', { name: nodeName(def) }), (doc) => {
     const added = addNode(doc, def, [Math.round(place[0]), Math.round(place[1]) + TITLE_HEIGHT], standardSize(def))
     made = added.id
-    return bindPrimitives(pending ? attach(added.doc, added.id, def, pending) : added.doc, definitions())
+    const filled = Object.entries(given).reduce((held, [input, value]) => setValue(held, made, input, value), added.doc)
+    return bindPrimitives(pending ? attach(filled, made, def, pending) : filled, definitions())
   })
   if (made) select([made])
   setSettings({ recent: [def.type, ...useSettings.getState().recent.filter((type) => type !== def.type)].slice(0, 12) })

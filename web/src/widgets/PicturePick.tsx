@@ -8,15 +8,21 @@ import type { InputDef } from '../model/definitions'
 import { loadDefinitions } from '../state/definitions'
 import { setView, tell } from '../state/view'
 
-/** Stores a picture on the server and makes it the node's value. */
-export async function giveFile(node: string, input: string, file: File): Promise<void> {
+/** Stores a picture on the server; its name there, or null where that failed, which is told. */
+export async function stored(file: File): Promise<string | null> {
   try {
     const name = await api.upload(file)
     await loadDefinitions()
-    setField(node, input, name)
+    return name
   } catch (error) {
     tell(text('field.uploadFailed', { message: wordsOf(error) }), 'error')
+    return null
   }
+}
+
+async function giveFile(node: string, input: string, file: File): Promise<void> {
+  const name = await stored(file)
+  if (name !== null) setField(node, input, name)
 }
 
 export function PicturePick({ node, input, hasPicture }: { node: string; input: InputDef; hasPicture: boolean }) {
