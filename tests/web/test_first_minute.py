@@ -67,10 +67,27 @@ def test_a_field_takes_several_values_and_the_cells_of_the_grid_open(editor: Edi
     cells.nth(3).wait_for()
     assert cells.count() == 4
     name = cells.nth(3).get_attribute("aria-label")
+    cells.nth(3).click()
+    assert page.locator(".about-shot .seed").inner_text() == "seed 2"  # the one of this cell
     cells.nth(3).dblclick()
     page.locator(".tab").nth(1).wait_for()
     seed, cfg = (page.input_value(f'[aria-label="{field}, 3"]') for field in ("seed", "CFG"))
     assert sorted(re.findall(r"\d+", name)) == sorted([seed, cfg])
+
+
+def test_the_seed_of_a_cell_can_be_kept(editor: Editor) -> None:
+    page = editor.page
+    _small(editor)
+    page.locator('[aria-label="seed, 3"]').focus()
+    page.keyboard.press("Alt+s")
+    page.fill('[aria-label="seed, 3: several values"]', "5..7")
+    page.keyboard.press("Enter")
+    with page.expect_response("**/prompt") as sent:
+        page.keyboard.press("Control+Enter")
+    _ended(editor, sent.value.json()["prompt_id"])
+    page.locator(".sweep-cell").nth(2).click()
+    page.get_by_role("button", name="Keep this seed").click()
+    assert page.input_value('[aria-label="seed, 3"]') == "7"
 
 
 def test_a_node_says_why_it_ran(editor: Editor) -> None:

@@ -131,11 +131,17 @@ export function readExplained(raw: JsonObject): Explained {
 export interface Axis {
   readonly name: string
   readonly labels: readonly string[]
+  /** The inputs that take another value at each place. */
+  readonly inputs: readonly { readonly node: string; readonly input: string }[]
 }
 
 export function axesIn(sweep: Json | undefined): readonly Axis[] {
   const axes = isObject(sweep) && isArray(sweep.axes) ? sweep.axes : []
-  return axes.filter(isObject).map((each) => ({ name: toText(each.name), labels: (isArray(each.labels) ? each.labels : []).map(String) }))
+  return axes.filter(isObject).map((each) => ({
+    name: toText(each.name),
+    labels: (isArray(each.labels) ? each.labels : []).map(String),
+    inputs: (isArray(each.inputs) ? each.inputs : []).filter(isObject).map((one) => ({ node: toText(one.node), input: toText(one.input) })),
+  }))
 }
 
 export function warningsIn(raw: Json | undefined): Map<string, Warning[]> {

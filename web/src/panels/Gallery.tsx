@@ -130,7 +130,7 @@ function Actions({ shot, picture, record, other }: { shot: Shot; picture: Pictur
       <button type="button" className="button" onClick={() => void asInput(picture)}>
         {t('side.useAsInput')}
       </button>
-      <button type="button" className="button" disabled={!seedsIn(record).length} title={t('side.keepSeedHint')} onClick={() => record && keepSeeds(record)}>
+      <button type="button" className="button" disabled={!seedsIn(record, picture).length} title={t('side.keepSeedHint')} onClick={() => record && keepSeeds(record, picture)}>
         {t('side.keepSeed')}
       </button>
       <span className="pair">

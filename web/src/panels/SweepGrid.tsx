@@ -1,7 +1,7 @@
 import { useState } from 'react'
 import { viewUrl, type Axis, type JobRecord, type Picture } from '../api/client'
 import { crisp } from '../app/pictures'
-import { useT } from '../i18n'
+import { inputName, useT } from '../i18n'
 import { openPicture } from './queueActions'
 
 interface Props {
@@ -28,7 +28,7 @@ export function SweepGrid({ record, pictures, shown, pick }: Props) {
     <div className="sweep">
       {rest.map((axis, number) => (
         <label key={axis.name}>
-          {axis.name}
+          {axisName(axis)}
           <select value={at(number)} onChange={(event) => setPage(axes.map((_, each) => (each === number ? Number(event.target.value) : (page[each] ?? 0))))}>
             {axis.labels.map((label, place) => (
               <option key={place} value={place}>
@@ -42,10 +42,10 @@ export function SweepGrid({ record, pictures, shown, pick }: Props) {
         <table>
           <thead>
             <tr>
-              {down >= 0 && <th scope="col">{`${axes[down]?.name ?? ''} \u2193 \u00b7 ${axes[across]?.name ?? ''} \u2192`}</th>}
+              {down >= 0 && <th scope="col">{`${axisName(axes[down])} \u2193 \u00b7 ${axisName(axes[across])} \u2192`}</th>}
               {columns.map((label, column) => (
                 <th key={column} scope="col" title={label}>
-                  {down < 0 ? `${axes[across]?.name ?? ''} ${label}` : label}
+                  {down < 0 ? `${axisName(axes[across])} ${label}` : label}
                 </th>
               ))}
             </tr>
@@ -72,10 +72,13 @@ export function SweepGrid({ record, pictures, shown, pick }: Props) {
   )
 }
 
+/** An axis is called what its inputs are, in the user's words, unless somebody has given it a name. */
+const axisName = (axis: Axis | undefined): string => (axis?.inputs.every(({ input }) => input === axis.name) ? inputName(axis.name) : (axis?.name ?? ''))
+
 /** An axis that a picture does not depend on fits everywhere. */
 const fits = (place: number | null | undefined, wanted: number): boolean => place === null || place === undefined || place === wanted
 
-const nameOf = (axes: readonly Axis[], row: number, column: number): string => axes.slice(-2).map((axis, at, all) => `${axis.name} ${axis.labels[all.length - at === 1 ? column : row] ?? ''}`).join(', ')
+const nameOf = (axes: readonly Axis[], row: number, column: number): string => axes.slice(-2).map((axis, at, all) => `${axisName(axis)} ${axis.labels[all.length - at === 1 ? column : row] ?? ''}`).join(', ')
 
 function Cell({ place, pictures, shown, pick, name }: { place: number; pictures: readonly Picture[]; shown: Picture | undefined; pick: (at: number) => void; name: string }) {
   const picture = pictures[place]

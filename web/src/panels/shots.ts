@@ -2,8 +2,9 @@
 import { useEffect, useMemo, useState } from 'react'
 import { api, viewUrl, type JobRecord, type Picture } from '../api/client'
 import { t } from '../i18n'
-import { isArray, isObject, type JsonObject } from '../io/json'
+import { isArray, isObject, type Json, type JsonObject } from '../io/json'
 import { fixSeed, type RunSeed } from '../model/seed'
+import { readSeveral } from '../model/sweep'
 import { definitions } from '../state/definitions'
 import { activate, commitFile, tabOf } from '../state/documents'
 import { serverDefinitions } from '../state/server'
@@ -75,19 +76,27 @@ export function seedsIn(record: JobRecord | null, picture?: Picture): readonly R
     const { class_type: type, inputs } = entry
     const def = definitions().get(String(type))
     return (def?.inputs ?? []).flatMap((input) => {
-      const value = inputs[input.name]
-      return input.control === 'none' || value === undefined || Array.isArray(value) ? [] : [{ node, type: String(type), input: input.name, value }]
+      const value = input.control === 'none' ? undefined : usedFor(record, picture, node, input.name, inputs[input.name])
+      return value === undefined || isArray(value) ? [] : [{ node, type: String(type), input: input.name, value }]
     })
   })
 }
 
+/** The value that an input had where the picture was made: of several, that of the picture's cell. */
+function usedFor(record: JobRecord, picture: Picture | undefined, node: string, input: string, value: Json | undefined): Json | undefined {
+  const several = readSeveral(value)
+  if (!several) return value
+  const axis = record.axes.findIndex(({ inputs }) => inputs.some((one) => one.node === node && one.input === input))
+  return several.values[picture?.cell?.[axis] ?? -1]
+}
+
 /** Puts the seeds of a picture into its workflow, to stay. */
-export function keepSeeds(record: JobRecord): void {
+export function keepSeeds(record: JobRecord, picture: Picture): void {
   const owner = ownerOf(record.id)
   if (owner !== undefined && tabOf(owner)) activate(owner)
   let kept = ''
   commitFile(t('do.keepSeed'), (doc) =>
-    seedsIn(record).reduceRight((now, seed) => {
+    seedsIn(record, picture).reduceRight((now, seed) => {
       const next = fixSeed(now, serverDefinitions(), seed)
       if (next) kept = String(seed.value)
       return next ?? now
