@@ -118,6 +118,10 @@ class Backend(Protocol):
     def name(self) -> str:
         """What people call it: its device."""
 
+    @property
+    def resumes(self) -> str:
+        """The run that it was given by a server which is gone: `submit` goes on with it. Empty for none."""
+
     def start(self) -> None:
         """Begin to get ready."""
 
@@ -165,6 +169,7 @@ class LocalBackend:
     """One executor in this process."""
 
     name = "here"
+    resumes = ""
 
     def __init__(self, factory: Callable[[], Engine], folders: Folders) -> None:
         """factory: called on the backend's thread; may import for seconds."""

@@ -39,6 +39,10 @@ class Link(Protocol):
         """The files of its machine, if they are others than the server's."""
 
     @property
+    def resumes(self) -> str:
+        """The run that it was given by a server which is gone, and of which it tells from the beginning; empty for none."""
+
+    @property
     def process_id(self) -> int | None:
         """Of the process, where it is on this machine."""
 
@@ -86,6 +90,10 @@ class Pipes:
     @property
     def far(self) -> Far | None:
         return None
+
+    @property
+    def resumes(self) -> str:
+        return ""
 
     @property
     def process_id(self) -> int:

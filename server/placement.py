@@ -65,6 +65,8 @@ class Placement:
         """
         async with self._deciding:
             waiting = [] if worker.paused else await self._store.lightly(Store.waiting, LOOK)
+            if any(job.is_swept and worker.backend.resumes.startswith(f"{job.id}/") for job in waiting):
+                return None  # it has a cell of a sweep that is about to be shared
             match self.choose(worker, [job for job in waiting if not job.is_swept]):
                 case Waiting() as chosen:
                     return await self._taken(worker, chosen)
@@ -88,6 +90,11 @@ class Placement:
         """What `worker` is to run: of the client who has the fewest running, and of these of whose turn is longest ago. A
         client's single jobs and its sweeps take turns in the same way.
         """
+        if resumed := worker.backend.resumes:
+            portions = (sweep.take_up(worker.backend.name) for sweep in self._sweeps)
+            own = next((job for job in waiting if job.id == resumed), None)
+            if (taken := own or next(filter(None, portions), None)) is not None:
+                return taken
         for found in self._in_turn(waiting):
             if isinstance(found, Waiting):
                 if self._suits(worker, found, waiting):
@@ -125,6 +132,8 @@ class Placement:
         """Whether `worker` is to run a job: it has the models, or nobody has, or to load them costs less than to wait
         for those who have.
         """
+        if any(other.backend.resumes == job.id for other in self.workers if other is not worker):
+            return False
         missing = self._missing(worker, job.models)
         if not missing:
             return True

@@ -91,6 +91,7 @@ class _Life:
     answers: dict[int, Future[Json]] = field(default_factory=dict)
     heard: float = field(default_factory=time.monotonic)
     words: str = ""
+    held: list[Message] = field(default_factory=list)
 
     def write(self) -> None:
         """Send what is in the outbox, on a thread of its own: nobody waits for a process that does not read."""
@@ -115,13 +116,18 @@ class ProcessBackend:
         lease: float = LEASE_SECONDS,
         relay: Hear = _nobody,
         exchange: Exchange | None = None,
+        resumes: str = "",
     ) -> None:
-        """begin: called again when the process has ended. exchange: for processes of machines with other folders."""
+        """begin: called again when the process has ended. exchange: for processes of machines with other folders. resumes:
+        the run that the process probably has still, from a server before.
+        """
         self.name = name
         self._begin = begin
         self._lease = lease
         self._relay = relay
         self._exchange = exchange
+        self._resumes = resumes
+        self._claiming = threading.Lock()
         self._lock = threading.Lock()
         self._life: _Life | None = None
         self._ready: Future[None] = Future()
@@ -129,8 +135,12 @@ class ProcessBackend:
         self._failures = 0
         self._closed = threading.Event()
         self._holdings = Holdings()
-        self._numbers = count(1)
+        self._numbers = count(time.monotonic_ns())  # nothing that a server before asked for is taken for an answer
         self._thread = threading.Thread(target=self._serve, name=f"worker {name}", daemon=True)
+
+    @property
+    def resumes(self) -> str:
+        return self._resumes
 
     @property
     def process_id(self) -> int | None:
@@ -173,6 +183,10 @@ class ProcessBackend:
         with self._lock:
             if (life := self._life) is None or not self.is_ready:
                 raise WorkerLost(f"worker {self.name} has just ended")
+        if self._goes_on(life, live):
+            run.cancel.waking(lambda: life.outbox.put(Message("cancel", run.id)))
+            live.accepted.result()
+            return live.results
         if self._exchange is not None and (far := life.link.far) is not None:
             try:
                 self._exchange.send(far, run, targets)
@@ -190,6 +204,21 @@ class ProcessBackend:
         run.cancel.waking(lambda: life.outbox.put(Message("cancel", run.id)))
         live.accepted.result()
         return live.results
+
+    def _goes_on(self, life: _Life, live: _Live) -> bool:
+        """Whether the process has the run already, and what it has said of it is taken. What else it has is cancelled."""
+        with self._claiming:
+            resumed, held = self._resumes, list(life.held)
+            self._resumes = ""
+            life.held.clear()
+            if resumed and resumed != live.run.id:
+                life.outbox.put(Message("cancel", resumed))
+            if not resumed or resumed != live.run.id:
+                return False
+            life.live[resumed] = live
+            for message in held:
+                self._take(life, message)
+            return True
 
     def refresh(self) -> bool:
         return bool(self._ask("refresh", [], None))
@@ -234,6 +263,7 @@ class ProcessBackend:
         while not self._closed.is_set():
             try:
                 life = self._life = _Life(self._begin())
+                self._resumes = life.link.resumes
             except OSError as error:
                 self._note_failure(f"worker {self.name} cannot be begun: {error}")
             else:
@@ -276,7 +306,7 @@ class ProcessBackend:
             if was_ready:
                 self._ready = Future()
             ended = f"worker {self.name} has ended: {life.words or status}"
-        self._holdings = Holdings()
+        self._holdings, self._resumes = Holdings(), ""
         if not self._closed.is_set():
             if was_ready:
                 self._failures = 1
@@ -301,6 +331,15 @@ class ProcessBackend:
         self._closed.set()
 
     def _hear(self, life: _Life, message: Message) -> None:
+        """What is said of a run that a server before has begun waits until this one asks for the run."""
+        if life.link.resumes and _run_of(message) == life.link.resumes:
+            with self._claiming:
+                if self._resumes:
+                    life.held.append(message)
+                    return
+        self._take(life, message)
+
+    def _take(self, life: _Life, message: Message) -> None:
         match message.kind, message.body:
             case "event", [event, has_preview]:
                 self._tell(life, decoded(event), has_preview)
@@ -368,6 +407,19 @@ class ProcessBackend:
 
     def _recipes(self, run_id: str, parts: bool) -> Iterable[Recipe]:
         return cast(Iterable[Recipe], decoded(self._ask("recipes", [run_id, parts], None)) or ())
+
+
+def _run_of(message: Message) -> str | None:
+    """The run that a message is about."""
+    match message.kind, message.body:
+        case "event", [{"run_id": str(id_)}, _]:
+            return id_
+        case "made", [str(id_), _]:
+            return id_
+        case "accepted" | "refused" | "broken" | "ended", {"id": str(id_)}:
+            return id_
+        case _:
+            return None
 
 
 def _holdings(held: Json) -> Holdings:

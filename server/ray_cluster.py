@@ -1,41 +1,37 @@
-"""Workers on a Ray cluster: each is an actor, which begins a worker's process and passes messages on. Only this file imports ray."""
+"""Workers on a Ray cluster: each has an actor, which begins its process and passes messages on. Only this file imports ray."""
 
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
-from graph.files import Folders, objection
 from graph.whole_files import write_whole
 from server.exchange import Exchange
 from server.foreign import Hear
-from server.links import Begin, Far, Link, status_words
+from server.links import Far, Link
+from server.passer import ATTENDED_SECONDS, MARK, TELL_SECONDS, Passer
 from server.process_backend import ProcessBackend
 from server.security import is_loopback
-from server.wire import Channel, Message, WireError, packed, unpacked
+from server.wire import Message, packed, unpacked
 
 BEGIN_SECONDS = 60.0
 """How long a place in the cluster is waited for, before that is told and tried again."""
 PROBE_SECONDS = 20.0
-TELL_SECONDS = 1.0
-"""How long an actor waits for something to tell before it says that there is nothing."""
-_MOST = 256
-"""Messages that are passed on at once."""
 PIECE = 2**26
 """Bytes of a file that travel at once."""
-MARK = ".darkroom-folder"
 _TOKENS = "token"
 _PLACES = frozenset(
     {
@@ -150,159 +146,69 @@ class Cluster:
         near = ["{source}/main.py", *arguments, *shares]
         far = ["{source}/main.py", *_without_places(arguments), *shares, "--base-directory", "{base}"]
         work = Work(near, far, source, exchange.base, on_each)
-        begin = self.beginning(Place(gpus, wanted.resources), work)
-        return [ProcessBackend(f"ray-{at}", begin, relay=relay, exchange=exchange) for at in range(number)]
+        return self.backends(number, Place(gpus, wanted.resources), work, relay, exchange)
 
-    def beginning(self, place: Place, work: Work) -> Begin:
-        """Begins a worker's process somewhere in the cluster, as often as it is called."""
-        return lambda: _ActorLink(self._ray, place, work)
+    def backends(
+        self, number: int, place: Place, work: Work, relay: Hear, exchange: Exchange | None
+    ) -> Sequence[ProcessBackend]:
+        """Workers that go on with the actors which the server had before it ended, if they are the same; others end."""
+        before = f"{work.marked()[:16]} "
+        names = {f"{before}{_signature(place, work)} {at}": f"ray-{at}" for at in range(number)}
+        runs: dict[str, str] = {}
+        for name in self._ray.util.list_named_actors():
+            if name in names:
+                runs[name] = self._run_of(name)
+            elif name.startswith(before):
+                with suppress(ValueError):  # it has just ended
+                    self._ray.kill(self._ray.get_actor(name))
+        return [
+            ProcessBackend(
+                worker,
+                partial(_ActorLink, self._ray, name, place, work),
+                relay=relay,
+                exchange=exchange,
+                resumes=runs.get(name, ""),
+            )
+            for name, worker in names.items()
+        ]
+
+    def _run_of(self, name: str) -> str:
+        """The run that a worker was given last; nothing where it does not answer."""
+        try:
+            return str(self._ray.get(self._ray.get_actor(name).run.remote(), timeout=PROBE_SECONDS))
+        except (self._ray.exceptions.RayError, ValueError):
+            return ""
 
     def close(self) -> None:
         """Let go of the cluster; one that was begun here ends."""
         self._ray.shutdown()
 
 
-class Passer:
-    """The actor: begins the process beside it, passes frames on to it, and hands over what it says."""
-
-    def __init__(self) -> None:
-        self._told: SimpleQueue[bytes | None] = SimpleQueue()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._channel: Channel | None = None
-        self._folders: Folders | None = None
-
-    def begin(
-        self,
-        near: list[str],
-        far: list[str],
-        source: str,
-        base: str,
-        mark: str,
-        cwd: str,
-        on_each: int,
-        environment: dict[str, str],
-    ) -> tuple[int, bool]:
-        """Begin the process: its number, and whether it has the server's folder. Raises OSError where it cannot be begun."""
-        here = Path(source) if Path(source).is_dir() else Path.cwd()
-        is_near = _read(Path(base) / MARK) == mark
-        if not is_near:
-            own = os.environ.get("DARKROOM_WORKER_DIRECTORY") or Path.home() / ".cache" / "darkroom"
-            self._folders = Folders.standard(Path(own) / mark)
-            base = str(self._folders.base)
-        threads = str(max(1, (os.cpu_count() or 1) // on_each))  # Ray's own count is that of what it schedules
-        words = (word.replace("{source}", str(here)).replace("{base}", base) for word in (near if is_near else far))
-        self._process = subprocess.Popen(
-            [sys.executable, *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "OMP_NUM_THREADS": threads, **environment},
-            cwd=cwd if is_near and Path(cwd).is_dir() else here,
-            start_new_session=True,
-        )
-        self._channel = Channel(self._process.stdout, self._process.stdin)  # type: ignore[arg-type]
-        threading.Thread(target=self._listen, args=(self._channel,), name="telling", daemon=True).start()
-        return self._process.pid, is_near
-
-    def lacks(self, digest: str) -> bool:
-        """See `Far`."""
-        return not self._stored(digest).is_file()
-
-    def store(self, digest: str, start: int, content: bytes, is_last: bool) -> None:
-        """A part of a file; the parts come in order."""
-        path = self._stored(digest)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("ab" if start else "wb") as file:
-            file.write(content)
-        if is_last:
-            part.replace(path)
-
-    def place(self, digest: str, folder: str, name: str) -> None:
-        """See `Far`. The file is there once, under all of its names."""
-        assert self._folders is not None
-        stored, target = self._stored(digest), self._folders.roots(folder)[0] / name
-        if objection(name) or (target.exists() and target.samefile(stored)):
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):
-            target.unlink()
-        os.link(stored, target)
-
-    def take(self, kind: str, subfolder: str, name: str) -> bytes:
-        """See `Far`."""
-        assert self._folders is not None
-        (path,) = self._folders.shown_files({"": [{"filename": name, "subfolder": subfolder, "type": kind}]})
-        content = path.read_bytes()
-        path.unlink()
-        return content
-
-    def machine(self) -> str:
-        """See `Far`."""
-        return f"{socket.gethostname()} {self._folders and self._folders.base}"
-
-    def _stored(self, digest: str) -> Path:
-        assert self._folders is not None
-        return self._folders.base / "contents" / digest
-
-    def hear(self, frame: bytes) -> None:
-        """Pass a message on to the process."""
-        assert self._channel is not None
-        self._channel.pass_on(frame)
-
-    def tell(self) -> list[bytes] | str:
-        """What the process has said since; in words how it ended, once it has."""
-        frames: list[bytes] = []
-        with suppress(Empty):
-            while len(frames) < _MOST:
-                frame = self._told.get_nowait() if frames else self._told.get(timeout=TELL_SECONDS)
-                if frame is None:
-                    if not frames:
-                        return self._ended()
-                    self._told.put(None)
-                    break
-                frames.append(frame)
-        return frames
-
-    def close(self) -> None:
-        """Nothing more will be said to the process, which ends."""
-        if self._channel is not None:
-            with suppress(OSError):
-                self._channel.close()
-
-    def _listen(self, channel: Channel) -> None:
-        with suppress(WireError, OSError):
-            while (frame := channel.frame()) is not None:
-                self._told.put(frame)
-        self._told.put(None)
-
-    def _ended(self) -> str:
-        assert self._process is not None
-        return status_words(self._process.wait())
-
-
 class _ActorLink(Link):
     """A process somewhere in the cluster, spoken to through its actor. Raises OSError if there is no place for it."""
 
-    def __init__(self, ray: Any, place: Place, work: Work) -> None:
+    def __init__(self, ray: Any, name: str, place: Place, work: Work) -> None:
         self._ray = ray
         self._frames: deque[bytes] = deque()
         self._over = threading.Event()
         self._words = "its machine does not answer"
         self._sending = threading.Lock()
         self._sent: Any = None
+        self._resumes = ""
         wanted = {"num_gpus": place.gpus, "num_cpus": 0 if place.gpus else 1, "resources": dict(place.resources)}
         groups = {"in": 1, "out": 1, "files": 1}
         remote = ray.remote(concurrency_groups=groups, max_restarts=0)(Passer)
-        self._actor = remote.options(**wanted).remote()
-        commands = list(work.command), list(work.far_command)
-        places = str(work.source), str(work.base), work.marked(), str(Path.cwd())
-        begun = self._actor.begin.remote(*commands, *places, work.on_each, dict(work.environment))
+        self._actor: Any = None
+        self._number = 0
         try:
-            self._number, is_near = ray.get(begun, timeout=BEGIN_SECONDS)
+            self._actor = remote.options(**wanted, name=name, lifetime="detached", get_if_exists=True).remote()
+            is_near = self._attached()
+            if is_near is None:
+                is_near = self._begun(work)
         except ray.exceptions.GetTimeoutError:
             self.kill()
             raise OSError("the cluster has no place for it") from None
-        except ray.exceptions.RayError as error:
+        except (ray.exceptions.RayError, ValueError, OSError) as error:
             self.kill()
             raise OSError(str(error).strip().splitlines()[-1]) from error
         self._far = None if is_near else _FarFiles(ray, self._actor)
@@ -310,6 +216,10 @@ class _ActorLink(Link):
     @property
     def far(self) -> Far | None:
         return self._far
+
+    @property
+    def resumes(self) -> str:
+        return self._resumes
 
     @property
     def process_id(self) -> int:
@@ -342,13 +252,40 @@ class _ActorLink(Link):
         return self._over.is_set()
 
     def kill(self) -> None:
-        self._ray.kill(self._actor)
+        if self._actor is not None:
+            self._ray.kill(self._actor)
         self._over.set()
 
     def wait(self, seconds: float | None = None) -> str:
         if not self._over.wait(seconds):
             raise TimeoutError
         return self._words
+
+    def _attached(self) -> bool | None:
+        """Go on with the process that is there; whether it has the server's folder. None where there is none."""
+        until = time.monotonic() + ATTENDED_SECONDS * 2
+        while True:
+            try:
+                found = self._ray.get(self._actor.attach.remote(), timeout=BEGIN_SECONDS)
+            except BlockingIOError:  # the server before this one has just gone
+                if time.monotonic() > until:
+                    self._actor = None  # it is the other's
+                    raise
+                time.sleep(TELL_SECONDS)
+                continue
+            if found is None:
+                return None
+            self._number, is_near, self._resumes, frames = found
+            self._frames.extend(frames)
+            return bool(is_near)
+
+    def _begun(self, work: Work) -> bool:
+        """Begin a process; whether it has the server's folder."""
+        commands = list(work.command), list(work.far_command)
+        places = str(work.source), str(work.base), work.marked(), str(Path.cwd())
+        begun = self._actor.begin.remote(*commands, *places, work.on_each, dict(work.environment))
+        self._number, is_near = self._ray.get(begun, timeout=BEGIN_SECONDS)
+        return bool(is_near)
 
     def _call(self, method: str, *given: bytes) -> None:
         """Have the actor do something, after what it was asked for before; one call is on its way at a time."""
@@ -401,6 +338,15 @@ class _FarFiles(Far):
             raise OSError(f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}") from error
 
 
+def _signature(place: Place, work: Work) -> str:
+    """Stands for what workers run: its code, what it is told, and where."""
+    found = sha256(repr((place, work.command, work.far_command, work.on_each)).encode())
+    for package in ("graph", "models", "nodes", "server"):
+        for path in sorted((work.source / package).rglob("*.py")):
+            found.update(path.read_bytes())
+    return found.hexdigest()[:16]
+
+
 def _without_places(arguments: Sequence[str]) -> list[str]:
     """The flags that also hold on machines with folders of their own."""
     rest, kept = list(arguments), list[str]()
@@ -412,14 +358,6 @@ def _without_places(arguments: Sequence[str]) -> list[str]:
         elif not equals and rest:
             rest.pop(0)
     return kept
-
-
-def _read(path: Path) -> str:
-    """What a file holds; nothing where it is not."""
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
 
 
 def _lets_anybody_in(address: str) -> bool:

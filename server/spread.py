@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from graph.build import Graph, build
 from graph.context import Cancel, Run
@@ -34,8 +35,18 @@ RECENT = 0.3
 class SharedRun:
     """A run whose pieces are handed out and come back. The pieces are taken and settled on the event loop."""
 
-    def __init__(self, run: Run, cut: Split, files: CellFiles, tries: int, wake: Callable[[], None]) -> None:
-        """tries: how often a node may take its worker down. wake: called when there may be more to take, or no more."""
+    def __init__(
+        self,
+        run: Run,
+        cut: Split,
+        files: CellFiles,
+        tries: int,
+        wake: Callable[[], None],
+        resumed: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """tries: how often a node may take its worker down. wake: called when there may be more to take, or no more.
+        resumed: see Spread.
+        """
         self.results: Future[Results] = Future()
         self.results.set_running_or_notify_cancel()
         self.retelling = Retelling(run, cut)
@@ -55,7 +66,8 @@ class SharedRun:
         self._lost: dict[str, tuple[int, Sequence[NodeId]]] = {}
         self._ending: Exception | None = None
         self._begin()
-        self._ranges = Ranges([piece.at for piece in self._cells])
+        self._resumed = self._reserve(resumed)
+        self._ranges = Ranges([piece.at for piece in self._cells[: len(self._cells) - len(self._resumed)]])
 
     def _begin(self) -> None:
         """Tell of what was drawn before the server was begun anew; it is not drawn again."""
@@ -67,10 +79,32 @@ class SharedRun:
         self._cells = [piece for piece in self._cells if piece.key not in kept]
         self._last = [piece for piece in self._last if piece.key not in kept]
 
+    def _reserve(self, resumed: Mapping[str, str]) -> dict[str, int]:
+        """Leave cells to the workers that draw them still: they are the last of the cells. Their numbers, by worker."""
+        owners = {piece.key: name for piece in self._cells if (name := resumed.get(self.id_of(piece)))}
+        self._cells.sort(key=lambda piece: piece.key in owners)
+        return {owners[piece.key]: at for at, piece in enumerate(self._cells) if piece.key in owners}
+
+    def id_of(self, piece: Piece) -> str:
+        """What the run of a piece is called."""
+        return f"{self.run.id}/{piece.key}"
+
     @property
     def left(self) -> int:
         """How many pieces nobody has taken yet."""
-        return 0 if self._ending is not None else len(self._ranges) + len(self._last)
+        return 0 if self._ending is not None else len(self._ranges) + len(self._resumed) + len(self._last)
+
+    def take_up(self, worker: str) -> Portion | None:
+        """The piece that a worker still draws since a server before this one."""
+        with self._lock:
+            if self._ending is not None or (at := self._resumed.pop(worker, None)) is None:
+                return None
+            return self._hand_out(self._cells[at], at)
+
+    def _hand_out(self, piece: Piece, at: int | None) -> Portion:
+        portion = Portion(self, piece, at)
+        self._under_way.append(portion)
+        return portion
 
     def take(self, worker: str, may_take: Callable[[Piece, int], bool]) -> Portion | None:
         """The next piece for a worker. may_take: whether it should begin with one that so many of another worker's are
@@ -80,14 +114,13 @@ class SharedRun:
             if self._ending is not None:
                 return None
             at = self._ranges.next(worker, lambda cell, left: may_take(self._cells[cell], left))
+            if at is None and self._resumed and not len(self._ranges):
+                _, at = self._resumed.popitem()  # who has it does not come back
             if at is not None:
-                portion = Portion(self, self._cells[at], at)
-            elif self._last and not self._under_way and not len(self._ranges):
-                portion = Portion(self, self._last.pop(), None)
-            else:
-                return None
-            self._under_way.append(portion)
-            return portion
+                return self._hand_out(self._cells[at], at)
+            if self._last and not self._under_way and not len(self._ranges):
+                return self._hand_out(self._last.pop(), None)
+            return None
 
     def look(self) -> None:
         """Begin, or end where nothing is left to be done; from any thread."""
@@ -146,7 +179,7 @@ class SharedRun:
                 self._ending = ending
                 for other in self._under_way:
                     other.cancel.set()
-            waits = self._ending is None and (len(self._ranges) or self._last)
+            waits = self._ending is None and (len(self._ranges) or self._resumed or self._last)
             over = not self._under_way and not waits and not self.results.done()
             if over:
                 self._end(self._ending)
@@ -203,7 +236,7 @@ class Portion:
     def _submit(self, backend: Backend) -> Future[Results]:
         piece, shared = self.piece, self.shared
         share = replace(piece.share, given=self._given()) if piece.gathers else piece.share
-        run = Run(f"{shared.run.id}/{piece.key}", piece.document, self._tell, self.cancel, piece.extra, None, share)
+        run = Run(shared.id_of(piece), piece.document, self._tell, self.cancel, piece.extra, None, share)
         return backend.submit(run, piece.targets)
 
     def _tell(self, event: Event) -> None:
@@ -241,17 +274,27 @@ class Spread:
     """A backend that runs nothing itself: those who serve `running` take its pieces."""
 
     name = "sweeps"
+    resumes = ""
 
     def __init__(
-        self, local: EngineBackend, folders: Folders, kept: Path, tries: int, wake: Callable[[], None]
+        self,
+        local: EngineBackend,
+        folders: Folders,
+        kept: Path,
+        tries: int,
+        wake: Callable[[], None],
+        resumed: Callable[[], Mapping[str, str]],
     ) -> None:
-        """local: knows the node types. kept: where cells that are done are kept. wake: from any thread."""
+        """local: knows the node types. kept: where cells that are done are kept. wake: from any thread. resumed: the workers'
+        names by the runs that they still have from a server before.
+        """
         self.running: list[SharedRun] = []
         self._local = local
         self._folders = folders
         self._kept = kept
         self._tries = tries
         self._wake = wake
+        self._resumed = resumed
         self._engine: Engine | None = None
 
     @property
@@ -273,7 +316,8 @@ class Spread:
         graph = build(run.document, self._engine.registry, self._folders, targets, self._engine.rules)
         if not graph.targets:
             raise GraphErrors(graph.errors)
-        shared = SharedRun(run, split(run, graph), CellFiles(self._kept, run.id), self._tries, self._wake)
+        cut, files = split(run, graph), CellFiles(self._kept, run.id)
+        shared = SharedRun(run, cut, files, self._tries, self._wake, self._resumed())
         self.running.append(shared)
         shared.results.add_done_callback(lambda _: self.running.remove(shared))
         run.cancel.waking(shared.stop)

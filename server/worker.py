@@ -393,7 +393,7 @@ class Worker:
         loop = asyncio.get_running_loop()
 
         def begin() -> Future[Results]:
-            if self._refresh():
+            if self._backend.resumes != run.id and self._refresh():
                 loop.call_soon_threadsafe(self._announce_packs)
             return self._backend.submit(run, targets, graph)
 

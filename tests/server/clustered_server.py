@@ -27,8 +27,7 @@ def stub_workers(
     surroundings = {"PYTHONPATH": str(SOURCE)}
     command = ["-m", "tests.server.stub_worker"]
     work = Work([*command, str(base)], [*command, "{base}"], SOURCE, base, number, surroundings)
-    begin = cluster.beginning(place or Place(), work)
-    return [ProcessBackend(f"ray-{at}", begin, exchange=exchange) for at in range(number)]
+    return cluster.backends(number, place or Place(), work, lambda event, data, client_id: None, exchange)
 
 
 if __name__ == "__main__":

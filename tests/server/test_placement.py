@@ -26,6 +26,7 @@ class Place:
 
     name: str
     files: dict[str, int] = field(default_factory=dict)
+    resumes: str = ""
 
     def holdings(self) -> Holdings:
         return Holdings(files=self.files)

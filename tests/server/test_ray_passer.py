@@ -12,8 +12,9 @@ from server.backend import LocalBackend
 from server.exchange import Exchange, _kept
 from server.links import Far, Link
 from server.options import understand
+from server.passer import ATTENDED_SECONDS, MARK, Passer
 from server.process_backend import ProcessBackend
-from server.ray_cluster import MARK, Passer, _without_places
+from server.ray_cluster import _without_places
 from server.wire import Message, packed, unpacked
 from tests.server.loop import in_loop
 from tests.server.stub_nodes import factory
@@ -58,18 +59,16 @@ def test_a_process_that_cannot_run_says_how_it_ended(tmp_path: Path) -> None:
 class Beside(Link):
     """A worker of another machine's, whose actor is in this process."""
 
-    def __init__(self, base: Path, far: Path) -> None:
-        self.passer = Passer()
-        self.frames: list[bytes] = []
+    def __init__(self, passer: Passer, frames: list[bytes] | None = None, run: str = "") -> None:
+        self.passer = passer
+        self.frames = frames or []
+        self.run = run
         self.words = ""
         self.stored: list[str] = []
-        assert not begin(self.passer, base, [], ["-m", "tests.server.stub_worker", "{base}"], "another")
-        assert self.passer._folders is not None
-        assert self.passer._folders.base.is_relative_to(far)
 
     @property
-    def far(self) -> Far:
-        return self
+    def far(self) -> Far | None:
+        return None if self.passer._is_near else self
 
     @property
     def machine(self) -> str:
@@ -88,6 +87,10 @@ class Beside(Link):
 
     def take(self, kind: str, subfolder: str, name: str) -> bytes:
         return self.passer.take(kind, subfolder, name)
+
+    @property
+    def resumes(self) -> str:
+        return self.run
 
     @property
     def process_id(self) -> None:
@@ -135,7 +138,11 @@ async def test_a_machine_with_folders_of_its_own_gets_what_it_reads_once_and_giv
     links: list[Beside] = []
 
     def beginning() -> Link:
-        links.append(Beside(here, far))
+        passer = Passer()
+        assert not begin(passer, here, [], ["-m", "tests.server.stub_worker", "{base}"], "another")
+        assert passer._folders is not None
+        assert passer._folders.base.is_relative_to(far)
+        links.append(Beside(passer))
         return links[-1]
 
     local = LocalBackend(factory(deps.folders), deps.folders)
@@ -159,6 +166,45 @@ async def test_a_machine_with_folders_of_its_own_gets_what_it_reads_once_and_giv
         (here / "models" / "checkpoints" / "a.safetensors").write_bytes(b"other weights")
         assert (await client.run(prompt))["status"]["completed"]
         assert there.read_bytes() == b"other weights"
+
+
+@pytest.mark.parametrize("swept", [False, True])
+@in_loop
+async def test_what_a_worker_was_given_by_a_server_that_is_gone_is_taken_up(tmp_path: Path, swept: bool) -> None:
+    deps, passer = deps_of(tmp_path), Passer()
+    begin(passer, tmp_path, ["-m", "tests.server.stub_worker", str(tmp_path)])
+    prompt = chain(steps=30, seconds=0.02)
+    asked = dict(prompt)
+    if swept:
+        prompt["s"] = {
+            **prompt["s"],
+            "inputs": {**prompt["s"]["inputs"], "seed": {"__seeds__": {"from": 1, "count": 4}}},
+        }
+        asked["s"] = {**prompt["s"], "inputs": {**prompt["s"]["inputs"], "seed": 3}}
+    run = {"id": "same/2" if swept else "same", "document": asked, "problems": [], "targets": ["o"], "extra": {}}
+    passer.hear(packed(Message("run", run)))
+    kinds: list[str] = []
+    while "event" not in kinds:  # so much the server before has heard of it
+        told = passer.tell()
+        assert isinstance(told, list)
+        kinds += [unpacked(frame).kind for frame in told]
+    with pytest.raises(BlockingIOError):
+        passer.attach()
+    passer._attended -= ATTENDED_SECONDS
+    attached = passer.attach()
+    assert attached is not None
+    _, is_near, resumes, frames = attached
+    assert is_near
+    backend = ProcessBackend("ray-0", lambda: Beside(passer, frames, resumes), resumes=resumes)
+    async with serving(replace(deps, workers=[backend])) as client, client.listen("me") as ear:
+        job = await client.queue(prompt, prompt_id="same", client_id="me")
+        heard = await ear.until_done(job)
+        entry = await client.entry(job)
+    assert entry["status"]["completed"]
+    assert len(entry["outputs"]["o"]["images"]) == (4 if swept else 1)
+    assert len(list((tmp_path / "output").glob("*.png"))) == (4 if swept else 1)
+    executed = [data for type_, data in heard if type_ == "executed"]
+    assert len(executed) == (4 if swept else 1)
 
 
 def test_a_file_that_arrives_takes_no_others_name(tmp_path: Path) -> None:

@@ -50,6 +50,9 @@ def started(log: Path, auth: str) -> Iterator[str]:
     with log.open("wb") as file:
         cluster = subprocess.Popen(command, env=surroundings, stdout=file, stderr=file, start_new_session=True)
     try:
+        until = time.monotonic() + 120
+        while "block forever" not in log.read_text() and time.monotonic() < until:
+            time.sleep(0.3)
         yield f"127.0.0.1:{port}"
     finally:
         cluster.send_signal(signal.SIGTERM)
