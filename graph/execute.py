@@ -58,6 +58,11 @@ class _Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class _Called:
+    function: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
 class _Wake:
     """A run was cancelled, or the executor closes."""
 
@@ -101,7 +106,7 @@ class Executor(Generic[S]):
         self._meter = meter
         self._session = uuid.uuid4().hex
         self._dispatch = Dispatch(services, scope, relief, io_workers, node_timeout, grace, self._conclude)
-        self._inbox: SimpleQueue[_Submitted | _Settled | _Wake] = SimpleQueue()
+        self._inbox: SimpleQueue[_Submitted | _Settled | _Called | _Wake] = SimpleQueue()
         self._live: list[Live] = []
         self._reading: Future[None] = Future()
         self._reading.set_result(None)
@@ -148,6 +153,15 @@ class Executor(Generic[S]):
             self._inbox.put(_Submitted(live))
         run.cancel.waking(lambda: self._inbox.put(_Wake()))
         return live.results
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Have `function`, which raises nothing, called by the thread that serves, between two nodes. Raises RuntimeError
+        once this is closed.
+        """
+        with self._gate:
+            if not self._open:
+                raise RuntimeError("this executor is closed")
+            self._inbox.put(_Called(function))
 
     def serve(self) -> None:
         """Run what is submitted until `close`. Raises RuntimeError if another thread serves already."""
@@ -239,6 +253,8 @@ class Executor(Generic[S]):
                 self._land(task)
                 if is_live and not live.results.done():
                     self._settle(live, task, future)
+            case _Called(function):
+                function()
         for live in list(self._live):
             if live.run.cancel.is_set or not self._open:
                 self._at = live, None

@@ -78,12 +78,13 @@ from server.explaining import Explaining
 from server.faults import Handler, answer_faults
 from server.guesses import Guesses
 from server.hub import Hub
-from server.job import Job, Numbers
+from server.job import Numbers
 from server.kept import Kept
 from server.ledger import StoredLedger
 from server.lock import Lock, Places, resolved
 from server.log_stream import LogStream
 from server.metrics import Metrics
+from server.next_job import NextJob
 from server.openapi import describe_routes
 from server.operations import check_query
 from server.patience import Patience
@@ -106,7 +107,7 @@ from server.threads import in_thread
 from server.transcript import Message, plain
 from server.watch import Watch
 from server.webhooks import Webhooks
-from server.worker import NODE_TYPES_CHANGED, Take, Worker
+from server.worker import NODE_TYPES_CHANGED, Source, Worker
 
 CLOSING_SECONDS = 5.0
 LOOK_SECONDS = 2.0
@@ -340,14 +341,15 @@ async def _with_worker(app: web.Application) -> AsyncIterator[None]:
 
     app[EXPLAINING] = Explaining(app[LEDGER], app[REDACT], app[THREADS], app[WATCH])
 
-    def worker(backend: Backend, take: Take, running: Running | None) -> Worker:
+    def worker(backend: Backend, source: Source, running: Running | None) -> Worker:
         return Worker(
-            take,
+            source,
             app[STORE],
             app[RECENT],
             app[HUB],
             backend,
             app[THREADS],
+            app[THREADS] if deps.workers else deps.backend.thread,
             app[METRICS],
             app[REDACT],
             running,
@@ -367,11 +369,11 @@ async def _with_worker(app: web.Application) -> AsyncIterator[None]:
     if deps.workers:
         spread = Spread(deps.backend, deps.folders, cells, deps.limits.tries, lambda: _tell(loop, crew.wake), resumed)
         placement = Placement(app[STORE], (), spread.running)
-        workers = [worker(backend, placement.take, None) for backend in deps.workers]
-        sharing = [worker(spread, placement.take_sweep, None) for _ in range(SWEEPS)]
+        workers = [worker(backend, placement, None) for backend in deps.workers]
+        sharing = [worker(spread, placement.sweeps, None) for _ in range(SWEEPS)]
         placement.workers, placement.sharing = workers, sharing
     else:
-        workers = [worker(deps.backend, partial(_next_job, app[STORE]), app[RUNNING])]
+        workers = [worker(deps.backend, NextJob(app[STORE]), app[RUNNING])]
     crew = app[CREW] = Crew(workers, sharing)
     crew.pause(await app[STORE](Store.setting, PAUSED, "") == "true")
     deps.backend.when_dead(lambda reason: _tell(loop, watch.give_up, reason))
@@ -447,11 +449,6 @@ async def _say_goodbye(app: web.Application) -> None:
 def _tell(loop: asyncio.AbstractEventLoop, hear: Callable[..., None], *words: str) -> None:
     with contextlib.suppress(RuntimeError):  # nobody waits any more
         loop.call_soon_threadsafe(hear, *words)
-
-
-async def _next_job(store: Desk[Store], worker: Worker) -> Job | None:
-    """The next job, where there is one worker."""
-    return None if worker.paused else await store.lightly(Store.take)
 
 
 async def _close(backend: Backend) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from graph.build import Graph, Rule, build
 from graph.context import Run
@@ -19,6 +20,9 @@ from graph.result import Outputs
 from graph.spec import Registry
 from server.foreign import Foreign
 from server.threads import settled
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
@@ -157,12 +161,36 @@ class Backend(Protocol):
 class EngineBackend(Backend, Protocol):
     """One whose engine is in this process, for all who want to know what node types there are."""
 
+    @property
+    def thread(self) -> futures.Executor:
+        """The engine's own thread, once it is there, while it runs no node."""
+
     async def engine(self) -> Engine:
         """The engine, once it is there. Raises EngineUnavailable."""
 
     @property
     def is_at_work(self) -> bool:
         """Whether its thread does something, be it after a stop that it did not follow."""
+
+
+class _EngineThread(futures.Executor):
+    """The thread that serves an executor, for what goes before a run there: another would only have to wake it."""
+
+    def __init__(self, engine: Future[Engine]) -> None:
+        self._engine = engine
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **named: P.kwargs) -> Future[T]:
+        """Raises RuntimeError once the executor is closed, and EngineUnavailable."""
+        outcome: Future[T] = Future()
+
+        def call() -> None:
+            try:
+                outcome.set_result(function(*args, **named))
+            except Exception as error:  # noqa: BLE001  whoever waits gets it
+                outcome.set_exception(error)
+
+        self._engine.result().executor.call(call)
+        return outcome
 
 
 class LocalBackend:
@@ -178,6 +206,7 @@ class LocalBackend:
         self._tell_dead: Callable[[str], None] = _logger.critical
         self._is_dead = threading.Event()
         self._engine: Future[Engine] = Future()
+        self.thread = _EngineThread(self._engine)
         self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
 
     def when_dead(self, tell: Callable[[str], None]) -> None:

@@ -92,13 +92,14 @@ class Desk(Generic[S]):
     """A Store or a Reader, asked by one thread at a time. `await desk(Store.set, …)` calls a method in its own.
 
     What it writes is on disk when it returns. Requests that come while the disk is busy are done together, and wait for
-    one commit instead of one each.
+    one commit instead of one each. Some stand until there is an answer, and are tried with all others.
     """
 
     def __init__(self, open_: Callable[[Path], S], path: Path) -> None:
         """Raises Newer, or StoreUnavailable."""
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._requests: deque[_Request[S]] = deque()
+        self._standing: list[_Request[S]] = []
         self._called = False
         self._closed = False
         self._turn = threading.Lock()
@@ -112,6 +113,18 @@ class Desk(Generic[S]):
     async def lightly(self, method: Callable[Concatenate[S, P], T], *args: P.args, **named: P.kwargs) -> T:
         """The same for what nobody is promised: a power cut may undo it, the end of the process does not."""
         return await self._ask(lambda store: method(store, *args, **named), durable=False)
+
+    def first(self, method: Callable[[S], T | None]) -> asyncio.Future[T]:
+        """What `method` gives, once it gives anything: it is called after whatever is asked from now on, in the same
+        transaction, and nothing is written for its sake alone. A disk that does not answer is no answer.
+        """
+        request = _Request[S](method, False, asyncio.get_running_loop().create_future())
+        self._standing.append(request)
+        return request.answer
+
+    async def look(self) -> None:
+        """Have those tried that stand, and wait until all is told that was found so far. Raises StoreUnavailable."""
+        await self._ask(lambda store: None, durable=False)
 
     async def after(
         self, pool: ThreadPoolExecutor, prepare: Callable[[], A], method: Callable[[S, A], T]
@@ -175,35 +188,41 @@ class Desk(Generic[S]):
             try:
                 while self._requests:
                     requests = [self._requests.popleft() for _ in range(min(TOGETHER, len(self._requests)))]
-                    self._do_all(requests)
+                    answered = self._do_all(requests)
                     with suppress(RuntimeError):  # nobody waits any more
-                        loop.call_soon_threadsafe(_tell, requests)
+                        loop.call_soon_threadsafe(_tell, [*requests, *answered])
             finally:
                 self._turn.release()
 
-    def _do_all(self, requests: list[_Request[S]]) -> None:
+    def _do_all(self, requests: list[_Request[S]]) -> list[_Request[S]]:
+        """Do them at once, or each alone; those that stood until now and have an answer."""
         try:
-            self._do(requests)
+            return self._do(requests)
         except sqlite3.Error as error:
             if (
                 len(requests) > 1 and getattr(error, "sqlite_errorname", "") not in _BUSY
             ):  # one that has no room undoes the others too
-                for request in requests:
-                    self._do_alone(request)
-            else:
-                for request in requests:
-                    request.error = error
-
-    def _do(self, requests: list[_Request[S]]) -> None:
-        with self._store.together(any(request.durable for request in requests)):
+                return [answered for request in requests for answered in self._do_alone(request)]
             for request in requests:
-                request.do(self._store)
+                request.error = error
+            return []
 
-    def _do_alone(self, request: _Request[S]) -> None:
+    def _do(self, requests: list[_Request[S]]) -> list[_Request[S]]:
+        standing = list(self._standing)
+        with self._store.together(any(request.durable for request in requests)):
+            for request in (*requests, *standing):
+                request.do(self._store)
+        answered = [request for request in standing if request.given is not None or request.error is not None]
+        for request in answered:
+            self._standing.remove(request)
+        return answered
+
+    def _do_alone(self, request: _Request[S]) -> list[_Request[S]]:
         try:
-            self._do([request])
+            return self._do([request])
         except sqlite3.Error as error:
             request.error = error
+            return []
 
 
 def _tell(requests: list[Any]) -> None:

@@ -59,6 +59,14 @@ class Placement:
         self._turn = 0
         self._given: dict[str, Mapping[str, int]] = {}
 
+    @property
+    def sweeps(self) -> Sweeps:
+        """Where those who begin such runs get them."""
+        return Sweeps(self)
+
+    def expect(self, worker: Taker) -> None:
+        """Nothing: which worker gets a job is decided when one is free."""
+
     async def take(self, worker: Taker) -> Job | Portion | None:
         """The next job for `worker`, now running, or a part of one that runs; None if there is nothing that is not better
         left to another. One that is paused goes on with what runs.
@@ -168,3 +176,17 @@ class Placement:
             del self._turns[next(iter(self._turns))]
         if worker is not None:
             self._given[worker.backend.name] = job.models  # what it holds is only told once it has been loaded
+
+
+class Sweeps:
+    """Sweeps to be shared by all, one after the other."""
+
+    def __init__(self, placement: Placement) -> None:
+        self._placement = placement
+
+    def expect(self, worker: Taker) -> None:
+        """Nothing, as above."""
+
+    async def take(self, worker: Taker) -> Job | None:
+        """The next one."""
+        return await self._placement.take_sweep(worker)

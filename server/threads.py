@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -19,7 +19,7 @@ class Closing(Exception):
         super().__init__("the server stops")
 
 
-def submitted(pool: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **named: P.kwargs) -> Future[T]:
+def submitted(pool: Executor, function: Callable[P, T], *args: P.args, **named: P.kwargs) -> Future[T]:
     """Have `function` called in one of the pool's threads. Raises Closing once the pool takes nothing more."""
     try:
         return pool.submit(function, *args, **named)
@@ -47,7 +47,7 @@ async def settled(future: Future[Any]) -> None:
     await told.wait()
 
 
-async def begun_in_thread(pool: ThreadPoolExecutor, begin: Callable[[], Future[T]]) -> T:
+async def begun_in_thread(pool: Executor, begin: Callable[[], Future[T]]) -> T:
     """What becomes of the future that `begin` gives, called in one of the pool's threads. The event loop is woken once.
 
     Raises what either raises, and Closing as above.

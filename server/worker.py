@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from graph.account import Account
 from graph.bound import Graph
@@ -34,7 +34,6 @@ from server.threads import begun_in_thread, in_thread
 from server.transcript import Message, Transcript
 from server.watch import Watch
 
-Take: TypeAlias = Callable[["Worker"], Awaitable[Job | Portion | None]]
 Sink: TypeAlias = Callable[[Mapping[NodeId, str]], Callable[[Event], None]]
 
 GRACE_SECONDS = 10.0
@@ -72,17 +71,28 @@ class _Current:
     begun: float = field(default_factory=time.monotonic)
 
 
+class Source(Protocol):
+    """Where the jobs of a worker come from."""
+
+    async def take(self, worker: Worker) -> Job | Portion | None:
+        """The next one, now running, or a part of one; None if there is none, or it was given to the worker."""
+
+    def expect(self, worker: Worker) -> None:
+        """The worker is about to be free: the next job may be given to it, from now on."""
+
+
 class Worker:
     """A consumer of the queue: there is one for each backend."""
 
     def __init__(
         self,
-        take: Take,
+        source: Source,
         store: Desk[Store],
         recent: Recent,
         hub: Hub,
         backend: Backend,
         threads: ThreadPoolExecutor,
+        beginning: Executor,
         metrics: Metrics,
         redact: Redactor,
         running: Running | None,
@@ -92,15 +102,16 @@ class Worker:
         tries: int,
         sink: Sink | None = None,
     ) -> None:
-        """take: the next job for a worker. running: keeps which node runs, where a crash of it is one of the server.
+        """beginning: calls what begins a run. running: keeps which node runs, where a crash of it is one of the server.
         ended: called when a job has ended or waits again. tries: how often a node may take its process down. sink: see Deps.
         """
-        self._take_for = take
+        self._source = source
         self._store = store
         self._recent = recent
         self._hub = hub
         self._backend = backend
         self._threads = threads
+        self._beginning = beginning
         self._metrics = metrics
         self._redact = redact
         self._running = running
@@ -111,6 +122,7 @@ class Worker:
         self._sink = sink
         self._wake = asyncio.Event()
         self._current: _Current | None = None
+        self._given: _Current | None = None
         self._portion: Portion | None = None
         self._wishes = _Wishes()
         self._looked = 0.0
@@ -133,13 +145,18 @@ class Worker:
         """The job that runs now, or that it makes a part of."""
         if self._portion is not None:
             return self._portion.job
-        return None if self._current is None else self._current.job
+        current = self._current or self._given
+        return None if current is None else current.job
+
+    @property
+    def takes(self) -> bool:
+        """Whether it takes jobs, now or later. To be asked from any thread."""
+        return not (self.paused or self.draining or self._stopping)
 
     @property
     def is_idle(self) -> bool:
         """Whether it would take a job at once."""
-        takes = not (self.paused or self.draining or self._stopping)
-        return takes and self.running is None and self._backend.is_ready
+        return self.takes and self.running is None and self._backend.is_ready
 
     @property
     def rest(self) -> float:
@@ -156,6 +173,11 @@ class Worker:
         """Look at the queue again."""
         self._wake.set()
 
+    def give(self, job: Job) -> None:
+        """Run this job next: it was taken while the worker waited, or ended the one before."""
+        self._given = _Current(job)
+        self.wake()
+
     def pause(self, paused: bool) -> None:
         """Whether to leave waiting jobs alone; the running one goes on."""
         self.paused = paused
@@ -168,16 +190,19 @@ class Worker:
 
     def interrupt(self, prompt_id: str | None = None) -> bool:
         """Stop the running job, if it is the one that is meant."""
-        current = self._current
-        if current is None or (prompt_id is not None and current.job.id != prompt_id):
-            return False
-        current.unwanted = True
-        current.cancel.set()
-        return True
+        for current in (self._current, self._given):
+            if current is not None and prompt_id in (None, current.job.id):
+                current.unwanted = True
+                current.cancel.set()
+                return True
+        return False
 
     def is_stopping(self, prompt_id: str) -> bool:
         """Whether that job runs, and a user has stopped it."""
-        return self._current is not None and self._current.job.id == prompt_id and self._current.unwanted
+        return any(
+            current is not None and current.job.id == prompt_id and current.unwanted
+            for current in (self._current, self._given)
+        )
 
     def free(self, unload_models: bool, free_memory: bool) -> None:
         """Let go of memory as soon as no job runs."""
@@ -218,6 +243,12 @@ class Worker:
             await self._release(current.job.id)
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
+        with contextlib.suppress(StoreUnavailable):  # then the next start finds what it was given
+            await self._store.look()
+        if (given := self._given) is not None:
+            await self._release(given.job.id)
+            if given.unwanted:
+                await self._store(Store.cancel_pending, [given.job.id])
         await self._explaining.explain()
 
     async def _grant_wishes(self) -> None:
@@ -252,16 +283,16 @@ class Worker:
 
     async def _next(self) -> bool:
         """Take the next job and have it run; whether there may be another. Whatever fails, the job is not lost."""
-        job = await self._take()
-        if job is None:
+        taken = await self._take()
+        if taken is None:
             return False
-        if isinstance(job, Portion):
-            await self._help(job)
+        if isinstance(taken, Portion):
+            await self._help(taken)
             return True
         try:
-            remaining = await self._perform(job)
+            remaining = await self._perform(taken)
         except Exception:
-            await self._release(job.id)
+            await self._release(taken.job.id)
             raise
         finally:
             self._current = None
@@ -280,22 +311,29 @@ class Worker:
             self._portion = None
         self._watch.went_well("worker")
 
-    async def _take(self) -> Job | Portion | None:
+    async def _take(self) -> _Current | Portion | None:
         """The next job; none if the server stops meanwhile."""
-        try:
-            job = await self._take_for(self)
-        except StoreUnavailable as error:
-            _logger.error("%s; trying again", error)
-            await asyncio.sleep(RETRY_SECONDS)
-            self.wake()
+        found: Job | Portion | None = None
+        if self._given is None:
+            try:
+                found = await self._source.take(self)
+            except StoreUnavailable as error:
+                _logger.error("%s; trying again", error)
+                await asyncio.sleep(RETRY_SECONDS)
+                self.wake()
+                return None
+        if isinstance(found, Job):
+            self._given = _Current(found)
+        if self._stopping:  # what it was given goes back when it has stopped
+            if isinstance(found, Portion):
+                found.shared.give_back(found)
             return None
-        if job is not None and self._stopping:
-            if isinstance(job, Portion):
-                job.shared.give_back(job)
-            else:
-                await self._release(job.id)
-            return None
-        return job
+        if isinstance(found, Portion):
+            return found
+        self._current, self._given = self._given, None
+        if self._current is not None:
+            self._current.begun = time.monotonic()
+        return self._current
 
     async def _release(self, job: str) -> None:
         """Put a job back where it was in the queue. If that cannot be written, the next start does it."""
@@ -304,9 +342,9 @@ class Worker:
         except StoreUnavailable as error:
             _logger.error("%s; job %s goes back to the queue at the next start", error, job)
 
-    async def _perform(self, job: Job) -> int:
+    async def _perform(self, current: _Current) -> int:
         """Have a job run, and record how it ended; how many wait then."""
-        current = self._current = _Current(job)
+        job = current.job
         transcript = Transcript(job.id, {}, self._redact)
         account = Account()
         with self._watch.surviving("worker"):
@@ -398,7 +436,7 @@ class Worker:
             return self._backend.submit(run, targets, graph)
 
         try:
-            await begun_in_thread(self._threads, begin)
+            await begun_in_thread(self._beginning, begin)
         except (NodeError, Interrupted) as error:
             return error
         return None
@@ -419,6 +457,7 @@ class Worker:
         def finish(store: Store) -> int:
             return store.finish(transcript.id, transcript.outcome())
 
+        self._source.expect(self)
         while True:
             try:
                 return await self._store(finish)

@@ -549,6 +549,17 @@ def test_a_refused_document_tells_no_event(lab: Lab) -> None:
     assert lab.trace.events == []
 
 
+def test_what_is_called_is_called_between_nodes_by_the_thread_that_serves(lab: Lab) -> None:
+    server, called = threading.Thread(target=lab.executor.serve), Future[object]()
+    server.start()
+    lab.executor.call(lambda: called.set_result(threading.current_thread()))
+    assert called.result(TIMEOUT) is server
+    lab.executor.close()
+    server.join(TIMEOUT)
+    with pytest.raises(RuntimeError, match="closed"):
+        lab.executor.call(lambda: None)
+
+
 def cancelling(lab: Lab, cancel: Cancel) -> threading.Thread:
     """A thread that cancels once a node waits behind the door, and only then opens it."""
 

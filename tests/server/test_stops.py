@@ -21,8 +21,7 @@ import pytest
 
 from graph.events import NodeFinished, NodeStarted
 from server.deps import CREW, RUNNING
-from server.desk import Desk
-from server.job import Submission
+from server.job import Job, Submission
 from server.running import Crash, Running
 from server.serve_options import add_serve_options
 from server.store import Store
@@ -69,24 +68,25 @@ async def test_a_stop_between_a_runs_end_and_its_row_draws_nothing_twice(
 
 @in_loop
 async def test_a_stop_while_a_job_is_taken_is_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lightly: Callable[..., Any] = Desk.lightly
+    take = Store.take
     for again in range(3):
         entered = threading.Event()
         worker: list[Worker] = []
 
-        async def slow(desk: Desk[Store], method: Callable[..., Any], *args: Any) -> Any:
-            given = await lightly(desk, method, *args)
-            if method is Store.take and given is not None:
+        def slow(store: Store, *args: str) -> Job | None:
+            if (job := take(store, *args)) is not None:
                 entered.set()  # noqa: B023  of this round
                 while not worker or not worker[0]._stopping:  # noqa: B023
-                    await asyncio.sleep(0.002)
-            return given
+                    time.sleep(0.002)
+            return job
 
-        monkeypatch.setattr(Desk, "lightly", slow)
+        monkeypatch.setattr(Store, "take", slow)
         async with serving(deps_of(tmp_path)) as client:
             worker.append(client.app[CREW].workers[0])
             if not again:
+                await client.post("/api/queue/pause", "")
                 await client.queue(chain(), prompt_id="taken")
+                await client.post("/api/queue/resume", "")
             assert await asyncio.to_thread(entered.wait, 20)
         monkeypatch.undo()
         with contextlib.closing(sqlite3.connect(tmp_path / "darkroom.db")) as db:
