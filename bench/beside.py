@@ -6,7 +6,6 @@ BASE is where both keep their databases: a disk, or memory (`/dev/shm`), where w
 from __future__ import annotations
 
 import asyncio
-import json
 import statistics
 import sys
 import tempfile
@@ -15,9 +14,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-from bench.server import Client, serving, until_done
+from bench.server import Client, prompt_of, run, serving
 from bench.turns import chain
-from graph.document import write
 
 ROUNDS = 8
 NODES = 7
@@ -42,56 +40,60 @@ async def _compare(other: Path, place: Path) -> None:
 
 
 async def _row(
-    clients: tuple[Client, Client], name: str, call: Callable[[Client], Awaitable[object]], times: int, parts: int = 1
+    clients: tuple[Client, Client], name: str, call: Callable[[Client], Awaitable[float]], times: int, parts: int = 1
 ) -> None:
-    """Both in turn, who begins changes; each figure is the best of a round, the ratio the median of the rounds'."""
+    """Both in turn, who begins changes; each figure is the best of a round, the ratio the median of the rounds'. call: gives
+    the seconds that it took.
+    """
     found: list[tuple[float, float]] = []
     for round_ in range(ROUNDS):
         best = [float("inf"), float("inf")]
         for side in (0, 1) if round_ % 2 else (1, 0):
             for _ in range(times):
-                begun = time.perf_counter()
-                await call(clients[side])
-                best[side] = min(best[side], (time.perf_counter() - begun) / parts)
+                best[side] = min(best[side], await call(clients[side]) / parts)
         found.append((best[0], best[1]))
     ours, theirs = (min(times) for times in zip(*found, strict=True))
     ratio = statistics.median(a / b for a, b in found)
     print(f"| {name} | {1000 * ours:.2f} ms | {1000 * theirs:.2f} ms | {ratio:.2f} |", flush=True)
 
 
-async def _object_info(client: Client) -> None:
+async def _object_info(client: Client) -> float:
+    begun = time.perf_counter()
     await client.get("/object_info")
+    return time.perf_counter() - begun
 
 
-async def _history(client: Client) -> None:
+async def _history(client: Client) -> float:
+    begun = time.perf_counter()
     await client.get("/history?max_items=64")
+    return time.perf_counter() - begun
 
 
-async def _again(client: Client) -> None:
+async def _again(client: Client) -> float:
     async with client.hearing() as ws:
-        await client.post("/prompt", {"prompt": json.loads(write(chain(NODES))), "client_id": "me"})
-        await until_done(ws)
+        return await run(client, ws, prompt_of(chain(NODES)))
 
 
-async def _anew(nodes: int, client: Client) -> None:
-    await client.post("/free", {"free_memory": True})
+async def _anew(nodes: int, client: Client) -> float:
     async with client.hearing() as ws:
-        await client.post("/prompt", {"prompt": json.loads(write(chain(nodes))), "client_id": "me"})
-        await until_done(ws)
+        return await run(client, ws, prompt_of(chain(nodes), time.time_ns()))
 
 
-async def _accept(at_once: int, client: Client) -> None:
+async def _accept(at_once: int, client: Client) -> float:
     """Jobs on disk; they wait meanwhile, and are taken back."""
     await client.post("/api/queue/pause", {})
-    prompt, numbers = json.loads(write(chain(NODES))), iter(range(JOBS))
+    prompt, numbers = prompt_of(chain(NODES)), iter(range(JOBS))
 
     async def sender() -> None:
         for _ in numbers:
             await client.post("/prompt", {"prompt": prompt})
 
+    begun = time.perf_counter()
     await asyncio.gather(*(sender() for _ in range(at_once)))
+    seconds = time.perf_counter() - begun
     await client.post("/queue", {"clear": True})
     await client.post("/api/queue/resume", {})
+    return seconds
 
 
 def main() -> None:

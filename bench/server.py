@@ -12,7 +12,8 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,9 +67,9 @@ class Client(NamedTuple):
         """The messages of what `me` has run."""
         return self.session.ws_connect(f"{self.url}/ws?clientId=me", max_msg_size=0)
 
-    async def get(self, path: str) -> bytes:
+    async def get(self, path: str, headers: Mapping[str, str] | None = None) -> bytes:
         """The body of an answer."""
-        async with self.session.get(self.url + path) as answer:
+        async with self.session.get(self.url + path, headers=headers) as answer:
             return await answer.read()
 
 
@@ -83,7 +84,7 @@ async def serving(*arguments: str, threads: int | None = None, root: Path = ROOT
         assert process.stdout is not None
         found = re.search(rb"http://\S+", await process.stdout.readline())
         assert found, "the server did not start"
-        async with aiohttp.ClientSession() as session:
+        async with aiohttp.ClientSession(headers={"Accept-Encoding": "identity"}) as session:
             yield Client(found[0].decode(), session, process.pid)
     finally:
         process.terminate()
@@ -104,7 +105,7 @@ def table() -> list[Row]:
 async def _table(base: Path) -> list[Row]:
     rows = [await _start(base / "start")]
     async with serving(*real(base / "real")) as client:
-        rows.append(await _object_info(client))
+        rows += await _object_info(client)
         rows += [await _accepting(client, at_once) for at_once in ACCEPTED]
         rows.append(await _again(client))
     async with serving("-m", "bench.server", str(base / "nodes")) as client:
@@ -123,10 +124,21 @@ async def _start(base: Path) -> Row:
     return Row("start to the first answer of /queue", f"{min(seconds):.2f} s", "1 s")
 
 
-async def _object_info(client: Client) -> Row:
-    size = len(await client.get("/object_info"))
-    best = await _best(lambda: client.get("/object_info"), 20)
-    return Row(f"/object_info, {size / 1000:.0f} kB", f"{1000 * best:.2f} ms", "0.5 ms")
+async def _object_info(client: Client) -> list[Row]:
+    """Whole, packed (the client unpacks it), and for who has it already."""
+    path = "/object_info"
+    async with client.session.get(client.url + path) as answer:
+        size, etag = len(await answer.read()), answer.headers["ETag"]
+    asked = {
+        f"{path}, {size / 1000:.0f} kB": {},
+        f"{path}, by gzip": {"Accept-Encoding": "gzip"},
+        f"{path}, for who has it": {"If-None-Match": etag},
+    }
+    rows = []
+    for name, headers in asked.items():
+        best = await _best(partial(client.get, path, headers), 20)
+        rows.append(Row(name, f"{1000 * best:.2f} ms", "0.5 ms"))
+    return rows
 
 
 async def _accepting(client: Client, at_once: int) -> Row:
@@ -151,8 +163,8 @@ async def _accepting(client: Client, at_once: int) -> Row:
 async def _again(client: Client) -> Row:
     prompt = json.loads(EXAMPLE.read_text())
     async with client.hearing() as ws:
-        await _run(client, ws, prompt)
-        best = await _best(lambda: _run(client, ws, prompt), 20)
+        await run(client, ws, prompt)
+        best = min([await run(client, ws, prompt) for _ in range(20)])
     return Row("the example again, nothing to do, from POST to its last message", f"{1000 * best:.1f} ms", "4 ms")
 
 
@@ -162,18 +174,26 @@ async def _nodes(client: Client, shape: Callable[[int], Document], n: int) -> Ro
     process = psutil.Process(client.process)
     async with client.hearing() as ws:
         for _ in range(REPEATS):
-            await client.post("/free", {"free_memory": True})
-            begun, worked = time.perf_counter(), sum(process.cpu_times()[:2])
-            await _run(client, ws, json.loads(write(shape(n))))
-            seconds.append(time.perf_counter() - begun)
+            worked = sum(process.cpu_times()[:2])
+            seconds.append(await run(client, ws, prompt_of(shape(n), time.time_ns())))
             spent.append(sum(process.cpu_times()[:2]) - worked)
     measured = f"{1000 * min(seconds) / n:.3f} ms a node, {1000 * statistics.mean(spent) / n:.3f} of processor time"
     return Row(f"{shape.__name__} of {n} nodes that do nothing", measured, f"{SIZES[n]} ms")
 
 
-async def _run(client: Client, ws: aiohttp.ClientWebSocketResponse, prompt: Any) -> None:
+def prompt_of(document: Document, value: int = 1) -> Any:
+    """A document of `bench.turns` as JSON, its source another number: nothing made of it is at hand."""
+    prompt = json.loads(write(document))
+    prompt["0"]["inputs"]["value"] = value
+    return prompt
+
+
+async def run(client: Client, ws: aiohttp.ClientWebSocketResponse, prompt: Any) -> float:
+    """Seconds from POST to the last message."""
+    begun = time.perf_counter()
     await client.post("/prompt", {"prompt": prompt, "client_id": "me"})
     await until_done(ws)
+    return time.perf_counter() - begun
 
 
 async def until_done(ws: aiohttp.ClientWebSocketResponse) -> None:

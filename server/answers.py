@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -65,3 +66,13 @@ async def joined(
             yield f"{comma}{text}"
             comma = ", "
         places = places[count:]
+
+
+def takes_gzip(accepted: str) -> bool:
+    """Whether who sends this `Accept-Encoding` reads gzip (RFC 9110, section 12.5.3)."""
+    weights: dict[str, float] = {}
+    for part in accepted.lower().split(","):
+        name, _, weight = part.partition(";q=")
+        with suppress(ValueError):
+            weights[name.strip()] = float(weight or 1)
+    return weights.get("gzip", weights.get("*", 0.0)) > 0

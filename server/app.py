@@ -490,7 +490,10 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     for name, value in request.app[DEPS].guard.headers(request).items():
-        response.headers.setdefault(name, value)
+        if name == "Vary":  # the answer itself may have a reason to vary
+            response.headers.add(name, value)
+        else:
+            response.headers.setdefault(name, value)
     deps = request.app[DEPS]
     if response.content_type == "text/html":
         response.headers.setdefault("Content-Security-Policy", OTHERS_PAGES if deps.foreign else PAGES)

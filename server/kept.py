@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from graph.files import Folders
 from graph.folder_state import FolderState
@@ -15,16 +17,32 @@ from graph.sockets import Choice
 from graph.spec import InputSpec, NodeSpec, Registry
 from server.transcript import plain
 
+_LEVEL = 6
+"""Of gzip: the next levels take twice as long for a fiftieth less."""
 LONGEST_SECONDS = 10.0
 """Files behind links may go without a trace in the directory: then the list is wrong for so long at most."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answer:
-    """What is sent, and the name of this version of it."""
+    """What is sent, and the digest of this version of it."""
 
     body: bytes
-    etag: str
+    digest: str
+
+    @cached_property
+    def packed(self) -> bytes:
+        """The same by gzip (RFC 1952), made when it is first asked for."""
+        return gzip.compress(self.body, _LEVEL, mtime=0)
+
+    def etag(self, packed: bool) -> str:
+        """The name of these bytes: packed ones are others (RFC 9110, section 8.8.1)."""
+        return f'"{self.digest}-gzip"' if packed else f'"{self.digest}"'
+
+    def is_among(self, etags: str) -> bool:
+        """Whether `If-None-Match` names this version, packed or not."""
+        names = {name.strip().removeprefix("W/") for name in etags.split(",")}
+        return not names.isdisjoint((self.etag(False), self.etag(True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +75,7 @@ class Kept:
         files = FolderState(dict.fromkeys(root for folder in folders.folders.values() for root in folder.roots))
         offered = tuple((offer, offer()) for offer in _offers(types.values()))
         body = dumps(plain(self._make(types, folders))).encode()  # packs have bounds without end
-        answer = Answer(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+        answer = Answer(body, hashlib.sha256(body).hexdigest()[:32])
         return _Made(answer, tuple(types.values()), offered, files, time.monotonic() + LONGEST_SECONDS)
 
 

@@ -15,9 +15,11 @@ from aiohttp import web
 
 from graph.errors import ValueRefused
 from graph.object_info import describe, object_info
+from server.answers import takes_gzip
 from server.backend import Device
 from server.body import read_object
 from server.deps import CREW, DEPS, HUB, LOG_STREAM, METRICS, OBJECT_INFO, REDACT, THREADS
+from server.kept import Answer
 from server.pack_folders import with_packs
 from server.refused import not_found
 from server.threads import in_thread
@@ -63,12 +65,19 @@ async def get_object_info(request: web.Request) -> web.Response:
     """Every node type, with the file lists as they are now; 304 for who has them already (`If-None-Match`)."""
     deps, kept = request.app[DEPS], request.app[OBJECT_INFO]
     engine = await deps.backend.engine()
-    answer = await in_thread(request.app[THREADS], kept.answer, engine.registry, deps.folders)
-    headers = {"ETag": answer.etag, "Cache-Control": "no-cache"}
-    known = request.headers.get("If-None-Match", "")
-    if answer.etag in (name.strip().removeprefix("W/") for name in known.split(",")):
+    packed = takes_gzip(request.headers.get("Accept-Encoding", ""))
+
+    def kept_bytes() -> tuple[Answer, bytes]:
+        answer = kept.answer(engine.registry, deps.folders)
+        return answer, answer.packed if packed else answer.body
+
+    answer, body = await in_thread(request.app[THREADS], kept_bytes)
+    headers = {"ETag": answer.etag(packed), "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+    if answer.is_among(request.headers.get("If-None-Match", "")):
         return web.Response(status=304, headers=headers)
-    return web.Response(body=answer.body, content_type="application/json", charset="utf-8", headers=headers)
+    if packed:
+        headers["Content-Encoding"] = "gzip"
+    return web.Response(body=body, content_type="application/json", charset="utf-8", headers=headers)
 
 
 async def get_node_info(request: web.Request) -> web.Response:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from graph.folder_state import FolderState
@@ -14,6 +17,7 @@ from graph.sockets import Choice
 from graph.spec import Registry, node
 from server.deps import OBJECT_INFO
 from server.kept import Kept
+from server.security import Guard
 from tests.server.loop import in_loop
 from tests.server.stub_nodes import specs
 from tests.server.support import Client, deps_of, serving
@@ -71,6 +75,38 @@ async def test_who_has_it_is_told_so(tmp_path: Path) -> None:
             assert answer.status == 200 and answer.headers["ETag"] != etag
 
 
+@in_loop
+@pytest.mark.parametrize(
+    ("accepted", "packed"),
+    [("gzip", True), ("br, gzip;q=0.5", True), ("*", True), ("identity", False), ("gzip;q=0, *", False), ("", False)],
+)
+async def test_who_reads_gzip_gets_it_packed_once(tmp_path: Path, accepted: str, packed: bool) -> None:
+    async with serving(deps_of(tmp_path)) as client, aiohttp.ClientSession(auto_decompress=False) as session:
+        rest(tmp_path)
+        async with session.get(f"{client.url}/object_info", headers={"Accept-Encoding": "identity"}) as answer:
+            plain, name = await answer.read(), answer.headers["ETag"]
+        headers = {"Accept-Encoding": accepted}
+        bodies = []
+        for _ in range(2):
+            async with session.get(f"{client.url}/object_info", headers=headers) as answer:
+                bodies.append(await answer.read())
+                assert answer.headers.get("Content-Encoding") == ("gzip" if packed else None)
+                assert answer.headers["Vary"] == "Accept-Encoding" and (answer.headers["ETag"] == name) != packed
+                etag = answer.headers["ETag"]
+        assert bodies[0] == bodies[1] and (gzip.decompress(bodies[0]) if packed else bodies[0]) == plain
+        assert not packed or len(bodies[0]) < len(plain) / 2
+        known = {"If-None-Match": etag, "Accept-Encoding": "identity"}
+        async with session.get(f"{client.url}/object_info", headers=known) as answer:
+            assert answer.status == 304  # it is the same, whoever unpacks it
+
+
+@in_loop
+async def test_an_answer_for_one_page_and_one_packing_varies_by_both(tmp_path: Path) -> None:
+    deps = replace(deps_of(tmp_path), guard=Guard(cors="http://editor.example"))
+    async with serving(deps) as client, client.session.get(f"{client.url}/object_info") as answer:
+        assert answer.headers.getall("Vary") == ["Accept-Encoding", "Origin"]
+
+
 def test_what_functions_offer_and_which_nodes_there_are_is_seen(tmp_path: Path) -> None:
     deps = deps_of(tmp_path)
     offered, made = ["one"], []
@@ -94,7 +130,7 @@ def test_what_functions_offer_and_which_nodes_there_are_is_seen(tmp_path: Path) 
     assert b"Infinity" not in first.body
     offered.append("two")
     second = kept.answer(registry, deps.folders)
-    assert second.etag != first.etag and b"two" in second.body
+    assert second.digest != first.digest and b"two" in second.body
     registry.replace([chooses, *specs(deps.folders)])
     assert b"Steps" in kept.answer(registry, deps.folders).body
 
