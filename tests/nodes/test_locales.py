@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import nodes
 from graph.files import Folders
 from graph.object_info import object_info
 from nodes.registry import builtin
-from server.translations import translations
+from server.translations import inputs_of, translations
 
 LOCALES = Path(nodes.__file__).parent / "locales"
 
@@ -35,7 +34,7 @@ def test_clients_read_the_chinese_of_a_node(described: dict[str, Any]) -> None:
 
 def test_english_has_words_for_identifiers_that_read_badly(described: dict[str, Any]) -> None:
     tables = json.loads((LOCALES / "en.json").read_text("utf-8"))
-    known = {name for node in described.values() for name, _ in _inputs(node)}
+    known = {name for node in described.values() for _, name, _ in inputs_of(node)}
     assert set(tables["inputs"]) - known == set(), "words for inputs that no node has"
     loader = translations(LOCALES, described)["en"]["nodeDefs"]["CheckpointLoaderSimple"]
     assert loader["inputs"]["ckpt_name"]["name"] == "checkpoint"
@@ -51,20 +50,21 @@ def test_what_is_not_translated_is_left_out(described: dict[str, Any], tmp_path:
 @pytest.mark.acceptance
 def test_every_text_has_its_chinese_and_none_is_left_over(described: dict[str, Any]) -> None:
     tables = json.loads((LOCALES / "zh.json").read_text("utf-8"))
-    wanted: dict[str, set[str]] = {"names": set(), "texts": set(), "inputs": set(), "categories": set()}
+    wanted: dict[str, set[str]] = {
+        "names": set(),
+        "texts": set(),
+        "inputs": set(),
+        "outputs": set(),
+        "categories": set(),
+    }
     for node in described.values():
         wanted["names"].add(node["display_name"])
         wanted["categories"].update(node["category"].split("/"))
         wanted["texts"].update([node["description"], *filter(None, node.get("output_tooltips", ()))])
-        for name, tooltip in _inputs(node):
+        wanted["outputs"].update(set(node["output_name"]) - set(node["output"]))
+        for _, name, tooltip in inputs_of(node):
             wanted["inputs"].add(name)
             wanted["texts"].update([tooltip] if tooltip else [])
     for table, words in wanted.items():
         assert words - set(tables[table]) == set(), f"{table} without their Chinese"
         assert set(tables[table]) - words == set(), f"{table} that no node has"
-
-
-def _inputs(node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for kind in ("required", "optional"):
-        for name, (_, *options) in node["input"].get(kind, {}).items():
-            yield name, options[0].get("tooltip", "") if options else ""

@@ -78,6 +78,7 @@ test('what is missing is told once, by pack and by file, and replaced everywhere
 test('an empty list of choices, and an empty choice, are said as such', () => {
   const sampler = input('sampler_name')
   expect(checkValue({ ...sampler, choices: [] }, '')?.code).toBe('no_choices')
+  expect(checkValue({ ...sampler, choices: [], upload: true }, '')?.code).toBe('no_pictures')
   expect(checkValue(sampler, '')?.code).toBe('nothing_chosen')
   expect(checkValue(sampler, 'gone')?.code).toBe('not_in_list')
 })

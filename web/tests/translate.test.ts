@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
+import { readDefinitions, type NodeDef } from '../src/model/definitions'
 import { readSentences, translated } from '../src/model/sentences'
-import { explained, readTranslations, UNTRANSLATED } from '../src/model/translate'
+import { explained, inputWords, readTranslations, UNTRANSLATED } from '../src/model/translate'
 import { definitions } from './helpers'
 
 const defs = definitions()
@@ -25,6 +26,23 @@ test('names are there for showing and searching', () => {
   expect(chinese.inputs.get('steps')).toBe('步数')
   expect(chinese.inputs.has('seed')).toBe(false)
   expect(chinese.categories.get('sampling')).toBe('采样')
+})
+
+test('what a choice brings is called by its own name, and members of a group are counted', () => {
+  const known = readTranslations({ nodeDefs: { Pad: { inputs: { 'padding.left': { name: '左' }, 'images.image': { name: '图像' }, 'out.0.': { name: '输出块 0' } } } } })
+  expect(['padding.left', 'images.image12', 'out.0.'].map((name) => inputWords(known, name))).toEqual(['左', '图像 12', '输出块 0'])
+  const names = { bit_depth: 'bit depth', 'format.bit_depth': 'bit depth', 'save.mode.loop_count': 'loop count', 'images.image0': 'image 0', 'latents.latent_3': 'latent 3', 'values.a': 'a', 'layers.0.attn': 'layers.0.attn', 'blocks.0.': 'blocks.0.', _x: '_x' }
+  for (const [name, words] of Object.entries(names)) expect(inputWords(UNTRANSLATED, name)).toBe(words)
+})
+
+test('explanations of what a choice brings, and of the members of a group, are in the other language', () => {
+  const [def] = readDefinitions({
+    Pad: { input: { required: { how: ['COMFY_DYNAMICCOMBO_V3', { options: [{ key: 'by side', inputs: { required: { left: ['INT', { tooltip: 'here' }] } } }] }], images: ['COMFY_AUTOGROW_V3', { template: { input: { required: { image: ['IMAGE', { tooltip: 'one' }] } }, prefix: 'image', min: 1, max: 3 } }] } }, output: [] },
+  }).values()
+  const texts = readTranslations({ nodeDefs: { Pad: { inputs: { 'how.left': { tooltip: '这边' }, 'images.image': { tooltip: '一张' } } } } })
+  const [how, images] = explained(new Map([['Pad', def as NodeDef]]), texts).get('Pad')?.inputs ?? []
+  expect(how?.branches?.get('by side')?.[0]?.tooltip).toBe('这边')
+  expect(images?.members?.each.tooltip).toBe('一张')
 })
 
 test('what is no answer is no translation', () => {

@@ -1,3 +1,4 @@
+import { useState } from 'react'
 import { useT } from '../i18n'
 import { viewUrl } from '../api/client'
 import { crisp } from '../app/pictures'
@@ -18,10 +19,11 @@ export function NodePictures({ node, run, upload }: { node: Node; run: NodeRun |
   const pictures = upload ? (given ? [given] : []) : (run?.pictures ?? [])
   const first = pictures[0]
   const shown = live ?? (first ? viewUrl(first) : null)
+  const [gone, setGone] = useState<string | null>(null)
   return (
     <div className="card-picture nodrag">
-      {shown ? (
-        <img src={shown} alt={first ? first.filename : ''} draggable={false} onLoad={crisp} />
+      {shown && shown !== gone ? (
+        <img src={shown} alt={first ? first.filename : ''} draggable={false} onLoad={crisp} onError={() => setGone(shown)} />
       ) : (
         <div className="nothing">
           {t('node.noPicture')}

@@ -1,5 +1,5 @@
 import { useMemo } from 'react'
-import { inputName, problemWords, useT } from '../i18n'
+import { inputName, outputName, problemWords, useT } from '../i18n'
 import type { InputPort, OutputPort } from '../model/connect'
 import { slots, type Node } from '../model/document'
 import { isArray } from '../io/json'
@@ -38,7 +38,7 @@ export function PortRows({ node, inputs, outputs, linked, problems }: Props) {
           ) : null,
           output ? (
             <div key={`o${row}`} className="port out" style={{ gridRow: row + 1 }} title={`${output.type}${output.tooltip ? ` – ${output.tooltip}` : ''}`}>
-              <span>{output.label}</span>
+              <span>{output.label === output.name ? outputName(output.name) : output.label}</span>
               <Socket side="out" id={handleOut(output.slot)} node={node.id} type={output.type} linked={used.has(output.slot)} hint={output.type} />
             </div>
           ) : null,

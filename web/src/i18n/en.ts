@@ -258,6 +258,7 @@ export const en = {
   'palette.tabs': 'Go to an open workflow',
   'palette.replace': 'All that fit are taken: which link is to go?',
   'palette.instead': 'now from {name}',
+  'problem.no_pictures': 'No picture has been given to the server yet. Choose one here, or drop one on the graph.',
   'problem.no_choices': 'There is nothing to choose from yet. Model files go into the folder of their kind below models/.',
   'problem.nothing_chosen': 'Nothing is chosen.',
   'problem.wrong_type': '“{input}” takes {type}, not {given}.',

@@ -4,7 +4,7 @@ import { nameOf } from '../model/connect'
 import type { Definitions, NodeDef } from '../model/definitions'
 import { titleOf, type Document, type Node } from '../model/document'
 import { translated } from '../model/sentences'
-import type { Translations } from '../model/translate'
+import { inputWords, spaced, type Translations } from '../model/translate'
 import type { Problem } from '../model/validate'
 import { useDefinitions } from '../state/server'
 import { useSettings, type Language } from '../state/settings'
@@ -43,8 +43,10 @@ export const nameShown = (node: Node, doc: Document, definitions: Definitions): 
 }
 /** What else search finds it by, whatever language is shown. */
 export const otherName = (def: NodeDef): string => chinese().nodes.get(def.type)?.name ?? ''
+const words = (): Translations => (isChinese() ? chinese() : useDefinitions.getState().english)
 /** An input in words; its identifier is shown where somebody points at it. */
-export const inputName = (name: string): string => (isChinese() ? (chinese().inputs.get(name) ?? name) : (useDefinitions.getState().english.inputs.get(name) ?? name.replace(/(?<=\w)_(?=\w)/g, ' ')))
+export const inputName = (name: string): string => inputWords(words(), name)
+export const outputName = (name: string): string => words().outputs.get(name) ?? spaced(name)
 export const categoryName = (category: string): string =>
   isChinese() ? category.split('/').map((part) => chinese().categories.get(part) ?? (part === 'utils' ? t('builtin.utils') : part)).join(' / ') : category.replaceAll('/', ' / ')
 

@@ -258,6 +258,7 @@ export const zh: Readonly<Record<TextKey, string>> = {
   'palette.tabs': '转到打开的工作流',
   'palette.replace': '合适的输入都已连接：要替换哪一个？',
   'palette.instead': '现在来自 {name}',
+  'problem.no_pictures': '服务器上还没有图像。请在此选择一张，或拖放到画布上。',
   'problem.no_choices': '还没有可选的文件。模型文件应放入 models/ 下相应的文件夹。',
   'problem.nothing_chosen': '尚未选择。',
   'problem.wrong_type': '“{input}”需要 {type}，而不是 {given}。',

@@ -8,7 +8,7 @@ import { graphOf, openSubgraph } from './subgraphs'
 import { defFor } from './varying'
 import { BYPASSED, isVirtual, linkInto, MUTED, modeOf, type Document, type Node } from './document'
 
-export type ProblemCode = 'unknown_type' | 'missing_link' | 'not_in_list' | 'no_choices' | 'nothing_chosen' | 'too_small' | 'too_big' | 'not_a_number' | 'shifted' | 'wrong_type' | 'wrong_kind' | 'link_gone' | 'unchecked' | 'unreadable' | 'bad_sweep' | 'server' | 'failed'
+export type ProblemCode = 'unknown_type' | 'missing_link' | 'not_in_list' | 'no_choices' | 'no_pictures' | 'nothing_chosen' | 'too_small' | 'too_big' | 'not_a_number' | 'shifted' | 'wrong_type' | 'wrong_kind' | 'link_gone' | 'unchecked' | 'unreadable' | 'bad_sweep' | 'server' | 'failed'
 
 /** `foreseen`: the server says that it would refuse it, before anything is run. */
 export interface Problem {
@@ -104,7 +104,7 @@ export function checkValue(input: InputDef, value: Json): { code: ProblemCode; p
   if (several) return several.values.map((each) => checkValue(input, each)).find((found) => found !== null) ?? null
   if (input.widget === 'combo') {
     if (input.choices.some((choice) => sameJson(choice, value))) return null
-    if (!input.choices.length) return { code: 'no_choices', params: {} }
+    if (!input.choices.length) return { code: input.upload ? 'no_pictures' : 'no_choices', params: {} }
     if (value === '' || value === null) return { code: 'nothing_chosen', params: {} }
     const text = toText(value, String(value))
     return { code: 'not_in_list', params: { value: text, near: nearest(text, input.choices.filter((choice): choice is string => typeof choice === 'string')) } }

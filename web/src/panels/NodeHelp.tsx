@@ -1,7 +1,7 @@
 import type { CSSProperties, ReactNode } from 'react'
 import { command, keysOf } from '../app/commands'
 import { typeColor } from '../graph/types'
-import { about, categoryName, inputName, nodeName, seconds, useT } from '../i18n'
+import { about, categoryName, inputName, outputName, nodeName, seconds, useT } from '../i18n'
 import type { Json } from '../io/json'
 import { defaultOf, type InputDef } from '../model/definitions'
 import { titleOf, type Node } from '../model/document'
@@ -55,7 +55,7 @@ function About({ node }: { node: Node }) {
       {def.outputs.length > 0 && <h3>{t('help.outputs')}</h3>}
       <dl>
         {def.outputs.map((output, at) => (
-          <Entry key={at} name={output.name} also="" type={output.type} tip={output.tooltip} />
+          <Entry key={at} name={outputName(output.name)} also="" type={output.type} tip={output.tooltip} />
         ))}
       </dl>
       <button type="button" className="button" onClick={command('connect').run}>
