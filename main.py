@@ -355,7 +355,7 @@ def open_folders(options: argparse.Namespace) -> Folders:
         for section in sections:
             folders = folders.extended(section.folders, first=section.first)
     embedded = SOURCE / "models" / "embedded"  # one folder a kind, as in the user's directory
-    return folders.extended({kind: [embedded / kind] for kind in ("checkpoints", "clip_vision", "safety_checker")})
+    return folders.extended({kind.name: [kind] for kind in sorted(embedded.glob("*")) if kind.is_dir()})
 
 
 def open_registry(options: argparse.Namespace) -> Registry:

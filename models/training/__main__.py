@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     scenes.add_argument("--size", type=int, default=256)
     judging = commands.add_parser("evaluate", help="how often a checkpoint draws what it is asked for")
     judging.add_argument("checkpoint", type=Path)
+    judging.add_argument("--lora", type=Path, help="a LoRA file that changes the checkpoint's U-Net")
     judging.add_argument("--detector", type=Path, default=ROOT / "models" / "embedded" / "detector.safetensors")
     judging.add_argument("--size", type=int, default=256)
     judging.add_argument("--cfg", type=float, nargs="+", default=CURVE)

@@ -9,9 +9,9 @@ from pathlib import Path
 from models.family import SD1
 from models.preview import fit_latent_rgb
 from models.training.alarm import checker_weights
-from models.training.diffusion import TextToNoise
 from models.training.drawing import pictures
 from models.training.export import export, export_checkpoint, spread
+from models.training.low_rank import lora_of_difference
 from models.training.vae import mean_encodings, to_tensor
 from models.training.workshop import Workshop
 
@@ -22,10 +22,11 @@ def write_files(workshop: Workshop, into: Path) -> Iterator[Path]:
     """Train what is not trained yet, and write each file as soon as it can be. Raises OutOfTime."""
     facts = _facts(workshop)
     vae = workshop.vae.state_dict()
-    for name, stage in (("world", "unet"), ("world-lcm", "lcm")):
-        drawer: TextToNoise = getattr(workshop, stage)
-        file = into / "checkpoints" / f"darkroom-{name}-{workshop.recipe.size}.safetensors"
-        yield export_checkpoint(drawer.unet.state_dict(), drawer.text.state_dict(), vae, facts, file)
+    drawer = workshop.unet
+    file = into / "checkpoints" / f"darkroom-world-{workshop.recipe.size}.safetensors"
+    yield export_checkpoint(drawer.unet.state_dict(), drawer.text.state_dict(), vae, facts, file)
+    student = lora_of_difference(drawer.unet.state_dict(), workshop.lcm.unet.state_dict(), workshop.recipe.lcm_rank)
+    yield export(student, facts, into / "loras" / "darkroom-world-lcm.safetensors")
     clip = workshop.realigned
     weights = spread(clip.clip.state_dict()) | {"logit_scale": clip.logit_scale}
     yield export(weights, facts, into / "clip_vision" / "darkroom-world-clip.safetensors")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.adapters import Adapter, read_adapter
 from models.checkpoint import load_part, read_header
 from models.clip import TextModel
 from models.samplers import SAMPLERS
@@ -47,7 +48,7 @@ def judge(options: argparse.Namespace) -> None:
         detector = load_detector(options.detector)
     except ValueError as problem:
         raise CannotJudge(str(problem)) from problem
-    drawer = load(options.checkpoint)
+    drawer = load(options.checkpoint, options.lora)
     held_out = to_tensor(pictures(REBUILT_SEED, 0, REBUILT, Split.HELD_OUT, options.size))
     rebuilt = reconstruct(drawer.vae, held_out)
     each, whole = mean_psnr(rebuilt, held_out), psnr(rebuilt, held_out)
@@ -88,11 +89,25 @@ def _check(options: argparse.Namespace) -> None:
         raise CannotJudge(f"--sheet: there is no folder {options.sheet.parent}")
 
 
-def load(file: Path) -> Drawer:
-    """The networks of a checkpoint, in float32."""
+def load(file: Path, lora: Path | None = None) -> Drawer:
+    """The networks of a checkpoint, in float32; the U-Net as a LoRA file changes it."""
     weights = read_header(file)
+    unet = cast(UNet, load_part(weights, "model", dtype=torch.float32, device=DEVICE))
+    if lora:
+        change(unet, lora)
     return Drawer(
-        cast(UNet, load_part(weights, "model", dtype=torch.float32, device=DEVICE)),
+        unet,
         cast(TextModel, load_part(weights, "clip", dtype=torch.float32, device=DEVICE)),
         cast(AutoencoderKL, load_part(weights, "vae", dtype=torch.float32, device=DEVICE)),
     )
+
+
+@torch.no_grad()
+def change(unet: UNet, lora: Path) -> None:
+    """Change a U-Net's weights as a LoRA file says. Raises CheckpointError for one that does not fit."""
+    state = {name: weight.clone() for name, weight in unet.state_dict().items()}
+    shapes = {name: tuple(weight.shape) for name, weight in state.items()}
+    for name, made in Adapter(read_adapter(lora), lora.name, 1.0).changes(shapes, "model").items():
+        state[name] = made(state[name].cpu()).to(state[name])
+    unet.load_state_dict(state, assign=True)
+    unet.requires_grad_(False)

@@ -28,6 +28,7 @@ class Recipe:
     half_schedule: Schedule  # of the U-Net on pictures of half the size, before
     unet_schedule: Schedule
     lcm_schedule: Schedule
+    lcm_rank: int  # of the factors that the student becomes
     realign_schedule: Schedule  # of the vision tower, to the text encoder as the U-Net left it
     alarm_schedule: Schedule
     seed: int = WORLD  # of the scenes, the weights at birth and all noise
@@ -52,6 +53,7 @@ CPU = Recipe(
     half_schedule=Schedule(iterations=1400, batch=64, learning_rate=3e-4, ema=0.997),
     unet_schedule=Schedule(iterations=10_000, batch=32, learning_rate=3e-4, ema=0.998),
     lcm_schedule=Schedule(iterations=440, batch=32, learning_rate=2e-4, warmup=20, ema=0.98),
+    lcm_rank=16,
     realign_schedule=Schedule(iterations=150, batch=128, learning_rate=5e-4, warmup=20),
     alarm_schedule=Schedule(iterations=250, batch=64, learning_rate=1e-3, warmup=20),
 )
@@ -72,6 +74,7 @@ GPU = Recipe(
     half_schedule=Schedule(iterations=1750, batch=128, learning_rate=4e-4, ema=0.998),
     unet_schedule=Schedule(iterations=6100, batch=64, learning_rate=4e-4, ema=0.9995),
     lcm_schedule=Schedule(iterations=700, batch=64, learning_rate=2e-4, warmup=20, ema=0.98),
+    lcm_rank=16,
     realign_schedule=Schedule(iterations=300, batch=256, learning_rate=5e-4, warmup=20),
     alarm_schedule=Schedule(iterations=300, batch=64, learning_rate=1e-3, warmup=20),
 )
