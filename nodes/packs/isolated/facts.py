@@ -16,7 +16,7 @@ from graph.sockets import Choice
 from graph.spec import NodeSpec, Undeclared
 from nodes.packs.checks import Check
 from nodes.packs.freshness import Freshness
-from nodes.packs.isolated.wire import can_travel
+from nodes.packs.isolated.codec import can_travel
 from nodes.services import Context
 
 HANDLES = frozenset(

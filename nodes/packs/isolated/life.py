@@ -13,12 +13,13 @@ from io import BytesIO
 from typing import Any
 
 import PIL.Image
-import psutil
 
 from graph.document import Document
 from graph.errors import ElsewhereError, Interrupted
 from nodes.packs.host import Send
-from nodes.packs.isolated.wire import Channel, Message, WireError
+from nodes.packs.isolated.codec import WireError
+from nodes.packs.isolated.memory import Resident
+from nodes.packs.isolated.wire import Channel, Message
 from nodes.services import Context
 
 GRACE_SECONDS = 2.0
@@ -35,7 +36,7 @@ class Life:
 
     def __init__(self, begun: tuple[subprocess.Popen[bytes], Channel], send: Send, name: str) -> None:
         self._process, self._channel = begun
-        self._measured = psutil.Process(self._process.pid)
+        self._memory = Resident(self._process.pid)
         self._send = send
         self._name = name
         self._answers: dict[int, Future[Message]] = {}
@@ -64,10 +65,7 @@ class Life:
 
     def size(self) -> int:
         """Bytes of memory that it has."""
-        try:
-            return int(self._measured.memory_info().rss)
-        except psutil.Error:
-            return 0
+        return self._memory.size()
 
     def ask(self, kind: str, number: int, body: object) -> Future[Any]:
         """A question; the future has what was answered."""

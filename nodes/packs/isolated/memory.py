@@ -1,4 +1,4 @@
-"""Memory files, in which tensors lie that go from one process to another: written by one, read or mapped by the other."""
+"""Memory of two processes: files in which tensors lie that go from one to the other, and how much one has."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 import torch
 from torch import Tensor
 
@@ -32,7 +33,10 @@ class Tensors(Protocol):
     """How the tensors of a file are read."""
 
     def at(self, place: int, length: int) -> Tensor:
-        """So many bytes, uint8. Raises ValueError if they are not there."""
+        """So many bytes, uint8, which are there after `fill`. Raises ValueError if the file has not got them."""
+
+    def fill(self) -> None:
+        """Have all that was lent be there."""
 
     @property
     def are_used(self) -> bool:
@@ -85,10 +89,20 @@ class Copied:
             self._whole = _mapped(number)
         finally:
             os.close(number)
+        self._empty: list[tuple[Tensor, Tensor]] = []
 
     def at(self, place: int, length: int) -> Tensor:
         """See Tensors."""
-        return torch.from_numpy(_piece(self._whole, place, length)).clone()
+        piece = torch.from_numpy(_piece(self._whole, place, length))
+        made = torch.empty_like(piece)
+        self._empty.append((made, piece))
+        return made
+
+    def fill(self) -> None:
+        """Copy, after all else is read: what a large copy leaves in the processor's cache is of no use to anybody."""
+        waiting, self._empty = self._empty, []
+        for made, piece in waiting:
+            made.copy_(piece)
 
 
 class Mapped:
@@ -117,6 +131,29 @@ class Mapped:
         with self._gate:
             self._lent.append(weakref.ref(piece))  # the tensor's storage holds it, and so does all that is made of that
         return torch.from_numpy(piece)
+
+    def fill(self) -> None:
+        """It is all there."""
+
+
+class Resident:
+    """How much memory another process has. Asked after every node, so that the system's file stays open where there is one."""
+
+    def __init__(self, process: int) -> None:
+        self._process = psutil.Process(process)
+        self._file: int | None = None
+        if sys.platform == "linux":
+            self._file = os.open(f"/proc/{process}/statm", os.O_RDONLY | os.O_CLOEXEC)
+            weakref.finalize(self, os.close, self._file)
+
+    def size(self) -> int:
+        """Bytes; 0 of a process that is gone."""
+        try:
+            if self._file is not None:
+                return int(os.pread(self._file, 100, 0).split()[1]) * mmap.PAGESIZE
+            return int(self._process.memory_info().rss)
+        except (OSError, psutil.Error):
+            return 0
 
 
 def aligned(place: int) -> int:

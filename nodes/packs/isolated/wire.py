@@ -1,35 +1,19 @@
-"""Messages between Darkroom and the process of a pack: JSON, with tensors beside it in shared memory.
-
-Nothing that is received is run: a message is made of numbers, texts, tensors and the few plain classes listed here.
-"""
+"""Messages between Darkroom and the process of a pack: JSON, with tensors beside it in shared memory."""
 
 from __future__ import annotations
 
-import base64
 import json
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from pathlib import Path
-from types import MappingProxyType
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from graph.document import DocNode, Link
-from graph.files import FileRef
-from graph.inputs import REQUIRED, Cases, Group, InputSpec, Key, OutputSpec
-from graph.result import LATER, Blocked, Expand, Items, Need, NodeWarning, Outputs
-from graph.sockets import Anything, Choice, File, Float, Int, Text, Toggle
-from models.areas import Area, Share
-from models.inpainting import Beside
-from models.micro_conditioning import MicroConditioning
-from models.types import Cond, Conditioning, Image, Latent, Mask, Sigmas
-from nodes.packs.isolated.memory import MemoryFile, Tensors, aligned, end
-from nodes.packs.truth import Truth
+from nodes.packs.isolated.codec import Reader, WireError, encoded
+from nodes.packs.isolated.memory import MemoryFile, Tensors, end
 
 LONGEST = 2**28
 """Bytes of a message without its tensors; a longer one is taken for a fault."""
@@ -37,31 +21,6 @@ KEPT = 2**26
 """Files of more bytes are let go of with the message they were made for."""
 _HEAD = "<I?Q"
 """The bytes of the message, whether it has tensors, and how many messages with tensors the sender has let go of."""
-_CLASSES: Mapping[str, type[Any]] = MappingProxyType(
-    {
-        cls.__name__: cls
-        for cls in (
-            *(Image, Mask, Latent, Cond, Conditioning, Sigmas, Area, Share, Beside, MicroConditioning),
-            *(Items, Blocked, Need, NodeWarning, Outputs, Expand, DocNode, Link, FileRef),
-            *(InputSpec, OutputSpec, Group, Cases, Key, Choice, File, Int, Float, Text, Toggle, Truth, Anything),
-        )
-    }
-)
-_DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
-    {
-        str(dtype): dtype
-        for dtype in (
-            *(torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.bool, torch.uint8),
-            *(torch.int8, torch.int16, torch.int32, torch.int64),
-        )
-    }
-)
-
-Json: TypeAlias = Any
-
-
-class WireError(Exception):
-    """A message that cannot be sent, or that is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +66,7 @@ class Channel:
     def written(self, kind: str, number: int, body: object) -> Written:
         """A message with all that is in it, so that `body` can be let go of before it is sent. Raises WireError."""
         tensors: list[Tensor] = []
-        whole = json.dumps([kind, number, _encoded(body, tensors)]).encode()
+        whole = json.dumps([kind, number, encoded(body, tensors)]).encode()
         if len(whole) > LONGEST:
             raise WireError(f"a message of {len(whole)} bytes is too long")
         return Written(whole, self._lay(tensors) if tensors else None)
@@ -137,9 +96,9 @@ class Channel:
             whole = self._read(length) if length <= LONGEST else None
             if whole is None:
                 raise WireError("a message that is too long, or has no end")
-            kind, number, body = json.loads(whole)
-            reader = _Reader(self._tensors)
-            message = Message(str(kind), int(number), reader.decoded(body))
+            reader = Reader(self._tensors)
+            kind, number, body = reader.read(whole)
+            message = Message(str(kind), int(number), body)
         except (
             *(ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError, RuntimeError, OSError),
         ) as error:
@@ -196,96 +155,3 @@ class Channel:
                 return None
             pieces += piece
         return bytes(pieces)
-
-
-def can_travel(value: object) -> bool:
-    """Whether a value can be sent."""
-    try:
-        json.dumps(_encoded(value, []))
-    except (WireError, ValueError, RecursionError):
-        return False
-    return True
-
-
-def _encoded(value: object, tensors: list[Tensor]) -> Json:
-    match value:
-        case None | bool() | int() | float():
-            return value
-        case str():
-            return str(value)
-        case list():
-            return [_encoded(item, tensors) for item in value]
-        case _ if value is LATER or value is REQUIRED:
-            return {"is": "later" if value is LATER else "required"}
-        case tuple():
-            return {"tuple": [_encoded(item, tensors) for item in value]}
-        case set() | frozenset():
-            return {"set": [_encoded(item, tensors) for item in value]}
-        case Mapping():
-            return {"map": [[_encoded(key, tensors), _encoded(item, tensors)] for key, item in value.items()]}
-        case Tensor():
-            return _announced(value, tensors)
-        case bytes():
-            return {"bytes": base64.b64encode(value).decode()}
-        case Path():
-            return {"path": str(value)}
-    name = type(value).__name__
-    if _CLASSES.get(name) is not type(value) or not is_dataclass(value):
-        raise WireError(f"a value of type {name} cannot go between Darkroom and a pack in a process of its own")
-    return {"class": name, "of": {f.name: _encoded(getattr(value, f.name), tensors) for f in fields(value) if f.init}}
-
-
-def _announced(tensor: Tensor, tensors: list[Tensor]) -> Json:
-    if str(tensor.dtype) not in _DTYPES:
-        raise WireError(f"a tensor of {tensor.dtype} cannot go between Darkroom and a pack in a process of its own")
-    tensors.append(tensor)
-    return {"tensor": [str(tensor.dtype), list(tensor.shape)]}
-
-
-class _Reader:
-    """Takes a message apart; its tensors lie one behind the other."""
-
-    def __init__(self, tensors: Tensors | None) -> None:
-        self._tensors = tensors
-        self.place = 0
-
-    def decoded(self, value: Json) -> Any:
-        if isinstance(value, list):
-            return [self.decoded(item) for item in value]
-        if not isinstance(value, dict):
-            return value
-        [(kind, inner), *more] = value.items()
-        match kind:
-            case "is":
-                return LATER if inner == "later" else REQUIRED
-            case "tuple":
-                return tuple(self.decoded(item) for item in inner)
-            case "set":
-                return frozenset(self.decoded(item) for item in inner)
-            case "map":
-                return {self.decoded(key): self.decoded(item) for key, item in inner}
-            case "tensor":
-                return self._tensor(_DTYPES[inner[0]], tuple(map(int, inner[1])))
-            case "bytes":
-                return base64.b64decode(inner)
-            case "path":
-                return Path(inner)
-            case "class":
-                return _CLASSES[inner](**dict(self._fields(more)))
-            case _:
-                raise WireError(f"there is no {kind!r}")
-
-    def _fields(self, more: list[tuple[str, Json]]) -> Iterator[tuple[str, Any]]:
-        [(_, given)] = more
-        for name, value in given.items():
-            yield name, self.decoded(value)
-
-    def _tensor(self, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
-        length = dtype.itemsize
-        for size in shape:
-            length *= size
-        if self._tensors is None or min(shape, default=0) < 0:
-            raise WireError(f"a tensor of shape {shape} was announced and is not there")
-        place = aligned(self.place)
-        self.place = place + length
-        return self._tensors.at(place, length).view(dtype).reshape(shape)
