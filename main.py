@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from graph.execute import Executor
     from graph.files import Folders
     from graph.spec import Registry
+    from nodes.origins import Origins
     from nodes.packs.loading import Loaded
     from nodes.services import Services
     from server.backend import Backend, Engine
@@ -293,7 +294,9 @@ def open_engine(options: argparse.Namespace, folders: Folders, relay: Relay | No
     import torch
 
     from models.machine import device_memory, device_name
+    from nodes.origins import Origins
     from nodes.parcels import pack, unpack
+    from nodes.suggestions import Suggestions
     from server.backend import Device, Engine
     from server.security import is_loopback
 
@@ -304,7 +307,7 @@ def open_engine(options: argparse.Namespace, folders: Folders, relay: Relay | No
     )
     rules = [*open_rules(options), *pack_rules]
     services, cache = open_services(options, folders, registry), open_cache(options)
-    residency = services.residency
+    residency, origins = services.residency, Origins()
 
     def devices() -> list[Device]:
         total, free = device_memory(residency.device)
@@ -317,7 +320,7 @@ def open_engine(options: argparse.Namespace, folders: Folders, relay: Relay | No
             cache.clear()
 
     return Engine(
-        executor=open_executor(options, registry, folders, rules, services, cache),
+        executor=open_executor(options, registry, folders, rules, services, cache, origins),
         registry=registry,
         rules=rules,
         versions={"torch": torch.__version__},
@@ -327,6 +330,7 @@ def open_engine(options: argparse.Namespace, folders: Folders, relay: Relay | No
         holds=lambda: residency.resident_files,
         pack=pack,
         unpack=unpack,
+        suggests=Suggestions(origins, folders),
         close=opened.close,
         foreign=foreign,
     )
@@ -518,8 +522,9 @@ def open_executor(
     rules: Sequence[Rule],
     services: Services,
     cache: Cache,
+    origins: Origins | None = None,
 ) -> Executor[Services]:
-    """The engine with everything it works with."""
+    """The engine with everything it works with. origins: what reads the headers of files, if others read them, too."""
     import torch
 
     from graph.calls import Relief
@@ -527,6 +532,7 @@ def open_executor(
     from models.peak import PeakMemory
     from models.residency import is_out_of_memory
     from nodes.one_family import OneFamily
+    from nodes.origins import Origins
 
     return Executor(
         services,
@@ -536,7 +542,7 @@ def open_executor(
         scope=torch.inference_mode,
         salt=f"{torch.__version__} {services.residency.device} {services.residency.precision}",
         rules=rules,
-        checks=(OneFamily(),),
+        checks=(OneFamily(origins or Origins()),),
         relief=Relief(is_out_of_memory, services.residency.clear),
         meter=PeakMemory(services.residency.device),
         node_timeout=getattr(options, "node_timeout", None),

@@ -77,8 +77,9 @@ class Family:
     """A family of models. The defaults are Stable Diffusion v1's.
 
     text: how a text is read, by each tower; their vectors lie side by side, and the pooled one is the last tower's.
-    vector: how the vector is made that its U-Net reads beside the time step, if it reads one. name: "" where a file does
-    not tell, such as an autoencoder's.
+    vector: how the vector is made that its U-Net reads beside the time step, if it reads one. sides: pixels a side of the
+    pictures that its networks learned from, those that predict noise and those that predict v. name: "" where a file does not
+    tell, such as an autoencoder's.
     """
 
     name: str = "Stable Diffusion 1"
@@ -86,12 +87,19 @@ class Family:
     diffusion: Diffusion = field(default_factory=Diffusion)
     text: tuple[TowerReading, ...] = (TowerReading("clip"),)
     vector: VectorRecipe | None = None
+    sides: tuple[int, int] = (512, 512)
+
+    @property
+    def side(self) -> int:
+        """Pixels a side of the pictures that it learned from."""
+        return self.sides[isinstance(self.diffusion.prediction, Velocity)]
 
 
 SD1 = Family()
 SD2 = Family(
     "Stable Diffusion 2",
     text=(TowerReading("clip_h", padding=0, layer=-2, layers=24, prefix="cond_stage_model.model."),),
+    sides=(512, 768),
 )
 _XL_LATENT = LatentSpace(
     scale=0.13025,
@@ -110,12 +118,14 @@ SDXL = Family(
         TowerReading("clip_g", padding=0, layer=-2, normed=False, prefix="conditioner.embedders.1.model."),
     ),
     vector=VectorRecipe(),
+    sides=(1024, 1024),
 )
 SDXL_REFINER = Family(
     "SDXL refiner",
     _XL_LATENT,
     text=(TowerReading("clip_g", padding=0, layer=-2, normed=False, prefix="conditioner.embedders.0.model."),),
     vector=VectorRecipe(scored=True),
+    sides=(1024, 1024),
 )
 UNKNOWN = Family(name="")
 TINY_FAMILIES: Mapping[str, Family] = MappingProxyType({family.latent.approximation: family for family in (SD1, SDXL)})

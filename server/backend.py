@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent import futures
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from graph.files import Folders
 from graph.live import Results
 from graph.result import Outputs
 from graph.spec import Registry
+from graph.suggestion import Suggestion
 from server.foreign import Foreign
 from server.threads import settled
 
@@ -62,6 +63,10 @@ def _stays(outputs: Outputs) -> bytes | None:
     return None
 
 
+def _nothing_better(graph: Graph) -> Iterable[Suggestion]:
+    return ()
+
+
 def _unknown(content: bytes) -> Outputs:
     raise ValueError("this engine opens no parcels")
 
@@ -73,7 +78,7 @@ class Engine:
     `free(unload_models, free_memory)` lets go of weights, and of results as well. `gauges` are bytes by name, `holds`
     those of the model files whose weights are in memory.
     `pack` makes bytes of a result, for another process that shares the run, and None of what cannot travel; `unpack`
-    raises ValueError. `close` is called when no run will come any more. `foreign` is what packs bring.
+    raises ValueError. `suggests` says which values would suit better than those of a graph. `close` is called when no run will come any more. `foreign` is what packs bring.
     """
 
     executor: Executor[Any]
@@ -86,6 +91,7 @@ class Engine:
     holds: Callable[[], Mapping[str, int]] = _no_files
     pack: Callable[[Outputs], bytes | None] = _stays
     unpack: Callable[[bytes], Outputs] = _unknown
+    suggests: Callable[[Graph], Iterable[Suggestion]] = _nothing_better
     close: Callable[[], None] = _nothing
     foreign: Foreign = field(default_factory=Foreign)
 

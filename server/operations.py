@@ -180,6 +180,12 @@ _PROMPT = members(
 )
 _CHECKED = members({**_PROMPT["properties"], "prompt": ANYTHING}, ["prompt"])
 """Whatever stands as a workflow is told what is wrong with it."""
+_SUGGESTION = members(
+    {"node_id": TEXT, "values": OBJECT, "model": TEXT, "file": TEXT}, ["node_id", "values", "model", "file"]
+)
+_FAULTS = members(
+    {"error": ANYTHING, "node_errors": OBJECT, "suggestions": {"type": "array", "items": _SUGGESTION}}, ["error"]
+)
 _EDITS = members(
     {
         "file": {"type": "string", "description": "Below the user's directory, such as workflows/boats.json."},
@@ -216,7 +222,7 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     {
         **OPERATIONS_V2,
         "POST /prompt": Operation(_QUEUED, body=_PROMPT),
-        "POST /prompt/check": Operation(members({"error": ANYTHING, "node_errors": OBJECT}, ["error"]), body=_CHECKED),
+        "POST /prompt/check": Operation(_FAULTS, body=_CHECKED),
         "POST /workflow/convert": Operation(
             OBJECT, {"to": {"type": "string", "enum": ["api", "editor"]}}, body=_ANY_WORKFLOW
         ),

@@ -95,7 +95,10 @@ async def enqueue(app: web.Application, checked: Callable[[], Checked]) -> tuple
 
 
 async def post_check(request: web.Request) -> web.StreamResponse:
-    """Say what is wrong with a workflow, in the words of `POST /prompt`, and leave the queue as it is."""
+    """Say what is wrong with a workflow, in the words of `POST /prompt`, and leave the queue as it is.
+
+    `suggestions` are values that would suit its model better than those it has.
+    """
     deps = request.app[DEPS]
     body = await read_body(request, deps.limits.prompt)
     engine = await deps.backend.engine()
@@ -209,4 +212,5 @@ def _faults(body: bytes, engine: Engine, app: web.Application) -> str:
         checked = check(asked, 0, engine, deps.folders, deps.limits.nodes, app[REDACT])
     except Refused as refused:
         return refused.text
-    return f'{{"error": null, "node_errors": {checked.node_errors}}}'
+    suggestions = json.dumps([suggestion.as_json() for suggestion in engine.suggests(checked.graph)])
+    return f'{{"error": null, "node_errors": {checked.node_errors}, "suggestions": {suggestions}}}'

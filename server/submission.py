@@ -80,11 +80,12 @@ class Request:
 class Checked:
     """A workflow of which at least one output can run, and what is wrong with the rest, as JSON.
 
-    `warnings` tell what is lost of a file of the editor.
+    `warnings` tell what is lost of a file of the editor. `graph` is what can run.
     """
 
     submission: Submission
     given: Given
+    graph: Graph
     node_errors: str
     warnings: str
 
@@ -173,7 +174,7 @@ def _checked(
         raise _refused(top_error(unknown or graph.errors or nothing, redact), node_errors)
     warnings = dumps([warning.as_json() for warning in workflow.warnings])
     given = Given(document, _extra(request, workflow), None if graph.problems else graph)
-    return Checked(_submission(request, number, graph, workflow, given), given, dumps(node_errors), warnings)
+    return Checked(_submission(request, number, graph, workflow, given), given, graph, dumps(node_errors), warnings)
 
 
 def _understood(request: Request, engine: Engine, folders: Folders, most_nodes: int) -> Workflow:

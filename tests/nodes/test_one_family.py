@@ -24,6 +24,7 @@ from models.precision import Precision
 from models.residency import Residency
 from models.types import nbytes
 from nodes.one_family import OneFamily
+from nodes.origins import Origins
 from nodes.registry import builtin
 from nodes.services import Services
 from tests.tiny_checkpoint import write_tiny_checkpoint
@@ -68,13 +69,13 @@ def graph(model: str, text: str, vae: str, **changes: Any) -> str:
 
 
 def problems(folders: Folders, text: str) -> list[GraphError]:
-    bound = build(parse(text), builtin(), folders, rules=(OneFamily(),))
+    bound = build(parse(text), builtin(), folders, rules=(OneFamily(Origins()),))
     return [problem for problem in bound.problems if problem.code == "families_differ"]
 
 
 @pytest.mark.parametrize("name", [SD1, XL, SD2])
 def test_one_file_fits_itself(folders: Folders, name: str) -> None:
-    assert build(parse(graph(name, name, name)), builtin(), folders, rules=(OneFamily(),)).problems == ()
+    assert build(parse(graph(name, name, name)), builtin(), folders, rules=(OneFamily(Origins()),)).problems == ()
 
 
 def test_a_text_encoder_of_another_family(folders: Folders) -> None:
@@ -129,7 +130,7 @@ def test_a_text_encoder_alone_does(folders: Folders) -> None:
 
 def test_nothing_runs_and_nothing_is_loaded(folders: Folders) -> None:
     services = Services(Residency(torch.device("cpu"), Precision(), budget=2**30), folders)
-    executor = Executor(services, builtin(), folders, Cache(2**28, nbytes), checks=(OneFamily(),))
+    executor = Executor(services, builtin(), folders, Cache(2**28, nbytes), checks=(OneFamily(Origins()),))
     events: list[object] = []
     with pytest.raises(GraphErrors, match=r"old\.safetensors .*xl\.safetensors"):
         executor.execute(Run("run", parse(graph(XL, SD1, XL)), events.append))
@@ -144,7 +145,7 @@ def test_a_file_is_read_once_until_it_changes(folders: Folders) -> None:
         read.append(path)
         return read_header(path)
 
-    rule, bound = OneFamily(header), build(parse(graph(XL, XL, XL)), builtin(), folders)
+    rule, bound = OneFamily(Origins(header)), build(parse(graph(XL, XL, XL)), builtin(), folders)
     for _ in range(3):
         assert not [*rule(bound)]
     assert len(read) == 1

@@ -28,6 +28,7 @@ from nodes.denoising import sampled
 from nodes.latent import vae_decode
 from nodes.loaders import Checkpoint, checkpoint_loader_simple, clip_loader, dual_clip_loader, unet_loader, vae_loader
 from nodes.one_family import OneFamily
+from nodes.origins import Origins
 from nodes.pipelines import diffusers_loader
 from nodes.registry import builtin
 from nodes.sampling import ksampler
@@ -334,5 +335,5 @@ def test_a_folder_that_has_changed_is_another_and_one_of_another_family_does_not
         "6": {"class_type": "VAEDecode", "inputs": {"samples": ["5", 0], "vae": ["1", 2]}},
         "7": {"class_type": "SaveImage", "inputs": {"images": ["6", 0], "filename_prefix": "x"}},
     }  # fmt: skip
-    told = build(parse(json.dumps(text)), builtin(), place.folders, rules=(OneFamily(),)).problems
+    told = build(parse(json.dumps(text)), builtin(), place.folders, rules=(OneFamily(Origins()),)).problems
     assert any("xl.safetensors (SDXL)" in str(each) and "copy (Stable Diffusion 1)" in str(each) for each in told)

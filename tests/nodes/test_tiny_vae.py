@@ -17,6 +17,7 @@ from models.types import Image, Latent, TinyVae
 from nodes.latent import vae_decode, vae_decode_tiled, vae_encode
 from nodes.loaders import vae_loader
 from nodes.one_family import OneFamily
+from nodes.origins import Origins
 from nodes.registry import builtin
 from nodes.saving import vae_save
 from tests.models.oracles import relative_error
@@ -112,6 +113,6 @@ def test_one_for_another_family_is_found_before_anything_runs(place: Workplace, 
         "6": {"class_type": "VAEDecode", "inputs": {"samples": ["5", 0], "vae": ["2", 0]}},
         "7": {"class_type": "SaveImage", "inputs": {"images": ["6", 0], "filename_prefix": "x"}},
     }  # fmt: skip
-    told = build(parse(json.dumps(nodes)), builtin(), place.folders, rules=(OneFamily(),)).problems
+    told = build(parse(json.dumps(nodes)), builtin(), place.folders, rules=(OneFamily(Origins()),)).problems
     assert (told == ()) is fits
     assert fits or "is that of taesdxl (SDXL)" in str(told[0])

@@ -47,7 +47,10 @@ async def test_a_refused_prompt_uses_a_number_up(tmp_path: Path) -> None:
 @in_loop
 async def test_a_prompt_is_checked_without_being_queued(tmp_path: Path) -> None:
     async with serving(deps_of(tmp_path)) as client:
-        assert await client.post("/prompt/check", {"prompt": chain()}) == (200, {"error": None, "node_errors": {}})
+        assert await client.post("/prompt/check", {"prompt": chain()}) == (
+            200,
+            {"error": None, "node_errors": {}, "suggestions": []},
+        )
         wrong = chain() | {"more": {"class_type": "Save", "inputs": {"value": "x"}}}
         for prompt in (wrong, {"more": wrong["more"]}):
             status, answer = await client.post("/prompt/check", {"prompt": prompt})

@@ -23,6 +23,7 @@ from models.residency import Residency
 from models.types import nbytes
 from models.vision import VisionModel
 from nodes.one_family import OneFamily
+from nodes.origins import Origins
 from nodes.registry import builtin
 from nodes.services import Services
 from tests.templates import needed, templates
@@ -64,7 +65,7 @@ def test_a_template_runs(tmp_path: Path, name: str, size: int, one_thread: Any) 
     assert not graph.problems
     services = Services(Residency(torch.device("cpu"), Precision(), budget=2**32, packing=True), folders)
     executor = Executor(
-        services, registry, folders, Cache(2**28, nbytes), scope=torch.inference_mode, checks=(OneFamily(),)
+        services, registry, folders, Cache(2**28, nbytes), scope=torch.inference_mode, checks=(OneFamily(Origins()),)
     )
     executor.execute(Run("run", made.document, lambda event: None), graph)
     executor.close()

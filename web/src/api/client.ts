@@ -1,5 +1,5 @@
 /** The calls to the server. Everything goes through its public API, relative to where the page lies. */
-import { axesIn, both, picturesOf, readExplained, readJob, readWorker, textsOf, verdictOf, warningsIn, type Example, type Explained, type Job, type JobRecord, type NodeTiming, type Picture, type Verdict, type Worker } from './records'
+import { axesIn, both, picturesOf, readExplained, readJob, readSuggestion, readWorker, textsOf, verdictOf, warningsIn, type Example, type Explained, type Job, type JobRecord, type NodeTiming, type Picture, type Suggestion, type Verdict, type Worker } from './records'
 import { isArray, isObject, parseJson, toNumber, toText, writeJson, type Json, type JsonObject } from '../io/json'
 
 export class Refused extends Error {
@@ -86,10 +86,11 @@ export const api = {
     return isObject(answer) && isObject(answer.node_errors) ? answer.node_errors : {}
   },
 
-  /** What is wrong with a workflow, which is not queued: the node_errors of `queue`. */
-  async check(body: JsonObject): Promise<JsonObject> {
+  /** What is wrong with a workflow, which is not queued: the node_errors of `queue`; and what would suit its model better. */
+  async check(body: JsonObject): Promise<{ errors: JsonObject; suggestions: Suggestion[] }> {
     const answer = await post('prompt/check', body)
-    return isObject(answer) && isObject(answer.node_errors) ? answer.node_errors : {}
+    if (!isObject(answer)) return { errors: {}, suggestions: [] }
+    return { errors: isObject(answer.node_errors) ? answer.node_errors : {}, suggestions: isArray(answer.suggestions) ? answer.suggestions.filter(isObject).map(readSuggestion) : [] }
   },
 
   /** Jobs, newest first; of those in a state, or with these words in prompt, file names or error. */

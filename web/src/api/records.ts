@@ -171,3 +171,13 @@ export function readWorker(raw: JsonObject): Worker {
   const models = Object.entries(isObject(raw.models) ? raw.models : {}).map(([name, bytes]) => ({ name, bytes: toNumber(bytes) }))
   return { id: toText(raw.id), state: WORKER_STATES.find((each) => each === raw.state) ?? 'starting', draining: raw.draining === true, job: toText(raw.job), lost: toNumber(raw.lost), models }
 }
+
+/** Values that would suit a model better than those of a node; they belong together. */
+export interface Suggestion {
+  readonly node: string
+  readonly values: JsonObject
+  readonly model: string
+  readonly file: string
+}
+
+export const readSuggestion = (raw: JsonObject): Suggestion => ({ node: toText(raw.node_id), values: isObject(raw.values) ? raw.values : {}, model: toText(raw.model), file: toText(raw.file) })

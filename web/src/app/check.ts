@@ -1,4 +1,4 @@
-/** What the server would refuse, asked for before anything runs: its rules, files that have gone, types that only it knows. */
+/** What the server would refuse, asked for before anything runs: its rules, files that have gone, types that only it knows; and what would suit a model better. */
 import { api } from '../api/client'
 import { toApi } from '../io/api'
 import { writeJson, type JsonObject } from '../io/json'
@@ -6,6 +6,7 @@ import { validate } from '../model/validate'
 import { activeTab, tabOf, useDocuments } from '../state/documents'
 import { foresee, forgetRefusals, useRun } from '../state/run'
 import { serverDefinitions, useDefinitions } from '../state/server'
+import { suggest } from '../state/suggestions'
 import { readErrors } from './refusals'
 
 const CALM_MS = 700
@@ -22,11 +23,12 @@ async function check(): Promise<void> {
   const question = `${tab.id} ${writeJson(prompt)}`
   if (question === asked || !Object.keys(prompt).length) return
   asked = question
-  const errors = await api.check({ prompt }).catch(() => null)
-  if (!errors || tabOf(tab.id)?.history.present !== root) return
+  const answer = await api.check({ prompt }).catch(() => null)
+  if (!answer || tabOf(tab.id)?.history.present !== root) return
+  suggest(tab.id, answer.suggestions)
   const ours = validate(root, defs)
   // who builds a graph knows that it is not finished: what is not linked yet is told when it is run
-  foresee(tab.id, readErrors(errors, 'required_input_missing').filter((problem) => !ours.some((each) => each.node === problem.node && (each.input === problem.input || each.code === 'unknown_type'))))
+  foresee(tab.id, readErrors(answer.errors, 'required_input_missing').filter((problem) => !ours.some((each) => each.node === problem.node && (each.input === problem.input || each.code === 'unknown_type'))))
 }
 
 function soon(): void {

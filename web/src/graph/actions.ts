@@ -1,6 +1,6 @@
 /** What the graph's own gestures do to the document. */
 import { inputName, nameShown, t } from '../i18n'
-import type { Json } from '../io/json'
+import type { Json, JsonObject } from '../io/json'
 import { isArray } from '../io/json'
 import type { Verdict } from '../model/connect'
 import { canConnect, portsOf } from '../model/connect'
@@ -24,6 +24,10 @@ import { defFor, isSpare } from '../model/varying'
 import { standardSize } from './size'
 
 export const setField = (node: string, input: string, value: Json): void => commitAt(node, t('do.set', { input: inputName(input) }), (doc, id) => withoutSpare(setValue(doc, id, input, value), id), `value ${node} ${input}`)
+
+/** Several fields of a node, in one step. */
+export const setFields = (node: string, values: JsonObject): void =>
+  commitAt(node, t('do.set', { input: Object.keys(values).map(inputName).join(', ') }), (doc, id) => Object.entries(values).reduce((held, [input, value]) => withoutSpare(setValue(held, id, input, value), id), doc))
 
 /** Another choice has other inputs: those that a node has no longer go, with their links. */
 function withoutSpare(doc: Document, id: string): Document {

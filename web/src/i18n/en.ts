@@ -178,6 +178,7 @@ export const en = {
   'field.linked': 'comes from a link',
   'field.none': 'nothing to choose from',
   'field.missing': '{value} (missing)',
+  'field.suggested': 'Use {value}: it suits {model}',
 
   'problem.unknown_type': 'This server has no node type “{type}”.',
   'problem.missing_link': '“{input}” needs a link that gives {type}.',

@@ -178,6 +178,7 @@ export const zh: Readonly<Record<TextKey, string>> = {
   'field.linked': '由连线提供',
   'field.none': '没有可选项',
   'field.missing': '{value}（缺失）',
+  'field.suggested': '改用 {value}：更适合 {model}',
 
   'problem.unknown_type': '此服务器没有“{type}”节点。',
   'problem.missing_link': '“{input}”需要连接 {type}。',

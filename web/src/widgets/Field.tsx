@@ -19,6 +19,7 @@ import { Combo } from './Combo'
 import { NumberField } from './Number'
 import { PicturePick } from './PicturePick'
 import { SeveralField } from './SeveralField'
+import { Suggested } from './Suggested'
 import { useIsBox } from './useIsBox'
 import { TextField } from './Text'
 
@@ -76,6 +77,7 @@ export const Field = memo(function Field({ node, input, label, linked, problem, 
           )}
         </p>
       )}
+      {!linked && !several && <Suggested node={node} input={input.name} />}
       {input.control !== 'none' && !linked && !several && <Control node={node} input={input} name={about(shown, t('field.control'))} />}
       {input.within && !linked && !several && <Inner id={`${node.id}:${input.within.node}`} input={input.within.input} name={about(shown, t('field.control'))} />}
       {input.widget === 'combo' && !linked && isInTheBox(toText(value)) && (

@@ -1,0 +1,129 @@
+"""Which files the values on a graph's links come from, and of which family these are, by the files' headers."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from threading import Lock
+
+from graph.bound import BoundNode, Graph
+from graph.document import Link
+from graph.files import FileRef
+from models.checkpoint import CheckpointError, Part, Weights, read_header
+from models.family import TINY_FAMILIES, Family, text_family
+from models.pipeline_folder import INDEX, pipeline_files, read_pipeline
+from models.types import Clip, Conditioning, Guider, Latent, Model, Vae
+
+FOLLOWED = frozenset({Model.socket, Clip.socket, Vae.socket, Conditioning.socket, Latent.socket, Guider.socket})
+ADAPTERS = "loras"
+"""The folder of files that change a model, and leave it one of its family."""
+REMEMBERED = 256  # files
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A file that a value on a link comes from, and the family that it is of. width: channels of its U-Net's first layer, 0
+    where it has none. adapters: the names of files that have changed it, in order."""
+
+    file: str
+    family: Family
+    width: int = 0
+    adapters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a file's header says."""
+
+    family: Family
+    parts: frozenset[Part]
+    width: int = 0
+
+
+_Stamps = tuple[tuple[Path, int, int], ...]
+
+
+class Origins:
+    """Follows files along the links of a graph, through node types that come with Darkroom; what other nodes make of a
+    value, such as latents of one family of those of another, is nobody's business here. Any thread may call it."""
+
+    def __init__(self, read: Callable[[Path], Weights] = read_header) -> None:
+        """read: what reads a file's header, once until the file changes."""
+        self._header = read
+        self._read: OrderedDict[_Stamps, _Seen] = OrderedDict()
+        self._reading = Lock()
+
+    def __call__(self, graph: Graph) -> Mapping[Link, tuple[Origin, ...]]:
+        """Where what comes out of nodes is from; nothing of an output where nobody can tell."""
+        made: dict[Link, tuple[Origin, ...]] = {}
+        for node_id in graph.order:
+            node = graph.nodes[node_id]
+            if not node.spec.function.__module__.startswith("nodes.") or ".packs." in node.spec.function.__module__:
+                continue
+            given = {name: made.get(value, ()) for name, value in node.inputs.items() if type(value) is Link}
+            sockets = {name: socket_of(value, graph) for name, value in node.inputs.items() if type(value) is Link}
+            for slot, output in enumerate(node.spec.outputs):
+                if output.socket in FOLLOWED and (found := self._of_output(node, output.socket, given, sockets)):
+                    made[Link(node_id, slot)] = found
+        return made
+
+    def _of_output(
+        self, node: BoundNode, socket: str, given: Mapping[str, tuple[Origin, ...]], sockets: Mapping[str, str]
+    ) -> tuple[Origin, ...]:
+        files = [value for value in node.inputs.values() if isinstance(value, FileRef)]
+        if not given and socket in (Model.socket, Clip.socket, Vae.socket):
+            return self._of_files(files, socket)
+        sources = {
+            Conditioning.socket: ((Conditioning.socket, Clip.socket),),
+            Latent.socket: ((Model.socket, Guider.socket), (Vae.socket,), (Latent.socket,)),
+            Guider.socket: ((Model.socket,),),
+        }.get(socket, ((socket,),))
+        for kinds in sources:
+            if found := tuple(dict.fromkeys(o for name in given if sockets[name] in kinds for o in given[name])):
+                if socket in (Conditioning.socket, Latent.socket):
+                    return found
+                added = tuple(file.name for file in files if file.folder == ADAPTERS)
+                return (replace(found[0], adapters=(*found[0].adapters, *added)),)
+        return ()
+
+    def _of_files(self, files: Iterable[FileRef], socket: str) -> tuple[Origin, ...]:
+        seen = [(PurePosixPath(file.name).name, found) for file in files if (found := self._known(file))]
+        if not seen:
+            return ()
+        parts = frozenset[Part]().union(*(held.parts for _, held in seen))
+        family, width = seen[0][1].family, seen[0][1].width
+        if socket == Clip.socket and "model" not in parts:
+            family = text_family(parts)
+        return (Origin(" and ".join(name for name, _ in seen), family, width),) if family.name else ()
+
+    def _known(self, file: FileRef) -> _Seen | None:
+        tiny = TINY_FAMILIES.get(file.name)  # the headers of TAESD's files do not tell
+        return _Seen(tiny, frozenset({"tiny_decoder"})) if tiny else self._seen(file.path)
+
+    def _seen(self, path: Path) -> _Seen | None:
+        """The family of a file, and what it holds; None if it cannot be used, of which its loader will tell."""
+        try:
+            files = pipeline_files(path) if path.name == INDEX else (path,)
+            key = tuple((file, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files)
+            with self._reading:
+                if key not in self._read:
+                    weights = read_pipeline(path).unet if path.name == INDEX else self._header(path)
+                    self._read[key] = _Seen(weights.family, weights.parts(), _width(weights))
+                self._read.move_to_end(key)
+                if len(self._read) > REMEMBERED:
+                    self._read.popitem(last=False)
+                return self._read[key]
+        except (OSError, CheckpointError):
+            return None
+
+
+def socket_of(link: Link, graph: Graph) -> str:
+    """The socket of an output; "" if there is none."""
+    node = graph.nodes.get(link.node)
+    return node.spec.outputs[link.slot].socket if node and link.slot < len(node.spec.outputs) else ""
+
+
+def _width(weights: Weights) -> int:
+    return weights.shapes("model")["input_blocks.0.0.weight"][0] if "model" in weights.parts() else 0
