@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.checkpoint import CheckpointError
+from models.config import UNetConfig, unet_config
 from models.control_lora import ControlFactors
 from models.controlnet import ControlEnds, ControlNet, control
 from models.levels import NoiseLevels
@@ -18,7 +19,7 @@ from models.merging import Merge, Sum
 from models.reading import NO_RESIDUALS, Reading, Residuals, of_one_length
 from models.scaling import center_crop
 from models.steering import Call, Steered
-from models.t2i_adapter import T2IAdapter
+from models.t2i_adapter import XL_CELL, AdapterConfig, T2IAdapter, adapter_config
 from models.types import (
     AdapterModel,
     Conditioning,
@@ -100,17 +101,19 @@ def _read_by_controls(context: Tensor, texts: Sequence[Steered], each: int) -> T
 
 
 class Seen:
-    """What a network makes of a picture, kept for each size that it was asked for."""
+    """What a network makes of a picture, kept for each size that it was asked for. cell: sides are multiples of this."""
 
-    def __init__(self, hint: Tensor, see: Callable[[Tensor], tuple[Tensor, ...]], like: nn.Module) -> None:
-        self._hint, self._see = hint[..., :3].movedim(-1, 1), see
+    def __init__(
+        self, hint: Tensor, see: Callable[[Tensor], tuple[Tensor, ...]], like: nn.Module, cell: int = CELL
+    ) -> None:
+        self._hint, self._see, self._cell = hint[..., :3].movedim(-1, 1), see, cell
         self._weight = next(like.parameters())
         self._maps: dict[tuple[int, int], tuple[Tensor, ...]] = {}
 
     def __call__(self, call: Call) -> tuple[Tensor, ...]:
         """Maps [B, C, h, w] for the items of a batch."""
         height, width = call.x.shape[-2:]
-        size = (height * CELL, width * CELL)
+        size = (_up(height * CELL, self._cell), _up(width * CELL, self._cell))
         if size not in self._maps:
             hint = F.interpolate(center_crop(self._hint, size[1], size[0]), size=size, mode="nearest-exact")
             self._maps[size] = self._see(hint.to(self._weight))
@@ -132,19 +135,20 @@ class Asked:
 
 
 class Shown:
-    """An adapter, which looks at a picture once. blocks: the last of each level of a U-Net's input blocks."""
+    """An adapter, which looks at a picture once. blocks: how many residual blocks each level of the U-Net's way down has."""
 
     def __init__(self, network: T2IAdapter, hint: Tensor, blocks: int) -> None:
-        gray = network.config.channels == 1
-        self._seen = Seen(hint, lambda x: tuple(network(x.mean(1, keepdim=True) if gray else x)), network)
-        self._blocks = blocks
+        gray, cell = network.config.channels == 1, network.config.cell
+        self._seen = Seen(hint, lambda x: tuple(network(x.mean(1, keepdim=True) if gray else x)), network, cell)
+        self._sites = network.config.sites(blocks)
 
     def __call__(self, call: Call, reading: Reading) -> Residuals:
         """See Answer."""
-        inputs = list[Tensor | None]()
-        for made in self._seen(call):
-            inputs += [*[None] * self._blocks, made]
-        return replace(NO_RESIDUALS, inputs=tuple(inputs))
+        *first, last = self._seen(call)
+        inputs: list[Tensor | None] = [None] * (self._sites[-1] + 1)
+        for site, made in zip(self._sites, (*first, last), strict=False):
+            inputs[site] = made
+        return replace(NO_RESIDUALS, inputs=tuple(inputs), middle=last if len(self._sites) == len(first) else None)
 
 
 def answers(
@@ -197,15 +201,30 @@ def check_control(given: Control, model: Model) -> None:
         return
     shapes = handle.weights.shapes(handle.part)
     if isinstance(handle, AdapterModel):
-        ends = ("body.0.block1.weight", "body.0.out_conv.weight")
-        theirs, ours = next(shapes[end][0] for end in reversed(ends) if end in shapes), unet["out.0.weight"][0]
-        told = f"feature maps of {theirs} channels, where {other} has {ours}"
+        theirs, ours = _sites(adapter_config(shapes), unet_config(unet))
+        told = f"feature maps of {_widths(theirs)} channels, where {other} has {_widths(ours)}"
     else:
         text = "middle_block.1.transformer_blocks.0.attn2.to_k.weight"
-        (theirs, ours), told = (of.get(text, (0, 0))[1] for of in (shapes, unet)), ""
-        told = f"text vectors of width {theirs}, where {other} reads {ours}"
+        theirs, ours = ((of.get(text, (0, 0))[1],) for of in (shapes, unet))
+        told = f"text vectors of width {theirs[0]}, where {other} reads {ours[0]}"
     if theirs != ours:
         raise CheckpointError(f"{name} was made for another kind of model: it has {told}")
+
+
+def _sites(adapter: AdapterConfig, unet: UNetConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The widths of an adapter's maps, and of what they would be added to in a U-Net, 0 for what it does not have."""
+    levels = unet.channel_mult
+    if adapter.cell == XL_CELL:  # the last one is for the middle block
+        levels = (*levels, levels[-1]) if len(levels) == len(adapter.widths) - 1 else ()
+    return adapter.widths, tuple(mult * unet.model_channels for mult in levels)
+
+
+def _widths(widths: Sequence[int]) -> str:
+    return ", ".join(map(str, widths))
+
+
+def _up(side: int, cell: int) -> int:
+    return -(-side // cell) * cell
 
 
 def _of_batch(x: Tensor, each: int, rows: int) -> Tensor:

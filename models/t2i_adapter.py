@@ -16,7 +16,8 @@ from models.config import Shapes
 
 ADAPTER_ROOT = "body.0.block1.weight"
 LIGHT_ROOT = "body.0.body.0.block1.weight"
-CELL = 8  # pixels a side that one cell of the first feature map has seen side by side
+CELL, XL_CELL = 8, 16
+"""Pixels a side that one cell of the first feature map has seen side by side; SDXL's adapters skip its first level."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class AdapterConfig:
     """A T2I-Adapter. The defaults are those of SD v1's large ones.
 
     channels: of the pictures it sees; widths: of its feature maps; blocks: residual blocks for each. light: of narrow
-    blocks, `inner` channels each, between convolutions of single pixels. kernel: of a block's second convolution.
+    blocks, `inner` channels each, between convolutions of single pixels. kernel: of a block's second convolution. cell: pixels
+    a side for one cell of the first map.
     """
 
     channels: int = 3
@@ -32,6 +34,17 @@ class AdapterConfig:
     blocks: int = 2
     inner: tuple[int, ...] = ()
     kernel: int = 1
+    cell: int = CELL
+
+    def halves(self, level: int) -> bool:
+        """Whether the map of this level has half the sides of the one before it."""
+        return level == 2 if self.cell == XL_CELL else level > 0
+
+    def sites(self, blocks: int) -> tuple[int, ...]:
+        """Behind which of a U-Net's input blocks its maps are added, of a U-Net with so many residual blocks a level; that of
+        SDXL has one map left, for its middle block."""
+        ends = [level * (blocks + 1) + blocks for level in range(len(self.widths))]  # of the levels
+        return (ends[0] + 1, *ends[1:-1]) if self.cell == XL_CELL else tuple(ends)
 
     @property
     def light(self) -> bool:
@@ -78,22 +91,25 @@ class T2IAdapter(nn.Module):
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__()
         self.config = config
-        seen = config.channels * CELL**2
+        seen = config.channels * config.cell**2
         self.body = nn.ModuleList()
         if config.light:
             entering = (seen, *config.widths)
             for i, (width, inner) in enumerate(zip(config.widths, config.inner, strict=True)):
-                self.body.append(_LightStage(entering[i], width, inner, config.blocks, down=i > 0))
+                self.body.append(_LightStage(entering[i], width, inner, config.blocks, down=config.halves(i)))
             return
         self.conv_in = nn.Conv2d(seen, config.widths[0], 3, padding=1)
         entering = (config.widths[0], *config.widths)
         for i, width in enumerate(config.widths):
             for j in range(config.blocks):
-                self.body.append(_Block(width if j else entering[i], width, config.kernel, down=i > 0 and j == 0))
+                self.body.append(
+                    _Block(width if j else entering[i], width, config.kernel, down=config.halves(i) and j == 0)
+                )
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
-        """[b, channels, 8 h, 8 w] in 0..1 -> a map for each level: [b, C, h, w], then half the sides each."""
-        h = F.pixel_unshuffle(pictures, CELL)
+        """[b, channels, 8 h, 8 w] in 0..1 -> a map for each level: [b, C, h, w], then half the sides each. Of SDXL's, pictures of
+        16 h and 16 w make two maps of [b, C, h, w] and two of half the sides."""
+        h = F.pixel_unshuffle(pictures, self.config.cell)
         if self.config.light:
             maps = []
             for stage in self.body:
@@ -122,8 +138,11 @@ def adapter_config(shapes: Shapes) -> AdapterConfig:
         return AdapterConfig(channels, tuple(out[0] for out in outs), blocks, tuple(out[1] for out in outs), 3)
     blocks = AdapterConfig.blocks
     widths = tuple(shapes[f"body.{i}.block1.weight"][0] for i in range(0, count, blocks))
-    kernel = shapes["body.0.block2.weight"][-1]
-    return AdapterConfig(shapes["conv_in.weight"][1] // CELL**2, widths, blocks, kernel=kernel)
+    kernel, seen = shapes["body.0.block2.weight"][-1], shapes["conv_in.weight"][1]
+    cell = (
+        CELL if seen % XL_CELL**2 else XL_CELL
+    )  # 64 or 192 of SD v1's, of one channel or of three; 256 or 768 of SDXL's
+    return AdapterConfig(seen // cell**2, widths, blocks, kernel=kernel, cell=cell)
 
 
 def renamed_adapter(names: Collection[str]) -> dict[str, str]:

@@ -222,7 +222,7 @@ def test_a_network_of_another_family_is_refused_before_anything_is_loaded(place:
         drawn(place, model, *steered)
     assert caught.value.input_name == "positive"
     adapter = written(place, randomized(T2IAdapter(AdapterConfig(3, (20, 40)))).state_dict(), "t2i.safetensors")
-    with pytest.raises(InputError, match=r"t2i\.safetensors.*20 channels.*tiny\.safetensors has 16"):
+    with pytest.raises(InputError, match=r"t2i\.safetensors.*20, 40 channels.*tiny\.safetensors has 16, 32"):
         drawn(place, model, *both(place, adapter))
     assert place.services.residency.resident_bytes == 0
 
