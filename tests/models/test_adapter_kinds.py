@@ -30,11 +30,11 @@ NORM = ("resnets.0.norm1", "transformer_blocks.0.norm2")
 
 
 class Layers(nn.Module):
-    """The layers of the tiny U-Net by diffusers' names, nothing that connects them."""
+    """The layers of a U-Net by diffusers' names, nothing that connects them."""
 
-    def __init__(self) -> None:
+    def __init__(self, unet: nn.Module) -> None:
         super().__init__()
-        for own, module in tiny_unet().named_modules():
+        for own, module in unet.named_modules():
             if hasattr(module, "weight"):
                 *path, name = diffusers_name(own, 1).split(".")
                 place: nn.Module = self
@@ -47,7 +47,7 @@ class Layers(nn.Module):
 
 @pytest.fixture
 def layers() -> Layers:
-    return Layers()
+    return Layers(tiny_unet())
 
 
 @pytest.fixture(scope="module")
