@@ -294,6 +294,7 @@ def open_engine(options: argparse.Namespace, folders: Folders, relay: Relay | No
     import torch
 
     from models.machine import device_memory, device_name
+    from nodes.batch_parts import joined
     from nodes.origins import Origins
     from nodes.parcels import pack, unpack
     from nodes.suggestions import Suggestions
@@ -330,6 +331,7 @@ def open_engine(options: argparse.Namespace, folders: Folders, relay: Relay | No
         holds=lambda: residency.resident_files,
         pack=pack,
         unpack=unpack,
+        join=joined,
         suggests=Suggestions(origins, folders),
         close=opened.close,
         foreign=foreign,

@@ -31,6 +31,7 @@ from graph.plan import Frontier, Lookup, Task
 from graph.reads import Reads
 from graph.result import Expand, Need, Outputs, Pending, Result
 from graph.scope import Scope
+from graph.slices import sliced
 from graph.spec import Registry
 from graph.watch import GRACE_SECONDS
 
@@ -138,6 +139,7 @@ class Executor(Generic[S]):
         graph, cells = multiply(graph)
         if run.share is not None:
             graph = graph.only(run.share.targets)
+            graph = graph if run.share.slice is None else sliced(graph, run.share.slice)
         run = run.over(cells)
         if self._meter is not None:
             run = replace(run, emit=metered(run.emit, graph.nodes, self._meter))

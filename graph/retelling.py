@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -25,6 +25,7 @@ from graph.events import (
 )
 from graph.recipe import Recipe
 from graph.result import NodeWarning
+from graph.share import Slice
 from graph.split import Piece, Split
 from graph.sweep import Cell
 
@@ -40,10 +41,12 @@ class Retelling:
         self._run = run
         self._split = split
         self._lock = threading.Lock()
+        self._begun: set[str] = set()
         self._done: dict[str, bool] = {}  # whether it was told what they show
         self._warned: set[tuple[str, NodeWarning]] = set()
         self._recipes: dict[str, Recipe] = {}
         self._shown_at = ""
+        self._together = _Together(split.slices)
 
     def begin(self) -> None:
         """Tell that the run begins."""
@@ -61,11 +64,12 @@ class Retelling:
     def tell(self, event: Event, piece: Piece) -> None:
         """Tell an event of the whole run, unless it is known."""
         with self._lock:
-            if self._is_new(event, piece):
-                self._run.tell(event)
+            whole = event if piece.share.slice is None else self._together.heard(event, piece.share.slice)
+            if whole is not None and self._is_new(whole, piece):
+                self._run.tell(whole)
 
     def explain(self, piece: Piece, recipes: Iterable[Recipe]) -> None:
-        """Learn what named the results of a piece's nodes, for those who explain the run."""
+        """Learn what named the results of a piece's nodes, for those who explain the run. Slices have names of their own."""
         for recipe in recipes:
             cell = self._cell(piece, recipe.node, recipe.cell)
             told = recipe if cell is None else replace(recipe, id=cell.id, cell=cell)
@@ -136,8 +140,41 @@ class Retelling:
                 shows = isinstance(event, NodeFinished) and bool(event.ui)
                 if copy in self._done and not (shows and not self._done[copy]):
                     return False
+                if isinstance(event, NodeStarted):
+                    if copy in self._begun:
+                        return False
+                    self._begun.add(copy)
                 if isinstance(event, NodeFinished):
                     self._done[copy] = shows
             case _:
                 pass
         return True
+
+
+class _Together:
+    """Nodes of which each piece makes a part: begun with the first part, and done with the last."""
+
+    def __init__(self, slices: Mapping[NodeId, int]) -> None:
+        self._slices = slices
+        self._at: dict[NodeId, dict[int, float]] = {}
+        self._done: dict[NodeId, set[int]] = {}
+
+    def heard(self, event: Event, part: Slice) -> Event | None:
+        """What an event about a part says of the whole; None if nothing."""
+        match event:
+            case NodeStarted() | Progress() | NodeRetried() | NodeFinished() if event.node_id == part.taken:
+                return None
+            case NodeStarted(node_id=node) if node in self._slices:
+                is_first = node not in self._at
+                self._at.setdefault(node, {})[part.number] = 0.0
+                return event if is_first else None
+            case Progress(node_id=node, done=done, total=total) if node in self._slices:
+                at = self._at.setdefault(node, {})
+                at[part.number] = done
+                return replace(event, done=sum(at.values()), total=total * self._slices[node])
+            case NodeFinished(node_id=node) if node in self._slices:
+                done_by = self._done.setdefault(node, set())
+                done_by.add(part.number)
+                return event if len(done_by) == self._slices[node] else None
+            case _:
+                return event

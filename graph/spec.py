@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from dataclasses import dataclass, field
 from types import MappingProxyType, ModuleType
 from typing import Any, TypeAlias
@@ -17,12 +17,15 @@ from graph.signature import Call, Each, Extra, Named, Raw, Tip, Together, signat
 from graph.version import version_of
 
 __all__ = (
+    "ALIKE",
     "REQUIRED",
+    "Batch",
     "Cases",
     "Each",
     "Extra",
     "Group",
     "InputSpec",
+    "Items",
     "Lane",
     "Named",
     "NodeSpec",
@@ -40,6 +43,30 @@ Lane: TypeAlias = OneOf["device", "io", "async"]
 async, beside others of its kind on a thread for all of them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Items:
+    """How a node treats batches: item k of each output comes of item k of each input in `of`, and of no other item, and is
+    what it would be in any other batch. Without `of` it reads no batch, and what it gives is the same for all items.
+    `unless`: values of inputs with which none of this holds.
+    """
+
+    of: tuple[str, ...] = ()
+    unless: Mapping[str, Collection[object]] = field(default_factory=dict)
+
+
+ALIKE = Items()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a node says whose only output is a batch: `count` is the input that says how many items it has at least, `part`
+    the node that takes some of them: its inputs are the batch, `number` (from 0) and `of` how many such parts.
+    """
+
+    count: str
+    part: NodeSpec
+
+
 Freshness: TypeAlias = Callable[[NodeId, Mapping[str, object], Folders], object]
 Undeclared: TypeAlias = Callable[[str], InputSpec | None]
 
@@ -53,7 +80,8 @@ class NodeSpec:
     `terminal` nodes write files: they are what a workflow is run for. `hidden` is only shown in `/object_info`;
     the data comes through the context. `aliases` are other words that people search it by. `idempotent`: an equal node has an equal result. `time_limit`: seconds that an
     async node may take. `undeclared(name)`: how an input is that nobody declared, if it is handed over all the same. `gathers` has the node that
-    each cell of a sweep passes through, by input: see Each. `version` is that of the function's code: results of another
+    each cell of a sweep passes through, by input: see Each. `items` and `batch` say how it treats batches; without them
+    nothing is known. `version` is that of the function's code: results of another
     one have other names.
     """
 
@@ -76,6 +104,8 @@ class NodeSpec:
     time_limit: float | None = None
     undeclared: Undeclared | None = None
     gathers: Mapping[str, NodeSpec] = field(default_factory=dict)
+    items: Items | None = None
+    batch: Batch | None = None
     version: str = ""
     home: str = ""
     is_fixed: bool = field(init=False)
@@ -136,6 +166,8 @@ def node(
     aliases: tuple[str, ...] = (),
     idempotent: bool = True,
     time_limit: float | None = None,
+    items: Items | None = None,
+    batch: Batch | None = None,
 ) -> Callable[[Callable[..., object]], NodeSpec]:
     """Declare a node by its function: `def f(ctx: Context, *, name: Annotated[T, widget] = default, …) -> R`.
 
@@ -167,6 +199,8 @@ def node(
             aliases=aliases,
             idempotent=idempotent,
             time_limit=time_limit,
+            items=items,
+            batch=batch,
             version=version_of(function),
             gathers={name: each for name, each in read.gathers.items() if isinstance(each, NodeSpec)},
         )

@@ -1,10 +1,11 @@
-"""A swept run in pieces: each cell is a document of its own, which any process can run; what gathers them comes last."""
+"""A run in pieces that any process can run: a cell of a sweep each, or a slice of a batch; what gathers them comes last."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import ceil
 
 from graph.bound import Graph
 from graph.cells import Cells
@@ -13,7 +14,8 @@ from graph.document import Document, NodeId
 from graph.files import FileRef
 from graph.multiply import Place, multiply
 from graph.order import reachable, reverse
-from graph.share import Share
+from graph.share import Share, Slice
+from graph.slices import LEAST, MOST, largest_batch
 from graph.sweep import Axis, Cell
 
 
@@ -37,7 +39,9 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """A run in pieces, in the order of the sweep. `nodes` are those that were written, sources first."""
+    """A run in pieces, in the order of the sweep. `nodes` are those that were written, sources first. `slices`: of how many
+    pieces, together, the result of a node is.
+    """
 
     pieces: tuple[Piece, ...]
     nodes: tuple[NodeId, ...]
@@ -45,6 +49,7 @@ class Split:
     cells: Cells
     copies: Mapping[tuple[NodeId, str, Place], Cell]
     _on: Mapping[tuple[NodeId, str], Place]
+    slices: Mapping[NodeId, int] = field(default_factory=dict)
 
     def cell(self, node_id: NodeId, role: str, at: Place) -> Cell | None:
         """The copy of a node that stands in the cell at a place; None for one that stands once. role: see `each`."""
@@ -82,6 +87,39 @@ def split(run: Run, graph: Graph) -> Split:
     )
 
 
+def in_slices(run: Run, graph: Graph, workers: int) -> Split:
+    """A run whose largest batch is cut into a slice for each worker, or more that are not too large. What reads the whole
+    batch is the last piece; it is the only one if there is nothing to cut.
+    """
+    links, document, extra = _links(graph), run.document, run.extra
+    pieces: list[Piece] = []
+    slices: dict[NodeId, int] = {}
+    if (batch := largest_batch(graph)) is not None:
+        number = max(min(workers, batch.count // LEAST), ceil(batch.count / MOST))
+        slices, models = dict.fromkeys(batch.inside, number), _models(graph, links, batch.exits)
+        for at in range(number):
+            share = Share(batch.exits, frozenset(batch.exits), slice=Slice(batch.source, at, number))
+            pieces.append(Piece(f"{at}/{number}", (), document, graph.targets, extra, share, models=models))
+    share, models = Share(graph.targets), _models(graph, links, graph.targets)
+    pieces.append(Piece("last", (), document, graph.targets, extra, share, True, models))
+    return Split(tuple(pieces), graph.order, (), Cells((), {}, {}), {}, {}, slices)
+
+
+def _links(graph: Graph) -> Mapping[NodeId, list[NodeId]]:
+    return {it: [link.node for link in graph.nodes[it].links()] for it in graph.order}
+
+
+def _models(graph: Graph, links: Mapping[NodeId, list[NodeId]], nodes: Iterable[NodeId]) -> Mapping[str, int]:
+    """Bytes by the names of the model files that these nodes rest on."""
+    sizes: dict[str, int] = {}
+    for node_id in sorted(reachable(nodes, links)):
+        for value in graph.nodes[node_id].inputs.values():
+            if isinstance(value, FileRef) and value.folder not in ("input", "output", "temp"):
+                with suppress(OSError):  # it went away since the graph was built
+                    sizes[value.path.name] = value.path.stat().st_size
+    return sizes
+
+
 def _role(graph: Graph, multiplied: Graph, cells: Cells, copy: NodeId) -> str:
     """The type of the node that a cell passes through on its way to what gathers it; nothing for all other copies."""
     own = multiplied.nodes[copy].spec.type
@@ -106,7 +144,7 @@ class _Cutter:
         self._cells = cells
         self._roles = roles
         self._last = last
-        self._links = {it: [link.node for link in multiplied.nodes[it].links()] for it in multiplied.order}
+        self._links = _links(multiplied)
 
     def pieces(self) -> Iterator[Piece]:
         """In the order of the targets, those of one place together."""
@@ -156,10 +194,4 @@ class _Cutter:
         return {**extra, "extra_pnginfo": self._cells.extra(copy, self._run.document, kept)}
 
     def _models(self, copies: list[NodeId]) -> Mapping[str, int]:
-        sizes: dict[str, int] = {}
-        for node_id in sorted(reachable(copies, self._links)):
-            for value in self._multiplied.nodes[node_id].inputs.values():
-                if isinstance(value, FileRef) and value.folder not in ("input", "output", "temp"):
-                    with suppress(OSError):  # it went away since the graph was built
-                        sizes[value.path.name] = value.path.stat().st_size
-        return sizes
+        return _models(self._multiplied, self._links, copies)

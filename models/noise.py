@@ -165,13 +165,36 @@ RULES: Mapping[str, NoiseRule] = MappingProxyType(
 
 
 @dataclass(frozen=True)
+class BatchPart:
+    """Some items of a batch, apart from the others: `first` and those that follow, of a batch of `whole`. places: those of
+    all its items, where it has some; see `Noise.initial`.
+    """
+
+    first: int
+    whole: int
+    places: tuple[int, ...] | None = None
+
+    def shape(self, own: Sequence[int]) -> tuple[int, ...]:
+        """The shape of the whole batch, from that of these items."""
+        return self.whole, *own[1:]
+
+    def of(self, drawn: Tensor, count: int) -> Tensor:
+        """What belongs to these items, of what was drawn for the whole batch."""
+        return drawn[self.first : self.first + count]
+
+
+@dataclass(frozen=True)
 class Noise:
-    """The noise of one seed (0 to 2**64 - 1). Blank, it adds none to begin with; what samplers add stays the seed's."""
+    """The noise of one seed (0 to 2**64 - 1). Blank, it adds none to begin with; what samplers add stays the seed's.
+
+    With a `part` it is drawn for the whole batch, and is what the items of that part get of it.
+    """
 
     socket: ClassVar[str] = "NOISE"
     seed: int
     blank: bool = False
     rule: NoiseRule = field(default=OURS)
+    part: BatchPart | None = None
 
     def initial(self, shape: tuple[int, ...], places: Sequence[int] | None = None) -> Tensor:
         """The noise that sampling starts from. [B, 4, h, w] float32 on the CPU.
@@ -179,7 +202,11 @@ class Noise:
         places: for each item its place in a batch that is drawn one after the other. By our rule that is the same noise
         where an item has a multiple of 16 numbers; torch draws 16 at a time, so for others (sides such as 520) it is not.
         """
-        return torch.zeros(shape) if self.blank else self.rule.initial(self.seed, shape, places)
+        if self.blank:
+            return torch.zeros(shape)
+        if (part := self.part) is None:
+            return self.rule.initial(self.seed, shape, places)
+        return part.of(self.rule.initial(self.seed, part.shape(shape), part.places), shape[0])
 
     def upon(self, samples: Tensor, places: Sequence[int] | None = None) -> Tensor:
         """The noise for these latents, [B, 4, h, w]."""
@@ -187,8 +214,10 @@ class Noise:
 
     def stream(self) -> NoiseStream:
         """The noise that samplers add between steps."""
-        draw = self.rule.steps(self.seed)
-        return lambda x, sigma, sigma_next: draw(tuple(x.shape)).to(x)
+        draw, part = self.rule.steps(self.seed), self.part
+        if part is None:
+            return lambda x, sigma, sigma_next: draw(tuple(x.shape)).to(x)
+        return lambda x, sigma, sigma_next: part.of(draw(part.shape(x.shape)), len(x)).to(x)
 
     def path(self, x: Tensor, sigmas: Tensor) -> NoiseStream:
         """The increments of the seed's Brownian path in sigma, each over the root of its length.
@@ -198,10 +227,14 @@ class Noise:
         """
         positive = sigmas[sigmas > 0]
         low, high = float(positive.min()), float(positive.max())
-        path = BrownianPath(tuple(x.shape), low, high, self.seed, self.rule.path)
+        part = self.part
+        shape = tuple(x.shape) if part is None else part.shape(x.shape)
+        path = BrownianPath(shape, low, high, self.seed, self.rule.path)
 
         def increment(x: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
             difference = path(float(sigma), float(sigma_next))
+            if part is not None:
+                difference = part.of(difference, len(x))
             return (difference / float((sigma_next - sigma).abs().sqrt())).to(x)
 
         return increment

@@ -25,6 +25,7 @@ from models.inception import Inception
 from models.inpainting import Beside
 from models.ip_adapter import IPAdapter
 from models.micro_conditioning import NOTHING_SAID, MicroConditioning
+from models.noise import BatchPart
 from models.revision import PictureVector
 from models.safety import SafetyChecker
 from models.steering import Predict, Steering
@@ -46,8 +47,8 @@ class Latent:
     """Pictures as the VAE sees them. samples: [B, C, H / factor, W / factor] float32, not scaled (see LatentSpace).
 
     noise_mask: [b, 1, H, W], 1 where sampling may change them, of any size. batch_index: for each item the place in a
-    batch whose noise it gets; None: its own place. extra: what packs keep with it. Nodes that make a latent of a latent
-    hand all of it on.
+    batch whose noise it gets; None: its own place. extra: what packs keep with it. part: which items of a larger batch
+    these are, where several processes share it. Nodes that make a latent of a latent hand all of it on.
     """
 
     socket: ClassVar[str] = "LATENT"
@@ -55,6 +56,7 @@ class Latent:
     extra: Mapping[str, object] = field(default_factory=dict)
     noise_mask: Tensor | None = None
     batch_index: tuple[int, ...] | None = None
+    part: BatchPart | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from graph.errors import InputError
 from graph.sockets import Float, Int, Text
-from graph.spec import Tip, node
+from graph.spec import ALIKE, Tip, node
 from models.areas import Area, Share
 from models.types import Clip, Cond, Conditioning
 from nodes.services import Context
@@ -24,6 +24,7 @@ from nodes.text_encoding import Prompt, embedding_files, encoded
     aliases=("prompt", "positive prompt", "negative prompt", "text"),
     title="CLIP Text Encode (Prompt)",
     freshness=embedding_files("text"),
+    items=ALIKE,
 )
 def clip_text_encode(
     ctx: Context,
@@ -62,7 +63,7 @@ def clip_text_encode_controlnet(
     return Conditioning(tuple(replace(cond, for_controls=words.tokens) for cond in conditioning.conds))
 
 
-@node("CLIPSetLastLayer", category="conditioning", title="CLIP Set Last Layer")
+@node("CLIPSetLastLayer", category="conditioning", title="CLIP Set Last Layer", items=ALIKE)
 def clip_set_last_layer(
     ctx: Context,
     *,
@@ -78,7 +79,7 @@ def clip_set_last_layer(
     return replace(clip, layer=stop_at_clip_layer)
 
 
-@node("ConditioningCombine", category="conditioning", title="Conditioning (Combine)")
+@node("ConditioningCombine", category="conditioning", title="Conditioning (Combine)", items=ALIKE)
 def conditioning_combine(
     ctx: Context,
     *,
@@ -91,7 +92,7 @@ def conditioning_combine(
     return Conditioning(conditioning_1.conds + conditioning_2.conds)
 
 
-@node("ConditioningConcat", category="conditioning", title="Conditioning (Concat)")
+@node("ConditioningConcat", category="conditioning", title="Conditioning (Concat)", items=ALIKE)
 def conditioning_concat(
     ctx: Context,
     *,
@@ -108,7 +109,7 @@ def conditioning_concat(
     )
 
 
-@node("ConditioningAverage", category="conditioning")
+@node("ConditioningAverage", category="conditioning", items=ALIKE)
 def conditioning_average(
     ctx: Context,
     *,
@@ -133,7 +134,7 @@ def conditioning_average(
 STRENGTH = Float(0.0, 10.0, step=0.01, tooltip="How much it counts where several texts do.")
 
 
-@node("ConditioningSetArea", category="conditioning", title="Conditioning (Set Area)")
+@node("ConditioningSetArea", category="conditioning", title="Conditioning (Set Area)", items=ALIKE)
 def conditioning_set_area(
     ctx: Context,
     *,
@@ -149,7 +150,12 @@ def conditioning_set_area(
     return Conditioning(tuple(replace(cond, area=area, strength=strength) for cond in conditioning.conds))
 
 
-@node("ConditioningSetAreaPercentage", category="conditioning", title="Conditioning (Set Area with Percentage)")
+@node(
+    "ConditioningSetAreaPercentage",
+    category="conditioning",
+    title="Conditioning (Set Area with Percentage)",
+    items=ALIKE,
+)
 def conditioning_set_area_percentage(
     ctx: Context,
     *,
@@ -165,7 +171,7 @@ def conditioning_set_area_percentage(
     return Conditioning(tuple(replace(cond, area=area, strength=strength) for cond in conditioning.conds))
 
 
-@node("ConditioningSetAreaStrength", category="conditioning")
+@node("ConditioningSetAreaStrength", category="conditioning", items=ALIKE)
 def conditioning_set_area_strength(
     ctx: Context,
     *,

@@ -11,7 +11,7 @@ import torch
 
 from graph.errors import InputError
 from graph.sockets import Choice, Float, Int, Toggle
-from graph.spec import Tip, node
+from graph.spec import ALIKE, Items, Tip, node
 from models.guidance import Cfg
 from models.noise import RULES, Noise
 from models.samplers import SAMPLERS
@@ -19,14 +19,14 @@ from models.schedules import SCHEDULES, karras_between, sigmas_for
 from models.singlestep import sample_ddim
 from models.steps import Stochastic
 from models.types import ChosenSampler, Conditioning, Guider, Latent, Model, Sigmas
-from nodes.denoising import Sampled, sampled
+from nodes.denoising import TOGETHER, Sampled, sampled
 from nodes.sampling import CFG, SAMPLER, SCHEDULER, SEED
 from nodes.services import Context
 
 PARTS = "sampling/custom_sampling"
 
 
-@node("SamplerCustom", category=PARTS)
+@node("SamplerCustom", category=PARTS, items=Items(("latent_image",)))
 def sampler_custom(
     ctx: Context,
     *,
@@ -45,7 +45,7 @@ def sampler_custom(
     return sampled(ctx, guider, sampler, sigmas.values, Noise(noise_seed, not add_noise), latent_image)
 
 
-@node("SamplerCustomAdvanced", category=PARTS)
+@node("SamplerCustomAdvanced", category=PARTS, items=Items(("latent_image",)))
 def sampler_custom_advanced(
     ctx: Context,
     *,
@@ -59,7 +59,7 @@ def sampler_custom_advanced(
     return sampled(ctx, guider, sampler, sigmas.values, noise, latent_image, blamed="guider")
 
 
-@node("RandomNoise", category=f"{PARTS}/noise")
+@node("RandomNoise", category=f"{PARTS}/noise", items=ALIKE)
 def random_noise(
     ctx: Context, *, noise_seed: Annotated[int, SEED] = 0
 ) -> Annotated[Noise, Tip("The noise of that seed.")]:
@@ -105,7 +105,7 @@ def add_noise(
     return replace(latent_image, samples=(latent_image.samples * scale + drawn * strength) / scale)
 
 
-@node("CFGGuider", category=f"{PARTS}/guiders")
+@node("CFGGuider", category=f"{PARTS}/guiders", items=ALIKE)
 def cfg_guider(
     ctx: Context,
     *,
@@ -118,7 +118,7 @@ def cfg_guider(
     return Guider(model, (positive, negative), Cfg(cfg))
 
 
-@node("BasicGuider", category=f"{PARTS}/guiders")
+@node("BasicGuider", category=f"{PARTS}/guiders", items=ALIKE)
 def basic_guider(
     ctx: Context,
     *,
@@ -129,7 +129,7 @@ def basic_guider(
     return Guider(model, (conditioning, Conditioning(())), Cfg(1.0), names=("conditioning", ""))
 
 
-@node("KSamplerSelect", category=f"{PARTS}/samplers")
+@node("KSamplerSelect", category=f"{PARTS}/samplers", items=Items(unless=TOGETHER))
 def ksampler_select(
     ctx: Context, *, sampler_name: Annotated[str, SAMPLER]
 ) -> Annotated[ChosenSampler, Tip("The sampler.")]:
@@ -150,7 +150,7 @@ def sampler_ddim(
     return ChosenSampler(Stochastic(partial(sample_ddim, eta=eta)), "ddim")
 
 
-@node("BasicScheduler", category=f"{PARTS}/schedulers")
+@node("BasicScheduler", category=f"{PARTS}/schedulers", items=ALIKE)
 def basic_scheduler(
     ctx: Context,
     *,
@@ -165,7 +165,7 @@ def basic_scheduler(
     return Sigmas(sigmas_for(SCHEDULES[scheduler], model.diffusion.levels, steps, denoise)[-(steps + 1) :])
 
 
-@node("KarrasScheduler", category=f"{PARTS}/schedulers")
+@node("KarrasScheduler", category=f"{PARTS}/schedulers", items=ALIKE)
 def karras_scheduler(
     ctx: Context,
     *,

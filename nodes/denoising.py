@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Annotated, NamedTuple
 
 import torch
@@ -33,6 +34,8 @@ from nodes.latent_previews import preview_of
 from nodes.mask_fit import told_of_mask
 from nodes.services import Context
 
+TOGETHER: Mapping[str, Collection[object]] = MappingProxyType({"sampler_name": ("dpm_adaptive",)})
+"""Samplers that choose their steps by how all of a batch goes."""
 LARGE_TEXT = 1e4  # no text encoder gives numbers near this; weights such as (word:1e30) do
 LARGE_CFG = 50.0
 
@@ -57,6 +60,8 @@ def sampled(
     _check_levels(sigmas)
     if not latent.samples.isfinite().all():
         raise InputError("latent_image", "holds numbers that are not finite")
+    if latent.part is not None:
+        noise = replace(noise, part=latent.part)
     diffusion, scale = guider.model.diffusion, guider.model.family.latent.scale
     guider = _as_its_model_is_guided(guider)
     _check_controls(guider, blamed)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from graph.errors import InputError
 from graph.sockets import Int
-from graph.spec import Tip, node
+from graph.spec import Batch, Items, Tip, node
 from graph.thrift import Thrift
 from models.activations import decode_bytes, encode_bytes
 from models.family import SD1
@@ -20,6 +20,7 @@ from models.tiled import DECODE_OVERLAP, DECODE_TILE, ENCODE_OVERLAP, ENCODE_TIL
 from models.tiny_vae import TinyAutoencoder
 from models.types import Image, Latent, TinyVae, Vae
 from models.vae import Autoencoder
+from nodes import batch_parts
 from nodes.services import Context
 
 
@@ -28,6 +29,7 @@ from nodes.services import Context
     category="latent",
     aliases=("size", "width and height", "resolution", "batch size"),
     title="Empty Latent Image",
+    batch=Batch("batch_size", batch_parts.latent_part),
 )
 def empty_latent_image(
     ctx: Context,
@@ -41,7 +43,7 @@ def empty_latent_image(
     return Latent(torch.zeros(batch_size, space.channels, height // space.factor, width // space.factor))
 
 
-@node("VAEDecode", category="latent", aliases=("latent to image",), title="VAE Decode")
+@node("VAEDecode", category="latent", aliases=("latent to image",), title="VAE Decode", items=Items(("samples",)))
 def vae_decode(
     ctx: Context,
     *,
@@ -52,7 +54,7 @@ def vae_decode(
     return decoded(ctx, samples, vae)
 
 
-@node("VAEDecodeTiled", category="_for_testing", title="VAE Decode (Tiled)")
+@node("VAEDecodeTiled", category="_for_testing", title="VAE Decode (Tiled)", items=Items(("samples",)))
 def vae_decode_tiled(
     ctx: Context,
     *,

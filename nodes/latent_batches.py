@@ -12,9 +12,10 @@ from torch.nn import functional as F
 
 from graph.errors import InputError
 from graph.sockets import Choice, Int
-from graph.spec import Group, Named, Tip, node
+from graph.spec import Batch, Group, Named, Tip, node
 from models.masking import cycled
 from models.types import Cond, Conditioning, Latent
+from nodes import batch_parts
 from nodes.services import Context
 
 
@@ -38,7 +39,12 @@ def latent_from_batch(
     )
 
 
-@node("RepeatLatentBatch", category="latent/batch", title="Repeat Latent Batch")
+@node(
+    "RepeatLatentBatch",
+    category="latent/batch",
+    title="Repeat Latent Batch",
+    batch=Batch("amount", batch_parts.latent_part),
+)
 def repeat_latent_batch(
     ctx: Context,
     *,

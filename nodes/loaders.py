@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 from graph.errors import InputError
 from graph.files import FileRef, Folders
 from graph.sockets import Choice, File
-from graph.spec import Tip, node
+from graph.spec import ALIKE, Tip, node
 from models.checkpoint import CheckpointError, Weights
 from models.families import unread_unet
 from models.family import SDXL, TINY_FAMILIES, TOWERS, Tower, text_family
@@ -32,6 +32,7 @@ class Checkpoint(NamedTuple):
     aliases=("model", "load model", "ckpt"),
     title="Load Checkpoint",
     lane="io",
+    items=ALIKE,
 )
 def checkpoint_loader_simple(
     ctx: Context, *, ckpt_name: Annotated[FileRef, File("checkpoints", tooltip="A file of models/checkpoints.")]
@@ -56,7 +57,7 @@ def checkpoint_loader_simple(
     return Checkpoint(Model(weights, identity), clip, Vae(weights, identity))
 
 
-@node("UNETLoader", category="advanced/loaders", title="Load Diffusion Model", lane="io")
+@node("UNETLoader", category="advanced/loaders", title="Load Diffusion Model", lane="io", items=ALIKE)
 def unet_loader(
     ctx: Context,
     *,
@@ -75,7 +76,7 @@ def unet_loader(
     return Model(weights, identity)
 
 
-@node("CLIPLoader", category="advanced/loaders", title="Load CLIP", lane="io")
+@node("CLIPLoader", category="advanced/loaders", title="Load CLIP", lane="io", items=ALIKE)
 def clip_loader(
     ctx: Context,
     *,
@@ -93,7 +94,7 @@ def clip_loader(
     return Clip.of(weights, identity, text_family(weights.parts()))
 
 
-@node("DualCLIPLoader", category="advanced/loaders", lane="io")
+@node("DualCLIPLoader", category="advanced/loaders", lane="io", items=ALIKE)
 def dual_clip_loader(
     ctx: Context,
     *,
@@ -146,7 +147,7 @@ def _encoder_beside(node_id: str, inputs: Mapping[str, object], folders: Folders
     return folders.identity(pair[0].path) if pair else None
 
 
-@node("VAELoader", category="loaders", title="Load VAE", lane="io", freshness=_encoder_beside)
+@node("VAELoader", category="loaders", title="Load VAE", lane="io", freshness=_encoder_beside, items=ALIKE)
 def vae_loader(
     ctx: Context,
     *,

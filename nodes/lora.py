@@ -12,7 +12,7 @@ from torch import nn
 from graph.errors import InputError
 from graph.files import FileRef, Folders
 from graph.sockets import File, Float, Text
-from graph.spec import Tip, node
+from graph.spec import ALIKE, Tip, node
 from models.adapter_settings import config_stamp
 from models.adapters import Adapter, AdapterFile, read_adapter
 from models.checkpoint import Part
@@ -61,6 +61,7 @@ class Styled(NamedTuple):
     title="Load LoRA",
     lane="io",
     freshness=config_beside,
+    items=ALIKE,
 )
 def lora_loader(
     ctx: Context,
@@ -78,7 +79,14 @@ def lora_loader(
     return Styled(adapter.on(model, strength_model), clip.changed(lambda tower: adapter.on(tower, strength_clip)))
 
 
-@node("LoraLoaderModelOnly", category="loaders", title="LoraLoaderModelOnly", lane="io", freshness=config_beside)
+@node(
+    "LoraLoaderModelOnly",
+    category="loaders",
+    title="LoraLoaderModelOnly",
+    lane="io",
+    freshness=config_beside,
+    items=ALIKE,
+)
 def lora_loader_model_only(
     ctx: Context,
     *,

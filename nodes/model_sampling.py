@@ -11,7 +11,7 @@ import torch
 
 from graph.errors import InputError
 from graph.sockets import Choice, Float, Toggle
-from graph.spec import Tip, node
+from graph.spec import ALIKE, Tip, node
 from models.family import Diffusion
 from models.levels import Angle, Clock, ContinuousLevels, DistilledLevels, QuarterLog
 from models.prediction import PREDICTIONS, Consistent, Eps, Preconditioned, Prediction, Velocity
@@ -27,7 +27,7 @@ GivenModel = Annotated[Model, Tip("The U-Net that removes the noise.")]
 SampledModel = Annotated[Model, Tip("The model, sampled so.")]
 
 
-@node("ModelSamplingDiscrete", category="advanced/model")
+@node("ModelSamplingDiscrete", category="advanced/model", items=ALIKE)
 def model_sampling_discrete(
     ctx: Context,
     *,

@@ -17,6 +17,7 @@ from graph.result import NodeWarning, Outputs
 from models.areas import Area, Share
 from models.inpainting import Beside
 from models.micro_conditioning import MicroConditioning
+from models.noise import BatchPart
 from models.types import Cond, Conditioning, Image, Latent, Mask, Sigmas
 from nodes.sheet_cell import Thumbnail
 
@@ -26,7 +27,7 @@ _CLASSES: Mapping[str, type[Any]] = MappingProxyType(
         cls.__name__: cls
         for cls in (
             *(Image, Mask, Latent, Cond, Conditioning, Sigmas, Thumbnail),
-            *(Area, Share, Beside, MicroConditioning, NodeWarning),
+            *(Area, Share, Beside, MicroConditioning, BatchPart, NodeWarning),
         )
     }
 )

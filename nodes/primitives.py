@@ -8,13 +8,13 @@ from typing import Annotated, Any, NamedTuple
 from graph.errors import brief
 from graph.result import Outputs
 from graph.sockets import Float, Int, Text
-from graph.spec import Named, Tip, node
+from graph.spec import ALIKE, Named, Tip, node
 from nodes.services import Context
 
 MOST = 2**63 - 1
 
 
-@node("PrimitiveString", category="utils/primitive", title="String")
+@node("PrimitiveString", category="utils/primitive", title="String", items=ALIKE)
 def primitive_string(
     ctx: Context, *, value: Annotated[str, Text(tooltip="The text.")]
 ) -> Annotated[str, Tip("The text.")]:
@@ -22,7 +22,7 @@ def primitive_string(
     return value
 
 
-@node("PrimitiveStringMultiline", category="utils/primitive", title="String (Multiline)")
+@node("PrimitiveStringMultiline", category="utils/primitive", title="String (Multiline)", items=ALIKE)
 def primitive_string_multiline(
     ctx: Context, *, value: Annotated[str, Text(multiline=True, tooltip="The text.")]
 ) -> Annotated[str, Tip("The text.")]:
@@ -30,7 +30,7 @@ def primitive_string_multiline(
     return value
 
 
-@node("PrimitiveInt", category="utils/primitive", title="Int")
+@node("PrimitiveInt", category="utils/primitive", title="Int", items=ALIKE)
 def primitive_int(
     ctx: Context,
     *,
@@ -40,7 +40,7 @@ def primitive_int(
     return value
 
 
-@node("PrimitiveFloat", category="utils/primitive", title="Float")
+@node("PrimitiveFloat", category="utils/primitive", title="Float", items=ALIKE)
 def primitive_float(
     ctx: Context, *, value: Annotated[float, Float(-MOST, MOST, tooltip="The number.")]
 ) -> Annotated[float, Tip("The number.")]:
@@ -48,13 +48,13 @@ def primitive_float(
     return value
 
 
-@node("PrimitiveBoolean", category="utils/primitive", title="Boolean")
+@node("PrimitiveBoolean", category="utils/primitive", title="Boolean", items=ALIKE)
 def primitive_boolean(ctx: Context, *, value: Annotated[bool, Tip("Yes or no.")]) -> Annotated[bool, Tip("Yes or no.")]:
     """Yes or no."""
     return value
 
 
-@node("SeedNode", category="utils/primitive", title="Seed")
+@node("SeedNode", category="utils/primitive", title="Seed", items=ALIKE)
 def seed_node(
     ctx: Context,
     *,

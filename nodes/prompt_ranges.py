@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 
 from graph.sockets import Choice, Float
-from graph.spec import Tip, node
+from graph.spec import ALIKE, Tip, node
 from models.types import Conditioning, Mask
 from nodes.conditioning import STRENGTH
 from nodes.services import Context
@@ -34,7 +34,7 @@ def conditioning_set_mask(
     return Conditioning(tuple(replace(cond, mask=where, bounded=bounded) for cond in conditioning.conds))
 
 
-@node("ConditioningSetTimestepRange", category="advanced/conditioning")
+@node("ConditioningSetTimestepRange", category="advanced/conditioning", items=ALIKE)
 def conditioning_set_timestep_range(
     ctx: Context,
     *,
@@ -46,7 +46,7 @@ def conditioning_set_timestep_range(
     return Conditioning(tuple(replace(cond, start=start, end=end) for cond in conditioning.conds))
 
 
-@node("ConditioningZeroOut", category="advanced/conditioning")
+@node("ConditioningZeroOut", category="advanced/conditioning", items=ALIKE)
 def conditioning_zero_out(
     ctx: Context, *, conditioning: Annotated[Conditioning, Tip("The prompt.")]
 ) -> Annotated[Conditioning, Tip("No prompt: all zeros.")]:

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from graph.sockets import Choice, Float, Int
-from graph.spec import Tip, node
+from graph.spec import Items, Tip, node
 from models.guidance import Cfg
 from models.noise import Noise
 from models.samplers import SAMPLERS, SKIP_PENULTIMATE
 from models.schedules import SCHEDULES, Schedule, sigmas_for, without_penultimate
 from models.types import ChosenSampler, Conditioning, Guider, Latent, Model
-from nodes.denoising import sampled
+from nodes.denoising import TOGETHER, sampled
 from nodes.services import Context
 
 SEED = Int(0, 2**64 - 1, control_after_generate=True, tooltip="Decides the noise: the same seed, the same picture.")
@@ -32,7 +32,12 @@ Denoise = Annotated[
 ]
 
 
-@node("KSampler", category="sampling", aliases=("generate", "denoise", "seed and steps", "sampler"))
+@node(
+    "KSampler",
+    category="sampling",
+    aliases=("generate", "denoise", "seed and steps", "sampler"),
+    items=Items(("latent_image",), unless=TOGETHER),
+)
 def ksampler(
     ctx: Context,
     *,
@@ -53,7 +58,7 @@ def ksampler(
     return _sampled(ctx, guider, sampler_name, sigmas, Noise(seed), latent_image)
 
 
-@node("KSamplerNoise", category="sampling", title="KSampler (Noise)")
+@node("KSamplerNoise", category="sampling", title="KSampler (Noise)", items=Items(("latent_image",), unless=TOGETHER))
 def ksampler_noise(
     ctx: Context,
     *,
@@ -74,7 +79,12 @@ def ksampler_noise(
     return _sampled(ctx, guider, sampler_name, sigmas, noise, latent_image)
 
 
-@node("KSamplerAdvanced", category="sampling", title="KSampler (Advanced)")
+@node(
+    "KSamplerAdvanced",
+    category="sampling",
+    title="KSampler (Advanced)",
+    items=Items(("latent_image",), unless=TOGETHER),
+)
 def ksampler_advanced(
     ctx: Context,
     *,

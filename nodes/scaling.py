@@ -9,7 +9,7 @@ from torch import Tensor
 
 from graph.errors import InputError
 from graph.sockets import Choice, Float, Int
-from graph.spec import Tip, node
+from graph.spec import Items, Tip, node
 from models.scaling import LATENT_METHODS, PICTURE_METHODS, Resize, center_crop
 from models.types import Image, Latent
 from nodes.services import Context
@@ -95,7 +95,13 @@ def image_scale_to_max_dimension(
     return scaled_image(image, PICTURE_METHODS[upscale_method], *size, "disabled")
 
 
-@node("LatentUpscale", category="latent", aliases=("hires fix", "resize latent"), title="Upscale Latent")
+@node(
+    "LatentUpscale",
+    category="latent",
+    aliases=("hires fix", "resize latent"),
+    title="Upscale Latent",
+    items=Items(("samples",)),
+)
 def latent_upscale(
     ctx: Context,
     *,
@@ -114,7 +120,7 @@ def latent_upscale(
     return _scaled_latent(samples, LATENT_METHODS[upscale_method], width // FACTOR, height // FACTOR, crop)
 
 
-@node("LatentUpscaleBy", category="latent", title="Upscale Latent By")
+@node("LatentUpscaleBy", category="latent", title="Upscale Latent By", items=Items(("samples",)))
 def latent_upscale_by(
     ctx: Context,
     *,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Annotated
 
 from graph.sockets import Float, Int, Text
-from graph.spec import Tip, node
+from graph.spec import ALIKE, Tip, node
 from models.micro_conditioning import MicroConditioning
 from models.revision import PictureVector
 from models.types import Clip, ClipVisionOutput, Conditioning
@@ -18,7 +18,9 @@ ENCODED = Tip("The prompt as the U-Net reads it.")
 LARGEST = 16384
 
 
-@node("CLIPTextEncodeSDXL", category="advanced/conditioning", freshness=embedding_files("text_g", "text_l"))
+@node(
+    "CLIPTextEncodeSDXL", category="advanced/conditioning", freshness=embedding_files("text_g", "text_l"), items=ALIKE
+)
 def clip_text_encode_sdxl(
     ctx: Context,
     *,

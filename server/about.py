@@ -9,6 +9,7 @@ from typing import NotRequired, TypedDict
 from graph.build import BoundNode, Graph
 from graph.document import Link
 from graph.files import FileRef
+from graph.slices import largest_batch
 from graph.sockets import Text
 from graph.sweep import Alternatives
 
@@ -23,7 +24,8 @@ PROGRAM = "program"
 
 class About(TypedDict):
     """Each is null where nothing is known. With several samplers, it is the one nearest to what the job was run for.
-    `models`: bytes by the names of the model files that are read. `swept`: some input has several values.
+    `models`: bytes by the names of the model files that are read. `swept`: some input has several values. `batch`: how many
+    items there are, or more, of a batch that several workers can share.
     """
 
     prompt: str | None
@@ -34,6 +36,7 @@ class About(TypedDict):
     labels: NotRequired[Mapping[str, str]]
     models: NotRequired[Mapping[str, int]]
     swept: NotRequired[bool]
+    batch: NotRequired[int]
 
 
 def about(graph: Graph, extra: Mapping[str, object]) -> About:
@@ -51,6 +54,8 @@ def about(graph: Graph, extra: Mapping[str, object]) -> About:
         said["program"] = shown
     if any(type(value) is Alternatives for node in nodes for value in node.inputs.values()):
         said["swept"] = True
+    if (batch := largest_batch(graph)) is not None:
+        said["batch"] = batch.count
     if models := _models(nodes):
         said["models"] = models
     if isinstance(labels := extra.get("metadata"), dict) and labels:

@@ -363,11 +363,9 @@ async def _with_worker(app: web.Application) -> AsyncIterator[None]:
     loop, watch = asyncio.get_running_loop(), app[WATCH]
     sharing: list[Worker] = []
 
-    def resumed() -> dict[str, str]:
-        return {backend.resumes: backend.name for backend in deps.workers if backend.resumes}
-
     if deps.workers:
-        spread = Spread(deps.backend, deps.folders, cells, deps.limits.tries, lambda: _tell(loop, crew.wake), resumed)
+        tries = deps.limits.tries
+        spread = Spread(deps.backend, deps.workers, deps.folders, cells, tries, lambda: _tell(loop, crew.wake))
         placement = Placement(app[STORE], (), spread.running)
         workers = [worker(backend, placement, None) for backend in deps.workers]
         sharing = [worker(spread, placement.sweeps, None) for _ in range(SWEEPS)]

@@ -67,6 +67,10 @@ def _nothing_better(graph: Graph) -> Iterable[Suggestion]:
     return ()
 
 
+def _apart(parts: Sequence[Outputs]) -> Outputs:
+    raise ValueError("this engine joins no batches")
+
+
 def _unknown(content: bytes) -> Outputs:
     raise ValueError("this engine opens no parcels")
 
@@ -78,7 +82,9 @@ class Engine:
     `free(unload_models, free_memory)` lets go of weights, and of results as well. `gauges` are bytes by name, `holds`
     those of the model files whose weights are in memory.
     `pack` makes bytes of a result, for another process that shares the run, and None of what cannot travel; `unpack`
-    raises ValueError. `suggests` says which values would suit better than those of a graph. `close` is called when no run will come any more. `foreign` is what packs bring.
+    raises ValueError. `join` makes one result of those of all parts of a batch, and raises ValueError. `suggests` says which
+    values would suit better than those of a graph. `close` is called when no run will come any more. `foreign` is what packs
+    bring.
     """
 
     executor: Executor[Any]
@@ -91,6 +97,7 @@ class Engine:
     holds: Callable[[], Mapping[str, int]] = _no_files
     pack: Callable[[Outputs], bytes | None] = _stays
     unpack: Callable[[bytes], Outputs] = _unknown
+    join: Callable[[Sequence[Outputs]], Outputs] = _apart
     suggests: Callable[[Graph], Iterable[Suggestion]] = _nothing_better
     close: Callable[[], None] = _nothing
     foreign: Foreign = field(default_factory=Foreign)
@@ -199,6 +206,11 @@ class _EngineThread(futures.Executor):
         return outcome
 
 
+def is_current(graph: Graph, registry: Registry) -> bool:
+    """Whether the node types of a graph are still those that there are."""
+    return all(registry.find(node.spec.type) is node.spec for node in graph.nodes.values())
+
+
 class LocalBackend:
     """One executor in this process."""
 
@@ -262,7 +274,7 @@ class LocalBackend:
         engine = self._engine.result()
         if self._is_dead.is_set():
             raise EngineUnavailable("the engine has died; the server's log says why")
-        if graph is None or any(engine.registry.find(it.spec.type) is not it.spec for it in graph.nodes.values()):
+        if graph is None or not is_current(graph, engine.registry):
             graph = build(run.document, engine.registry, self._folders, targets)
         if graph.errors:
             raise GraphErrors(graph.errors)

@@ -60,13 +60,14 @@ class Job:
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """A job in the queue, as far as it matters who runs it: `models` are bytes by the names of model files it reads.
-    `is_swept`: its cells may be shared.
+    `is_swept`: its cells may be shared. `items`: of a batch that may be.
     """
 
     id: str
     client_id: str | None
     models: Mapping[str, int] = field(default_factory=dict)
     is_swept: bool = False
+    items: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,16 +73,16 @@ class Placement:
         """
         async with self._deciding:
             waiting = [] if worker.paused else await self._store.lightly(Store.waiting, LOOK)
-            if any(job.is_swept and worker.backend.resumes.startswith(f"{job.id}/") for job in waiting):
-                return None  # it has a cell of a sweep that is about to be shared
-            match self.choose(worker, [job for job in waiting if not job.is_swept]):
+            if any(worker.backend.resumes.startswith(f"{job.id}/") for job in waiting):
+                return None  # it has a piece of a job that is about to be shared
+            match self.choose(worker, [job for job in waiting if not self._is_shared(job, waiting)]):
                 case Waiting() as chosen:
                     return await self._taken(worker, chosen)
                 case chosen:
                     return chosen
 
     async def take_sweep(self, worker: Taker) -> Job | None:
-        """The next sweep to be shared by all. One of each client is under way as long as cells of it are left."""
+        """The next job to be shared by all. One of each client is under way as long as pieces of it are left."""
         async with self._deciding:
             if worker.paused:
                 return None
@@ -90,8 +90,9 @@ class Placement:
             left = {sweep.job.id: sweep.left for sweep in self._sweeps}
             begun = [other.running for other in self.sharing if other.running is not None]
             busy = {job.client_id for job in begun if left.get(job.id, 1)}  # one was taken, and is not yet a run
-            sweeps = (job for job in self._in_turn(waiting) if isinstance(job, Waiting) and job.is_swept)
-            chosen = next((job for job in sweeps if job.client_id not in busy), None)
+            jobs = (job for job in self._in_turn(waiting) if isinstance(job, Waiting))
+            shared = (job for job in jobs if self._is_shared(job, waiting))
+            chosen = next((job for job in shared if job.client_id not in busy), None)
             return None if chosen is None else await self._taken(None, chosen)
 
     def choose(self, worker: Taker, waiting: Sequence[Waiting]) -> Waiting | Portion | None:
@@ -156,6 +157,21 @@ class Placement:
         alike = sum(1 for other in waiting if job.models.keys() <= other.models.keys())
         wait = alike * max(other.seconds for other in holders) / len(holders)
         return LOAD_SECONDS + missing / READ_BYTES < wait
+
+    def _is_shared(self, job: Waiting, waiting: Sequence[Waiting]) -> bool:
+        """Whether all workers are to share a job: a sweep always; a batch if some would have nothing else to do, and have
+        its models or load them in less time than they save.
+        """
+        if job.is_swept or not job.items:
+            return job.is_swept
+        if any(other.backend.resumes.startswith(f"{job.id}/") for other in self.workers):
+            return True  # it was shared before the server was begun anew
+        if any(sweep.left for sweep in self._sweeps) or all(it.running is not None for it in self.sharing):
+            return False
+        seconds = max(worker.seconds for worker in self.workers) / 2
+        missing = [self._missing(worker, job.models) for worker in self.workers if worker.is_idle]
+        apt = sum(not lacks or LOAD_SECONDS + lacks / READ_BYTES < seconds for lacks in missing)
+        return apt > len(waiting)
 
     def _may_take(self, worker: Taker, sweep: SharedRun, piece: Piece, left: int) -> bool:
         """Whether a worker is to begin with a cell that another would come to as the last but so many."""

@@ -179,7 +179,9 @@ class ProcessBackend:
         }
         given: Mapping[NodeId, Outputs] = {}
         if (share := run.share) is not None:
-            body["share"], given = {"targets": list(share.targets), "handed": sorted(share.handed)}, share.given
+            part = [share.slice.source, share.slice.number, share.slice.of] if share.slice is not None else None
+            body["share"] = {"targets": list(share.targets), "handed": sorted(share.handed), "slice": part}
+            given = share.given
         with self._lock:
             if (life := self._life) is None or not self.is_ready:
                 raise WorkerLost(f"worker {self.name} has just ended")

@@ -1,4 +1,4 @@
-"""One swept run over all workers: they take its cells one after the other, and it ends like any other run."""
+"""One run over all workers: they take its cells, or slices of its batch, one after the other, and it ends like any other."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from graph.files import Folders
 from graph.live import Results
 from graph.result import Outputs
 from graph.retelling import Lasting, Recipes, Retelling
-from graph.split import Piece, Split, split
-from server.backend import Backend, Engine, EngineBackend, Holdings, WorkerLost
+from graph.split import Piece, Split, in_slices, split
+from server.backend import Backend, Engine, EngineBackend, Holdings, WorkerLost, is_current
 from server.cell_files import CellFiles, Drawn
 from server.job import Waiting
 from server.ranges import Ranges
@@ -45,7 +45,7 @@ class SharedRun:
         resumed: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """tries: how often a node may take its worker down. wake: called when there may be more to take, or no more.
-        resumed: see Spread.
+        resumed: workers' names by the runs that they still have from a server before.
         """
         self.results: Future[Results] = Future()
         self.results.set_running_or_notify_cancel()
@@ -251,11 +251,11 @@ class Portion:
 
     def _given(self) -> dict[NodeId, Outputs]:
         """What the pieces before have handed over. What could not travel, or be kept, is made again."""
-        found: dict[NodeId, Outputs] = {}
-        for piece in self.shared.cut.pieces:
+        found, cut = dict[NodeId, tuple[Parcel, ...]](), self.shared.cut
+        for piece in cut.pieces:
             for name, content in self.shared.files.handed(piece.key).items() if piece.share.handed else ():
-                found[name] = Outputs((Parcel(content),))
-        return found
+                found[name] = (*found.get(name, ()), Parcel(content))
+        return {name: Outputs(parts) for name, parts in found.items() if len(parts) == cut.slices.get(name, 1)}
 
     def _keep(self, results: Results) -> None:
         """Keep what has been made, and learn what named it."""
@@ -266,7 +266,7 @@ class Portion:
             if isinstance(parcel, Parcel)
         }
         self.shared.files.keep(self.piece.key, Drawn(tuple(self.told), handed))
-        if self.recipes is not None:
+        if self.recipes is not None and self.piece.share.slice is None:
             self.shared.retelling.explain(self.piece, self.recipes(True))
 
 
@@ -279,14 +279,14 @@ class Spread:
     def __init__(
         self,
         local: EngineBackend,
+        workers: Sequence[Backend],
         folders: Folders,
         kept: Path,
         tries: int,
         wake: Callable[[], None],
-        resumed: Callable[[], Mapping[str, str]],
     ) -> None:
-        """local: knows the node types. kept: where cells that are done are kept. wake: from any thread. resumed: the workers'
-        names by the runs that they still have from a server before.
+        """local: knows the node types. workers: those who take pieces. kept: where cells that are done are kept. wake: from
+        any thread.
         """
         self.running: list[SharedRun] = []
         self._local = local
@@ -294,7 +294,7 @@ class Spread:
         self._kept = kept
         self._tries = tries
         self._wake = wake
-        self._resumed = resumed
+        self._workers = workers
         self._engine: Engine | None = None
 
     @property
@@ -311,13 +311,17 @@ class Spread:
         self._engine = await self._local.engine()
 
     def submit(self, run: Run, targets: Sequence[NodeId], graph: Graph | None = None) -> Future[Results]:
-        """Have workers take the run's cells."""
+        """Have workers take the run's pieces."""
         assert self._engine is not None
-        graph = build(run.document, self._engine.registry, self._folders, targets, self._engine.rules)
+        engine = self._engine
+        if graph is None or not is_current(graph, engine.registry):
+            graph = build(run.document, engine.registry, self._folders, targets, engine.rules)
         if not graph.targets:
             raise GraphErrors(graph.errors)
-        cut, files = split(run, graph), CellFiles(self._kept, run.id)
-        shared = SharedRun(run, cut, files, self._tries, self._wake, self._resumed())
+        cut = split(run, graph) if graph.swept else in_slices(run, graph, len(self._workers))
+        files = CellFiles(self._kept, run.id)
+        resumed = {worker.resumes: worker.name for worker in self._workers if worker.resumes}
+        shared = SharedRun(run, cut, files, self._tries, self._wake, resumed)
         self.running.append(shared)
         shared.results.add_done_callback(lambda _: self.running.remove(shared))
         run.cancel.waking(shared.stop)

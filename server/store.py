@@ -125,14 +125,15 @@ class Store:
         others.
         """
         rows = self._db.execute(
-            "SELECT id, client_id, models, swept FROM (SELECT id, client_id, json_extract(about, '$.models') AS models,"
-            " json_extract(about, '$.swept') AS swept, priority, rank, seq, row_number() OVER"
+            "SELECT id, client_id, models, swept, batch FROM (SELECT id, client_id, json_extract(about, '$.models') AS"
+            " models, json_extract(about, '$.swept') AS swept, json_extract(about, '$.batch') AS batch, priority, rank, seq, row_number() OVER"
             " (PARTITION BY client_id, json_extract(about, '$.swept') ORDER BY priority DESC, rank, seq) AS place"
             f" FROM jobs WHERE state = '{State.PENDING}') WHERE place <= ? ORDER BY priority DESC, rank, seq",
             (most,),
         )
         return [
-            Waiting(id_, client_id, json.loads(models or "{}"), bool(swept)) for id_, client_id, models, swept in rows
+            Waiting(id_, client_id, json.loads(models or "{}"), bool(swept), batch or 0)
+            for id_, client_id, models, swept, batch in rows
         ]
 
     def unfinished(self) -> list[str]:

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -24,11 +24,11 @@ from graph.files import Folders
 from graph.live import Results
 from graph.recipe import Recipe
 from graph.result import Outputs
-from graph.share import Share
+from graph.share import Share, Slice
 from server.backend import Engine, EngineUnavailable, LocalBackend
 from server.previews import encode_preview
 from server.transcript import as_number, plain
-from server.wire import Channel, Json, Message, WireError, decoded, encoded
+from server.wire import LONGEST, Channel, Json, Message, WireError, decoded, encoded
 
 ALIVE_SECONDS = 1.0
 """How often the process gives a sign of life, which renews its lease of the job that it runs."""
@@ -72,7 +72,7 @@ class _Process:
         self._backend = backend
         self._channel = channel
         self._runs: OrderedDict[str, _Telling] = OrderedDict()
-        self._given: dict[str, dict[NodeId, Outputs]] = {}
+        self._given: dict[str, dict[NodeId, list[Outputs]]] = {}
         self._ended = threading.Event()
 
     def serve(self) -> int:
@@ -110,7 +110,7 @@ class _Process:
                 if (
                     outputs := self._attempt("what others have made", lambda: engine.unpack(message.content))
                 ) is not None:
-                    self._given.setdefault(id_, {})[node_id] = outputs
+                    self._given.setdefault(id_, {}).setdefault(node_id, []).append(outputs)
             case "cancel", str() as id_ if id_ in self._runs:
                 self._runs[id_].cancel.set()
             case "preview", [number, id_]:
@@ -125,9 +125,10 @@ class _Process:
                 pass
 
     def _run(self, asked: dict[str, Json], engine: Engine) -> None:
-        id_, given, share = asked["id"], self._given.pop(asked["id"], {}), None
+        id_, parts, share = asked["id"], self._given.pop(asked["id"], {}), None
         if (shared := asked.get("share")) is not None:
-            share = Share(tuple(shared["targets"]), frozenset(shared["handed"]), given)
+            part = Slice(*shared["slice"]) if shared["slice"] else None
+            share = Share(tuple(shared["targets"]), frozenset(shared["handed"]), self._together(parts, engine), part)
         told = _Telling(frozenset() if share is None else share.handed)
         self._runs[id_] = told
         while len(self._runs) > _EXPLAINED:
@@ -145,13 +146,25 @@ class _Process:
             self._send("accepted", {"id": id_})
             results.add_done_callback(lambda ended: self._end(id_, told, ended, engine))
 
+    def _together(self, parts: Mapping[NodeId, list[Outputs]], engine: Engine) -> dict[NodeId, Outputs]:
+        """The results that others have made: parts of a batch as one. What cannot be joined is made again."""
+        found: dict[NodeId, Outputs] = {}
+        for node_id, made in parts.items():
+            if (
+                whole := made[0] if len(made) == 1 else self._attempt("a batch", partial(engine.join, made))
+            ) is not None:
+                found[node_id] = whole
+        return found
+
     def _end(self, id_: str, told: _Telling, results: Future[Results], engine: Engine) -> None:
         told.preview = None
         match results.exception():
             case None:
                 for node_id in told.handed & results.result().keys():
                     content = self._attempt("a result", partial(engine.pack, results.result()[node_id]))
-                    if content is not None:
+                    if content is not None and len(content) > LONGEST:
+                        _logger.warning("what node %s has made is too large to travel: it is made again", node_id)
+                    elif content is not None:
                         self._send("made", [id_, node_id], content)
                 self._send("ended", {"id": id_, "how": "done"})
             case Interrupted():

@@ -23,7 +23,7 @@ from graph.execute import Executor
 from graph.files import FileRef, Folders
 from graph.result import Outputs
 from graph.sockets import Choice, File, Float, Int, Text
-from graph.spec import Each, NodeSpec, Registry, node
+from graph.spec import ALIKE, Batch, Each, Items, NodeSpec, Registry, node
 from graph.sweep import Gathered
 from graph.thrift import Thrift
 from server.backend import Device, Engine
@@ -37,6 +37,21 @@ class Part:
     socket = "PART"
 
 
+@dataclass(frozen=True)
+class Row:
+    """A batch of numbers."""
+
+    numbers: tuple[int, ...]
+    socket = "ROW"
+
+
+@node("RowPart", category="stub")
+def row_part(ctx: Context[Any], *, row: Row, number: int, of: int) -> Row:
+    """Some of the numbers."""
+    count = len(row.numbers)
+    return Row(row.numbers[count * number // of : count * (number + 1) // of])
+
+
 @node("Halved", category="stub")
 def halved(ctx: Context[Any], *, values: int) -> float:
     """What a sum holds of one cell."""
@@ -46,7 +61,7 @@ def halved(ctx: Context[Any], *, values: int) -> float:
 def specs(folders: Folders) -> list[NodeSpec]:
     """The stub node types."""
 
-    @node("Value", category="stub")
+    @node("Value", category="stub", items=ALIKE)
     def value(ctx: Context[Any], *, value: Annotated[int, Int(0, 100_000)] = 1) -> int:
         """A number."""
         return value
@@ -104,6 +119,34 @@ def specs(folders: Folders) -> list[NodeSpec]:
         """A number for all cells."""
         return round(sum(at * value for at, value in enumerate(values.values, 1)))
 
+    @node("Row", category="stub", batch=Batch("count", row_part))
+    def row(ctx: Context[Any], *, count: Annotated[int, Int(1, 100)] = 1) -> Row:
+        """Numbers from 0."""
+        return Row(tuple(range(count)))
+
+    @node("Draw", category="stub", items=Items(("row",), unless={"kind": ("together",)}))
+    def draw(
+        ctx: Context[Any],
+        *,
+        row: Row,
+        value: int = 0,
+        steps: Annotated[int, Int(1, 10_000)] = 3,
+        seconds: Annotated[float, Float(0.0, 10.0)] = 0.0,
+        kind: Annotated[str, Choice(["each", "together"])] = "each",
+    ) -> Row:
+        """Adds to each number, and notes in a file what it had."""
+        for step in range(steps):
+            time.sleep(seconds)
+            ctx.progress(step + 1, steps)
+        with (folders.output_dir / "drawn.txt").open("a") as file:
+            file.write(f"{os.getpid()} {row.numbers[0]}-{row.numbers[-1]}\n")
+        return Row(tuple(number + value for number in row.numbers))
+
+    @node("SaveRow", category="stub", terminal=True, lane="io")
+    def save_row(ctx: Context[Any], *, row: Row) -> Outputs:
+        """Shows all numbers of a batch."""
+        return Outputs(ui={"text": [str(number) for number in row.numbers]})
+
     @node("Die", category="stub")
     def die(ctx: Context[Any], *, value: int) -> int:
         """Takes the process with it."""
@@ -125,7 +168,7 @@ def specs(folders: Folders) -> list[NodeSpec]:
         """Takes a part."""
         return Outputs()
 
-    return [value, load, add, steps, fail, warn, hungry, total, die, save, sink]
+    return [value, load, add, steps, fail, warn, hungry, total, row, draw, save_row, die, save, sink]
 
 
 def factory(folders: Folders, wait: Callable[[], object] | None = None) -> Callable[[], Engine]:
@@ -147,10 +190,16 @@ def factory(folders: Folders, wait: Callable[[], object] | None = None) -> Calla
                 cache.clear()
 
         def pack(outputs: Outputs) -> bytes:
-            return json.dumps(outputs.values).encode()
+            values = [{"row": it.numbers} if isinstance(it, Row) else it for it in outputs.values]
+            return json.dumps(values).encode()
 
         def unpack(content: bytes) -> Outputs:
-            return Outputs(tuple(json.loads(content)))
+            values = json.loads(content)
+            return Outputs(tuple(Row(tuple(it["row"])) if isinstance(it, dict) else it for it in values))
+
+        def join(parts: Sequence[Outputs]) -> Outputs:
+            rows = [it for part in parts for it in part.values if isinstance(it, Row)]
+            return Outputs((Row(tuple(number for row in rows for number in row.numbers)),))
 
         return Engine(
             executor,
@@ -162,6 +211,7 @@ def factory(folders: Folders, wait: Callable[[], object] | None = None) -> Calla
             lambda: {"results": cache.used_bytes},
             pack=pack,
             unpack=unpack,
+            join=join,
         )
 
     return build

@@ -113,6 +113,38 @@ def test_clients_take_turns_and_who_has_nothing_running_comes_first() -> None:
     assert third.client_id == "sweeper"
 
 
+@pytest.mark.parametrize(
+    ("held", "seconds", "others", "shared"),
+    [
+        (("A", "A"), 0.0, 0, True),
+        (("A", ""), 0.0, 0, False),  # to load would cost more than is saved, as far as anybody knows
+        (("A", ""), 30.0, 0, True),
+        (("A", "A"), 30.0, 1, False),  # another job uses what is free better
+        (("A", "A", "A"), 30.0, 1, True),
+    ],
+)
+def test_a_batch_is_shared_where_workers_have_nothing_else_to_do(
+    held: Sequence[str], seconds: float, others: int, shared: bool
+) -> None:
+    placement, workers = crew(*held, seconds=seconds)
+    placement.sharing = [Fake(Place("sweeps"))]
+    batch = Waiting("b", "me", {"A": GIB}, items=8)
+    waiting = [batch, *jobs("A" * others, "you")]
+    assert placement._is_shared(batch, waiting) is shared
+    assert placement._is_shared(Waiting("b", "me", {"A": GIB}), waiting) is False
+    workers[0].begin(batch)
+    assert placement._is_shared(batch, waiting) is (shared and len(held) == 3 and not others)
+
+
+def test_a_batch_that_was_shared_before_the_server_was_begun_anew_stays_so() -> None:
+    placement, (one, _) = crew("", "", seconds=0.0)
+    placement.sharing = [Fake(Place("sweeps"))]
+    batch = Waiting("b", "me", {"A": GIB}, items=8)
+    assert not placement._is_shared(batch, [batch])
+    one.backend.resumes = "b/0/2"
+    assert placement._is_shared(batch, [batch])
+
+
 def test_three_checkpoints_in_random_order_are_loaded_at_most_five_times_by_three_workers() -> None:
     chance = random.Random(0)
     waiting = jobs("".join(chance.sample("ABC" * 200, 600)), "c", 2 * GIB)
