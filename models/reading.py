@@ -66,6 +66,15 @@ def passed(block: int, h: Tensor) -> tuple[Tensor, Tensor]:
     return h, h
 
 
+Deep = Callable[[Callable[[], Tensor]], Tensor]
+"""(what computes the deep part of a U-Net) -> what that part hands up, [B, C, h, w]."""
+
+
+def computed(compute: Callable[[], Tensor]) -> Tensor:
+    """Computed."""
+    return compute()
+
+
 Change = Callable[[Tensor], Tensor]
 """[…] -> the same shape."""
 
@@ -82,7 +91,8 @@ class Reading:
     context: [B, T, D], the text. vector: [B, V], of networks that read one besides. concat: [B, C, h, w], channels that
     stand beside the latent's, of networks that have more than four. attend: what does the attention, everywhere; around: what is done around each layer of attention; join:
     how an output block's two inputs become one; passed: what becomes of the result of each input block; timed: of the time step's embedding, [B, T];
-    settled: of the middle block's result, [B, C, h, w].
+    settled: of the middle block's result, [B, C, h, w]. shallow: how many input blocks, with the output blocks that read
+    them, lie outside of the deep part; deep: what becomes of that part.
     """
 
     context: Tensor
@@ -95,6 +105,8 @@ class Reading:
     vector: Tensor | None = None
     timed: Change = unchanged
     settled: Change = unchanged
+    shallow: int = 0
+    deep: Deep = computed
 
 
 def of_one_length(contexts: Sequence[Tensor]) -> list[Tensor]:

@@ -6,6 +6,7 @@ Attribute names are the checkpoint's key names below `model.diffusion_model.`, s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -152,15 +153,28 @@ class UNet(InputSide):
     def forward(self, x: Tensor, t: Tensor, reading: Reading, tick: Tick = lambda: None) -> Tensor:
         """x: [B, 4, h, w] latents, t: [B] time steps in 0..999 -> [B, 4, h, w]."""
         time, added = reading.timed(self.times(t, x.dtype, reading.vector)), reading.residuals
+        down = enumerate(self.down(x, time, reading, tick))
         skips: list[Tensor] = []
-        for i, (skip, h) in enumerate(self.down(x, time, reading, tick)):  # noqa: B007 - the last one goes on
-            skips.append(_plus(skip, added.skips, i))
-        h = _plus(reading.settled(self.middle(h, time, reading, tick)), (added.middle,), 0)
-        for i, stage in enumerate(self.output_blocks):
-            tick()
-            h = reading.join(i, h, skips.pop())
-            h = _run(stage, h, time, reading, size=skips[-1].shape[-2:] if skips else None)
-        return self.out(h)
+
+        def lower(h: Tensor, most: int | None) -> Tensor:
+            for i, (skip, h) in islice(down, most):  # noqa: B007 - the last one goes on
+                skips.append(_plus(skip, added.skips, i))
+            return h
+
+        def higher(h: Tensor, left: int) -> Tensor:
+            for i in range(len(self.output_blocks) - len(skips), len(self.output_blocks) - left):
+                tick()
+                h = reading.join(i, h, skips.pop())
+                size = skips[-1].shape[-2:] if skips else None
+                h = _run(self.output_blocks[i], h, time, reading, size)
+            return h
+
+        def deep() -> Tensor:
+            middle = self.middle(lower(h, None), time, reading, tick)
+            return higher(_plus(reading.settled(middle), (added.middle,), 0), reading.shallow)
+
+        h = lower(x, reading.shallow)
+        return self.out(higher(reading.deep(deep), 0))
 
 
 def _transformer(config: UNetConfig, channels: int, depth: int, place: Place) -> list[nn.Module]:

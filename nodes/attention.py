@@ -1,4 +1,4 @@
-"""Nodes that change how a model looks at its picture: guidance by attention, cheaper attention, stronger features."""
+"""Nodes that change how a model looks at its picture: guidance by attention, stronger features, smaller maps."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from graph.spec import Tip, node
 from models.config import unet_config
 from models.deep_shrink import DeepShrink
 from models.freeu import FreeU
-from models.hypertile import HyperTile
 from models.multiplied import CLIP_LAYERS, UNET_LAYERS, Multiplied
 from models.normalized_attention import NormalizedAttention
 from models.perturbed_attention import PerturbedAttention
 from models.self_attention_guidance import SelfAttentionGuidance
 from models.steering import Steering
-from models.token_merging import TokenMerging
 from models.types import Clip, Model
 from nodes.services import Context
 
@@ -34,7 +32,7 @@ def perturbed_attention_guidance(
     scale: Annotated[float, Float(0.0, 100.0, step=0.01, round=0.01, tooltip="How strongly it is guided so.")] = 3.0,
 ) -> Annotated[Model, Tip("The model, guided so.")]:
     """Guide away from what the model draws when it does not look at its picture as a whole. One more evaluation a step."""
-    return _steered(model, PerturbedAttention(scale))
+    return steered(model, PerturbedAttention(scale))
 
 
 @node("SelfAttentionGuidance", category="_for_testing", title="Self-Attention Guidance")
@@ -48,7 +46,7 @@ def self_attention_guidance(
     ] = 2.0,
 ) -> Annotated[Model, Tip("The model, guided so.")]:
     """Guide away from a picture that is blurred where the model looks. One more evaluation a step."""
-    return _steered(model, SelfAttentionGuidance(scale, blur_sigma))
+    return steered(model, SelfAttentionGuidance(scale, blur_sigma))
 
 
 @node("NAGuidance", category="advanced/guidance", title="Normalized Attention Guidance", experimental=True)
@@ -67,7 +65,7 @@ def na_guidance(
     ] = 1.5,
 ) -> Annotated[Model, Tip("The model, guided so.")]:
     """Avoid the negative prompt while the model looks at the text: also at a cfg of 1, as models of few steps need it."""
-    return _steered(model, NormalizedAttention(nag_scale, nag_tau, nag_alpha))
+    return steered(model, NormalizedAttention(nag_scale, nag_tau, nag_alpha))
 
 
 @node("FreeU", category="model_patches/unet")
@@ -81,7 +79,7 @@ def freeu(
     s2: Annotated[float, Float(0.0, 10.0, step=0.01, tooltip=f"{S}, in the blocks above them.")] = 0.2,
 ) -> Annotated[Model, Tip("The model with other weights between its parts.")]:
     """Let a U-Net trust its own features more, for pictures with more form. Costs almost nothing."""
-    return _steered(model, FreeU(b1, b2, s1, s2, by_structure=False))
+    return steered(model, FreeU(b1, b2, s1, s2, by_structure=False))
 
 
 @node("FreeU_V2", category="model_patches/unet", title="FreeU_V2")
@@ -95,36 +93,7 @@ def freeu_v2(
     s2: Annotated[float, Float(0.0, 10.0, step=0.01, tooltip=f"{S}, in the blocks above them.")] = 0.2,
 ) -> Annotated[Model, Tip("The model with other weights between its parts.")]:
     """Let a U-Net trust its own features more where they say something, for pictures with more form."""
-    return _steered(model, FreeU(b1, b2, s1, s2, by_structure=True))
-
-
-@node("HyperTile", category="model_patches/unet")
-def hyper_tile(
-    ctx: Context,
-    *,
-    model: Annotated[Model, UNET],
-    tile_size: Annotated[int, Int(1, 2048, tooltip="Pixels a side of the smallest tile.")] = 256,
-    swap_size: Annotated[
-        int, Int(1, 128, tooltip="How many sizes of tiles are taken by turns, so that no seam shows.")
-    ] = 2,
-    max_depth: Annotated[int, Int(0, 10, tooltip="Up to which halving of the picture's size it is done.")] = 0,
-    scale_depth: Annotated[bool, Toggle(tooltip="Whether tiles show as much of the picture at every depth.")] = False,
-) -> Annotated[Model, Tip("The model, which looks within tiles.")]:
-    """Draw large pictures faster: places look only at others of the same tile."""
-    return _steered(model, HyperTile(tile_size, swap_size, max_depth, scale_depth))
-
-
-@node("TomePatchModel", category="model_patches/unet")
-def tome_patch_model(
-    ctx: Context,
-    *,
-    model: Annotated[Model, UNET],
-    ratio: Annotated[
-        float, Float(0.0, 1.0, step=0.01, tooltip="The share of places that do not look for themselves.")
-    ] = 0.3,
-) -> Annotated[Model, Tip("The model, whose places look together.")]:
-    """Draw faster: places that are alike look together."""
-    return _steered(model, TokenMerging(ratio))
+    return steered(model, FreeU(b1, b2, s1, s2, by_structure=True))
 
 
 RESIZES = ("bicubic", "nearest-exact", "bilinear", "area", "bislerp")
@@ -166,7 +135,7 @@ def patch_model_add_downscale(
         downscale_method,
         upscale_method,
     )
-    return _steered(model, shrink)
+    return steered(model, shrink)
 
 
 @node("UNetSelfAttentionMultiply", category="_for_testing/attention_experiments")
@@ -221,5 +190,6 @@ def _multiplied(model: Model, factors: tuple[float, ...], within: str) -> Model:
     return replace(model, patches=(*model.patches, Multiplied(UNET_LAYERS, factors, within)))
 
 
-def _steered(model: Model, steering: Steering) -> Model:
+def steered(model: Model, steering: Steering) -> Model:
+    """The model, steered so as well."""
     return replace(model, steering=(*model.steering, steering))

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.clip import TextModel
-from models.denoiser import Denoiser
+from models.denoiser import Denoiser, Predicted
 from models.family import SD1
+from models.guidance import NEGATIVE, POSITIVE
 from models.levels import NoiseLevels
 from models.noise import Noise
 from models.reading import Reading
 from models.samplers import SAMPLERS
 from models.schedules import SCHEDULES
+from models.steering import Ground, Steer, Steering, all_of, unsteered
 from models.steps import Pair
 from models.training.detector import Detector, detect
 from models.training.loop import place_of
@@ -40,13 +42,14 @@ class Drawer:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How pictures are sampled: KSampler's settings, and the side of the picture in pixels."""
+    """How pictures are sampled: KSampler's settings, the side of the picture in pixels, and what steers the network besides."""
 
     size: int
     cfg: float = 4.0
     steps: int = 20
     sampler: str = "dpmpp_2m"
     schedule: str = "karras"
+    steering: Sequence[Steering] = ()
 
 
 @torch.inference_mode()
@@ -63,13 +66,18 @@ def _paint(drawer: Drawer, tokens: Tensor, empty: Tensor, sampling: Sampling, se
     device = place_of(drawer.unet)
     tokens, empty = tokens.to(device), empty.to(device)
     context = torch.cat([drawer.text(empty[None]).expand(len(tokens), -1, -1), drawer.text(tokens)])
-    denoiser = Denoiser(drawer.unet, SD1.diffusion, lambda: None)
     sigmas = SCHEDULES[sampling.schedule](SD1.diffusion.levels, sampling.steps)
+    ground = Ground(drawer.unet.config, SD1.diffusion.levels, sigmas=sigmas)
+    begun = [one.begin(ground) for one in sampling.steering]
+    arounds = [one.around for one in begun if one.around]
+    steer = all_of([one.steer for one in begun])
+    denoiser = Denoiser(drawer.unet, SD1.diffusion, lambda: None, steer, arounds=arounds)
     cell = sampling.size // drawer.vae.config.factor
     start = torch.cat([Noise(seed + i).initial((1, 4, cell, cell)) for i in range(len(tokens))]).to(device)
 
     x = start * (1 + sigmas[0] ** 2).sqrt()
-    for step in SAMPLERS[sampling.sampler](_Guided(denoiser, context, sampling.cfg), x, sigmas, Noise(seed)):
+    guided = Predicted(_Guided(denoiser, context, sampling.cfg), [one.predict for one in begun if one.predict])
+    for step in SAMPLERS[sampling.sampler](guided, x, sigmas, Noise(seed)):
         x = step.x
     return to_pixels(drawer.vae.decode(x.to(place_of(drawer.vae)) / SD1.latent.scale).cpu())
 
@@ -92,8 +100,15 @@ class _Guided:
         return self.pair(x, sigma).denoised
 
     def pair(self, x: Tensor, sigma: Tensor) -> Pair:
-        away, towards = self.denoiser(x.repeat(2, 1, 1, 1), sigma, Reading(self.context)).chunk(2)
+        away, towards = self._both(x, sigma, unsteered)
         return Pair(away + self.cfg * (towards - away), away)
+
+    def estimates(self, x: Tensor, sigma: Tensor, needed: frozenset[int], also: Steer = unsteered) -> dict[int, Tensor]:
+        both = dict(zip((NEGATIVE, POSITIVE), self._both(x, sigma, also), strict=True))
+        return {number: both[number] for number in needed}
+
+    def _both(self, x: Tensor, sigma: Tensor, also: Steer) -> tuple[Tensor, ...]:
+        return self.denoiser(x.repeat(2, 1, 1, 1), sigma, Reading(self.context), also=also).chunk(2)
 
 
 def shares(pictures: NDArray[np.uint8], prompts: Sequence[Prompt], detector: Detector) -> dict[str, float]:

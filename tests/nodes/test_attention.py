@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models.types import Clip, Cond, Conditioning, Latent, Model
-from nodes import attention
+from nodes import attention, shortcuts
 from nodes.conditioning import clip_text_encode
 from nodes.loaders import checkpoint_loader_simple
 from nodes.sampling import ksampler
@@ -27,19 +27,24 @@ def drawn(place: Workplace, model: Model) -> Tensor:
         Conditioning((Cond(torch.randn(1, 77, 8, generator=torch.manual_seed(i)), torch.zeros(1, 8)),)) for i in (0, 1)
     ]
     made: Latent = ksampler(
-        place.ctx(), model=model, positive=texts[0], negative=texts[1], seed=1, steps=2, cfg=4.0, sampler_name="euler",
+        place.ctx(), model=model, positive=texts[0], negative=texts[1], seed=1, steps=4, cfg=4.0, sampler_name="euler",
         scheduler="normal", latent_image=Latent(torch.zeros(1, 4, 16, 16)),
     )  # fmt: skip
     return made.samples
 
 
+WHOLE = {"start_percent": 0.0, "end_percent": 1.0}
 PATCHES: list[tuple[Any, dict[str, Any], dict[str, Any] | None]] = [
     (attention.perturbed_attention_guidance, {}, {"scale": 0.0}),
     (attention.self_attention_guidance, {}, {"scale": 0.0}),
     (attention.freeu, {}, None),
     (attention.freeu_v2, {}, None),
-    (attention.hyper_tile, {"tile_size": 32}, {"tile_size": 128, "swap_size": 1}),
-    (attention.tome_patch_model, {}, {"ratio": 0.0}),
+    (shortcuts.hyper_tile, {"tile_size": 32}, {"tile_size": 128, "swap_size": 1}),
+    (shortcuts.tome_patch_model, {}, {"ratio": 0.0}),
+    (shortcuts.todo_patch_model, {}, {"factor": 1}),
+    (shortcuts.deep_cache, {}, {"cache_interval": 1}),
+    (shortcuts.easy_cache, WHOLE | {"reuse_threshold": 3.0}, {"reuse_threshold": 0.0}),
+    (shortcuts.lazy_cache, WHOLE | {"reuse_threshold": 3.0}, {"reuse_threshold": 0.0}),
     (attention.unet_self_attention_multiply, {"k": 3.0}, {}),
     (attention.unet_cross_attention_multiply, {"v": 2.0}, {}),
 ]

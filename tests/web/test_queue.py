@@ -125,7 +125,7 @@ def test_what_ran_is_found_by_its_prompt_and_says_what_it_cost(editor: Editor, s
     page.locator(".quiet", has_text="Nothing found").wait_for()
     page.get_by_role("searchbox").fill("")
     page.get_by_label("Which ones").select_option("failed")
-    page.wait_for_function("() => document.querySelectorAll(\"[aria-label='Done'] .job\").length === 0")
+    editor.until(lambda: done.filter(has_text="lonely lighthouse").count() == 0)
 
 
 def test_a_lost_connection_is_said_and_caught_up_with(editor: Editor, server: str) -> None:

@@ -123,14 +123,14 @@ def test_rows_say_what_they_are_in_every_window_and_waiting_ones_open(
 
 def test_what_a_node_left_out_is_told_at_it(editor: Editor) -> None:
     page = editor.page
-    page.fill('[aria-label="text, 6"]', "a cat, embedding:nobody_has_this")
+    page.fill('[aria-label="text, 6"]', "a cat, embedding:known_to_none")
     page.fill('[aria-label="steps, 3"]', "1")
     page.keyboard.press("Control+Enter")
     told = page.locator('[data-id="6"] .card-notice.warning')
     told.wait_for()
-    assert "nobody_has_this" in told.inner_text()
+    assert "known_to_none" in told.inner_text()
     page.locator("#tab-queue").click()
-    row = page.locator("[aria-label='Done'] .job", has_text="nobody_has_this")
+    row = page.locator("[aria-label='Done'] .job", has_text="known_to_none")
     row.wait_for()
     row.focus()
     page.keyboard.press("Enter")
