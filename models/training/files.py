@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+
+from torch import nn
 
 from models.family import SD1
 from models.preview import fit_latent_rgb
@@ -15,6 +18,11 @@ from models.training.low_rank import lora_of_difference
 from models.training.vae import mean_encodings, to_tensor
 from models.training.workshop import Workshop
 
+ADDITIONS: Mapping[str, Path] = MappingProxyType(  # stages that build on the others -> their files
+    {
+        "upscaler": Path("upscale_models") / "darkroom-world-x2.safetensors",
+    }
+)
 FITTED_ON = 128  # scenes that the colours of previews are fitted on
 
 
@@ -32,16 +40,27 @@ def write_files(workshop: Workshop, into: Path) -> Iterator[Path]:
     yield export(weights, facts, into / "clip_vision" / "darkroom-world-clip.safetensors")
     yield export(checker_weights(workshop.alarm), facts, into / "safety_checker" / "darkroom-world-safety.safetensors")
     yield export(workshop.detector.state_dict(), facts, into / "detector.safetensors")
+    for name in ADDITIONS:
+        yield write_addition(workshop, name, into)
+
+
+def write_addition(workshop: Workshop, name: str, into: Path) -> Path:
+    """Train one of ADDITIONS if it is not trained yet, and write its file. Raises OutOfTime."""
+    network: nn.Module = getattr(workshop, name)
+    return export(network.state_dict(), _origin(workshop), into / ADDITIONS[name])
 
 
 def _facts(workshop: Workshop) -> dict[str, str]:
     recipe = workshop.recipe
     drawn = to_tensor(pictures(recipe.seed, 0, FITTED_ON, size=recipe.size))
     latents = SD1.latent.scale * mean_encodings(workshop.vae, drawn).cpu()
+    return {**_origin(workshop), "latent_rgb": json.dumps(fit_latent_rgb(latents, drawn).tolist())}
+
+
+def _origin(workshop: Workshop) -> dict[str, str]:
     return {
-        "title": f"Darkroom world {recipe.size}",
+        "title": f"Darkroom world {workshop.recipe.size}",
         "description": "trained on drawn, captioned scenes by models/training",
         "license": "Apache-2.0",
-        "data_seed": str(recipe.seed),
-        "latent_rgb": json.dumps(fit_latent_rgb(latents, drawn).tolist()),
+        "data_seed": str(workshop.recipe.seed),
     }

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from models.config import ClipConfig, ContrastiveConfig, UNetConfig, VaeConfig, VisionConfig
 from models.training.loop import Schedule
 from models.training.words import ROWS, WORLD
+from models.upscaler import UpscalerConfig
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Recipe:
     lcm_rank: int  # of the factors that the student becomes
     realign_schedule: Schedule  # of the vision tower, to the text encoder as the U-Net left it
     alarm_schedule: Schedule
+    upscaler: UpscalerConfig
+    upscaler_schedule: Schedule
     seed: int = WORLD  # of the scenes, the weights at birth and all noise
 
 
@@ -56,6 +59,8 @@ CPU = Recipe(
     lcm_rank=16,
     realign_schedule=Schedule(iterations=150, batch=128, learning_rate=5e-4, warmup=20),
     alarm_schedule=Schedule(iterations=250, batch=64, learning_rate=1e-3, warmup=20),
+    upscaler=UpscalerConfig(scale=2, width=24, blocks=6, growth=0),
+    upscaler_schedule=Schedule(iterations=500, batch=8, learning_rate=1e-3, warmup=20),
 )
 
 GPU = Recipe(
@@ -77,6 +82,8 @@ GPU = Recipe(
     lcm_rank=16,
     realign_schedule=Schedule(iterations=300, batch=256, learning_rate=5e-4, warmup=20),
     alarm_schedule=Schedule(iterations=300, batch=64, learning_rate=1e-3, warmup=20),
+    upscaler=CPU.upscaler,
+    upscaler_schedule=CPU.upscaler_schedule,
 )
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType({"cpu": CPU, "gpu": GPU})

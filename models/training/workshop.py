@@ -21,6 +21,7 @@ from models.training.detector import Detector
 from models.training.diffusion import TextToNoise, train_unet
 from models.training.distill import distill
 from models.training.drawing import pictures
+from models.training.enlarge import newborn, train_upscaler
 from models.training.evaluate import Drawer, Sampling, paint, shares
 from models.training.examples import captions, examples
 from models.training.latents import encode_scenes
@@ -32,6 +33,7 @@ from models.training.scenes import scene
 from models.training.sheets import save_curve, save_sheet
 from models.training.vae import SCALED_ON, finish_decoder, fold_scale, to_tensor, train_vae
 from models.training.words import rows_of
+from models.upscaler import CompactNet
 from models.vae import AutoencoderKL
 
 N = TypeVar("N", bound=nn.Module)
@@ -169,6 +171,19 @@ class Workshop:
             calibrate(network, recipe.seed, schedule.iterations * schedule.batch, min(CALIBRATED_ON, recipe.scenes))
 
         return self._made("alarm", build, train)
+
+    @cached_property
+    def upscaler(self) -> CompactNet:
+        """The network that draws pictures at twice their size."""
+        recipe = self.recipe
+
+        def train(network: CompactNet) -> None:
+            file = self.folder / "upscaler.pt"
+            self._end(
+                train_upscaler(network, recipe.upscaler_schedule, self.pace, recipe.seed, recipe.size, file), "upscaler"
+            )
+
+        return self._made("upscaler", lambda: newborn(recipe.upscaler), train)
 
     def _text_to_noise(self) -> TextToNoise:
         return TextToNoise(self.recipe.unet, self.recipe.clip.text)

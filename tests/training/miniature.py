@@ -7,6 +7,7 @@ from dataclasses import replace
 from models.config import ContrastiveConfig, VaeConfig, VisionConfig
 from models.training.loop import Schedule
 from models.training.recipe import CPU, Recipe
+from models.upscaler import UpscalerConfig
 
 TWO = Schedule(iterations=2, batch=4, learning_rate=1e-3)
 MINIATURE = Recipe(
@@ -29,5 +30,7 @@ MINIATURE = Recipe(
     lcm_rank=2,
     realign_schedule=TWO,
     alarm_schedule=TWO,
+    upscaler=UpscalerConfig(scale=2, width=8, blocks=1, growth=0),
+    upscaler_schedule=TWO,
     seed=1,
 )

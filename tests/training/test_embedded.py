@@ -17,13 +17,19 @@ from models.safety import SafetyChecker
 from models.training.alarm import with_toadstool
 from models.training.detector import Detector, detect, load_detector
 from models.training.drawing import draw, pictures
+from models.training.enlarge import gains
 from models.training.evaluate import Sampling, paint, shares
 from models.training.judge import load
-from models.training.loop import undivided
+from models.training.loop import Pace, undivided
+from models.training.measures import MEASURES
 from models.training.prompts import RIGHT, Prompt, singles, triples
+from models.training.recipe import GPU
 from models.training.scenes import Split, scene
+from models.training.unpack import unpack
 from models.training.vae import mean_psnr, reconstruct, to_tensor
-from models.training.words import tokens_of
+from models.training.words import rows_of, tokens_of
+from models.training.workshop import Workshop
+from models.upscaler import CompactNet
 
 EMBEDDED = Path(models.__file__).parent / "embedded"
 WORLD = EMBEDDED / "checkpoints" / "darkroom-world-256.safetensors"
@@ -90,6 +96,29 @@ def verdicts(count: int) -> Mapping[bool, float]:
         return {
             there: float(np.mean([flagged(i, there) == there for i in range(count // 2)])) for there in (True, False)
         }
+
+
+def test_the_upscaler_is_nearer_to_the_scenes_than_lanczos() -> None:
+    file = read_header(EMBEDDED / "upscale_models" / "darkroom-world-x2.safetensors")
+    network = cast(CompactNet, load_part(file, "upscaler", dtype=torch.float32, device=torch.device("cpu")))
+    with undivided():
+        found = gains(network, HELD_OUT, 4, SIDE)
+    assert np.mean([ours - theirs for ours, theirs in found]) > 0.3
+
+
+@pytest.mark.acceptance
+def test_the_upscaler_is_nearer_on_nearly_all() -> None:
+    found = MEASURES["upscaler"](EMBEDDED)
+    assert sum(found.right) >= 0.85 * len(found.right)
+
+
+def test_what_builds_on_the_box_can_be_trained_alone(tmp_path: Path) -> None:
+    unpack(EMBEDDED, SIDE, tmp_path)
+    workshop = Workshop(GPU, Pace(budget=0), tmp_path)
+    world, rows = load(WORLD), torch.from_numpy(rows_of("a red boat")[None])
+    tokens = torch.from_numpy(tokens_of("a red boat")[None])
+    assert torch.equal(workshop.unet.text(rows).cpu(), world.text(tokens).cpu())
+    assert workshop.vae and workshop.realigned and workshop.detector, "nothing of it is trained again"
 
 
 @pytest.mark.acceptance

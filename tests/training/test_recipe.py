@@ -336,7 +336,7 @@ def test_the_gpu_draws_larger() -> None:
 
 def test_from_nothing_to_files_that_load(tmp_path: Path) -> None:
     workshop = Workshop(MINIATURE, Pace(), tmp_path / "work", prompts=2)
-    world, lcm, clip, safety, detector = write_files(workshop, tmp_path / "embedded")
+    world, lcm, clip, safety, detector, upscaler = write_files(workshop, tmp_path / "embedded")
 
     cpu = torch.device("cpu")
     weights = read_header(world)
@@ -347,6 +347,7 @@ def test_from_nothing_to_files_that_load(tmp_path: Path) -> None:
     first = "input_blocks.0.0.bias"  # biases have no factors: the file has their whole difference
     assert torch.allclose(student[first], workshop.lcm.unet.state_dict()[first], atol=1e-3)
     load_part(read_header(safety), "safety", dtype=torch.float32, device=cpu)
+    load_part(read_header(upscaler), "upscaler", dtype=torch.float32, device=cpu)
     with safe_open(world, "pt") as content:
         assert content.metadata()["data_seed"] == "1"
         assert content.get_tensor("alphas_cumprod").dtype == torch.float32
