@@ -199,17 +199,19 @@ def open_workers(
 
 def local_workers(devices: Sequence[str], told: Sequence[str], relay: Relay) -> Sequence[Backend]:
     """A process of this machine for each device."""
+    from server.kept_results import KeptResults
     from server.links import piped
     from server.process_backend import ProcessBackend, environment
 
     names = [device if devices.count(device) == 1 else f"{device}-{at}" for at, device in enumerate(devices)]
     begin = [sys.executable, str(SOURCE / "main.py"), *told]
-    surroundings = environment(devices.count("cpu"))
+    surroundings, kept = environment(devices.count("cpu")), KeptResults()
     return [
         ProcessBackend(
             name,
             piped([*begin, "--device", device], surroundings if device == "cpu" else None),
             relay=relay,
+            kept=kept,
         )
         for name, device in zip(names, devices, strict=True)
     ]

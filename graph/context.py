@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from graph.cells import Cells
 from graph.document import Document, NodeId
 from graph.errors import Interrupted, NodeError
 from graph.events import Event, NodeWarned, Progress
-from graph.result import NodeWarning
+from graph.result import NodeWarning, Outputs
 from graph.scope import Scope
 from graph.share import Share
 from graph.thrift import Thrift
@@ -50,6 +50,9 @@ class Cancel:
             wake()
 
 
+Keep: TypeAlias = Callable[[str, Outputs], None]
+
+
 def _ignore(event: Event) -> None:
     pass
 
@@ -60,7 +63,8 @@ class Run:
 
     `emit` is called from the loop's thread and from those of the io lane. What it raises is logged and goes no
     further: whoever watches a run cannot break it. `extra` is what clients send along (`extra_pnginfo`). `cells` are those
-    of a sweep. `share`: which part of it is made here, if that is not all.
+    of a sweep. `share`: which part of it is made here, if that is not all. `keep(name, outputs)` is called with each
+    result that took a while, by the thread that serves: it should not take long.
     """
 
     id: str
@@ -70,6 +74,7 @@ class Run:
     extra: Mapping[str, object] = field(default_factory=dict)
     cells: Cells | None = None
     share: Share | None = None
+    keep: Keep | None = None
 
     def over(self, cells: Cells | None) -> Run:
         """The same run of a swept graph: whoever watches is told of the nodes that were written."""

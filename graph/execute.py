@@ -156,6 +156,10 @@ class Executor(Generic[S]):
         run.cancel.waking(lambda: self._inbox.put(_Wake()))
         return live.results
 
+    def remember(self, name: Fingerprint, outputs: Outputs) -> None:
+        """Have a result at hand that another executor has made under this name: see `Run.keep`."""
+        self._cache.put(name, outputs)
+
     def call(self, function: Callable[[], None]) -> None:
         """Have `function`, which raises nothing, called by the thread that serves, between two nodes. Raises RuntimeError
         once this is closed.
@@ -325,6 +329,7 @@ class Executor(Generic[S]):
             outputs = replace(outputs, inside=tuple(task.inside))
         if not cached and live.is_sound(task):
             self._cache.put(task.name, outputs)
+            live.keep(task, outputs)
             if not task.rounds:
                 live.namer.read(task.name, task.sources)
         live.finish(task, outputs, cached)

@@ -29,6 +29,9 @@ from graph.spec import Registry
 Results: TypeAlias = Mapping[NodeId, Outputs]
 """The outputs of a run's targets."""
 
+KEPT_SECONDS = 1.0
+"""What took less is sooner made again than kept elsewhere."""
+
 
 @dataclass(slots=True, eq=False)
 class Live:
@@ -133,6 +136,13 @@ class Live:
             run.tell_warnings(twin, outputs.warnings, shown_at)
             run.tell(NodeFinished(run.id, twin, outputs.ui, cached=True, display_id=shown_at))
             self._tell_inside(f"{twin}.", shown_at or twin, outputs.inside)
+
+    def keep(self, task: Task, outputs: Outputs) -> None:
+        """Hand over a result to who keeps those that took a while."""
+        begun = self.started.get(task.id)
+        if self.run.keep is None or begun is None or outputs.ui or time.perf_counter() - begun < KEPT_SECONDS:
+            return
+        self.run.keep(task.name, outputs)
 
     def tell_finished(self, task: Task, outputs: Outputs) -> None:
         """Tell that a node has run, unless that was told before."""

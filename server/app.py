@@ -36,6 +36,7 @@ from server import (
 )
 from server.assets import Assets
 from server.assumed import with_assumed
+from server.at_hand import ResultsAtHand
 from server.backend import Backend, EngineUnavailable
 from server.blobs import Blobs
 from server.cell_files import forget, jobs_kept
@@ -366,7 +367,7 @@ async def _with_worker(app: web.Application) -> AsyncIterator[None]:
     if deps.workers:
         tries = deps.limits.tries
         spread = Spread(deps.backend, deps.workers, deps.folders, cells, tries, lambda: _tell(loop, crew.wake))
-        placement = Placement(app[STORE], (), spread.running)
+        placement = Placement(app[STORE], (), spread.running, ResultsAtHand(app[RECENT]))
         workers = [worker(backend, placement, None) for backend in deps.workers]
         sharing = [worker(spread, placement.sweeps, None) for _ in range(SWEEPS)]
         placement.workers, placement.sharing = workers, sharing

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,9 +12,7 @@ from pathlib import Path
 
 from graph.document import NodeId
 from graph.retelling import Lasting
-from server.wire import WireError, decoded, encoded
-
-_LENGTH = "<Q"
+from server.wire import Channel, WireError, decoded, encoded
 
 _logger = logging.getLogger(__name__)
 
@@ -38,15 +34,15 @@ class CellFiles:
 
     def keep(self, key: str, drawn: Drawn) -> None:
         """Keep a piece. One that cannot be kept is told of in the log, and drawn again if it comes to that."""
-        head = {"told": [encoded(event) for event in drawn.told]}
-        text = json.dumps({**head, "handed": {name: len(content) for name, content in drawn.handed.items()}}).encode()
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")
             with part.open("wb") as file:
-                file.write(struct.pack(_LENGTH, len(text)) + text)
-                file.writelines(drawn.handed.values())
+                written = Channel(file, file)
+                for name, content in drawn.handed.items():
+                    written.send("made", name, content)
+                written.send("told", [encoded(event) for event in drawn.told])
             os.replace(part, path)  # noqa: PTH105
         except OSError as error:
             _logger.warning("a cell that is done is not kept: %s", error.strerror)
@@ -55,8 +51,8 @@ class CellFiles:
         """Those of these pieces that are kept whole."""
         for key in keys:
             try:
-                yield key, _read(self._path(key).read_bytes())
-            except (OSError, ValueError, KeyError, TypeError, WireError, struct.error):
+                yield key, _read(self._path(key))
+            except (OSError, TypeError, WireError):
                 continue
 
     def handed(self, key: str) -> Mapping[NodeId, bytes]:
@@ -85,14 +81,13 @@ def _named(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:32]
 
 
-def _read(content: bytes) -> Drawn:
-    start = struct.calcsize(_LENGTH)
-    (length,) = struct.unpack_from(_LENGTH, content)
-    head = json.loads(content[start : start + length])
-    place, handed = start + length, {}
-    for name, size in head["handed"].items():
-        handed[name] = content[place : place + size]
-        place += size
-    if place != len(content):
-        raise ValueError("cut short")
-    return Drawn(decoded(head["told"]), handed)
+def _read(path: Path) -> Drawn:
+    """What is kept in a file. Raises OSError or WireError; what it has told comes last, so that nothing is missing."""
+    handed: dict[NodeId, bytes] = {}
+    with path.open("rb") as file:
+        written = Channel(file, file)
+        while (message := written.receive()) is not None:
+            if message.kind == "told":
+                return Drawn(decoded(message.body), handed)
+            handed[message.body] = message.content
+    raise WireError("cut short")

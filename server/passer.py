@@ -28,7 +28,7 @@ MARK = ".darkroom-folder"
 """The file by which a machine knows the server's folder."""
 _MOST = 256
 """Messages that are passed on at once."""
-_LASTING = frozenset({"accepted", "refused", "broken", "made", "ended"})
+_LASTING = frozenset({"accepted", "refused", "broken", "made", "kept", "ended"})
 
 
 class Passer:

@@ -10,9 +10,11 @@ from functools import partial
 from typing import Protocol
 
 from graph.split import Piece
+from server.at_hand import ResultsAtHand
 from server.backend import Backend
 from server.desk import Desk
 from server.job import Job, Waiting
+from server.recent import Recent
 from server.spread import Portion, SharedRun
 from server.store import Store
 
@@ -43,13 +45,22 @@ class Taker(Protocol):
     @property
     def seconds(self) -> float: ...
 
+    @property
+    def lost(self) -> int: ...
+
 
 class Placement:
     """Decides for one worker after the other. `workers` are all there are, `sweeps` the runs whose cells they share, and
     `sharing` those who begin such runs.
     """
 
-    def __init__(self, store: Desk[Store], workers: Sequence[Taker] = (), sweeps: Sequence[SharedRun] = ()) -> None:
+    def __init__(
+        self,
+        store: Desk[Store],
+        workers: Sequence[Taker] = (),
+        sweeps: Sequence[SharedRun] = (),
+        results: ResultsAtHand | None = None,
+    ) -> None:
         self.workers = workers
         self.sharing: Sequence[Taker] = ()
         self._store = store
@@ -58,6 +69,7 @@ class Placement:
         self._turns: dict[tuple[str | None, str], int] = {}
         self._turn = 0
         self._given: dict[str, Mapping[str, int]] = {}
+        self._results = results or ResultsAtHand(Recent())
 
     @property
     def sweeps(self) -> Sweeps:
@@ -139,18 +151,18 @@ class Placement:
 
     def _suits(self, worker: Taker, job: Waiting, waiting: Sequence[Waiting]) -> bool:
         """Whether `worker` is to run a job: it has the models, or nobody has, or to load them costs less than to wait
-        for those who have.
+        for those who have. Of several that are free it is the one that has most results at hand.
         """
         if any(other.backend.resumes == job.id for other in self.workers if other is not worker):
             return False
-        missing = self._missing(worker, job.models)
-        if not missing:
-            return True
         others = [
             other for other in self.workers if other is not worker and (other.is_idle or other.running is not None)
         ]
-        if any(other.is_idle and self._missing(other, job.models) < missing for other in others):
+        lacks = self._lacks(worker, job)
+        if any(other.is_idle and self._lacks(other, job) < lacks for other in others):
             return False
+        if not (missing := lacks[0]):
+            return True
         holders = [other for other in others if not self._missing(other, job.models)]
         if not holders:
             return True
@@ -178,10 +190,13 @@ class Placement:
         missing = self._missing(worker, piece.models)
         return not (missing and left and sweep.seconds) or LOAD_SECONDS + missing / READ_BYTES < left * sweep.seconds
 
+    def _lacks(self, worker: Taker, job: Waiting) -> tuple[int, int]:
+        """How little of what a job needs a worker has: bytes of models that are not there, then results."""
+        return self._missing(worker, job.models), -self._results.count(_life(worker), job.id)
+
     def _missing(self, worker: Taker, models: Mapping[str, int]) -> int:
         """Bytes of models that a worker would have to load."""
-        name = worker.backend.name
-        held = worker.backend.holdings().files.keys() | self._given.get(name, {}).keys()
+        held = worker.backend.holdings().files.keys() | self._given.get(_life(worker), {}).keys()
         return sum(max(1, size) for model, size in models.items() if model not in held)
 
     def _note(self, worker: Taker | None, job: Waiting, sweep: str = "") -> None:
@@ -191,7 +206,8 @@ class Placement:
         if len(self._turns) > _PARTIES:
             del self._turns[next(iter(self._turns))]
         if worker is not None:
-            self._given[worker.backend.name] = job.models  # what it holds is only told once it has been loaded
+            self._results.note(_life(worker), job.id)
+            self._given[_life(worker)] = job.models  # what it holds is only told once it has been loaded
 
 
 class Sweeps:
@@ -206,3 +222,8 @@ class Sweeps:
     async def take(self, worker: Taker) -> Job | None:
         """The next one."""
         return await self._placement.take_sweep(worker)
+
+
+def _life(worker: Taker) -> str:
+    """A worker, as long as its process lasts: another has nothing of what it was given before."""
+    return f"{worker.backend.name} {worker.lost}"

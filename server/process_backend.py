@@ -26,6 +26,7 @@ from graph.result import Outputs
 from server.backend import EngineUnavailable, Holdings, WorkerLost
 from server.exchange import Exchange
 from server.foreign import Hear
+from server.kept_results import KeptResults
 from server.links import Begin, Link
 from server.threads import settled
 from server.wire import Json, Message, Parcel, WireError, decoded, encoded
@@ -117,9 +118,10 @@ class ProcessBackend:
         relay: Hear = _nobody,
         exchange: Exchange | None = None,
         resumes: str = "",
+        kept: KeptResults | None = None,
     ) -> None:
         """begin: called again when the process has ended. exchange: for processes of machines with other folders. resumes:
-        the run that the process probably has still, from a server before.
+        the run that the process probably has still, from a server before. kept: shared with those who may run a job again.
         """
         self.name = name
         self._begin = begin
@@ -127,6 +129,7 @@ class ProcessBackend:
         self._relay = relay
         self._exchange = exchange
         self._resumes = resumes
+        self._kept = kept or KeptResults()
         self._claiming = threading.Lock()
         self._lock = threading.Lock()
         self._life: _Life | None = None
@@ -202,6 +205,8 @@ class ProcessBackend:
             for parcel in outputs.values:
                 if isinstance(parcel, Parcel):
                     life.outbox.put(Message("given", [run.id, node_id], parcel.content))
+        for name, content in self._kept.of(run.id):
+            life.outbox.put(Message("known", name, content))
         life.outbox.put(Message("run", body))
         run.cancel.waking(lambda: life.outbox.put(Message("cancel", run.id)))
         live.accepted.result()
@@ -361,6 +366,8 @@ class ProcessBackend:
                 answer.set_result(value)
             case "made", [id_, node_id] if (live := life.live.get(id_)) is not None:
                 live.made[node_id] = Outputs((Parcel(message.content),))
+            case "kept", [id_, name] if id_ in life.live:
+                self._kept.keep(id_, name, message.content)
             case "relayed", [event, data, client_id]:
                 self._relay(event, data, client_id)
             case kind, {"id": id_} as body if (live := life.live.get(id_)) is not None:
@@ -374,6 +381,7 @@ class ProcessBackend:
             live.accepted.set_result(None)
             return
         del life.live[live.run.id]
+        self._kept.forget(live.run.id)
         match kind, body:
             case "refused", {"problems": problems}:
                 live.accepted.set_exception(GraphErrors(decoded(problems)))
@@ -416,7 +424,7 @@ def _run_of(message: Message) -> str | None:
     match message.kind, message.body:
         case "event", [{"run_id": str(id_)}, _]:
             return id_
-        case "made", [str(id_), _]:
+        case "made" | "kept", [str(id_), _]:
             return id_
         case "accepted" | "refused" | "broken" | "ended", {"id": str(id_)}:
             return id_

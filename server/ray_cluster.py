@@ -21,6 +21,7 @@ from typing import Any
 from graph.whole_files import write_whole
 from server.exchange import Exchange
 from server.foreign import Hear
+from server.kept_results import KeptResults
 from server.links import Far, Link
 from server.passer import ATTENDED_SECONDS, MARK, TELL_SECONDS, Passer
 from server.process_backend import ProcessBackend
@@ -154,7 +155,7 @@ class Cluster:
         """Workers that go on with the actors which the server had before it ended, if they are the same; others end."""
         before = f"{work.marked()[:16]} "
         names = {f"{before}{_signature(place, work)} {at}": f"ray-{at}" for at in range(number)}
-        runs: dict[str, str] = {}
+        runs, kept = dict[str, str](), KeptResults()
         for name in self._ray.util.list_named_actors():
             if name in names:
                 runs[name] = self._run_of(name)
@@ -168,6 +169,7 @@ class Cluster:
                 relay=relay,
                 exchange=exchange,
                 resumes=runs.get(name, ""),
+                kept=kept,
             )
             for name, worker in names.items()
         ]

@@ -50,6 +50,10 @@ class Recent:
         if len(self._given) > MOST:
             self._given.popitem(last=False)
 
+    def look(self, job: str) -> Given | None:
+        """What a job was read as, which stays there."""
+        return self._given.get(job)
+
     def take(self, job: str) -> Given | None:
         """What a job was read as, if it is still there; it is not afterwards."""
         return self._given.pop(job, None)

@@ -21,11 +21,13 @@ from graph.document import NodeId, read
 from graph.errors import GraphErrors, Interrupted, NodeError
 from graph.events import Event, NodeFinished, Progress, RunStarted
 from graph.files import Folders
+from graph.fingerprint import Fingerprint
 from graph.live import Results
 from graph.recipe import Recipe
 from graph.result import Outputs
 from graph.share import Share, Slice
 from server.backend import Engine, EngineUnavailable, LocalBackend
+from server.kept_results import MOST_BYTES
 from server.previews import encode_preview
 from server.transcript import as_number, plain
 from server.wire import LONGEST, Channel, Json, Message, WireError, decoded, encoded
@@ -111,6 +113,9 @@ class _Process:
                     outputs := self._attempt("what others have made", lambda: engine.unpack(message.content))
                 ) is not None:
                     self._given.setdefault(id_, {}).setdefault(node_id, []).append(outputs)
+            case "known", str() as name:
+                if (made := self._attempt("what is kept", lambda: engine.unpack(message.content))) is not None:
+                    engine.executor.remember(Fingerprint(name), made)
             case "cancel", str() as id_ if id_ in self._runs:
                 self._runs[id_].cancel.set()
             case "preview", [number, id_]:
@@ -134,7 +139,8 @@ class _Process:
         while len(self._runs) > _EXPLAINED:
             self._runs.popitem(last=False)
         document = replace(read(asked["document"]), problems=decoded(asked["problems"]))
-        run = Run(id_, document, lambda event: self._tell(told, event), told.cancel, asked["extra"], None, share)
+        keep = partial(self._keep, id_, engine)
+        run = Run(id_, document, lambda event: self._tell(told, event), told.cancel, asked["extra"], None, share, keep)
         try:
             results = self._backend.submit(run, asked["targets"])
         except GraphErrors as errors:
@@ -155,6 +161,12 @@ class _Process:
             ) is not None:
                 found[node_id] = whole
         return found
+
+    def _keep(self, id_: str, engine: Engine, name: str, outputs: Outputs) -> None:
+        """Hand a result over that took a while, so that the run goes on after it if this process is lost."""
+        content = self._attempt("a result", lambda: engine.pack(outputs))
+        if content is not None and len(content) <= MOST_BYTES:
+            self._send("kept", [id_, name], content)
 
     def _end(self, id_: str, told: _Telling, results: Future[Results], engine: Engine) -> None:
         told.preview = None

@@ -40,6 +40,7 @@ class Fake:
     running: Job | Waiting | None = None
     seconds: float = 0.0
     paused: bool = False
+    lost: int = 0
 
     @property
     def is_idle(self) -> bool:

@@ -18,6 +18,7 @@ import pytest
 
 from server.client import BlockingClient
 from server.deps import CREW, WATCH, Limits
+from server.kept_results import KeptResults
 from server.links import piped
 from server.list_workers import list_workers
 from server.process_backend import ProcessBackend
@@ -32,7 +33,8 @@ def processes(base: Path, number: int, lease: float = 60.0) -> list[ProcessBacke
     """Workers of the stub nodes."""
     command = [sys.executable, "-m", "tests.server.stub_worker", str(base)]
     surroundings = {**os.environ, "PYTHONPATH": str(SOURCE)}
-    return [ProcessBackend(f"cpu-{at}", piped(command, surroundings), lease=lease) for at in range(number)]
+    kept = KeptResults()
+    return [ProcessBackend(f"cpu-{at}", piped(command, surroundings), lease=lease, kept=kept) for at in range(number)]
 
 
 @contextlib.asynccontextmanager
@@ -346,3 +348,47 @@ def test_the_end_of_the_server_is_that_of_its_workers_also_in_a_node_that_never_
             pass
         channel.close()  # as when the server was killed
         assert process.wait(9) == 0  # before the node's step is over
+
+
+@in_loop
+async def test_a_job_whose_worker_was_lost_goes_on_after_the_results_that_took_a_while(tmp_path: Path) -> None:
+    prompt = chain(value=3, steps=11, seconds=0.1)
+    prompt["again"] = {"class_type": "Steps", "inputs": {**prompt["s"]["inputs"], "value": ["s", 0], "steps": 40}}
+    prompt["o"]["inputs"]["value"] = ["again", 0]
+    async with crewed(tmp_path) as (client, backends), client.listen("me") as ear:
+        job = await client.queue(prompt, client_id="me")
+        await ear.until(lambda type_, data: type_ == "progress" and data["node"] == "again")
+        kill(on(backends, client, job))
+        before = len(ear.heard)
+        await ear.until_done(job)
+        begun = [data["node"] for type_, data in ear.heard[before:] if type_ == "executing"]
+        assert "again" in begun
+        assert "s" not in begun
+        assert (await client.entry(job))["status"]["completed"]
+
+
+def test_results_are_kept_until_their_run_has_ended_and_within_bounds() -> None:
+    kept = KeptResults(most=10)
+    kept.keep("a", "x", b"1234")
+    kept.keep("b", "y", b"12345")
+    assert kept.of("a") == [("x", b"1234")]
+    kept.keep("b", "z", b"12")
+    assert (kept.of("a"), kept.of("b")) == ([], [("y", b"12345"), ("z", b"12")])
+    kept.forget("b")
+    assert not kept.of("b")
+
+
+@in_loop
+async def test_a_job_goes_to_the_free_worker_that_has_its_results(tmp_path: Path) -> None:
+    async with crewed(tmp_path) as (client, _), client.listen("me") as ear:
+        for name, other in (("cpu-1", "cpu-0"), ("cpu-0", "cpu-1")):
+            await client.post(f"/api/workers/{other}/drain")
+            prompt = chain(value=int(name[-1]) + 5)
+            await client.run(prompt)
+            await client.post(f"/api/workers/{other}/resume")
+            for prefix in "ab":
+                prompt["o"]["inputs"]["prefix"] = prefix
+                job = await client.queue(prompt, client_id="me")
+                heard = await ear.until_done(job)
+                begun = {data["node"] for type_, data in heard if type_ == "executing" and data["prompt_id"] == job}
+                assert begun == {"o", None}

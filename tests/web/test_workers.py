@@ -67,3 +67,13 @@ def test_a_server_that_runs_jobs_itself_shows_no_workers(editor: Editor) -> None
         page.keyboard.press("q")
     assert json.loads(answer.value.text())["workers"][0]["id"] == "here"
     assert page.locator(ROWS).count() == 0
+
+
+def test_a_server_that_runs_jobs_itself_is_not_asked_again(editor: Editor) -> None:
+    page, asked = editor.page, list[str]()
+    page.clock.install()
+    page.on("request", lambda request: asked.append(request.url) if request.url.endswith("/api/workers") else None)
+    with page.expect_response("**/api/workers"):
+        page.keyboard.press("q")
+    page.clock.run_for(20_000)
+    assert len(asked) == 1

@@ -55,7 +55,7 @@ function WorkerRow({ worker, onDrain }: { readonly worker: Worker; readonly onDr
   )
 }
 
-/** Asks again while it is looked at. A server that runs jobs itself, or is of another kind, has no workers. */
+/** Asks again while it is looked at, as long as there are some. A server that runs jobs itself, or is of another kind, has none. */
 function useWorkers(): [readonly Worker[], () => void] {
   const [workers, setWorkers] = useState<readonly Worker[]>([])
   const look = useCallback(() => {
@@ -64,10 +64,15 @@ function useWorkers(): [readonly Worker[], () => void] {
       () => undefined, // the lost connection is shown already
     )
   }, [])
+  const connected = useRun((run) => run.connected)
   useEffect(() => {
-    look()
+    if (connected !== false) look()
+  }, [connected, look])
+  const hasSome = workers.length > 0
+  useEffect(() => {
+    if (!hasSome) return
     const timer = setInterval(() => !document.hidden && look(), 1000 * LOOK_SECONDS)
     return () => clearInterval(timer)
-  }, [look])
+  }, [hasSome, look])
   return [workers, look]
 }
