@@ -146,21 +146,25 @@ def test_a_batch_that_was_shared_before_the_server_was_begun_anew_stays_so() -> 
     assert placement._is_shared(batch, [batch])
 
 
-def test_three_checkpoints_in_random_order_are_loaded_at_most_five_times_by_three_workers() -> None:
-    chance = random.Random(0)
+def test_three_checkpoints_in_random_order_are_loaded_at_most_five_times_and_a_single_job_among_them_starts_at_once() -> (
+    None
+):
+    """At once: as soon as a worker that has its model has ended what it runs."""
+    chance, single, asked, begun = random.Random(0), list[Waiting](), dict[str, float](), dict[str, float]()
     waiting = jobs("".join(chance.sample("ABC" * 200, 600)), "c", 2 * GIB)
     placement, workers = crew("", "", "", seconds=0.0)
     loads, done, clock = 0, 0, 0.0
     until: dict[str, float] = {}
-    while done < 600:
+    while done < 606:
         for worker in workers:
-            if worker.is_idle and (job := chosen(placement, worker, waiting[:64])) is not None:
+            if worker.is_idle and (job := chosen(placement, worker, waiting[:64] + single)) is not None:
                 missing = job.models.keys() - worker.backend.files.keys()
                 loads += len(missing)
                 worker.backend.files = dict(job.models)  # there is room for one
                 placement._note(worker, job)
                 worker.begin(job)
-                waiting.remove(job)
+                (single if job in single else waiting).remove(job)
+                begun[job.id] = clock
                 until[worker.backend.name] = clock + 0.05 + 3.0 * len(missing)
         clock = min(until.values())
         for worker in workers:
@@ -168,7 +172,12 @@ def test_three_checkpoints_in_random_order_are_loaded_at_most_five_times_by_thre
                 del until[worker.backend.name]
                 worker.running, worker.seconds = None, 0.05
                 done += 1
+        if done // 100 > len(asked):
+            single += [Waiting(f"single{done}", "artist", {chance.choice("ABC"): 2 * GIB})]
+            asked[single[-1].id] = clock
     assert loads <= 5
+    assert len(asked) == 6
+    assert all(begun[job] - at <= 0.05 + 1e-9 for job, at in asked.items())
 
 
 @pytest.mark.parametrize(
