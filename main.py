@@ -297,6 +297,7 @@ def open_engine(options: argparse.Namespace, folders: Folders, relay: Relay | No
 
     from models.machine import device_memory, device_name
     from nodes.batch_parts import joined
+    from nodes.one_family import OneFamily
     from nodes.origins import Origins
     from nodes.parcels import pack, unpack
     from nodes.suggestions import Suggestions
@@ -325,7 +326,7 @@ def open_engine(options: argparse.Namespace, folders: Folders, relay: Relay | No
     return Engine(
         executor=open_executor(options, registry, folders, rules, services, cache, origins),
         registry=registry,
-        rules=rules,
+        rules=[*rules, OneFamily(origins)],
         versions={"torch": torch.__version__},
         devices=devices,
         free=free,

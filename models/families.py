@@ -28,6 +28,12 @@ _UNLIKE_SD = (
     (r"^(single_transformer_blocks|transformer_blocks|blocks|layers)\.\d", "a network of another kind"),
 )
 
+_LOOKS_AT_TEXT = re.compile(
+    r"attn2[._]to_k(_lora)?[._](weight|down|lora_down\.weight|down\.weight|lora_A\.weight|lora_A\.default\.weight|lora\.down\.weight"
+    r"|hada_w1_b|diff)$|(^|\.)to_k_ip\.weight$"
+)
+"""The names of tensors that have a column for each channel of the texts that a U-Net reads."""
+
 
 def foreign_family(names: Iterable[str], shapes: Shapes) -> str | None:
     """The family of a file whose names are like Stable Diffusion's and which is of none that is known here."""
@@ -46,6 +52,12 @@ def foreign_family(names: Iterable[str], shapes: Shapes) -> str | None:
 def unlike_family(names: Iterable[str]) -> str | None:
     """The kind of a file that holds nothing of Stable Diffusion v1, such as "a LoRA", or None: cannot tell."""
     return _match(_UNLIKE_SD, names)
+
+
+def text_width(shapes: Shapes) -> int:
+    """The width of the text vectors that a network reads, or those that something in a file was made for: a control network, an
+    adapter of either kind. 0 where nothing of it looks at texts, or in names that do not tell."""
+    return next((shape[1] for name, shape in shapes.items() if len(shape) > 1 and _LOOKS_AT_TEXT.search(name)), 0)
 
 
 def unread_unet(shapes: Shapes) -> str | None:

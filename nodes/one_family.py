@@ -1,14 +1,14 @@
-"""Models, texts, latents and autoencoders that do not fit each other are found before anything runs, by their files' headers."""
+"""Models, texts, latents, autoencoders, controls and adapters that do not fit each other are found before anything runs, by headers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from graph.build import BoundNode, Graph
 from graph.document import Link
 from graph.errors import GraphError
 from models.types import Conditioning, Guider, Latent, Model, Vae
-from nodes.origins import Origin, Origins, socket_of
+from nodes.origins import STEERING, Origin, Origins, socket_of
 
 
 class OneFamily:
@@ -24,10 +24,15 @@ class OneFamily:
             node = graph.nodes[node_id]
             given = {name: made.get(value, ()) for name, value in node.inputs.items() if type(value) is Link}
             sockets = {name: socket_of(value, graph) for name, value in node.inputs.items() if type(value) is Link}
-            yield from _faults(node, given, sockets)
+            yield from _faults(node, given, sockets, list(self._origins.adapters(node)))
 
 
-def _faults(node: BoundNode, given: dict[str, tuple[Origin, ...]], sockets: dict[str, str]) -> Iterator[GraphError]:
+def _faults(
+    node: BoundNode,
+    given: Mapping[str, tuple[Origin, ...]],
+    sockets: Mapping[str, str],
+    adapters: Sequence[tuple[str, Origin]],
+) -> Iterator[GraphError]:
     """What of a node's inputs is of another family than its model, or its autoencoder."""
 
     def of(*kinds: str) -> list[tuple[str, Origin]]:
@@ -35,11 +40,14 @@ def _faults(node: BoundNode, given: dict[str, tuple[Origin, ...]], sockets: dict
 
     for _, model in of(Model.socket, Guider.socket)[:1]:
         for name, other in of(Conditioning.socket):
-            if other.family.text != model.family.text:
+            if other.family.name and other.family.text != model.family.text:
                 yield _fault(node, name, f"was encoded by {_named(other)}", model)
         for name, other in of(Latent.socket):
             if other.family.latent != model.family.latent:
                 yield _fault(node, name, f"was made by {_named(other)}", model)
+        for name, other in (*of(Conditioning.socket, *STEERING), *adapters):
+            if not other.family.name and other.reads and model.reads and other.reads != model.reads:
+                yield _fault(node, name, f"{other.file} was made for texts of width {other.reads}", model)
     for name, vae in of(Vae.socket):
         for _, other in of(Latent.socket):
             if other.family.latent != vae.family.latent:

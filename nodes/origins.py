@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from threading import Lock
@@ -12,11 +12,15 @@ from graph.bound import BoundNode, Graph
 from graph.document import Link
 from graph.files import FileRef
 from models.checkpoint import CheckpointError, Part, Weights, read_header
-from models.family import TINY_FAMILIES, Family, text_family
+from models.families import text_width
+from models.family import TINY_FAMILIES, UNKNOWN, Family, text_family
 from models.pipeline_folder import INDEX, pipeline_files, read_pipeline
-from models.types import Clip, Conditioning, Guider, Latent, Model, Vae
+from models.types import Clip, Conditioning, ControlModel, Guider, IPAdapterModel, Latent, Model, Vae
+from models.weights import TensorFile, read_table
 
-FOLLOWED = frozenset({Model.socket, Clip.socket, Vae.socket, Conditioning.socket, Latent.socket, Guider.socket})
+STEERING = frozenset({ControlModel.socket, IPAdapterModel.socket})
+"""Networks that steer a model: they are of no family, but read texts of one width."""
+FOLLOWED = STEERING | {Model.socket, Clip.socket, Vae.socket, Conditioning.socket, Latent.socket, Guider.socket}
 ADAPTERS = "loras"
 """The folder of files that change a model, and leave it one of its family."""
 REMEMBERED = 256  # files
@@ -24,12 +28,14 @@ REMEMBERED = 256  # files
 
 @dataclass(frozen=True)
 class Origin:
-    """A file that a value on a link comes from, and the family that it is of. width: channels of its U-Net's first layer, 0
-    where it has none. adapters: the names of files that have changed it, in order."""
+    """A file that a value on a link comes from, and the family that it is of, which has no name where it is of none. width:
+    channels of its U-Net's first layer; reads: the width of the texts that it reads; 0 where nobody can tell. adapters: the
+    names of files that have changed it, in order."""
 
     file: str
     family: Family
     width: int = 0
+    reads: int = 0
     adapters: tuple[str, ...] = ()
 
 
@@ -40,6 +46,7 @@ class _Seen:
     family: Family
     parts: frozenset[Part]
     width: int = 0
+    reads: int = 0
 
 
 _Stamps = tuple[tuple[Path, int, int], ...]
@@ -73,10 +80,10 @@ class Origins:
         self, node: BoundNode, socket: str, given: Mapping[str, tuple[Origin, ...]], sockets: Mapping[str, str]
     ) -> tuple[Origin, ...]:
         files = [value for value in node.inputs.values() if isinstance(value, FileRef)]
-        if not given and socket in (Model.socket, Clip.socket, Vae.socket):
+        if not given and socket in STEERING | {Model.socket, Clip.socket, Vae.socket}:
             return self._of_files(files, socket)
         sources = {
-            Conditioning.socket: ((Conditioning.socket, Clip.socket),),
+            Conditioning.socket: ((Conditioning.socket, Clip.socket, ControlModel.socket),),
             Latent.socket: ((Model.socket, Guider.socket), (Vae.socket,), (Latent.socket,)),
             Guider.socket: ((Model.socket,),),
         }.get(socket, ((socket,),))
@@ -93,30 +100,44 @@ class Origins:
         if not seen:
             return ()
         parts = frozenset[Part]().union(*(held.parts for _, held in seen))
-        family, width = seen[0][1].family, seen[0][1].width
-        if socket == Clip.socket and "model" not in parts:
-            family = text_family(parts)
-        return (Origin(" and ".join(name for name, _ in seen), family, width),) if family.name else ()
+        first = seen[0][1]
+        family = text_family(parts) if socket == Clip.socket and "model" not in parts else first.family
+        origin = Origin(" and ".join(name for name, _ in seen), family, first.width, first.reads)
+        return (origin,) if family.name or socket in STEERING else ()
+
+    def adapters(self, node: BoundNode) -> Iterator[tuple[str, Origin]]:
+        """The files by which a node changes a model, by its inputs."""
+        for name, file in node.inputs.items():
+            if isinstance(file, FileRef) and file.folder == ADAPTERS and (seen := self._known(file)):
+                yield name, Origin(PurePosixPath(file.name).name, UNKNOWN, reads=seen.reads)
 
     def _known(self, file: FileRef) -> _Seen | None:
-        tiny = TINY_FAMILIES.get(file.name)  # the headers of TAESD's files do not tell
-        return _Seen(tiny, frozenset({"tiny_decoder"})) if tiny else self._seen(file.path)
+        if tiny := TINY_FAMILIES.get(file.name):  # the headers of TAESD's files do not tell
+            return _Seen(tiny, frozenset({"tiny_decoder"}))
+        return self._seen(file.path, self._adapter if file.folder == ADAPTERS else self._network)
 
-    def _seen(self, path: Path) -> _Seen | None:
-        """The family of a file, and what it holds; None if it cannot be used, of which its loader will tell."""
+    def _seen(self, path: Path, read: Callable[[Path], _Seen]) -> _Seen | None:
+        """What a file's header says; None if it cannot be used, of which its loader will tell."""
         try:
             files = pipeline_files(path) if path.name == INDEX else (path,)
             key = tuple((file, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files)
             with self._reading:
                 if key not in self._read:
-                    weights = read_pipeline(path).unet if path.name == INDEX else self._header(path)
-                    self._read[key] = _Seen(weights.family, weights.parts(), _width(weights))
+                    self._read[key] = read(path)
                 self._read.move_to_end(key)
                 if len(self._read) > REMEMBERED:
                     self._read.popitem(last=False)
                 return self._read[key]
         except (OSError, CheckpointError):
             return None
+
+    def _network(self, path: Path) -> _Seen:
+        weights = read_pipeline(path).unet if path.name == INDEX else self._header(path)
+        width = weights.shapes("model")["input_blocks.0.0.weight"][0] if "model" in weights.parts() else 0
+        return _Seen(weights.family, weights.parts(), width, _reads(weights.file))
+
+    def _adapter(self, path: Path) -> _Seen:
+        return _Seen(UNKNOWN, frozenset(), reads=_reads(read_table(path)))
 
 
 def socket_of(link: Link, graph: Graph) -> str:
@@ -125,5 +146,5 @@ def socket_of(link: Link, graph: Graph) -> str:
     return node.spec.outputs[link.slot].socket if node and link.slot < len(node.spec.outputs) else ""
 
 
-def _width(weights: Weights) -> int:
-    return weights.shapes("model")["input_blocks.0.0.weight"][0] if "model" in weights.parts() else 0
+def _reads(file: TensorFile) -> int:
+    return text_width({name: tensor.shape for name, tensor in file.tensors.items()})

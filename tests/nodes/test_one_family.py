@@ -19,7 +19,9 @@ from graph.document import parse
 from graph.errors import GraphError, GraphErrors
 from graph.execute import Executor
 from graph.files import Folders
+from main import open_engine
 from models.checkpoint import Weights, read_header
+from models.ip_adapter import IPAdapter, IPAdapterConfig
 from models.precision import Precision
 from models.residency import Residency
 from models.types import nbytes
@@ -27,7 +29,10 @@ from nodes.one_family import OneFamily
 from nodes.origins import Origins
 from nodes.registry import builtin
 from nodes.services import Services
-from tests.tiny_checkpoint import write_tiny_checkpoint
+from server.options import understand
+from tests.models.oracles import randomized
+from tests.models.steering_peers import narrow_controlnet
+from tests.tiny_checkpoint import UNET, write_tiny_checkpoint
 from tests.tiny_families import write_family
 
 SD1, XL, SD2 = "old.safetensors", "xl.safetensors", "two.safetensors"
@@ -152,3 +157,93 @@ def test_a_file_is_read_once_until_it_changes(folders: Folders) -> None:
     path = folders.roots("checkpoints")[0] / XL
     os.utime(path, ns=(1, 1))
     assert not [*rule(bound)] and len(read) == 2
+
+
+def put(folders: Folders, folder: str, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
+    path = folders.roots(folder)[0] / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(dict(tensors), path)
+
+
+def lora(layer: str, reads: int) -> dict[str, torch.Tensor]:
+    return {f"{layer}.lora_up.weight": torch.zeros(8, 2), f"{layer}.lora_down.weight": torch.zeros(2, reads)}
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "lora_unet_middle_block_1_transformer_blocks_0_attn2_to_k",
+        "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k",
+        "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k",
+    ],
+)
+def test_a_lora_of_another_family(folders: Folders, layer: str) -> None:
+    for name, reads in (("for_old", 8), ("for_xl", 32)):
+        put(folders, "loras", f"{name}.safetensors", lora(layer, reads))
+
+    def found(model: str, name: str) -> list[GraphError]:
+        inputs = {"model": ["1", 0], "lora_name": f"{name}.safetensors", "strength_model": 1.0}
+        sampler = json.loads(graph(model, model, model))["6"]
+        sampler["inputs"]["model"] = ["9", 0]
+        return problems(
+            folders,
+            graph(model, model, model, n9={"class_type": "LoraLoaderModelOnly", "inputs": inputs}, n6=sampler),
+        )
+
+    assert found(XL, "for_xl") == [] and found(SD1, "for_old") == []
+    [problem] = found(XL, "for_old")
+    assert (problem.node_id, problem.input_name) == ("9", "lora_name")
+    assert problem.message.startswith(f"for_old.safetensors was made for texts of width 8, but goes with {XL} (SDXL)")
+    [problem] = found(SD1, "for_xl")
+    assert "width 32" in problem.message and SD1 in problem.message
+
+
+def test_a_controlnet_and_an_ip_adapter_of_another_family(folders: Folders) -> None:
+    net = narrow_controlnet(UNET)
+    put(folders, "controlnet", "control_v11p_sd15_canny.safetensors", net.state_dict())
+    put(folders, "ipadapter", "ip-adapter_sd15.safetensors", adapter_for(UNET.context_dim))
+    wires = {"positive": ["5", 0], "negative": ["5", 0], "control_net": ["9", 0], "image": ["11", 0]}
+    ranges = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0}
+
+    def found(model: str) -> set[tuple[str, str]]:
+        sampler = json.loads(graph(model, model, model))["6"]
+        sampler["inputs"] |= {"model": ["12", 0], "positive": ["10", 0], "negative": ["10", 1]}
+        adapted = {
+            "model": ["1", 0], "ipadapter": ["13", 0], "image": ["11", 0], "weight": 1.0, "weight_type": "linear",
+            "combine_embeds": "concat", "start_at": 0.0, "end_at": 1.0, "embeds_scaling": "V only",
+        }  # fmt: skip
+        text = graph(
+            model, model, model, n6=sampler,
+            n9={
+                "class_type": "ControlNetLoader",
+                "inputs": {"control_net_name": "control_v11p_sd15_canny.safetensors"},
+            },
+            n10={"class_type": "ControlNetApplyAdvanced", "inputs": wires | ranges},
+            n11={"class_type": "VAEDecode", "inputs": {"samples": ["4", 0], "vae": ["1", 2]}},
+            n12={"class_type": "IPAdapterAdvanced", "inputs": adapted},
+            n13={"class_type": "IPAdapterModelLoader", "inputs": {"ipadapter_file": "ip-adapter_sd15.safetensors"}},
+        )  # fmt: skip
+        told = problems(folders, text)
+        assert all("sd15" in problem.message and model in problem.message for problem in told)
+        return {(problem.node_id, problem.input_name) for problem in told}
+
+    assert found(SD1) == set()
+    assert found(XL) == {("6", "positive"), ("6", "negative"), ("12", "ipadapter")}
+
+
+def adapter_for(width: int) -> Mapping[str, torch.Tensor]:
+    with torch.device("meta"):
+        network = IPAdapter(IPAdapterConfig("vector", 16, 4, width, 0, 0, ((1, 16), (3, 16))))
+    return randomized(network).state_dict()
+
+
+def test_the_server_refuses_what_does_not_fit_when_it_is_submitted(folders: Folders) -> None:
+    """Not when its turn comes: the rule is one of those that submissions are held to."""
+    options = understand(["serve", "--base-directory", str(folders.base), "--cpu"])
+    engine = open_engine(options, folders)
+    try:
+        bound = build(parse(graph(XL, SD1, XL)), engine.registry, folders, rules=engine.rules)
+        assert {problem.code for problem in bound.problems} == {"families_differ"} and not bound.targets
+    finally:
+        engine.executor.close()
+        engine.close()
