@@ -38,6 +38,8 @@ def test_english_has_words_for_identifiers_that_read_badly(described: dict[str, 
     assert set(tables["inputs"]) - known == set(), "words for inputs that no node has"
     loader = translations(LOCALES, described)["en"]["nodeDefs"]["CheckpointLoaderSimple"]
     assert loader["inputs"]["ckpt_name"]["name"] == "checkpoint"
+    merge = translations(LOCALES, described)["en"]["nodeDefs"]["ModelMergeSDXL"]["inputs"]
+    assert [name for name in merge if "." in merge[name].get("name", name)] == [], "dots are for files, not for people"
 
 
 def test_what_is_not_translated_is_left_out(described: dict[str, Any], tmp_path: Path) -> None:
