@@ -15,7 +15,7 @@ from models.checkpoint import Weights, read_header
 from nodes.origins import Origins
 from nodes.registry import builtin
 from nodes.suggestions import Suggestions
-from tests.published_headers import Published, write_published
+from tests.published_files import Published, write_published
 from tests.tiny_families import write_family
 
 FILES: dict[str, Published] = {

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.published_headers import write_published
+from tests.published_files import write_published
 from tests.web.conftest import MODEL, open_editor, serving
 
 XL = "sd_xl_base_1.0.safetensors"
