@@ -12,12 +12,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from graph.errors import InputError
+from models.config import ClipConfig
 from models.family import SDXL
 from models.guidance import Cfg
 from models.micro_conditioning import MicroConditioning, VectorRecipe
 from models.noise import Noise
 from models.revision import PictureVector, revised
 from models.samplers import SAMPLERS
+from models.tokenizer import EOS
 from models.types import ChosenSampler, Clip, ClipVisionOutput, Cond, Conditioning, Guider, Latent, Model, Vae
 from models.vision import Seen
 from nodes.conditioning import (
@@ -36,6 +38,8 @@ from nodes.sampling import ksampler
 from nodes.saving import checkpoint_save, clip_save
 from nodes.sdxl import clip_text_encode_sdxl, clip_text_encode_sdxl_refiner, unclip_conditioning
 from tests.models.oracles import diffusers_unet, diffusers_vae, relative_error
+from tests.models.test_families import padded
+from tests.models.test_families import theirs as transformers_tower
 from tests.nodes.conftest import Workplace
 from tests.tiny_checkpoint import CLIP
 from tests.tiny_families import G, Kind, write_family
@@ -241,6 +245,33 @@ def test_an_embedding_has_vectors_for_each_tower(place: Workplace) -> None:
     styled, plain = encode(place, clip, "embedding:style"), encode(place, clip, "")
     for part in (slice(None, CLIP.width), slice(CLIP.width, None)):
         assert not torch.allclose(styled.tokens[..., part], plain.tokens[..., part])
+
+
+def test_an_embedding_in_two_encoders_is_what_transformers_reads_with_its_rows(place: Workplace) -> None:
+    """As trainers write it for SDXL; theirs has its vectors as rows of both tables of tokens."""
+    clip, state = opened(place, "xl").clip, load_file(place.folders.roots("checkpoints")[0] / "xl.safetensors")
+    state = {name: tensor.float() for name, tensor in state.items()}
+    generator = torch.Generator().manual_seed(2)
+    vectors = {
+        "clip_l": torch.randn(2, CLIP.width, generator=generator),
+        "clip_g": torch.randn(2, G.width, generator=generator),
+    }
+    save_file(vectors, place.folders.roots("embeddings")[0] / "style.safetensors")
+    cond, said = encode(place, clip, "a embedding:style fox"), list[Any]()
+    rows = [1000, 1001]  # of words that the prompt has not
+    for config, prefix, padding, key in (
+        (ClipConfig(CLIP.width, 3, CLIP.intermediate), "conditioner.embedders.0.transformer.", EOS, "clip_l"),
+        (G, "conditioner.embedders.1.model.", 0, "clip_g"),
+    ):
+        tower = transformers_tower(config, state, prefix)
+        with torch.inference_mode():
+            tower.get_input_embeddings().weight[rows] = vectors[key]
+            plain = padded("a fox", padding)
+            ids = torch.cat([plain[:, :2], torch.tensor([rows]), plain[:, 2:-2]], dim=1)
+            said.append(tower(ids, output_hidden_states=True))
+    expected = torch.cat([one.hidden_states[-2] for one in said], dim=-1)
+    assert relative_error(cond.tokens, expected) <= 1e-5
+    assert cond.pooled is not None and relative_error(cond.pooled, said[1].text_embeds) <= 1e-5
 
 
 def test_an_embedding_of_another_family_is_told_with_both_files(place: Workplace) -> None:
