@@ -104,8 +104,7 @@ class Account:
         begun = any(did is not Did.AT_HAND for did in self._did.values())
         recipes = list(self._started.recipes(begun)) if self._started is not None else []
         by_id = {recipe.id: recipe for recipe in recipes}
-        before = ledger.recall(dict.fromkeys((recipe.node, recipe.type) for recipe in recipes)) if begun else {}
-        comparison = Comparison(recipes, before)
+        comparison = Comparison(recipes, ledger)
         explained = [self._explained(recipe, comparison) for recipe in recipes]
         ledger.keep(by_id[place] for place, did in self._did.items() if did is Did.RAN and place in by_id)
         return explained

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, TypeAlias
@@ -52,8 +53,11 @@ class Reason:
 class Ledger(Protocol):
     """What named the results of nodes when they ran before."""
 
-    def recall(self, keys: Iterable[Key]) -> Mapping[Key, Sequence[Recipe]]:
-        """The recipes under each key, newest first."""
+    def newest(self, key: Key) -> Iterator[Recipe]:
+        """The recipes under a key, newest first, read as far as they are looked at."""
+
+    def named(self, key: Key, name: str) -> Recipe | None:
+        """The one under a key that named a result so."""
 
     def keep(self, recipes: Iterable[Recipe]) -> None:
         """Remember what has run now."""
@@ -65,8 +69,11 @@ class MemoryLedger:
 
     kept: dict[Key, list[Recipe]] = field(default_factory=dict)
 
-    def recall(self, keys: Iterable[Key]) -> Mapping[Key, Sequence[Recipe]]:
-        return {key: list(self.kept[key]) for key in keys if key in self.kept}
+    def newest(self, key: Key) -> Iterator[Recipe]:
+        return iter(list(self.kept.get(key, ())))
+
+    def named(self, key: Key, name: str) -> Recipe | None:
+        return next((one for one in self.kept.get(key, ()) if one.name == name), None)
 
     def keep(self, recipes: Iterable[Recipe]) -> None:
         for recipe in recipes:
@@ -77,22 +84,27 @@ class MemoryLedger:
 class Comparison:
     """The recipes of one run against those of older ones."""
 
-    def __init__(self, recipes: Iterable[Recipe], before: Mapping[Key, Sequence[Recipe]]) -> None:
+    def __init__(self, recipes: Iterable[Recipe], ledger: Ledger) -> None:
         self._recipes = {recipe.name: recipe for recipe in recipes}
-        self._before = before
-        self._old = {recipe.name: recipe for found in before.values() for recipe in found}
+        self._ledger = ledger
+        self._old: dict[tuple[Key, str], Recipe | None] = {}
         self._roots: dict[tuple[str, str], tuple[Reason, ...]] = {}
 
     def reasons(self, recipe: Recipe, terminal: bool) -> tuple[Reason, ...]:
         """Why the node ran instead of having its result at hand."""
-        known = self._before.get((recipe.node, recipe.type), ())
-        if not known:
-            return (Reason(Kind.FIRST, "it ran for the first time"),)
-        same = next((one for one in known if one.name == recipe.name), None)
-        if same is not None:
+        key = recipe.node, recipe.type
+        if (same := self._named(key, recipe.name)) is not None:
             return (_not_kept(recipe, same, terminal),)
-        nearest = min(known, key=lambda one: _distance(recipe, one))
+        if (nearest := _nearest(recipe, self._ledger.newest(key))) is None:
+            return (Reason(Kind.FIRST, "it ran for the first time"),)
+        self._old[key, nearest.name] = nearest
         return tuple(self._changes(recipe, nearest))
+
+    def _named(self, key: Key, name: str) -> Recipe | None:
+        """An older recipe, looked up once."""
+        if (key, name) not in self._old:
+            self._old[key, name] = self._ledger.named(key, name)
+        return self._old[key, name]
 
     def _changes(self, now: Recipe, then: Recipe) -> Iterator[Reason]:
         """What is otherwise, this node's own before what it reads."""
@@ -114,7 +126,8 @@ class Comparison:
         pending = [(now, then)]
         while pending:
             pair = pending[-1]
-            new, old = self._recipes.get(pair[0]), self._old.get(pair[1])
+            new = self._recipes.get(pair[0])
+            old = None if new is None else self._named((new.node, new.type), pair[1])
             if pair in self._roots or new is None or old is None:
                 self._roots.setdefault(pair, ())
                 pending.pop()
@@ -195,8 +208,21 @@ def _read(text: str) -> object:
         return text
 
 
+def _nearest(now: Recipe, known: Iterator[Recipe]) -> Recipe | None:
+    """The one that differs in the fewest parts; of equally near ones the newest counts, which comes first. None is nearer
+    than in one part, since all have other names.
+    """
+    nearest, least = None, sys.maxsize
+    for one in known:
+        if (distance := _distance(now, one)) < least:
+            nearest, least = one, distance
+        if least <= 1:
+            break
+    return nearest
+
+
 def _distance(now: Recipe, then: Recipe) -> int:
-    """In how many parts two recipes differ; of equally near ones the newest counts, which comes first."""
+    """In how many parts two recipes differ."""
     names = {*now.inputs, *then.inputs}
     parts = sum(now.inputs.get(name) != then.inputs.get(name) for name in names)
     pairs = ((now.code, then.code), (now.beside, then.beside), (now.surroundings, then.surroundings))

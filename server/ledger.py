@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from graph.explain import Key
@@ -37,18 +36,20 @@ class StoredLedger:
         with self._lock:
             self._db.close()
 
-    def recall(self, keys: Iterable[Key]) -> Mapping[Key, Sequence[Recipe]]:
-        wanted = json.dumps([list(key) for key in keys])
-        found: dict[Key, list[Recipe]] = {}
+    def newest(self, key: Key) -> Iterator[Recipe]:
+        """Mostly the first is near enough, so the others are fetched when somebody looks further."""
+        found = "SELECT name, recipe FROM recipes WHERE node = ? AND type = ? ORDER BY seq DESC LIMIT ? OFFSET ?"
+        for most, past in ((1, 0), (-1, 1)):
+            with self._lock:
+                rows = self._db.execute(found, (*key, most, past)).fetchall()
+            for name, text in rows:
+                yield read_recipe(*key, name, text)
+
+    def named(self, key: Key, name: str) -> Recipe | None:
+        found = "SELECT recipe FROM recipes WHERE node = ? AND type = ? AND name = ?"
         with self._lock:
-            rows = self._db.execute(
-                "SELECT node, recipes.type, name, recipe FROM json_each(?) AS asked JOIN recipes"
-                " ON node = json_extract(asked.value, '$[0]') AND recipes.type = json_extract(asked.value, '$[1]') ORDER BY seq DESC",
-                (wanted,),
-            ).fetchall()
-        for node, type_, name, text in rows:
-            found.setdefault((node, type_), []).append(read_recipe(node, type_, name, text))
-        return found
+            row = self._db.execute(found, (*key, name)).fetchone()
+        return None if row is None else read_recipe(*key, name, row[0])
 
     def keep(self, recipes: Iterable[Recipe]) -> None:
         rows = [(recipe.node, recipe.type, recipe.name, recipe.text()) for recipe in recipes]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from graph.document import Document
 from graph.errors import Interrupted, NodeError
 from graph.events import Event
 from graph.execute import Executor
-from graph.explain import Kind, Ledger, MemoryLedger
+from graph.explain import Key, Kind, Ledger, MemoryLedger
 from graph.files import Folders
-from graph.recipe import read_recipe
+from graph.recipe import Recipe, read_recipe
 from graph.spec import Registry, node
 from tests.graph.stubs import REGISTRY, Ctx, Desk, Lab, Nodes, Num, doc, edited, link, sizeof
 from tests.graph.test_sweep import grid, sweep
@@ -269,6 +269,27 @@ def test_recipes_are_read_back_as_they_were_kept(lab: Lab, folders: Folders) -> 
     for kept in ledger.kept.values():
         for recipe in kept:
             assert read_recipe(recipe.node, recipe.type, recipe.name, recipe.text()) == replace(recipe, id=recipe.node)
+
+
+def test_of_many_recipes_of_a_node_no_more_are_read_than_are_needed(lab: Lab) -> None:
+    read: list[str] = []
+
+    class Counting(MemoryLedger):
+        def newest(self, key: Key) -> Iterator[Recipe]:
+            for recipe in super().newest(key):
+                read.append(recipe.node)
+                yield recipe
+
+    ledger = Counting()
+    for value in range(10, 30):
+        read.clear()
+        found = explained(lab, edited(SUM, "1", value=value), ledger)
+        assert found["4"].words == (
+            f"ran: at node 1 (Number) value is {value} now, and was {value - 1}"
+            if value > 10
+            else "ran: it ran for the first time"
+        )
+    assert sorted(read) == ["1", "3", "4"]  # the newest of each that ran differs in one part: none is nearer
 
 
 def test_long_texts_are_shown_short_and_compared_whole(lab: Lab, tmp_path: Path) -> None:
