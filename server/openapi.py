@@ -16,7 +16,9 @@ from server.operation import Operation
 from server.operations import OPERATIONS
 from server.schema import OBJECT, TEXT, Schema, members
 
-_PLACEHOLDER = re.compile(r"{(\w+)}")
+_PLACEHOLDER = re.compile(r"{(\w+)(?::[^}]*)?}")
+"""A part of a path, with its regular expression where aiohttp is told one."""
+_ANY: Schema = MappingProxyType({"type": "string", "minLength": 1})
 
 ERROR = members(
     {"error": members({"type": TEXT, "message": TEXT}, ["type", "message"]), "node_errors": OBJECT}, ["error"]
@@ -28,7 +30,7 @@ def describe_routes(routes: Iterable[web.RouteDef], version: str) -> dict[str, A
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         operation = OPERATIONS.get(f"{route.method} {route.path}", Operation())
-        paths.setdefault(route.path, {})[route.method.lower()] = _described(route, operation)
+        paths.setdefault(_PLACEHOLDER.sub(r"{\1}", route.path), {})[route.method.lower()] = _described(route, operation)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -71,7 +73,7 @@ def _described(route: web.RouteDef, operation: Operation) -> dict[str, Any]:
         for name, schema in operation.query.items()
     ]
     places = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        {"name": name, "in": "path", "required": True, "schema": _plain(operation.places.get(name, _ANY))}
         for name in _PLACEHOLDER.findall(route.path)
     ]
     header = [

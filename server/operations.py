@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import get_args
 
 from aiohttp import web
 
 from graph.account import Did
 from graph.explain import Kind
+from server.foreign import Decision
 from server.job import ID_LENGTH, PRIORITIES, State
 from server.operation import Operation
 from server.operations_v2 import OPERATIONS_V2
@@ -268,7 +270,9 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "GET /embeddings": Operation(NAMES),
         "GET /extensions": Operation(NAMES),
         "GET /packs": Operation(_LISTS),
-        "POST /packs/{name}": Operation(OBJECT, body=members({"decision": TEXT}, ["decision"])),
+        "POST /packs/{name}": Operation(
+            OBJECT, body=members({"decision": {"type": "string", "enum": list(get_args(Decision))}}, ["decision"])
+        ),
         "GET /workflow_templates": Operation(OBJECT),
         "GET /workflow_templates/{pack}/{file}": Operation("*/*"),
         "GET /i18n": Operation(OBJECT),
@@ -282,7 +286,7 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "GET /docs/{type}/{file}": Operation("text/markdown"),
         "GET /docs/{file}": Operation("text/markdown"),
         "GET /internal/folder_paths": Operation(OBJECT),
-        "GET /internal/files/{folder}": Operation(NAMES),
+        "GET /internal/files/{folder}": Operation(NAMES, places={"folder": KIND}),
         "GET /node_replacements": Operation(OBJECT),
         "GET /global_subgraphs": Operation(OBJECT),
         "GET /global_subgraphs/{id}": Operation(OBJECT),
@@ -324,8 +328,13 @@ def operation_of(request: web.Request) -> Operation:
 
 
 def check_query(request: web.Request) -> None:
-    """Raise Refused for a value of the query that the route does not take. What is not declared is passed over."""
+    """Raise Refused for a part of the path, or a value of the query, that the route does not take. What is not declared is
+    passed over.
+    """
     operation = operation_of(request)
+    for name, schema in operation.places.items():
+        if wrong := fault(schema, request.match_info[name], name):
+            raise bad_request(wrong)
     for name, schema in operation.query.items():
         if (text := request.query.get(name)) is not None:
             if wrong := fault(schema, read_query(schema, text), name):

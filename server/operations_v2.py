@@ -121,7 +121,7 @@ OPERATIONS_V2: Mapping[str, Operation] = MappingProxyType(
         "POST /v2/jobs/{id}/cancel": Operation(_JOB, error=_ERROR),
         "POST /v2/assets": Operation(_ASSET, form=_FORM, header=_KEY, status=201, also=200, error=_ERROR),
         "POST /v2/assets/from-hash": Operation(_ASSET, body=_FROM_HASH, error=_ERROR),
-        "GET /v2/assets/by-hash/{hash}": Operation(OBJECT, error=_ERROR),
+        "GET /v2/assets/by-hash/{hash}": Operation(OBJECT, places={"hash": _HASH}, error=_ERROR),
         "GET /v2/assets/{id}": Operation(_ASSET, error=_ERROR),
         "GET /v2/assets/{id}/content": Operation("*/*", error=_ERROR),
         "DELETE /v2/assets/{id}": Operation(status=204, error=_ERROR),

@@ -16,8 +16,8 @@ from server.backend import Engine
 from server.deps import DEPS, THREADS
 from server.listing import entries
 from server.pack_folders import example_file, example_names, subgraphs
-from server.places import KINDS, directory
-from server.refused import bad_request, not_found
+from server.places import directory
+from server.refused import not_found
 from server.routes_examples import example, examples
 from server.threads import in_thread
 
@@ -43,10 +43,8 @@ def routes() -> list[web.RouteDef]:
 
 async def get_files(request: web.Request) -> web.Response:
     """The files directly in `input`, `output` or `temp`, newest first."""
-    kind = request.match_info["folder"]
-    if kind not in KINDS:
-        raise bad_request(f"expected one of {', '.join(KINDS)}")
-    found = await in_thread(request.app[THREADS], entries, directory(request.app[DEPS].folders, kind)) or []
+    folder = directory(request.app[DEPS].folders, request.match_info["folder"])
+    found = await in_thread(request.app[THREADS], entries, folder) or []
     files = [entry for entry in found if not entry.is_directory and not entry.name.startswith(".")]
     return web.json_response([entry.name for entry in sorted(files, key=lambda entry: -entry.modified)])
 

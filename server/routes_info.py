@@ -194,10 +194,10 @@ async def get_folder_paths(request: web.Request) -> web.Response:
 async def get_metrics(request: web.Request) -> web.Response:
     """Figures for Prometheus."""
     metrics, hub = request.app[METRICS], request.app[HUB]
-    metrics.queue_depth.set(hub.remaining)
-    metrics.sockets.set(hub.sockets)
     sizes = Counter[str]()
     held = await in_thread(request.app[THREADS], request.app[CREW].holdings)
+    metrics.queue_depth.set(hub.remaining)  # from here on all is of one moment
+    metrics.sockets.set(hub.sockets)
     for worker, one in zip(request.app[CREW].workers, held, strict=True):
         sizes.update(one.gauges)
         states = {"ready": worker.backend.is_ready, "running": worker.running is not None, "draining": worker.draining}

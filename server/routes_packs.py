@@ -41,9 +41,7 @@ async def get_packs(request: web.Request) -> web.Response:
 async def post_pack(request: web.Request) -> web.Response:
     """What the owner says of a pack: `{"decision": "allow"}`, `"isolate"` or `"disable"`. It counts between two jobs."""
     name, body = request.match_info["name"], await read_object(request)
-    decision = next((it for it in get_args(Decision) if it == body.get("decision")), None)
-    if decision is None:
-        raise bad_request(f"decision: got {body.get('decision')!r}, expected one of {', '.join(get_args(Decision))}")
+    decision = next(it for it in get_args(Decision) if it == body["decision"])
     foreign = (await request.app[DEPS].backend.engine()).foreign
     try:
         await in_thread(request.app[THREADS], foreign.decide, name, decision)

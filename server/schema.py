@@ -99,7 +99,7 @@ def _text_fault(schema: Schema, value: str, place: str) -> str | None:
     low, high = schema.get("minLength", 0), schema.get("maxLength", len(value))
     if not low <= len(value) <= high:
         return f"{place}expected a text of {low} to {high} characters"
-    if "pattern" in schema and not re.search(schema["pattern"], value):
+    if "pattern" in schema and not re.search(schema["pattern"].replace("$", r"\Z"), value):  # ECMA 262 ends there
         return f"{place}expected a text of the form {schema['pattern']}"
     return None
 

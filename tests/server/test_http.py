@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import re
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -172,18 +174,42 @@ async def test_user_data(tmp_path: Path) -> None:
 async def test_metrics_docs_and_logs(tmp_path: Path) -> None:
     async with serving(deps_of(tmp_path)) as client:
         await client.run(chain())
-        async with client.session.get(f"{client.url}/metrics") as answer:
-            text = await answer.text()
+        text = ""
+        async with asyncio.timeout(30):
+            while "darkroom_queue_depth 0.0" not in text:  # a job is in the history a moment before it is told so
+                async with client.session.get(f"{client.url}/metrics") as answer:
+                    text = await answer.text()
         assert 'darkroom_job_seconds_count{state="completed"} 1.0' in text
-        assert "darkroom_node_seconds_count 4.0" in text and "darkroom_queue_depth 0.0" in text
+        assert "darkroom_node_seconds_count 4.0" in text
         assert 'darkroom_bytes{what="results"}' in text
         document = await client.get("/openapi.json")
         assert "/prompt" in document["paths"] and document["openapi"].startswith("3.")
+        for path, operations in document["paths"].items():  # each part of a path is told of, under a plain name
+            for operation in operations.values():
+                places = {place["name"] for place in operation["parameters"] if place["in"] == "path"}
+                assert places == set(re.findall(r"{(\w+)}", path)) and path.count("{") == len(places), path
         async with client.session.get(f"{client.url}/docs") as answer:
             page = await answer.text()
         assert "/history/{prompt_id}" in page and "http://" not in page and "https://" not in page
         assert isinstance(await client.get("/internal/logs"), str)
         assert "entries" in await client.get("/internal/logs/raw")
+
+
+@in_loop
+async def test_parts_of_paths_are_checked_as_the_description_says(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as client:
+        hash_ = f"blake3:{'0' * 64}"
+        for path, status in {
+            "/internal/files/input": 200,
+            "/internal/files/models": 400,
+            f"/v2/assets/by-hash/{hash_}": 404,
+            f"/v2/assets/by-hash/{hash_}%0a": 400,  # `$` is the end, and not before the last line's end
+            "/v2/assets/by-hash/x": 400,
+        }.items():
+            async with client.session.get(f"{client.url}/api{path}") as answer:
+                assert answer.status == status, path
+        status, answer = await client.post("/api/packs/none", {"decision": "maybe"})
+        assert status == 400 and answer["error"]["message"] == "decision: expected one of allow, isolate, disable"
 
 
 @in_loop
