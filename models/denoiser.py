@@ -21,6 +21,7 @@ from models.steering import (
     Around,
     Begun,
     Call,
+    Estimates,
     Estimating,
     Finishing,
     Inside,
@@ -140,6 +141,10 @@ class Guided:
         self._channels = channels
         self._finishes = [begun.finish for begun in steering if begun.finish]
         self._asked = frozenset[int]().union(*(begun.needs for begun in steering))
+        self._wanted: Estimates = self.estimates
+        for begun in steering:
+            if begun.around_estimates is not None:
+                self._wanted = partial(begun.around_estimates, self._wanted)
         self._placed: tuple[int, int] = (0, 0)
         self._texts: list[_Text] = []
 
@@ -157,12 +162,12 @@ class Guided:
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """x: [B, 4, h, w] at level sigma [] -> the guided estimate of the clean latent, [B, 4, h, w]."""
         guidance = self._guidance.at(float(sigma))
-        return self._guided(x, sigma, self.estimates(x, sigma, guidance.needed | self._asked), guidance)
+        return self._guided(x, sigma, self._wanted(x, sigma, guidance.needed | self._asked), guidance)
 
     def pair(self, x: Tensor, sigma: Tensor) -> Pair:
         """The guided estimate, and that for the text to go away from."""
         guidance = self._guidance.at(float(sigma))
-        estimates = self.estimates(x, sigma, guidance.needed | self._asked | {POSITIVE, NEGATIVE})
+        estimates = self._wanted(x, sigma, guidance.needed | self._asked | {POSITIVE, NEGATIVE})
         return Pair(self._guided(x, sigma, estimates, guidance), estimates[NEGATIVE])
 
     def _guided(self, x: Tensor, sigma: Tensor, estimates: Mapping[int, Tensor], guidance: Guidance) -> Tensor:

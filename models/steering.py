@@ -91,6 +91,13 @@ class Estimating(GuidedDenoise, Protocol):
         """One for each of these texts, steered besides."""
 
 
+Estimates = Callable[[Tensor, Tensor, frozenset[int]], dict[int, Tensor]]
+"""(x [B, 4, h, w], sigma [], numbers of texts) -> an estimate of the clean latent for each."""
+
+AroundEstimates = Callable[[Estimates, Tensor, Tensor, frozenset[int]], dict[int, Tensor]]
+"""What is done around the estimates that guidance combines."""
+
+
 Predict = Callable[[Estimating, Denoise, Tensor, Tensor], Tensor]
 """(what all is made of, the guided estimate so far, x, sigma) -> the estimate that the sampler gets."""
 
@@ -133,7 +140,7 @@ Finish = Callable[[Finishing], Tensor]
 class Begun:
     """What steers one sampling. needs: numbers of the texts whose estimates `finish` wants, whatever guidance does. wrap: what
     is done around each evaluation, around: around the network itself, predict: around the guided estimate; the last one's is
-    the outermost. mask_at: how a mask counts at each level."""
+    the outermost. mask_at: how a mask counts at each level; around_estimates: around those that guidance combines."""
 
     steer: Steer = unsteered
     finish: Finish | None = None
@@ -142,6 +149,7 @@ class Begun:
     around: Around | None = None
     predict: Predict | None = None
     mask_at: MaskAt | None = None
+    around_estimates: AroundEstimates | None = None
 
 
 @dataclass(frozen=True)

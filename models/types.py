@@ -25,7 +25,7 @@ from models.inception import Inception
 from models.inpainting import Beside
 from models.ip_adapter import IPAdapter
 from models.micro_conditioning import NOTHING_SAID, MicroConditioning
-from models.noise import BatchPart
+from models.noise import BatchPart, Noise
 from models.revision import PictureVector
 from models.safety import SafetyChecker
 from models.steering import Predict, Steering
@@ -150,7 +150,8 @@ class Model(ModelHandle[UNet]):
 
     sampled_as: the noise it is sampled with, if not its family's. guiding: how it combines two estimates. differential:
     how much a mask is taken for the time from which its places may change, 0..1; None: not at all. steering: what changes
-    how it is called. leading_from: an empty text beside the two it is guided by. extra: what packs keep with it.
+    how it is called. leading_from: an empty text beside the two it is guided by. around: what is done around its sampling.
+    extra: what packs keep with it.
     """
 
     socket: ClassVar[str] = "MODEL"
@@ -160,6 +161,7 @@ class Model(ModelHandle[UNet]):
     differential: float | None = None
     steering: tuple[Steering, ...] = ()
     leading_from: EmptyText | None = None
+    around: tuple[AroundSampling, ...] = ()
     extra: Mapping[str, object] = field(default_factory=dict, compare=False)
 
     @property
@@ -437,17 +439,18 @@ class LatentOperation:
 
 @dataclass(frozen=True, eq=False)
 class ChosenSampler:
-    """A sampler with its settings, and what to call it when it fails. Picklable."""
+    """A sampler with its settings, and what to call it when it fails. around: what is done around a sampling by it. Picklable."""
 
     socket: ClassVar[str] = "SAMPLER"
     sample: Sampler
     name: str
+    around: tuple[AroundSampling, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Guider:
     """A model and what steers it. texts: by their numbers in `guidance`; names: the inputs they came by. predict: what is
-    done around the guided estimate."""
+    done around the guided estimate; around: around a whole sampling."""
 
     socket: ClassVar[str] = "GUIDER"
     model: Model
@@ -455,6 +458,25 @@ class Guider:
     guidance: Guidance
     names: tuple[str, ...] = ("positive", "negative")
     predict: Predict | None = None
+    around: tuple[AroundSampling, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Sampling:
+    """What a sampling is made of, before it begins. sigmas: [n + 1] float32 for n steps, on the CPU."""
+
+    guider: Guider
+    sampler: ChosenSampler
+    sigmas: Tensor
+    noise: Noise
+    latent: Latent
+
+
+Perform = Callable[[Sampling], tuple[Latent, Latent]]
+"""-> where it ended, and what its last step took for the clean latents."""
+
+AroundSampling = Callable[[Perform, Sampling], tuple[Latent, Latent]]
+"""What is done around a sampling, which it performs: once, several times, or another one."""
 
 
 def nbytes(value: object) -> int:

@@ -29,7 +29,20 @@ from models.revision import revised
 from models.schedules import starts_from_noise
 from models.steering import Begun, Ground, all_of
 from models.steps import GuidedDenoise
-from models.types import ChosenSampler, Cond, Conditioning, Control, Guider, Latent, Model, ModelHandle, Network
+from models.types import (
+    AroundSampling,
+    ChosenSampler,
+    Cond,
+    Conditioning,
+    Control,
+    Guider,
+    Latent,
+    Model,
+    ModelHandle,
+    Network,
+    Perform,
+    Sampling,
+)
 from nodes.latent_previews import preview_of
 from nodes.mask_fit import told_of_mask
 from nodes.services import Context
@@ -50,11 +63,32 @@ class Sampled(NamedTuple):
 def sampled(
     ctx: Context, guider: Guider, sampler: ChosenSampler, sigmas: Tensor, noise: Noise, latent: Latent, blamed: str = ""
 ) -> Sampled:
-    """Noise upon a latent, and the steps of a sampler from there, with progress and previews.
+    """Noise upon a latent, and the steps of a sampler from there, with progress and previews, and with what the guider,
+    its model and the sampler have around it.
 
     Without sigmas the latent comes back as it is. blamed: the input that brought the guider, if it came as one. Raises
     InputError for what cannot be sampled, and when a step's result is not finite.
     """
+
+    def by_sampler(it: Sampling) -> tuple[Latent, Latent]:
+        return _within(it.sampler.around, partial(_steps, ctx, blamed))(it)
+
+    def by_model(it: Sampling) -> tuple[Latent, Latent]:
+        return _within(it.guider.model.around, by_sampler)(it)
+
+    return Sampled(*_within(guider.around, by_model)(Sampling(guider, sampler, sigmas, noise, latent)))
+
+
+def _within(arounds: Sequence[AroundSampling], perform: Perform) -> Perform:
+    """The same with all of them around it, the last one outermost."""
+    for around in arounds:
+        perform = partial(around, perform)
+    return perform
+
+
+def _steps(ctx: Context, blamed: str, sampling: Sampling) -> Sampled:
+    guider, sampler, sigmas = sampling.guider, sampling.sampler, sampling.sigmas
+    noise, latent = sampling.noise, sampling.latent
     if not len(sigmas):
         return Sampled(latent, latent)
     _check_levels(sigmas)

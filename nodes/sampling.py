@@ -53,7 +53,7 @@ def ksampler(
     denoise: Denoise = 1.0,
 ) -> Annotated[Latent, Tip("The denoised latents.")]:
     """Denoise latents, towards the positive prompt and away from the negative one."""
-    sigmas = sigmas_for(_schedule(scheduler, sampler_name), model.diffusion.levels, steps, denoise)
+    sigmas = sigmas_for(schedule_for(scheduler, sampler_name), model.diffusion.levels, steps, denoise)
     guider = Guider(model, (positive, negative), Cfg(cfg))
     return _sampled(ctx, guider, sampler_name, sigmas, Noise(seed), latent_image)
 
@@ -74,7 +74,7 @@ def ksampler_noise(
     denoise: Denoise = 1.0,
 ) -> Annotated[Latent, Tip("The denoised latents.")]:
     """KSampler with noise from a node, such as that of another program."""
-    sigmas = sigmas_for(_schedule(scheduler, sampler_name), model.diffusion.levels, steps, denoise)
+    sigmas = sigmas_for(schedule_for(scheduler, sampler_name), model.diffusion.levels, steps, denoise)
     guider = Guider(model, (positive, negative), Cfg(cfg))
     return _sampled(ctx, guider, sampler_name, sigmas, noise, latent_image)
 
@@ -108,7 +108,7 @@ def ksampler_advanced(
     ],
 ) -> Annotated[Latent, Tip("The latents, denoised or on the way.")]:
     """Take some of the steps of a schedule, so that several of these nodes can share it."""
-    sigmas = _schedule(scheduler, sampler_name)(model.diffusion.levels, steps)
+    sigmas = schedule_for(scheduler, sampler_name)(model.diffusion.levels, steps)
     if end_at_step < len(sigmas) - 1:
         end = sigmas[end_at_step : end_at_step + 1] if return_with_leftover_noise == "enable" else torch.zeros(1)
         sigmas = torch.cat([sigmas[:end_at_step], end])
@@ -126,7 +126,7 @@ def _sampled(
     return sampled(ctx, guider, chosen, sigmas, noise, latent_image).output
 
 
-def _schedule(scheduler: str, sampler_name: str) -> Schedule:
+def schedule_for(scheduler: str, sampler_name: str) -> Schedule:
     """The schedule that these nodes give a sampler; those with a midpoint in log sigma get a longer last step."""
     schedule = SCHEDULES[scheduler]
     return without_penultimate(schedule) if sampler_name in SKIP_PENULTIMATE else schedule

@@ -1,21 +1,26 @@
-"""GUIDER and NOISE objects of packs as ours, and `comfy.samplers.CFGGuider`, which theirs are made of."""
+"""GUIDER and NOISE objects of packs as ours, ours as packs know them, and `comfy.samplers.CFGGuider`, which theirs are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from models.guidance import Cfg
 from models.noise import Noise
 from models.steering import Estimating
-from models.steps import Denoise
-from models.types import Conditioning, Guider
+from models.steps import Denoise, GuidedDenoise
+from models.types import Guider, Latent, Perform, Sampling
+from nodes.denoising import sampled
 from nodes.packs.at_work import AtWork, TextOf
+from nodes.packs.conditioning import conditioning_of, entries
 from nodes.packs.host import Host
 from nodes.packs.options import read_with
+from nodes.packs.samplers import DrawnNoise, drawn, sampler_of, their_sampler
+from nodes.packs.telling import telling
 
 _FIRST = ("positive", "negative")
 
@@ -29,9 +34,10 @@ def at_work(host: Host) -> AtWork:
 
 
 class CFGGuider:
-    """A model with its texts. Packs make classes of it, with a `predict_noise` of their own."""
+    """A model with its texts. Packs make classes of it, with a `predict_noise` or a `sample` of their own."""
 
     host: Host
+    denoise: GuidedDenoise | None = None
 
     def __init__(self, model_patcher: Any) -> None:
         self.model_patcher = model_patcher
@@ -61,7 +67,121 @@ class CFGGuider:
 
     def predict_noise(self, x: Tensor, timestep: Tensor, model_options: Any = None, seed: int | None = None) -> Tensor:
         """The same, by classifier-free guidance."""
-        return at_work(self.host).inner(x, timestep.reshape(-1)[0])
+        level = torch.as_tensor(timestep).reshape(-1)[0]
+        if self.denoise is not None:
+            return self.denoise(x, level.float().cpu())
+        return at_work(self.host).inner(x, level)
+
+    def sample(
+        self, noise: Tensor, latent_image: Tensor, sampler: Any, sigmas: Tensor, denoise_mask: Tensor | None = None,
+        callback: Any = None, disable_pbar: bool = False, seed: int | None = None,
+    ) -> Tensor:  # fmt: skip
+        """All steps from noise upon a latent, [B, C, h, w]. callback: f(step, estimate of the clean latent, x, steps)."""
+        return self.outer_sample(noise, latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
+
+    def outer_sample(
+        self, noise: Tensor, latent_image: Tensor, sampler: Any, sigmas: Tensor, denoise_mask: Tensor | None = None,
+        callback: Any = None, disable_pbar: bool = False, seed: int | None = None,
+    ) -> Tensor:  # fmt: skip
+        """The same, with what the model has around it."""
+        own = replace(guider_of(self), around=())
+        given = Given(noise, latent_image, sampler, sigmas, denoise_mask, callback, seed)
+        return performed(self.host, own, self.model_patcher, given)
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What `sample` of a guider is called with."""
+
+    noise: Tensor
+    latent_image: Tensor
+    sampler: Any
+    sigmas: Tensor
+    mask: Tensor | None = None
+    callback: Any = None
+    seed: int | None = None
+
+
+@dataclass(eq=False)
+class Performing:
+    """A sampling that a pack has in its hands. guider: the pack's object; ended: what its last step took for clean."""
+
+    perform: Perform
+    sampling: Sampling
+    guider: CFGGuider
+    ended: Latent | None = None
+
+
+def performed(host: Host, guider: Guider, patcher: Any, given: Given) -> Tensor:
+    """All steps, as part of the sampling that a pack has in its hands, or of the pack's node that runs."""
+    doing: Performing | None = host.performing.get()
+    noise = doing.sampling.noise if doing else Noise(int(given.seed or 0))
+    seed = noise.seed if given.seed is None else int(given.seed) % 2**64
+    mask = given.mask
+    if mask is not None:
+        mask = mask.detach().float().cpu().reshape(-1, 1, *mask.shape[-2:])
+    latent = Latent(given.latent_image.detach().float().cpu(), {}, mask)
+    sampler = sampler_of(given.sampler, lambda it: TheirGuider(it, patcher, host))
+    if given.callback is not None:
+        sampler = telling(sampler, given.callback)
+    sampling = Sampling(
+        guider, sampler, given.sigmas.detach().float().cpu(),
+        DrawnNoise(seed, noise.blank, noise.rule, given.noise.detach().float().cpu()), latent,
+    )  # fmt: skip
+    if doing is None:
+        output = sampled(host.context, guider, sampler, sampling.sigmas, sampling.noise, latent).output
+    else:
+        output, doing.ended = doing.perform(sampling)
+    return output.samples.clone()
+
+
+def conducted(
+    host: Host, perform: Perform, sampling: Sampling, guider: CFGGuider, sample: Callable[..., Tensor]
+) -> tuple[Latent, Latent]:
+    """A sampling by `sample`, a pack's function of what `CFGGuider.sample` takes, which calls that in the end."""
+    latent, noise = sampling.latent, drawn(sampling.noise, sampling.latent)
+    doing = Performing(perform, replace(sampling, noise=noise), guider)
+    mask = None if latent.noise_mask is None else host.own(latent.noise_mask)
+    token = host.performing.set(doing)
+    try:
+        made = sample(
+            noise.upon(latent.samples).clone(), host.own(latent.samples), their_sampler(sampling.sampler),
+            host.own(sampling.sigmas), mask, _nothing, True, noise.seed,
+        )  # fmt: skip
+    finally:
+        host.performing.reset(token)
+    output = replace(latent, samples=made.detach().float().cpu())
+    return output, output if doing.ended is None else replace(latent, samples=doing.ended.samples)
+
+
+def _nothing(step: int, denoised: Tensor, x: Tensor, steps: int) -> None:
+    """Our own loop tells how far it is."""
+
+
+class TheirGuider(CFGGuider):
+    """A guider of ours as packs know it."""
+
+    def __init__(self, own: Guider, patcher: Any, host: Host) -> None:
+        super().__init__(patcher)
+        self.host = host
+        self.own = own
+        self.cfg = own.guidance.strength
+        names = [*_FIRST, *own.names[len(_FIRST) :]]
+        texts = zip(names, own.texts, strict=False)
+        self.inner_set_conds({name: entries(text, host) for name, text in texts})
+        self._given = self.original_conds
+        self._patcher = patcher
+
+    def changed(self, model: Any) -> Guider:
+        """Ours, with what the pack has set. model: that of its MODEL."""
+        made = self.own
+        if self.original_conds is not self._given:
+            names = [*_FIRST, *(name for name in self.original_conds if name not in _FIRST)]
+            texts = tuple(conditioning_of(self.original_conds.get(name, [])) for name in names)
+            made = replace(made, texts=texts, names=tuple(names))
+        if self.cfg != made.guidance.strength:
+            made = replace(made, guidance=Cfg(float(self.cfg)))
+        return replace(made, model=model)
 
 
 def guider_class(host: Host) -> type[CFGGuider]:
@@ -69,17 +189,38 @@ def guider_class(host: Host) -> type[CFGGuider]:
     return type("CFGGuider", (CFGGuider,), {"host": host})
 
 
-def guider_of(given: CFGGuider, conditioning: Any) -> Guider:
-    """A guider of a pack as ours. conditioning: from theirs to ours. Raises TypeError for one that samples by itself."""
-    cls = type(given)
-    for name in ("sample", "outer_sample", "inner_sample"):
-        if hasattr(cls, name):
-            raise TypeError(f"a guider of type {cls.__name__} samples by itself ({name}), which is not known here")
+def guider_of(given: CFGGuider) -> Guider:
+    """A guider of a pack as ours. Raises TypeError for one whose steps are its own."""
+    cls, patcher = type(given), given.model_patcher
+    if hasattr(cls, "inner_sample"):
+        raise TypeError(f"a guider of type {cls.__name__} samples by itself (inner_sample), which is not known here")
+    if given.model_options is not patcher.model_options:
+        patcher = patcher.clone()
+        patcher.model_options = given.model_options
+    if isinstance(given, TheirGuider):
+        return given.changed(patcher.handle)
     names = (*_FIRST, *(name for name in given.original_conds if name not in _FIRST))
-    texts: list[Conditioning] = [conditioning(given.original_conds.get(name, [])) for name in names]
-    own = cls.predict_noise is not CFGGuider.predict_noise or cls.__call__ is not CFGGuider.__call__
-    predict = _Predict(given) if own else None
-    return Guider(given.model_patcher.handle, tuple(texts), Cfg(float(given.cfg)), names, predict)
+    texts = tuple(conditioning_of(given.original_conds.get(name, [])) for name in names)
+    predicts = cls.predict_noise is not CFGGuider.predict_noise or cls.__call__ is not CFGGuider.__call__
+    samples = cls.sample is not CFGGuider.sample or cls.outer_sample is not CFGGuider.outer_sample
+    around = (_Conducting(given).around,) if samples else ()
+    predict = _Predict(given) if predicts else None
+    return Guider(patcher.handle, texts, Cfg(float(given.cfg)), names, predict, around)
+
+
+@dataclass(frozen=True, eq=False)
+class _Conducting:
+    """`sample` of a pack's guider."""
+
+    of: CFGGuider
+
+    def around(self, perform: Perform, sampling: Sampling) -> tuple[Latent, Latent]:
+        def sample(*given: Any) -> Tensor:
+            """As core nodes call it: the first four by their places, the others by name."""
+            named = dict(zip(("denoise_mask", "callback", "disable_pbar", "seed"), given[4:], strict=True))
+            return self.of.sample(*given[:4], **named)
+
+        return conducted(self.of.host, perform, sampling, self.of, sample)
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,6 +37,9 @@ class Host:
     missed: Counter[str] = field(default_factory=Counter)
     sampling: ContextVar[Any] = field(default_factory=lambda: ContextVar("the sampling under way", default=None))
     told: ContextVar[Any] = field(default_factory=lambda: ContextVar("options of one evaluation", default=None))
+    performing: ContextVar[Any] = field(
+        default_factory=lambda: ContextVar("a sampling in a pack's hands", default=None)
+    )
     running: ContextVar[Context | None] = field(default_factory=lambda: ContextVar("the node of a pack", default=None))
 
     def unique(self) -> str:

@@ -18,31 +18,41 @@ from models.checkpoint import Change, Part
 from models.config import Shapes, unet_config
 from models.types import Model
 from nodes.packs.handles import Handle
+from nodes.packs.hooks import Hooked, callbacks_of
 from nodes.packs.host import Host
-from nodes.packs.options import WRAPPED, Options, copied, three_parameters, with_options, without_options, wrappers_of
+from nodes.packs.options import copied, three_parameters, with_options, without_options
 from nodes.packs.sampling import ModelSampling, sampled_as
+from nodes.packs.whole import with_whole, without_whole
 
 NETWORK = "diffusion_model."
 """How packs' names of a U-Net's weights begin."""
 
 
-class PackModel(Handle[Model]):
+class PackModel(Handle[Model], Hooked):
     """A MODEL. `model_options` may be written into, as packs do."""
 
     def __init__(self, handle: Model, host: Host) -> None:
         own, self.model_options = without_options(handle)
-        super().__init__(own, host)
+        super().__init__(without_whole(own), host)
 
     @property
     def handle(self) -> Model:
         """The model with all that was set."""
-        return with_options(self._own, self.model_options, PackNetwork(self))
+        made = with_options(self._own, self.model_options, PackNetwork(self))
+        return with_whole(made, self.model_options, self)
 
     def clone(self) -> PackModel:
         """Another object for the same model, with settings of its own."""
         made = PackModel(self._own, self._host)
         made.model_options = copied(self.model_options)
+        for callback in callbacks_of(self.model_options, "on_clone"):
+            callback(self, made)
         return made
+
+    @property
+    def host(self) -> Host:
+        """What it shares with all that packs use."""
+        return self._host
 
     @property
     def model(self) -> PackNetwork:
@@ -175,36 +185,10 @@ class PackModel(Handle[Model]):
         """f(sigma, mask, extra_options={model, sigmas}) -> the mask that counts at a level."""
         self.model_options["denoise_mask_function"] = denoise_mask_function
 
-    def add_wrapper(self, wrapper_type: str, wrapper: Callable[..., Any]) -> None:
-        """One more function around a part of sampling. See `add_wrapper_with_key`."""
-        self.add_wrapper_with_key(wrapper_type, None, wrapper)
-
-    def add_wrapper_with_key(self, wrapper_type: str, key: str | None, wrapper: Callable[..., Any]) -> None:
-        """f(executor, …) around apply_model, diffusion_model or predict_noise. Raises AttributeError for other parts."""
-        if wrapper_type not in WRAPPED:
-            self._missed(f"add_wrapper_with_key({str(wrapper_type)!r})")
-        self._inside("wrappers").setdefault(str(wrapper_type), {}).setdefault(key, []).append(wrapper)
-
-    def remove_wrappers_with_key(self, wrapper_type: str, key: str) -> None:
-        """Take away those of a key."""
-        self._inside("wrappers").get(str(wrapper_type), {}).pop(key, None)
-
-    def get_wrappers(self, wrapper_type: str, key: str) -> list[Callable[..., Any]]:
-        """Those of a key."""
-        return list(self._inside("wrappers").get(str(wrapper_type), {}).get(key, ()))
-
-    def get_all_wrappers(self, wrapper_type: str) -> list[Callable[..., Any]]:
-        """All around one part."""
-        return wrappers_of(self.model_options["transformer_options"], str(wrapper_type))
-
     def _at_scale_1(self, *, both: bool) -> None:
         """Have both texts evaluated where a scale of 1 leaves nothing of the negative one."""
         if both:
             self.model_options["disable_cfg1_optimization"] = True
-
-    def _inside(self, kind: str) -> Options:
-        found: Options = self.model_options.setdefault("transformer_options", {}).setdefault(kind, {})
-        return found
 
 
 PATCHES = frozenset(

@@ -17,6 +17,7 @@ from models.attention import Inner, Site
 from models.guidance import NEGATIVE, POSITIVE, Estimates, Guiding, cfg
 from models.reading import Reading
 from models.steering import Begun, Estimating, Evaluation, Finishing, Ground, Inside, Steered
+from models.steering import Estimates as EstimatesOf
 from models.steps import Denoise
 from models.types import Model
 from nodes.packs.at_work import AtWork, TextOf
@@ -25,7 +26,9 @@ Options: TypeAlias = dict[str, Any]
 """`model_options`: `transformer_options`, `model_function_wrapper`, `sampler_cfg_function` and its kin."""
 
 KEY = "model_options"
-WRAPPED = frozenset({"apply_model", "diffusion_model", "predict_noise"})
+WRAPPED = frozenset(
+    {"apply_model", "diffusion_model", "predict_noise", "calc_cond_batch", "outer_sample", "sampler_sample"}
+)
 """The parts of sampling that packs may put functions around."""
 
 
@@ -154,6 +157,7 @@ class _Wrapped:
             around=self.around if wrappers_of(inside, "diffusion_model") else None,
             predict=sampling.predict if predicts else None,
             mask_at=sampling.mask_at if self.options.get("denoise_mask_function") else None,
+            around_estimates=sampling.estimates if wrappers_of(inside, "calc_cond_batch") else None,
         )
 
     def wrap(
@@ -260,6 +264,22 @@ class _Sampling:
             return made
         finally:
             host.sampling.reset(token)
+
+    def estimates(self, inner: EstimatesOf, x: Tensor, sigma: Tensor, needed: frozenset[int]) -> dict[int, Tensor]:
+        """The estimates that guidance combines, with what packs do around all of them."""
+        wrapped, numbers = self._wrapped, sorted(needed)
+
+        def calc_cond_batch(
+            model: Any, conds: Sequence[Any], x_in: Tensor, timestep: Tensor, model_options: Any = None
+        ) -> list[Tensor]:
+            asked = frozenset(it.number for it in conds if it is not None)
+            found = inner(x_in, timestep.reshape(-1)[0].to(sigma), asked)
+            return [torch.zeros_like(x_in) if it is None else found[it.number] for it in conds]
+
+        chain = wrappers_of(wrapped.options["transformer_options"], "calc_cond_batch")
+        facade, texts = wrapped.guided.facade, [TextOf(number) for number in numbers]
+        made = Executor(calc_cond_batch, chain, None)(facade, texts, x, sigma.expand(len(x)), wrapped.options)
+        return dict(zip(numbers, made, strict=True))
 
     def mask_at(self, mask: Tensor, sigma: Tensor) -> Tensor:
         """The mask that counts at a level, by the pack's function."""

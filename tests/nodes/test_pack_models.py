@@ -173,7 +173,7 @@ def test_perturbed_attention_by_a_pack_is_what_our_node_makes_of_it(bench: Bench
 
 
 def test_around_a_part_that_is_not_known_is_said(bench: Bench) -> None:
-    with pytest.raises(NodeError, match=r"has no .*add_wrapper_with_key.*outer_sample"):
+    with pytest.raises(NodeError, match=r"has no .*add_wrapper_with_key.*prepare_sampling"):
         sampled(bench, patched(("around_all", 1.0)))
 
 

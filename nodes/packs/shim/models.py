@@ -1,8 +1,8 @@
-"""`comfy.sd`, `comfy.model_patcher`, `comfy.model_sampling` and `comfy.samplers`: models from files, changed and sampled."""
+"""`comfy.sd`, `comfy.model_patcher`, `comfy.patcher_extension` and `comfy.model_sampling`: models from files, and changed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,15 +13,11 @@ from torch import Tensor
 from graph.files import FileRef
 from graph.result import Outputs
 from models.levels import NoiseLevels
-from models.samplers import SAMPLERS
-from models.schedules import SCHEDULES
-from models.types import ChosenSampler
-from nodes.packs.guider import at_work, guider_class
 from nodes.packs.handles import PackClip, PackVae
+from nodes.packs.hooks import CallbacksMP, PatcherInjection
 from nodes.packs.host import Host
 from nodes.packs.model import PackModel
 from nodes.packs.options import Executor, Options, copied
-from nodes.packs.sampling import sampled_as
 from nodes.packs.shim.comfy_utils import FileTensors
 from nodes.packs.values import to_pack
 
@@ -106,7 +102,12 @@ def patcher_extension(host: Host) -> Mapping[str, object]:
         inside = transformer_options.setdefault("transformer_options", {}) if is_model_options else transformer_options
         inside.setdefault("wrappers", {}).setdefault(str(wrapper_type), {}).setdefault(key, []).append(wrapper)
 
-    return {"WrappersMP": WrappersMP, "WrapperExecutor": Executor, "add_wrapper_with_key": add_wrapper_with_key}
+    classes = (WrappersMP, CallbacksMP, PatcherInjection)
+    return {
+        **{cls.__name__: cls for cls in classes},
+        "WrapperExecutor": Executor,
+        "add_wrapper_with_key": add_wrapper_with_key,
+    }
 
 
 class WrappersMP(StrEnum):
@@ -202,40 +203,6 @@ class ModelSamplingDiscrete(torch.nn.Module):
 def model_sampling(host: Host) -> Mapping[str, object]:
     """`comfy.model_sampling`."""
     return {"EPS": EPS, "V_PREDICTION": VPrediction, "X0": X0, "ModelSamplingDiscrete": ModelSamplingDiscrete}
-
-
-class KSampler:
-    """The names of samplers and schedules, which packs offer as choices."""
-
-    SAMPLERS: ClassVar[list[str]] = list(SAMPLERS)
-    SCHEDULERS: ClassVar[list[str]] = list(SCHEDULES)
-
-
-def samplers(host: Host) -> Mapping[str, object]:
-    """`comfy.samplers`."""
-
-    def calculate_sigmas(model_sampling: object, scheduler_name: str, steps: int) -> Tensor:
-        return SCHEDULES[scheduler_name](sampled_as(model_sampling).levels, steps)
-
-    def sampler_object(name: str) -> ChosenSampler:
-        return ChosenSampler(SAMPLERS[name], name)
-
-    def calc_cond_batch(
-        model: object, conds: Sequence[Any], x_in: Tensor, timestep: Tensor, model_options: Any = None
-    ) -> list[Tensor]:
-        """An estimate for each text, with options of its own. Raises RuntimeError outside of a sampling."""
-        return at_work(host).estimates(conds, x_in, timestep, model_options)
-
-    return {
-        "calc_cond_batch": calc_cond_batch,
-        "CFGGuider": guider_class(host),
-        "KSampler": KSampler,
-        "SAMPLER_NAMES": list(SAMPLERS),
-        "SCHEDULER_NAMES": list(SCHEDULES),
-        "calculate_sigmas": calculate_sigmas,
-        "sampler_object": sampler_object,
-        "ksampler": sampler_object,
-    }
 
 
 def _beside(sigma: Tensor, x: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from nodes.packs.shim import (
     model_management,
     models,
     prompt_server,
+    sampling,
     small,
 )
 from nodes.packs.shim.prompt_server import Routes
@@ -48,7 +49,10 @@ def modules(host: Host, routes: Routes) -> Mapping[str, ModuleType]:
         "comfy": {},
         "comfy.utils": comfy_utils.names(host),
         "comfy.model_management": model_management.names(host),
-        "comfy.samplers": models.samplers(host),
+        "comfy.samplers": sampling.samplers(host),
+        "comfy.sample": sampling.sample(host),
+        "comfy.k_diffusion": {},
+        "comfy.k_diffusion.sampling": sampling.k_diffusion(host),
         "comfy.sd": models.sd(host),
         "comfy.model_patcher": models.model_patcher(host),
         "comfy.patcher_extension": models.patcher_extension(host),

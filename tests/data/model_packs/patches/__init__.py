@@ -201,7 +201,7 @@ class Patch:
         m.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "mine", wrapped)
 
     def around_all(self, m, amount):
-        m.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "mine", lambda executor, *given: executor(*given))
+        m.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, "mine", lambda executor, *given: executor(*given))
 
     def perturbed(self, m, amount):
         """Perturbed attention, as packs write it: one estimate more, with other attention in the middle."""
