@@ -15,6 +15,7 @@ from typing import Any
 
 import PIL.Image
 import pytest
+import torch
 
 from graph.files import Folders
 from tests.nodes.pack_bench import Bench, Written, open_bench
@@ -90,6 +91,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
             with zipfile.ZipFile(wheel) as file:
                 file.extractall(site)
         shutil.copytree(WRITTEN_WITH / real.folder, folders.base / "custom_nodes" / real.name)
+    shutil.copytree(WRITTEN_WITH / "model_objects", folders.base / "custom_nodes" / "model_objects")
     PIL.Image.new("RGB", (8, 8), (255, 0, 0)).save(folders.input_dir / "red.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(site))
@@ -175,6 +177,64 @@ def test_graphs_go_through_kumiho(bench: Bench) -> None:
 
 
 WHITE: Written = {"e": ("EmptyImage", {"width": 8, "height": 8, "batch_size": 1, "color": 0xFFFFFF})}
+
+
+def test_prompts_go_through_bizytrd(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its nodes for language models, with none chosen, which is what they offer without its cloud."""
+    monkeypatch.setenv("BIZYAIR_API_KEY", "none")
+    settings = {"system_prompt": "", "max_tokens": 512, "temperature": 0.7}
+    nodes: Written = {
+        **WHITE,
+        "a": ("BizyAirSiliconCloudLLMAPI", {**settings, "model": "No LLM Enhancement", "user_prompt": "a fox"}),
+        "b": ("BizyAirSiliconCloudVLMAPI", {
+            **settings, "model": "No VLM Enhancement", "user_prompt": ["a", 0], "images": ["e", 0], "detail": "auto",
+        }),
+    }  # fmt: skip
+    assert shown(bench, nodes, "b") == "a fox"
+
+
+def test_pictures_go_through_fluxflow(bench: Bench) -> None:
+    """Its autoencoder with random weights: the nodes give what the package itself gives."""
+    nodes: Written = {
+        "e": ("EmptyImage", {"width": 64, "height": 64, "batch_size": 1, "color": 0x3366CC}),
+        "m": ("FluxFlowModel", {}),
+        "z": ("FluxFlowVAEEncode", {"model": ["m", 0], "image": ["e", 0]}),
+        "d": ("FluxFlowVAEDecode", {"model": ["m", 0], "latent": ["z", 0], "use_context": "true"}),
+        "n": ("FluxFlowEmptyLatent", {"model": ["m", 0], "width": 128, "height": 64, "batch_size": 1, "seed": 3}),
+        "x": ("FluxFlowVAEDecode", {"model": ["m", 0], "latent": ["n", 0], "use_context": "false"}),
+    }
+    model = sys.modules["custom_nodes.model_objects"].Autoencoder().eval()
+    colour = torch.tensor([0x33, 0x66, 0xCC]) / 255
+    with torch.inference_mode():
+        made = model.expander(model.compressor(colour[None, :, None, None].expand(1, 3, 64, 64) * 2 - 1))
+    expected = ((made[0, :, 32, 32] + 1) / 2).clamp(0, 1) * 255
+    pixel, size = saved(bench, nodes, "d")
+    assert size == (64, 64) and torch.allclose(torch.tensor(pixel).float(), expected, atol=1.5)
+    assert saved(bench, nodes, "x")[1] == (128, 64)
+
+
+def test_weights_go_through_orbitquant(bench: Bench) -> None:
+    """An artifact of one layer, written by the package itself, looked at and put into a pipeline."""
+    from orbitquant.config import OrbitQuantConfig  # type: ignore[import-not-found]  # from the wheel
+    from orbitquant.pipeline import quantize_pipeline, save_quantized_pipeline_component  # type: ignore[import-not-found]
+
+    pipeline, config = sys.modules["custom_nodes.model_objects"].Pipeline(), OrbitQuantConfig()
+    summary = quantize_pipeline(pipeline, config, quantization_device="cpu")
+    place = str(bench.folders.base / "artifact")
+    said = {"source_model_id": "a/b", "source_revision": "1", "source_license": "mit"}
+    save_quantized_pipeline_component(pipeline, place, config=config, summary=summary, **said)
+    nodes: Written = {
+        "i": ("OrbitQuantArtifactInspector", {"artifact_path": place}),
+        "m": ("MakePipeline", {}),
+        "l": ("OrbitQuantPipelineComponentLoader", {
+            "pipeline": ["m", 0], "artifact_path": place, "component": "transformer", "strict": True,
+            "runtime_mode": "auto_fused", "activation_kernel_backend": "auto",
+        }),
+        "w": ("PipelineLayer", {"pipeline": ["l", 0]}),
+    }  # fmt: skip
+    text = shown(bench, nodes, "i")
+    assert text.startswith("Source: a/b") and "Bits: W4A4" in text and "Quantized modules: 1" in text
+    assert shown(bench, nodes, "w") == "OrbitQuantLinear"
 
 
 def shown(bench: Bench, nodes: Written, last: str) -> str:
