@@ -126,7 +126,7 @@ def performed(host: Host, guider: Guider, patcher: Any, given: Given) -> Tensor:
         sampler = telling(sampler, given.callback)
     sampling = Sampling(
         guider, sampler, given.sigmas.detach().float().cpu(),
-        DrawnNoise(seed, noise.blank, noise.rule, given.noise.detach().float().cpu()), latent,
+        DrawnNoise(seed, noise.blank, noise.rule, noise.part, given.noise.detach().float().cpu()), latent,
     )  # fmt: skip
     if doing is None:
         output = sampled(host.context, guider, sampler, sampling.sigmas, sampling.noise, latent).output

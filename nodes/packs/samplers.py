@@ -169,7 +169,9 @@ def drawn(noise: Noise, latent: Latent) -> DrawnNoise:
     """The noise for a latent, drawn once."""
     if isinstance(noise, DrawnNoise):
         return noise
-    return DrawnNoise(noise.seed, noise.blank, noise.rule, noise.upon(latent.samples, latent.batch_index))
+    noise = noise if latent.part is None else replace(noise, part=latent.part)
+    made = noise.upon(latent.samples, latent.batch_index)
+    return DrawnNoise(noise.seed, noise.blank, noise.rule, noise.part, made)
 
 
 @dataclass(frozen=True, eq=False)
