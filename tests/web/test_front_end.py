@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.tiny_checkpoint import write_tiny_checkpoint
 from tests.web.conftest import SOURCE
@@ -36,6 +37,39 @@ DRAWN = "() => Object.keys(window.app.nodeOutputs ?? {}).length > 0"
 SHOWN = "() => [...document.querySelectorAll('img')].some(each => /view.*text_to_image_0/.test(each.src))"
 
 
+UPLOAD = """async () => {
+    window.app.graph.clear()
+    const canvas = new OffscreenCanvas(64, 64)
+    Object.assign(canvas.getContext('2d'), { fillStyle: '#c81e1e' }).fillRect(0, 0, 64, 64)
+    const form = new FormData()
+    form.append('image', await canvas.convertToBlob(), 'red.png')
+    await window.app.api.fetchApi('/upload/image', { method: 'POST', body: form })
+    await window.app.refreshComboInNodes()
+    const node = window.LiteGraph.createNode('LoadImage')
+    node.pos = [500, 200]
+    window.app.graph.add(node)
+    const widget = node.widgets.find(each => each.name === 'image')
+    widget.value = 'red.png'
+    widget.callback?.('red.png')
+    await new Promise(done => { const id = setInterval(() => node.imgs?.length && (clearInterval(id), done()), 50) })
+    window.app.canvas.selectNode(node)
+}"""
+"""Somebody chooses a picture of the own machine."""
+PAINTABLE = "() => [...document.querySelectorAll('[role=dialog] canvas')].some(each => each.width === 64)"
+LONG = """async seeds => {
+    for (const seed of seeds) {
+        for (const node of window.app.graph._nodes)
+            for (const widget of node.widgets ?? [])
+                widget.value = { seed, steps: 9000 }[widget.name] ?? widget.value
+        await window.app.queuePrompt(0)
+    }
+}"""
+QUEUED = """async () => {
+    const queue = await (await fetch('/queue')).json()
+    return [queue.queue_running.length, queue.queue_pending.length]
+}"""
+
+
 @pytest.fixture
 def started(browser: Any, tmp_path: Path) -> Iterator[tuple[Any, Path, list[str]]]:
     """A page with the front end at its first start, the base directory, and what went wrong between the two."""
@@ -56,6 +90,7 @@ def started(browser: Any, tmp_path: Path) -> Iterator[tuple[Any, Path, list[str]
         page.set_default_timeout(120_000)
         wrong: list[str] = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: _hear(message, url, wrong))
         page.on("response", lambda answer: _note(answer, url, wrong))
         page.goto(url)
         page.wait_for_function(READY)
@@ -70,6 +105,13 @@ def _note(answer: Any, url: str, wrong: list[str]) -> None:
     """Answers of ours that say no, but for the one file that a new user does not have."""
     if answer.status >= 400 and answer.url.startswith(url) and not answer.url.endswith("comfy.templates.json"):
         wrong.append(f"{answer.status} {answer.url}")
+
+
+def _hear(message: Any, url: str, wrong: list[str]) -> None:
+    """Errors in the console that are about an address of ours."""
+    place = message.location.get("url", "")
+    if message.type == "error" and place.startswith(f"{url}/api") and not place.endswith("comfy.templates.json"):
+        wrong.append(f"{message.text} {place}")
 
 
 def test_an_afternoon_at_the_front_end(started: tuple[Any, Path, list[str]]) -> None:
@@ -105,6 +147,59 @@ def test_an_afternoon_at_the_front_end(started: tuple[Any, Path, list[str]]) -> 
     page.evaluate("() => window.app.api.interrupt()")
     _until(page, "cancelled")
     assert page.evaluate("async () => (await (await fetch('/queue')).json()).queue_pending") == []
+    assert wrong == []
+
+
+def test_masks_imported_pictures_and_a_queue_that_is_emptied(started: tuple[Any, Path, list[str]]) -> None:
+    """A picture uploaded and painted on in the mask editor, found among the imported ones; jobs cleared and stopped."""
+    page, base, wrong = started
+    page.get_by_text("Image to image", exact=True).first.wait_for()
+    page.keyboard.press("Escape")
+    page.evaluate(UPLOAD)
+    page.locator("[data-testid=template-workflow-text_to_image]").wait_for(state="hidden")
+    page.evaluate("() => { window.app.extensionManager.command.execute('Comfy.MaskEditor.OpenMaskEditor') }")
+    dialog = page.get_by_role("dialog").last
+    dialog.get_by_role("button", name="Save").wait_for()
+    page.wait_for_function(PAINTABLE)
+    page.mouse.move(560, 400)
+    page.mouse.down()
+    page.mouse.move(760, 520, steps=12)
+    page.mouse.up()
+    dialog.get_by_role("button", name="Save").click()
+    dialog.wait_for(state="hidden")
+    page.wait_for_function("() => /painted-masked/.test(window.app.graph._nodes[0].widgets[0].value)")
+    sent = {path.name.rsplit("-", 1)[0]: path for path in (base / "input").rglob("clipspace-*.png")}
+    assert len(sent) == 4
+    with Image.open(sent["clipspace-painted-masked"]) as masked:
+        alpha = masked.getchannel("A").tobytes()
+    assert min(alpha) < 128 and max(alpha) == 255  # what was painted is the mask, and the rest is not
+    page.get_by_role("button", name="Assets (a)").click()
+    page.get_by_text("Imported", exact=True).first.click()
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('img')].some(it => /painted-masked.*type=input/.test(it.src))"
+    )
+    page.evaluate(
+        DROP, [list((SOURCE / "workflows" / "text_to_image.json").read_bytes()), "graph.json", "application/json"]
+    )
+    page.wait_for_function(LOADED)
+    page.evaluate(SMALL)
+    page.evaluate(LONG, [1, 2, 3])
+    _until(page, "in_progress")
+    page.locator("[data-testid=queue-overlay-toggle]").first.click()
+    page.get_by_role("button", name="Clear queued").click()
+    _until(page, "cancelled")
+    assert page.evaluate(QUEUED) == [1, 0]
+    page.evaluate(LONG, [4, 5])
+    page.get_by_role("button", name="Cancel current run").first.click()
+    page.wait_for_function(
+        f"async () => {{ const [running, waiting] = await ({QUEUED})(); return running === 1 && waiting === 1 }}"
+    )
+    page.evaluate(
+        "() => fetch('/api/jobs').then(it => it.json()).then(it => window.app.api.fetchApi('/jobs/cancel', {"
+        " method: 'POST', headers: { 'Content-Type': 'application/json' },"
+        " body: JSON.stringify({ job_ids: it.jobs.map(job => job.id) }) }))"
+    )
+    page.wait_for_function(f"async () => (await ({QUEUED})()).every(count => count === 0)")
     assert wrong == []
 
 
