@@ -433,6 +433,7 @@ def open_node_types(
             lambda: [_state(it) for it in packs.loaded],
             packs.decide,
             relay,
+            packs.amended,
         )
         yield NodeTypes(registry, (packs.rule,), foreign)
 

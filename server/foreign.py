@@ -75,6 +75,10 @@ def _no_routes() -> Sequence[ForeignRoute]:
     return ()
 
 
+def _as_it_is(body: bytes) -> bytes:
+    return body
+
+
 def _no_web() -> Mapping[str, Path]:
     return {}
 
@@ -84,7 +88,7 @@ class Foreign:
     """What the packs of an engine bring. `refresh` loads what has changed, while no run is live, and says whether there
     are other node types now. `web`: a pack's name -> its folder of files for browsers. `packs`: what there is; `decide`: what the owner
     says of one, which the next `refresh` heeds; raises KeyError for a name that no pack has, ValueError or OSError if the
-    owner's list cannot be changed.
+    owner's list cannot be changed. `amended`: a body of `POST /prompt` -> what packs make of it, the same one if they make nothing.
     """
 
     refresh: Callable[[], bool] = _never
@@ -93,3 +97,4 @@ class Foreign:
     packs: Callable[[], Sequence[PackState]] = _no_packs
     decide: Callable[[str, Decision], None] = _nobody
     relay: Relay = field(default_factory=Relay)
+    amended: Callable[[bytes], bytes] = _as_it_is

@@ -29,7 +29,7 @@ from server.deps import (
 from server.reader import Reader
 from server.refused import Refused
 from server.store import Accepted, IdTaken, QueueFull, Store
-from server.submission import Checked, check, read
+from server.submission import Checked, Request, check, read
 from server.threads import in_thread
 
 NEWEST = 200
@@ -200,14 +200,21 @@ async def announce(app: web.Application) -> None:
 
 def _checked(body: bytes, number: int, engine: Engine, app: web.Application) -> Checked:
     deps = app[DEPS]
-    asked = read(body, deps.limits.values).labelled(app[SETTINGS].all())
+    asked = _read(body, engine, deps.limits.values).labelled(app[SETTINGS].all())
     app[WEBHOOKS].check(asked.extra)
     return check(asked, number, engine, deps.folders, deps.limits.nodes, app[REDACT])
 
 
+def _read(body: bytes, engine: Engine, most_values: int) -> Request:
+    """The request, as packs want it: they get one that has the right shape. Raises Refused."""
+    asked = read(body, most_values)
+    made = engine.foreign.amended(body)
+    return asked if made is body else read(made, most_values)
+
+
 def _faults(body: bytes, engine: Engine, app: web.Application) -> str:
     deps = app[DEPS]
-    asked = read(body, deps.limits.values)
+    asked = _read(body, engine, deps.limits.values)
     try:
         checked = check(asked, 0, engine, deps.folders, deps.limits.nodes, app[REDACT])
     except Refused as refused:

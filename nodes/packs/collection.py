@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +23,7 @@ from nodes.packs.isolated.adapt import load_apart
 from nodes.packs.loading import Loaded, Permit, load, permits, prestart
 from nodes.packs.shim.modules import modules
 from nodes.packs.shim.prompt_server import Route, Routes
+from nodes.packs.submitted import amended
 from nodes.packs.trust import Ask, PackList
 
 FILE = "packs.toml"
@@ -63,6 +64,10 @@ class Packs:
     def routes(self) -> tuple[Route, ...]:
         """The addresses that packs answer."""
         return tuple(self._routes.added)
+
+    def amended(self, body: bytes) -> bytes:
+        """A submitted workflow as packs want it. See `submitted.amended`."""
+        return amended(body, tuple(self._routes.on_prompt))
 
     @property
     def web(self) -> Mapping[str, Path]:
@@ -122,6 +127,7 @@ class Packs:
             if it.pack.name not in kept:
                 it.end()
                 self._importer.forget(it.pack)
+                self._routes.forget(it.pack.module)
         new = list(permits((found[name] for name in found if name not in kept), known, ask))
         prestart((it.pack for it in new if not it.refused and it.isolation is None), self._importer)
         taken = dict(self.host.specs) | {spec.type: spec for it in kept.values() for spec in it.specs}
@@ -175,13 +181,13 @@ def open_packs(
 @contextmanager
 def open_one(
     pack: Pack, code: str, folders: Folders, builtin: Registry, send: Send
-) -> Iterator[tuple[Loaded, Host, Sequence[Route]]]:
+) -> Iterator[tuple[Loaded, Host, Routes]]:
     """One pack that may be loaded, and the addresses that it would answer: for a process that is its alone."""
     host, routes = Host(folders, MappingProxyType(dict(builtin)), send, own=_as_it_is), Routes()
     with PackImporter(modules(host, routes), host.miss) as importer:
         permit = Permit(pack, code)
         prestart([pack], importer)
-        yield load(permit, importer, host, host.specs), host, routes.added
+        yield load(permit, importer, host, host.specs), host, routes
 
 
 def _as_it_is(tensor: Tensor) -> Tensor:

@@ -79,6 +79,43 @@ async def test_a_pack_changes_comes_and_goes_without_a_restart(tmp_path: Path) -
             await asyncio.sleep(0.05)
 
 
+AMENDING = """
+from server import PromptServer
+
+def shout(request):
+    for node in request["prompt"].values():
+        if node["class_type"] == "PrimitiveString":
+            node["inputs"]["value"] = node["inputs"]["value"].upper() + MARK
+    return request
+
+def failing(request):
+    request["prompt"].clear()
+    raise KeyError("gone")
+
+PromptServer.instance.add_on_prompt_handler(shout)
+PromptServer.instance.add_on_prompt_handler(failing)
+PromptServer.instance.add_on_prompt_handler(lambda request: None)
+NODE_CLASS_MAPPINGS = {}
+"""
+
+
+@in_loop
+async def test_a_pack_may_change_what_is_submitted_and_one_that_fails_changes_nothing(tmp_path: Path) -> None:
+    say = {"s": {"class_type": "PrimitiveString", "inputs": {"value": "ho"}}}
+    say["p"] = {"class_type": "PreviewAny", "inputs": {"source": ["s", 0]}}
+    deps = deps_with_packs(tmp_path, "plain")
+    file = tmp_path / "custom_nodes" / "amending.py"
+    file.write_text(AMENDING.replace("MARK", "'!'"))
+    async with serving(deps) as client:
+        assert await shown(client, "p", say) == {"text": ["HO!"]}
+        file.write_text(AMENDING.replace("MARK", "'?'"))
+        while await shown(client, "p", say) != {"text": ["HO?"]}:
+            await asyncio.sleep(0.05)
+        file.unlink()
+        while await shown(client, "p", say) != {"text": ["ho"]}:
+            await asyncio.sleep(0.05)
+
+
 @in_loop
 async def test_a_server_that_others_can_reach_loads_no_pack_that_nobody_has_confirmed(tmp_path: Path) -> None:
     flags = ("--listen", "0.0.0.0")

@@ -37,6 +37,7 @@ from nodes.packs.isolated.sandbox import Restraint
 from nodes.packs.isolated.settings import Settings
 from nodes.packs.isolated.wire import Channel, Message, Written
 from nodes.packs.loading import Loaded
+from nodes.packs.shim.prompt_server import Routes
 from nodes.registry import builtin
 from nodes.services import Services
 
@@ -68,7 +69,7 @@ class _Worker:
             host,
             routes,
         ):
-            self._channel.send("ready", 0, _told(loaded, restraint, dict(host.missed), [it.path for it in routes]))
+            self._channel.send("ready", 0, _told(loaded, restraint, dict(host.missed), routes))
             services = _services(folders, self._settings)
             for work in (self._read, lambda: self._answer(loaded, folders)):
                 threading.Thread(target=work, daemon=True).start()
@@ -199,7 +200,7 @@ def _services(folders: Folders, settings: Settings) -> Services:
     return Services(Residency(torch.device("cpu"), Precision(), settings.memory), folders)
 
 
-def _told(loaded: Loaded, restraint: Restraint, missed: Mapping[str, int], paths: list[str]) -> dict[str, object]:
+def _told(loaded: Loaded, restraint: Restraint, missed: Mapping[str, int], routes: Routes) -> dict[str, object]:
     """What Darkroom learns of the pack."""
     nodes, problems = [], [loaded.problem] if loaded.problem else []
     for spec in loaded.specs:
@@ -212,8 +213,11 @@ def _told(loaded: Loaded, restraint: Restraint, missed: Mapping[str, int], paths
             nodes.append(described)
         else:
             problems.append(f"node {spec.type} declares inputs that do not go to a process of its own")
-    if paths:
-        problems.append(f"nobody answers at {', '.join(paths)}: addresses need a pack that runs within the program")
+    if routes.added:
+        paths = ", ".join(it.path for it in routes.added)
+        problems.append(f"nobody answers at {paths}: addresses need a pack that runs within the program")
+    if routes.on_prompt:
+        problems.append("submitted workflows stay as they are: what changes them runs within the program")
     checks = {name: self_checked(check) for name, check in loaded.checks.items()}
     return {
         "nodes": nodes,

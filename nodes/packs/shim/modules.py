@@ -23,6 +23,16 @@ from nodes.packs.shim import (
 )
 from nodes.packs.shim.prompt_server import Routes
 
+EMPTY = (
+    "comfy.model_detection",
+    "comfy.supported_models",
+    "comfy.supported_models_base",
+    "comfy.model_base",
+    "comfy.ops",
+    "comfy.lora",
+)
+"""Modules of networks as ComfyUI builds them. They can be imported; what is asked of them is not here, and is told by name."""
+
 
 class ComfyExtension:
     """What the entry point of a pack of the third protocol returns."""
@@ -57,6 +67,7 @@ def modules(host: Host, routes: Routes) -> Mapping[str, ModuleType]:
         "comfy.model_patcher": models.model_patcher(host),
         "comfy.patcher_extension": models.patcher_extension(host),
         "comfy.model_sampling": models.model_sampling(host),
+        **{name: {} for name in EMPTY},
         "comfy.cli_args": small.cli_args(host),
         "comfy.comfy_types": types,
         "comfy.comfy_types.node_typing": types,

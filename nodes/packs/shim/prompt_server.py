@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import Any
 
 from nodes.packs.host import Host
+from nodes.packs.submitted import OnPrompt
 
 
 class BinaryEventTypes(IntEnum):
@@ -30,9 +31,17 @@ class Route:
 
 @dataclass
 class Routes:
-    """The routes of all packs, in the order they were added."""
+    """What packs add to the server: routes, in the order they were added, and what they do with submitted workflows."""
 
     added: list[Route] = field(default_factory=list)
+    on_prompt: list[OnPrompt] = field(default_factory=list)
+
+    def forget(self, module: str) -> None:
+        """Let go of what the modules of a pack do with workflows."""
+        whose = (f"{getattr(handler, '__module__', '')}." for handler in self.on_prompt)
+        self.on_prompt[:] = [
+            it for it, name in zip(self.on_prompt, list(whose), strict=True) if not name.startswith(f"{module}.")
+        ]
 
     def _adding(self, method: str) -> Callable[..., Callable[[Callable[[Any], Any]], Callable[[Any], Any]]]:
         def add(path: str, **_: object) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
@@ -93,9 +102,9 @@ class PromptServer:
         """Show a text at a node while it runs."""
         self._host.send("progress_text", {"text": str(text), "node": str(node_id)}, sid)
 
-    def add_on_prompt_handler(self, handler: Callable[[Any], Any]) -> None:
-        """Packs that want to change what is submitted are told that nobody does so here."""
-        self._host.miss("server.PromptServer.add_on_prompt_handler")
+    def add_on_prompt_handler(self, handler: OnPrompt) -> None:
+        """Have a function change what is submitted, before it is read."""
+        self.routes.on_prompt.append(handler)
 
 
 def names(host: Host, routes: Routes) -> Mapping[str, object]:
