@@ -18,6 +18,9 @@ class Crew:
         self.workers = [worker("cuda:0", "running", job="3fa85f64-1"), worker("cuda:1", "idle", lost=2)]
         page.route("**/api/workers", lambda route: route.fulfill(json={"workers": self.workers}))
         page.route("**/api/workers/*/*", self.obey)
+        page.reload()  # a page that was told of none does not ask again
+        page.locator(".card").first.wait_for()
+        page.locator("#tab-queue").click()
 
     def obey(self, route: Any) -> None:
         *_, name, what = route.request.url.split("/")
@@ -35,7 +38,6 @@ def worker(name: str, state: str, job: str | None = None, lost: int = 0) -> dict
 def test_workers_are_shown_and_drained_in_the_queue_panel(editor: Editor) -> None:
     page, expect = editor.page, importlib.import_module("playwright.sync_api").expect
     crew = Crew(page)
-    page.keyboard.press("q")
     rows = page.locator(ROWS)
     expect(rows).to_have_count(2)
     expect(rows.nth(0)).to_contain_text("runs 3fa85f64")
@@ -54,7 +56,6 @@ def test_workers_are_shown_in_chinese(browser: Any, server: str) -> None:
     expect = importlib.import_module("playwright.sync_api").expect
     with open_editor(browser, server, locale="zh-CN") as editor:
         Crew(editor.page)
-        editor.page.keyboard.press("q")
         rows = editor.page.locator("[aria-label='工作进程'] li")
         expect(rows.nth(0)).to_contain_text("正在运行 3fa85f64")
         expect(rows.nth(1)).to_contain_text("空闲, 已丢失 2 次")
