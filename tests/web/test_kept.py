@@ -30,7 +30,7 @@ def test_the_first_load_is_small_and_asks_nobody_else(browser: Any, server: str)
     asked: list[str] = []
 
     def heard(request: Any) -> None:
-        if not re.search(r"/view\?|/api/jobs/", request.url):  # an earlier job and its pictures, of which a clone has none
+        if not re.search(r"/view\?|/api/jobs/", request.url):  # of earlier jobs, of which a clone has none
             asked.append(request.url)
 
     page.on("request", heard)
