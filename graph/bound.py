@@ -62,12 +62,14 @@ class Graph:
     def warnings(self) -> tuple[GraphError, ...]:
         return tuple(problem for problem in self.problems if problem.severity is Severity.WARNING)
 
+    def sources(self) -> dict[NodeId, list[NodeId]]:
+        """What each node reads from, in order."""
+        return {node_id: [link.node for link in self.nodes[node_id].links()] for node_id in self.order}
+
     def only(self, targets: Iterable[NodeId]) -> Graph:
         """The same for these nodes of it alone, and what they rest on; for those that it does not have, nothing."""
         wanted = tuple(target for target in targets if target in self.nodes)
-        kept = reachable(
-            wanted, {node_id: [link.node for link in self.nodes[node_id].links()] for node_id in self.order}
-        )
+        kept = reachable(wanted, self.sources())
         order = tuple(node_id for node_id in self.order if node_id in kept)
         return replace(self, nodes={node_id: self.nodes[node_id] for node_id in order}, order=order, targets=wanted)
 

@@ -76,7 +76,7 @@ def _batch(graph: Graph, source: NodeId, alike: Collection[NodeId]) -> LargeBatc
     inside = tuple(it for it in graph.order if it in batches and it != source)
     outside = [graph.nodes[it] for it in graph.order if it not in batches]
     read = {link.node for node in outside for link in node.links()} | set(graph.targets)
-    links = {it: [link.node for link in graph.nodes[it].links()] for it in graph.order}
+    links = graph.sources()
     before = reachable([source], links)
     whole = reachable(inside, links)
     models = any(it in alike for node_id in inside for it in links[node_id])

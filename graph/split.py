@@ -74,8 +74,7 @@ def split(run: Run, graph: Graph) -> Split:
     cells = told or Cells((), {}, {})
     roles = {it: role for it in cells.nodes if (role := _role(graph, multiplied, cells, it))}
     gatherers = {it for it in graph.order if graph.nodes[it].spec.gathers}
-    sources = {it: [link.node for link in graph.nodes[it].links()] for it in graph.order}
-    last = reachable(gatherers, reverse(sources))
+    last = reachable(gatherers, reverse(graph.sources()))
     copies = {(cells.written(it), roles.get(it, ""), cell.at): cell for it, cell in cells.cells.items()}
     return Split(
         pieces=tuple(_Cutter(run, graph, multiplied, cells, roles, last).pieces()),
@@ -91,7 +90,7 @@ def in_slices(run: Run, graph: Graph, workers: int) -> Split:
     """A run whose largest batch is cut into a slice for each worker, or more that are not too large. What reads the whole
     batch is the last piece; it is the only one if there is nothing to cut.
     """
-    links, document, extra = _links(graph), run.document, run.extra
+    links, document, extra = graph.sources(), run.document, run.extra
     pieces: list[Piece] = []
     slices: dict[NodeId, int] = {}
     if (batch := largest_batch(graph)) is not None:
@@ -103,10 +102,6 @@ def in_slices(run: Run, graph: Graph, workers: int) -> Split:
     share, models = Share(graph.targets), _models(graph, links, graph.targets)
     pieces.append(Piece("last", (), document, graph.targets, extra, share, True, models))
     return Split(tuple(pieces), graph.order, (), Cells((), {}, {}), {}, {}, slices)
-
-
-def _links(graph: Graph) -> Mapping[NodeId, list[NodeId]]:
-    return {it: [link.node for link in graph.nodes[it].links()] for it in graph.order}
 
 
 def _models(graph: Graph, links: Mapping[NodeId, list[NodeId]], nodes: Iterable[NodeId]) -> Mapping[str, int]:
@@ -144,7 +139,7 @@ class _Cutter:
         self._cells = cells
         self._roles = roles
         self._last = last
-        self._links = _links(multiplied)
+        self._links = multiplied.sources()
 
     def pieces(self) -> Iterator[Piece]:
         """In the order of the targets, those of one place together."""
