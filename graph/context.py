@@ -26,6 +26,7 @@ class Cancel:
 
     def __init__(self) -> None:
         self._set = False
+        self._asked = False
         self._wakers: list[Callable[[], None]] = []
 
     @property
@@ -35,8 +36,14 @@ class Cancel:
     def set(self) -> None:
         """Ask the run to stop, and wake the loop that waits for it. May be called from any thread, and twice."""
         self._set = True
-        for wake in list(self._wakers):
-            wake()
+        self._wake()
+
+    def ask(self) -> None:
+        """As `set`, but a run that has nothing left to do but to write what it has made may end: to stop it would only
+        have it made again.
+        """
+        self._asked = True
+        self._wake()
 
     def check(self) -> None:
         """Raise Interrupted once `set` was called."""
@@ -44,9 +51,15 @@ class Cancel:
             raise Interrupted
 
     def waking(self, wake: Callable[[], None]) -> None:
-        """Have `set` call `wake`; at once if that has already happened."""
+        """Have `set` and `ask` call `wake`; at once if that has already happened. Who is asked, and does not let the run
+        end, calls `set`.
+        """
         self._wakers.append(wake)
-        if self._set:
+        if self._set or self._asked:
+            wake()
+
+    def _wake(self) -> None:
+        for wake in list(self._wakers):
             wake()
 
 

@@ -153,8 +153,14 @@ class Executor(Generic[S]):
             if not self._open:
                 raise RuntimeError("this executor is closed")
             self._inbox.put(_Submitted(live))
-        run.cancel.waking(lambda: self._inbox.put(_Wake()))
+        run.cancel.waking(lambda: self._wake(live))
         return live.results
+
+    def _wake(self, live: Live) -> None:
+        """The run is to stop, or to end if it only writes. Any thread may call this."""
+        if not live.run.cancel.is_set and not live.frontier.only_writes:
+            live.run.cancel.set()
+        self._inbox.put(_Wake())
 
     def remember(self, name: Fingerprint, outputs: Outputs) -> None:
         """Have a result at hand that another executor has made under this name: see `Run.keep`."""

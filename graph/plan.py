@@ -104,6 +104,11 @@ class Frontier:
         """Whether every target has its result, once planned."""
         return not self._tasks
 
+    @property
+    def only_writes(self) -> bool:
+        """Whether nothing is left, once planned, but to write files. Any thread may ask."""
+        return self._planned and all(task.node.spec.only_writes for task in list(self._tasks.values()))
+
     def release(self) -> None:
         """Let go of every result: the run is over."""
         self._held.clear()

@@ -189,7 +189,7 @@ class ProcessBackend:
             if (life := self._life) is None or not self.is_ready:
                 raise WorkerLost(f"worker {self.name} has just ended")
         if self._goes_on(life, live):
-            run.cancel.waking(lambda: life.outbox.put(Message("cancel", run.id)))
+            run.cancel.waking(lambda: life.outbox.put(_stopping(run)))
             live.accepted.result()
             return live.results
         if self._exchange is not None and (far := life.link.far) is not None:
@@ -208,7 +208,7 @@ class ProcessBackend:
         for name, content in self._kept.of(run.id):
             life.outbox.put(Message("known", name, content))
         life.outbox.put(Message("run", body))
-        run.cancel.waking(lambda: life.outbox.put(Message("cancel", run.id)))
+        run.cancel.waking(lambda: life.outbox.put(_stopping(run)))
         live.accepted.result()
         return live.results
 
@@ -417,6 +417,11 @@ class ProcessBackend:
 
     def _recipes(self, run_id: str, parts: bool) -> Iterable[Recipe]:
         return cast(Iterable[Recipe], decoded(self._ask("recipes", [run_id, parts], None)) or ())
+
+
+def _stopping(run: Run) -> Message:
+    """How the process is told that a run is to stop."""
+    return Message("cancel" if run.cancel.is_set else "ask", run.id)
 
 
 def _run_of(message: Message) -> str | None:

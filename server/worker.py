@@ -236,7 +236,7 @@ class Worker:
         self.wake()
         for current in (self._current, self._portion):
             if current is not None:
-                current.cancel.set()
+                current.cancel.ask()
         if self._busy:
             await asyncio.wait([serving], timeout=GRACE_SECONDS)
         if (current := self._current) is not None:  # its node never looks whether it should stop

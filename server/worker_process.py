@@ -118,6 +118,8 @@ class _Process:
                     engine.executor.remember(Fingerprint(name), made)
             case "cancel", str() as id_ if id_ in self._runs:
                 self._runs[id_].cancel.set()
+            case "ask", str() as id_ if id_ in self._runs:
+                self._runs[id_].cancel.ask()
             case "preview", [number, id_]:
                 self._answer(number, self._preview(id_))
             case "recipes", [number, id_, parts]:

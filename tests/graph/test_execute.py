@@ -29,6 +29,7 @@ from graph.events import (
 )
 from graph.files import Folders
 from graph.live import Results
+from graph.result import Outputs
 from tests.graph.stubs import TIMEOUT, Lab, Nodes, Num, Trace, doc, edited, link, sizeof
 
 SUM = doc(
@@ -423,6 +424,35 @@ def test_cancelling_one_run_leaves_the_other_alone(lab: Lab) -> None:
     lab.desk.opened.set()
     assert isinstance(finish(lab, future), Interrupted)
     assert stopped.closing == [RunInterrupted("stopped")]
+
+
+def test_a_run_that_is_asked_to_stop_ends_if_it_only_writes(lab: Lab) -> None:
+    cancel, trace = Cancel(), Trace()
+    writing = doc({"1": ("Number", {"value": 1}), "2": ("Promise", {"a": link("1")})})
+    future = lab.executor.submit(Run("writing", writing, trace, cancel))
+    lab.run(SUM)
+    cancel.ask()
+    lab.desk.promised.set_result(Outputs(ui={"value": [1]}))
+    assert finish(lab, future) is None
+    assert trace.closing == [RunFinished("writing")]
+
+
+def test_a_run_that_is_asked_to_stop_stops_if_something_is_to_be_made(lab: Lab) -> None:
+    cancel, trace = Cancel(), Trace()
+    future = lab.executor.submit(Run("making", DOOR, trace, cancel))
+    lab.run(SUM)
+    cancel.ask()
+    assert cancel.is_set
+    lab.desk.opened.set()
+    assert isinstance(finish(lab, future), Interrupted)
+
+
+def test_a_run_asked_to_stop_before_it_is_submitted_runs_nothing(lab: Lab) -> None:
+    cancel = Cancel()
+    cancel.ask()
+    with pytest.raises(Interrupted):
+        lab.executor.execute(lab.start(SUM, cancel))
+    assert lab.trace.events == [RunInterrupted("run")]
 
 
 def test_a_run_cancelled_beforehand_runs_nothing(lab: Lab) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from PIL import Image
 
 from graph.events import NodeFinished, NodeStarted
 from server.deps import CREW, RUNNING
@@ -63,6 +64,23 @@ async def test_a_stop_between_a_runs_end_and_its_row_draws_nothing_twice(
     async with serving(deps_of(tmp_path)) as client:
         assert (await client.get("/queue"))["queue_running"] == (await client.get("/queue"))["queue_pending"] == []
         assert (await client.entry(prompt_id))["status"]["completed"]
+    assert pictures(tmp_path) == 1
+
+
+@in_loop
+async def test_a_stop_while_the_last_picture_is_written_does_not_have_it_drawn_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered = threading.Event()
+    worker: list[Worker] = []
+    async with serving(deps_of(tmp_path)) as client:
+        worker.append(client.app[CREW].workers[0])
+        monkeypatch.setattr("tests.server.stub_nodes.Image.new", held(worker, Image.new, entered))
+        prompt_id = await client.queue(chain())
+        assert await asyncio.to_thread(entered.wait, 20)
+    monkeypatch.undo()
+    with contextlib.closing(sqlite3.connect(tmp_path / "darkroom.db")) as db:
+        assert db.execute("SELECT id, state, attempts FROM jobs").fetchall() == [(prompt_id, "completed", 0)]
     assert pictures(tmp_path) == 1
 
 

@@ -29,9 +29,25 @@ from tests.server.support import Client, Json, chain, deps_of, in_background, se
 SOURCE = Path(__file__).resolve().parents[2]
 
 
-def processes(base: Path, number: int, lease: float = 60.0) -> list[ProcessBackend]:
+WRITES_LATE = """
+import runpy, sys, time
+from pathlib import Path
+from PIL import Image
+def late(*args, real=Image.new, base=Path(sys.argv[1])):
+    (base / "entered").touch()
+    while not (base / "go").exists():
+        time.sleep(0.01)
+    return real(*args)
+Image.new = late
+runpy.run_module("tests.server.stub_worker", run_name="__main__")
+"""
+
+
+def processes(
+    base: Path, number: int, lease: float = 60.0, stub: tuple[str, ...] = ("-m", "tests.server.stub_worker")
+) -> list[ProcessBackend]:
     """Workers of the stub nodes."""
-    command = [sys.executable, "-m", "tests.server.stub_worker", str(base)]
+    command = [sys.executable, *stub, str(base)]
     surroundings = {**os.environ, "PYTHONPATH": str(SOURCE)}
     kept = KeptResults()
     return [ProcessBackend(f"cpu-{at}", piped(command, surroundings), lease=lease, kept=kept) for at in range(number)]
@@ -78,6 +94,24 @@ def on(backends: list[ProcessBackend], client: Client, job: str) -> ProcessBacke
 def kill(backend: ProcessBackend, number: int = signal.SIGKILL) -> None:
     assert backend.process_id is not None
     os.kill(backend.process_id, number)
+
+
+@in_loop
+async def test_a_stop_while_a_process_writes_the_last_picture_does_not_have_it_drawn_again(tmp_path: Path) -> None:
+    async def let_go(client: Client) -> None:
+        while client.app[CREW].workers[0].takes:
+            await asyncio.sleep(0.01)
+        (tmp_path / "go").touch()
+
+    backends = processes(tmp_path, 1, stub=("-c", WRITES_LATE))
+    async with serving(deps_of(tmp_path, workers=backends)) as client:
+        await client.queue(chain(), prompt_id="written")
+        await until((tmp_path / "entered").exists)
+        going = asyncio.create_task(let_go(client))
+    await going
+    async with crewed(tmp_path, 1) as (client, _):
+        assert (await client.get("/api/jobs/written"))["status"] == "completed"
+    assert len(list((tmp_path / "output").glob("*.png"))) == 1
 
 
 @in_loop

@@ -133,6 +133,25 @@ def test_a_signal_in_a_gap_loses_and_repeats_nothing(tmp_path: Path, method: str
     assert len(list((base / "output").glob("*.png"))) == (1 if method == "take" else 2)
 
 
+def test_a_signal_while_a_picture_is_written_does_not_have_it_drawn_again(tmp_path: Path) -> None:
+    """SIGTERM at twenty moments of a short run: it ends, or goes back before it has written anything."""
+
+    async def body() -> None:
+        for i in range(20):
+            base = tmp_path / str(i)
+            async with aiohttp.ClientSession() as session:
+                async with serving(*stub(base)) as (process, url):
+                    assert await posted(session, url, {"prompt": chain(), "prompt_id": "job"}) == 200
+                    await asyncio.sleep(i % 10 / 1000)
+                    process.send_signal(signal.SIGTERM)
+                    assert await asyncio.wait_for(process.wait(), 60) == 0
+                async with serving(*stub(base)) as (_, url):
+                    assert (await ended(session, url, "job"))["status"] == "completed"
+            assert len(list((base / "output").glob("*.png"))) == 1
+
+    asyncio.run(body())
+
+
 def test_signals_at_random_moments(tmp_path: Path) -> None:
     """Each stop is clean, no job is lost, none has failed, and none is taken for one that crashed."""
     base, chance = tmp_path / "base", random.Random(3)
