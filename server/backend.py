@@ -127,6 +127,11 @@ class Holdings:
     gauges: Mapping[str, float] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def free(self) -> float:
+        """Bytes of memory for what is not there yet: as many as there are, where nothing is known."""
+        return sum(device.free for device in self.devices) if self.devices else float("inf")
+
 
 class Backend(Protocol):
     """Runs one job after the other. What may take its time is called outside the event loop."""

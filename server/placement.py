@@ -190,9 +190,13 @@ class Placement:
         missing = self._missing(worker, piece.models)
         return not (missing and left and sweep.seconds) or LOAD_SECONDS + missing / READ_BYTES < left * sweep.seconds
 
-    def _lacks(self, worker: Taker, job: Waiting) -> tuple[int, int]:
-        """How little of what a job needs a worker has: bytes of models that are not there, then results."""
-        return self._missing(worker, job.models), -self._results.count(_life(worker), job.id)
+    def _lacks(self, worker: Taker, job: Waiting) -> tuple[int, float, int]:
+        """How little of what a job needs a worker has: bytes of models that are not there, bytes of memory that these
+        would take from others, then results.
+        """
+        missing = self._missing(worker, job.models)
+        short = max(0, missing - worker.backend.holdings().free) if missing else 0
+        return missing, short, -self._results.count(_life(worker), job.id)
 
     def _missing(self, worker: Taker, models: Mapping[str, int]) -> int:
         """Bytes of models that a worker would have to load."""

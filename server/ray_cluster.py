@@ -21,7 +21,7 @@ from typing import Any
 from graph.whole_files import write_whole
 from server.exchange import Exchange
 from server.foreign import Hear
-from server.kept_results import KeptResults
+from server.kept_results import Fetch, KeptResults
 from server.links import Far, Link
 from server.passer import ATTENDED_SECONDS, MARK, TELL_SECONDS, Passer
 from server.process_backend import ProcessBackend
@@ -31,6 +31,8 @@ from server.wire import Message, packed, unpacked
 BEGIN_SECONDS = 60.0
 """How long a place in the cluster is waited for, before that is told and tried again."""
 PROBE_SECONDS = 20.0
+KEPT_SHARE = 0.5
+"""Of the cluster's object store: for results that a retry begins with."""
 PIECE = 2**26
 """Bytes of a file that travel at once."""
 _TOKENS = "token"
@@ -155,7 +157,7 @@ class Cluster:
         """Workers that go on with the actors which the server had before it ended, if they are the same; others end."""
         before = f"{work.marked()[:16]} "
         names = {f"{before}{_signature(place, work)} {at}": f"ray-{at}" for at in range(number)}
-        runs, kept = dict[str, str](), KeptResults()
+        runs, kept = dict[str, str](), KeptResults(self._room, self._put_away)
         for name in self._ray.util.list_named_actors():
             if name in names:
                 runs[name] = self._run_of(name)
@@ -180,6 +182,25 @@ class Cluster:
             return str(self._ray.get(self._ray.get_actor(name).run.remote(), timeout=PROBE_SECONDS))
         except (self._ray.exceptions.RayError, ValueError):
             return ""
+
+    @property
+    def _room(self) -> int:
+        """Bytes of the object store that results may take."""
+        return int(self._ray.cluster_resources().get("object_store_memory", 0.0) * KEPT_SHARE)
+
+    def _put_away(self, content: bytes) -> Fetch:
+        """Have a result lie in the object store, which writes to its disk what has no room in memory."""
+        try:
+            return partial(self._fetch, self._ray.put(content))
+        except self._ray.exceptions.RayError as error:
+            raise OSError(type(error).__name__) from error
+
+    def _fetch(self, reference: object) -> bytes:
+        try:
+            content: bytes = self._ray.get(reference, timeout=PROBE_SECONDS)
+        except self._ray.exceptions.RayError as error:
+            raise OSError(type(error).__name__) from error
+        return content
 
     def close(self) -> None:
         """Let go of the cluster; one that was begun here ends."""

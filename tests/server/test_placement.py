@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from server.backend import Holdings
+from server.backend import Device, Holdings
 from server.job import Job, Waiting
 from server.options import understand
 from server.placement import Placement
@@ -27,9 +27,11 @@ class Place:
     name: str
     files: dict[str, int] = field(default_factory=dict)
     resumes: str = ""
+    free: int | None = None
 
     def holdings(self) -> Holdings:
-        return Holdings(files=self.files)
+        devices = () if self.free is None else (Device(self.name, "cuda", 0, 8 * GIB, self.free),)
+        return Holdings(devices, files=self.files)
 
 
 @dataclass
@@ -94,6 +96,15 @@ def test_what_nobody_holds_is_loaded_at_once_where_the_least_is_missing() -> Non
     assert chosen(placement, a, both) == both[0]
     a.begin(both[0])
     assert chosen(placement, b, jobs("C")) == jobs("C")[0]
+
+
+def test_what_nobody_holds_is_loaded_where_memory_is_free() -> None:
+    placement, (full, empty) = crew("A", "")
+    full.backend.free, empty.backend.free = GIB // 2, 4 * GIB
+    assert chosen(placement, full, jobs("C")) is None
+    assert chosen(placement, empty, jobs("C")) == jobs("C")[0]
+    empty.begin(jobs("C")[0])
+    assert chosen(placement, full, jobs("D")) == jobs("D")[0]
 
 
 def test_clients_take_turns_and_who_has_nothing_running_comes_first() -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from server.client import BlockingClient
 from server.deps import CREW, WATCH, Limits
-from server.kept_results import KeptResults
+from server.kept_results import Fetch, KeptResults
 from server.links import piped
 from server.list_workers import list_workers
 from server.process_backend import ProcessBackend
@@ -410,6 +410,25 @@ def test_results_are_kept_until_their_run_has_ended_and_within_bounds() -> None:
     assert (kept.of("a"), kept.of("b")) == ([], [("y", b"12345"), ("z", b"12")])
     kept.forget("b")
     assert not kept.of("b")
+
+
+def test_a_result_that_cannot_be_kept_or_is_gone_is_made_again(caplog: pytest.LogCaptureFixture) -> None:
+    def put_away(content: bytes) -> Fetch:
+        def fetch() -> bytes:
+            if content == b"gone":
+                raise OSError("ObjectLostError")
+            return content
+
+        if content == b"large":
+            raise OSError("ObjectStoreFullError")
+        return fetch
+
+    kept = KeptResults(put_away=put_away)
+    for content in (b"large", b"gone", b"there"):
+        kept.keep("a", content.decode(), content)
+    assert kept.of("a") == [("there", b"there")]
+    assert "ObjectStoreFullError" in caplog.text
+    assert "ObjectLostError" in caplog.text
 
 
 @in_loop
