@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from models.config import Shapes
+from models.eight_bits import in_eight_bits
 from models.layouts import LAYOUTS, Layout, some
 from models.layouts import Part as Part
 from models.layouts import Weights as Weights
@@ -57,6 +58,18 @@ class Formats(NamedTuple):
 
     kept: torch.dtype
     computed: torch.dtype
+
+    @property
+    def read(self) -> torch.dtype:
+        """The format that they are read in: numbers of 8 bits are made of exact ones."""
+        return torch.float32 if self.kept == torch.int8 else self.kept
+
+    def hold(self, weight: Tensor) -> tuple[Callable[[], Tensor], int]:
+        """What gives a weight that was `read` whenever a layer computes, and the bytes that it takes until then."""
+        if self.kept == torch.int8:
+            rounded = in_eight_bits(weight)
+            return partial(rounded.widened, self.computed), rounded.nbytes
+        return partial(weight.to, self.computed), weight.nbytes
 
 
 def own_shapes(weights: Weights, part: Part) -> dict[str, tuple[int, ...]]:
@@ -206,12 +219,13 @@ def _without_streamed(
 ) -> dict[str, str]:
     """Have layers read their weights, and change them, whenever they are called; returns the sources of all others."""
     layers = _reading(module, sources)
-    tensors = LaterTensors(weights.file, [sources[own] for own in layers], formats.kept, once=False)
+    tensors = LaterTensors(weights.file, [sources[own] for own in layers], formats.read, once=False)
     for own, layer in layers.items():
 
         def read(own: str = own, shape: torch.Size = layer.weight.shape) -> Tensor:
             weight = _changed(tensors.read(sources[own]).reshape(shape), changes.get(own, ()))
-            return weight.to(device, formats.computed)
+            widened, _ = formats.hold(weight.to(device))
+            return widened()
 
         layer.read_each_time(read, formats.computed, device)
     return {own: source for own, source in sources.items() if own not in layers}
@@ -241,7 +255,7 @@ def _without_quantised(
 
 
 def _unpacked(stored: Tensor, info: TensorInfo, shape: torch.Size, formats: Formats) -> Tensor:
-    return unpacked(stored, info, formats.kept).reshape(shape).to(formats.computed)
+    return unpacked(stored, info, formats.read).reshape(shape).to(formats.computed)
 
 
 def _without_kept(
@@ -256,11 +270,10 @@ def _without_kept(
     others."""
     layers = _reading(module, sources)
     owns = {sources[own]: own for own in layers}
-    for source, tensor in read_tensors(weights.file, owns, dtype=formats.kept, device=device, mapped=False):
+    for source, tensor in read_tensors(weights.file, owns, dtype=formats.read, device=device, mapped=False):
         own = owns[source]
-        held = _changed(tensor.reshape(layers[own].weight.shape), changes.get(own, ()))
-        size = held.numel() * held.element_size()
-        layers[own].read_each_time(partial(held.to, formats.computed), formats.computed, device, size)
+        widened, size = formats.hold(_changed(tensor.reshape(layers[own].weight.shape), changes.get(own, ())))
+        layers[own].read_each_time(widened, formats.computed, device, size)
     return {own: source for own, source in sources.items() if own not in layers}
 
 

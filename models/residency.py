@@ -21,7 +21,7 @@ from models.family import TOWERS
 from models.layouts import Steering
 from models.machine import give_back, in_words
 from models.packed import Packed, can_pack
-from models.precision import Precision, computed
+from models.precision import Precision, computed, kept_bytes
 from models.streaming import Streamed
 from models.types import ModelHandle, Network
 
@@ -194,7 +194,7 @@ class Residency:
         dtype = computed(kept, self.device)
         shapes = handle.weights.shapes(handle.part)
         sizes = {name: math.prod(shapes[name]) for name in (variant.changes if variant else shapes)}
-        layers = {name: size * kept.itemsize for name, size in sizes.items() if _passes(name, shapes[name])}
+        layers = {name: kept_bytes(size, kept) for name, size in sizes.items() if _passes(name, shapes[name])}
         others = sum(size for name, size in sizes.items() if name not in layers) * dtype.itemsize
         passing = 2 * max((sizes[name] for name in layers), default=0) * dtype.itemsize
         quantised = {} if variant else _quantised_bytes(handle, layers, kept)

@@ -110,7 +110,7 @@ def test_every_problem_is_listed_at_once_with_its_place(base: Path, call: Call) 
 
 def test_16_bits_give_nearly_the_same_picture(base: Path, call: Call) -> None:
     pictures: list[NDArray[np.float64]] = []
-    for flags in ([], ["--bf16-unet", "--bf16-vae"], ["--fp16-unet"], ["--precision", "auto"]):
+    for flags in ([], ["--bf16-unet", "--bf16-vae"], ["--fp16-unet"], ["--precision", "auto"], ["--int8"]):
         status, out, err = call("run", WORKFLOW, "--base-directory", base, "--cpu", *flags, *TINY)
         assert status == 0
         assert ("--precision auto: U-Net " in err) == ("auto" in flags)

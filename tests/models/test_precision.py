@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.precision import Precision, choose_precision
+from models.precision import Precision, choose_precision, computed
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 FP32, FP16, BF16 = torch.float32, torch.float16, torch.bfloat16
@@ -31,10 +31,21 @@ def test_auto_is_bfloat16_where_the_processor_computes_in_it(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("wanted", "expected"), [("bf16", Precision(BF16, FP32, BF16)), ("fp16", Precision(FP16, FP32, FP32))]
+    ("wanted", "expected"),
+    [("bf16", Precision(BF16, FP32, BF16)), ("fp16", Precision(FP16, FP32, FP32))],
 )
 def test_16_bits_on_a_cpu_are_for_the_parts_that_take_time_and_bear_them(wanted: str, expected: Precision) -> None:
     assert choose_precision(CPU, wanted) == expected
+
+
+@pytest.mark.parametrize(("has_bf16", "computes"), [(True, BF16), (False, FP32)])
+def test_8_bits_are_how_a_unet_is_kept(monkeypatch: pytest.MonkeyPatch, has_bf16: bool, computes: torch.dtype) -> None:
+    _processor(monkeypatch, avx512_bf16=has_bf16)
+    assert choose_precision(CPU, "int8") == Precision(torch.int8, FP16, computes)
+    assert str(choose_precision(CPU, "int8")).startswith("U-Net int8, text fp16")
+    assert computed(torch.int8, CPU) == computes
+    assert computed(torch.int8, torch.device("mps")) == FP16
+    assert choose_precision(torch.device("mps"), "int8").model == torch.int8
 
 
 def test_an_accelerator_computes_in_half_precision_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

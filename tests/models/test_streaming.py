@@ -44,8 +44,10 @@ def drawn(*shape: int) -> Tensor:
 
 
 def unet(network: nn.Module) -> Tensor:
-    reading = Reading(drawn(2, 77, XL_UNET.context_dim), vector=drawn(2, XL_UNET.vector_dim))
-    made: Tensor = network(drawn(2, 4, 8, 6), torch.tensor([500.0, 3.0]), reading)
+    dtype = next(network.parameters()).dtype
+    given = (drawn(2, 77, XL_UNET.context_dim), drawn(2, XL_UNET.vector_dim), drawn(2, 4, 8, 6))
+    context, vector, x = (it.to(dtype) for it in given)
+    made: Tensor = network(x, torch.tensor([500.0, 3.0]), Reading(context, vector=vector))
     return made
 
 
@@ -103,6 +105,7 @@ def _style(weights: Weights, folder: Path) -> Adapter:
 
 
 HALF = Precision(torch.float16, torch.float16, torch.float16)
+EIGHT = Precision(torch.int8, torch.float16)
 
 
 @pytest.mark.parametrize("part", CALLS)
@@ -137,6 +140,40 @@ def test_weights_kept_in_16_bits_take_adapters_and_are_streamed_where_they_do_no
     small = Residency(CPU, HALF, budget, packing)
     assert torch.equal(result(small, handle(weights, "model", adapter), unet), made)
     assert small.resident_bytes <= budget
+
+
+@pytest.mark.parametrize("packing", PACKING)
+def test_weights_kept_in_8_bits_take_a_quarter(weights: Weights, packing: bool) -> None:
+    whole, eight = Residency(CPU, Precision(), MUCH, packing), Residency(CPU, EIGHT, MUCH, packing)
+    expected = result(whole, handle(weights, "model"), unet)
+    made = result(eight, handle(weights, "model"), unet)
+    assert float((made - expected).norm() / expected.norm()) < 6e-2, "bfloat16 alone, in so narrow a network, 2.5e-2"
+    with eight.use(handle(weights, "model")) as network:
+        held = sum(layer.held_bytes for layer in network.modules() if isinstance(layer, Packed | Streamed))
+    numbers = sum(math.prod(shape) for name, shape in weights.shapes("model").items() if passes(name, shape))
+    assert numbers < held < 1.1 * numbers
+
+
+@pytest.mark.parametrize("packing", PACKING)
+def test_weights_kept_in_8_bits_take_adapters_and_are_streamed_where_they_do_not_fit(
+    weights: Weights, packing: bool, tmp_path: Path
+) -> None:
+    adapter = _style(weights, tmp_path)
+    eight = Residency(CPU, EIGHT, MUCH, packing)
+    unchanged = result(eight, handle(weights, "model"), unet)
+    budget = eight.resident_bytes - 1
+    made = result(eight, handle(weights, "model", adapter), unet)
+    assert not torch.equal(made, unchanged)
+    small = Residency(CPU, EIGHT, budget, packing)
+    assert torch.equal(result(small, handle(weights, "model", adapter), unet), made)
+    assert small.resident_bytes <= budget
+    exact = Residency(CPU, Precision(), MUCH)
+    with exact.use(handle(weights, "model", adapter)) as network, eight.use(handle(weights, "model", adapter)) as other:
+        for name, layer in other.named_modules():
+            if isinstance(layer, Packed | Streamed):
+                weight = network.get_parameter(f"{name}.weight")
+                assert layer._read is not None
+                assert float((layer._read().float() - weight).norm() / weight.norm()) < 1e-2
 
 
 def test_text_encoders_leave_before_a_unet_is_streamed_for_want_of_room(weights: Weights) -> None:
