@@ -48,12 +48,30 @@ def encode_text(
     from the end, if not the one that the tower is read at; the pooled vector is always the last one's. recipe: another
     prompt language, or another meaning of weights.
     """
-    padding = EOS if reading.padding is None else reading.padding
+    padding = padding_of(reading)
     sequences = chunks_of(recipe.cut(text), tokenizer.encode, embeddings, padding, recipe.normalize)
+    return encode_chunks(model, tokenizer, sequences, tick, layer, reading, recipe)
+
+
+def padding_of(reading: TowerReading) -> int:
+    """The token that fills up a chunk."""
+    return EOS if reading.padding is None else reading.padding
+
+
+def encode_chunks(
+    model: TextModel,
+    tokenizer: ClipTokenizer,
+    sequences: Sequence[Chunk],
+    tick: Callable[[], None] = lambda: None,
+    layer: int | None = None,
+    reading: TowerReading = SD1.text[0],
+    recipe: TextRecipe = PLAIN,
+) -> Cond:
+    """As `encode_text`, of a prompt that is chunks of 77 tokens already."""
     weights = torch.tensor([[token.weight for token in chunk] for chunk in sequences])
     weighted = bool((weights != 1).any())
-    empty = chunks("", tokenizer.encode, embeddings, padding) if weighted else []
-    vectors = torch.stack([_vectors(model, chunk) for chunk in sequences + empty])
+    empty = chunks("", tokenizer.encode, NO_EMBEDDINGS, padding_of(reading)) if weighted else []
+    vectors = torch.stack([_vectors(model, chunk) for chunk in [*sequences, *empty]])
     at = _layer(model, reading.layer if layer is None else layer, reading)
     hidden, last = model.encode_until(vectors, at, tick, reading.normed)
     end = next(i for i, token in enumerate(sequences[0]) if not isinstance(token.value, Tensor) and token.value == EOS)

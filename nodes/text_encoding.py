@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -15,8 +15,8 @@ from graph.errors import InputError
 from graph.files import Folders
 from models.embeddings import load_embedding
 from models.family import Tower
-from models.prompt import embedding_names
-from models.text import PLAIN, TextRecipe, encode_text, filled_up, side_by_side
+from models.prompt import Chunk, chunks, embedding_names
+from models.text import PLAIN, TextRecipe, encode_chunks, encode_text, filled_up, padding_of, side_by_side
 from models.types import Clip, Cond, TextTower
 from models.weights import CheckpointError
 from nodes.services import Context
@@ -42,6 +42,38 @@ def encoded(
     """What a text encoder makes of a prompt. others: what towers read that are to read something else; the shorter text is
     filled up then. recipe: another prompt language, or another meaning of weights. Raises InputError."""
     prompts = [others.get(reading.tower, prompt) for reading in clip.readings]
+    _tell_of_absent_embeddings(ctx, prompts)
+    conds = [_by_tower(ctx, clip, i, read, recipe) for i, read in enumerate(prompts)]
+    if others:
+        longest = max(cond.tokens.shape[1] for cond in conds)
+        for i, cond in enumerate(conds):
+            if cond.tokens.shape[1] < longest:
+                conds[i] = filled_up(cond, _by_tower(ctx, clip, i, prompts[i]._replace(text="")), longest)
+    return side_by_side(conds)
+
+
+def chunks_by_tower(ctx: Context, clip: Clip, prompt: Prompt) -> list[list[Chunk]]:
+    """A prompt as each tower of a text encoder reads it, in their order: chunks of 77 tokens. Raises InputError."""
+    _tell_of_absent_embeddings(ctx, [prompt])
+    made = []
+    for tower, reading in zip(clip.towers, clip.readings, strict=True):
+        width = tower.weights.shapes(tower.part)["text_model.embeddings.token_embedding.weight"][-1]
+        files = _EmbeddingFiles(ctx.services.folders, prompt.blamed, width, tower)
+        made.append(chunks(prompt.text, ctx.services.tokenizer.encode, files, padding_of(reading)))
+    return made
+
+
+def encoded_chunks(ctx: Context, clip: Clip, by_tower: Sequence[Sequence[Chunk]]) -> Cond:
+    """What a text encoder makes of chunks of 77 tokens, those of each tower in their order. Raises InputError."""
+    conds = []
+    for tower, reading, sequences in zip(clip.towers, clip.readings, by_tower, strict=True):
+        with ctx.services.use(tower, "clip") as encoder:
+            tokenizer = ctx.services.tokenizer
+            conds.append(encode_chunks(encoder, tokenizer, sequences, ctx.check, clip.layer, reading))
+    return side_by_side(conds)
+
+
+def _tell_of_absent_embeddings(ctx: Context, prompts: Sequence[Prompt]) -> None:
     for text, blamed in dict.fromkeys(prompts):
         files = _EmbeddingFiles(ctx.services.folders)
         for name in dict.fromkeys(embedding_names(text, files)):
@@ -50,13 +82,6 @@ def encoded(
                     f"embedding:{name} is not among the files of models/embeddings; the prompt goes on without it",
                     blamed,
                 )
-    conds = [_by_tower(ctx, clip, i, read, recipe) for i, read in enumerate(prompts)]
-    if others:
-        longest = max(cond.tokens.shape[1] for cond in conds)
-        for i, cond in enumerate(conds):
-            if cond.tokens.shape[1] < longest:
-                conds[i] = filled_up(cond, _by_tower(ctx, clip, i, prompts[i]._replace(text="")), longest)
-    return side_by_side(conds)
 
 
 def _by_tower(ctx: Context, clip: Clip, i: int, prompt: Prompt, recipe: TextRecipe = PLAIN) -> Cond:

@@ -29,7 +29,7 @@ from server.deps import (
 from server.reader import Reader
 from server.refused import Refused
 from server.store import Accepted, IdTaken, QueueFull, Store
-from server.submission import Checked, Request, check, read
+from server.submission import Checked, Request, amended, check, read
 from server.threads import in_thread
 
 NEWEST = 200
@@ -206,10 +206,8 @@ def _checked(body: bytes, number: int, engine: Engine, app: web.Application) -> 
 
 
 def _read(body: bytes, engine: Engine, most_values: int) -> Request:
-    """The request, as packs want it: they get one that has the right shape. Raises Refused."""
-    asked = read(body, most_values)
-    made = engine.foreign.amended(body)
-    return asked if made is body else read(made, most_values)
+    """The request, as packs want it. Raises Refused."""
+    return amended(read(body, most_values), body, engine, most_values)
 
 
 def _faults(body: bytes, engine: Engine, app: web.Application) -> str:

@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from aiohttp import web
@@ -26,7 +27,7 @@ from server.routes_jobs import cancel
 from server.routes_run import enqueue
 from server.routes_v2_assets import reused
 from server.store import IdTaken
-from server.submission import Checked, Request, check
+from server.submission import Checked, Request, amended, check
 from server.threads import in_thread
 
 KEY_SECONDS = 86_400.0
@@ -71,7 +72,8 @@ async def post_job(request: web.Request) -> web.StreamResponse:
 
     def checked() -> Checked:
         try:
-            return check(asked, number, engine, folders, limits.nodes, app[REDACT])
+            wanted = replace(amended(asked, asked.body, engine, limits.values), id=id_)
+            return check(wanted, number, engine, folders, limits.nodes, app[REDACT])
         except Refused as refused:
             raise _invalid(refused) from None
 

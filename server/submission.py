@@ -69,6 +69,12 @@ class Request:
         labels = {**chosen, **(given if isinstance(given, dict) else {})}
         return replace(self, extra={**self.extra, ASKED: labels})
 
+    @property
+    def body(self) -> bytes:
+        """The same as `POST /prompt` takes it, of one that has not come so and says nothing of its place."""
+        besides = dumps({"prompt_id": self.id, "extra_data": dict(self.extra)})
+        return f'{{"prompt": {self.prompt}, {besides[1:]}'.encode()
+
     def place(self, number: int) -> int | float:
         """Where it stands in the queue, if `number` is the next one."""
         if self.number is not None:
@@ -117,6 +123,12 @@ def read(body: bytes, most_values: int) -> Request:
         priority=priority_of(value.get("priority", extra.get("priority", 0))),
         targets=_targets(value.get("partial_execution_targets")),
     )
+
+
+def amended(asked: Request, body: bytes, engine: Engine, most_values: int) -> Request:
+    """The request that came as `body`, as packs want it: they get one that has the right shape. Raises Refused."""
+    made = engine.foreign.amended(body)
+    return asked if made is body else read(made, most_values)
 
 
 def _carried(body: bytes) -> Carried:

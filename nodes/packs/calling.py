@@ -16,8 +16,8 @@ from graph.inputs import OutputSpec
 from graph.result import LATER, Blocked, Expand, Items, Need, Outputs, Result
 from graph.scope import Scope
 from nodes.packs.host import Host
+from nodes.packs.objects.values import from_pack, to_pack
 from nodes.packs.shim.graph_utils import ExecutionBlocker, is_link
-from nodes.packs.values import from_pack, to_pack
 from nodes.services import Context
 
 HIDDEN = frozenset({"UNIQUE_ID", "PROMPT", "EXTRA_PNGINFO", "DYNPROMPT", "AUTH_TOKEN_COMFY_ORG", "API_KEY_COMFY_ORG"})

@@ -13,7 +13,7 @@ from graph.document import Link
 from graph.errors import GraphError
 from nodes.packs.calling import awaited
 from nodes.packs.host import Host
-from nodes.packs.values import to_pack
+from nodes.packs.objects.values import to_pack
 
 Check: TypeAlias = Callable[..., Any]
 """`VALIDATE_INPUTS` or `validate_inputs` of a class: True, or what is wrong."""

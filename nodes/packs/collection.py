@@ -126,6 +126,8 @@ class Packs:
         for it in self.loaded:
             if it.pack.name not in kept:
                 it.end()
+                for name in it.classes:
+                    self.host.classes.pop(name, None)
                 self._importer.forget(it.pack)
                 self._routes.forget(it.pack.module)
         new = list(permits((found[name] for name in found if name not in kept), known, ask))
@@ -135,6 +137,7 @@ class Packs:
         for permit in new:
             it = loaded[permit.pack.name] = self._load(permit, taken)
             taken |= {spec.type: spec for spec in it.specs}
+            self.host.classes.update(it.classes)
             _tell(it)
         self.loaded = tuple(loaded[name] for name in found)
         self.host.brought.clear()

@@ -13,7 +13,7 @@ from graph.document import Link, NodeId
 from graph.files import Folders
 from nodes.packs.calling import awaited
 from nodes.packs.host import Host
-from nodes.packs.values import to_pack
+from nodes.packs.objects.values import to_pack
 
 Fingerprint: TypeAlias = Callable[..., Any]
 """`IS_CHANGED` or `fingerprint_inputs` of a class: any value, which differs once a result no longer stands."""

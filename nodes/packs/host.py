@@ -25,8 +25,11 @@ def _nobody(event: str, data: object, client_id: str | None) -> None:
 
 @dataclass(frozen=True)
 class Host:
-    """One for a program. `own`: makes a tensor of ours the pack's, which may write into it. `specs`: the node types that packs use as helpers. `send`: a message of a pack to clients, or
-    to one of them. `brought`: the node types that packs bring. `missed`: names that packs asked a stand-in for which it does not have, and how often.
+    """One for a program. own: makes a tensor of ours the pack's, which may write into it. specs: the node types that packs
+    use as helpers; brought: those that packs bring; classes: both as classes, to which packs may add. send: a message of a
+    pack to clients, or to one of them. missed: names that packs asked a stand-in for which it does not have, and how often.
+    sampling: the sampling under way, for those who want estimates of it; told: the options of one evaluation that has some of
+    its own; performing: a whole sampling that a pack has in its hands; running: the context of the node that runs.
     """
 
     folders: Folders
@@ -34,6 +37,7 @@ class Host:
     send: Send = _nobody
     own: Callable[[Tensor], Tensor] = Tensor.clone
     brought: dict[str, NodeSpec] = field(default_factory=dict)
+    classes: dict[str, Any] = field(default_factory=dict)
     missed: Counter[str] = field(default_factory=Counter)
     sampling: ContextVar[Any] = field(default_factory=lambda: ContextVar("the sampling under way", default=None))
     told: ContextVar[Any] = field(default_factory=lambda: ContextVar("options of one evaluation", default=None))

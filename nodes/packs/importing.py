@@ -42,6 +42,13 @@ class StandIn(ModuleType):
         raise AttributeError(f"Darkroom's stand-in for {self.__name__} has no {name!r}")
 
 
+class Everywhere(StandIn):
+    """A package each of whose modules holds the same names, whatever it is called."""
+
+    def __getattr__(self, name: str) -> object:
+        return self if name.startswith("nodes_") else super().__getattr__(name)
+
+
 class AbsentError(ImportError):
     """A pack imports what no stand-in has."""
 
@@ -64,16 +71,15 @@ class PackImporter(MetaPathFinder):
     """Imports packs with `modules` in the place of ComfyUI's. To be used as a context: it is among Python's finders
     as long as it is open, since packs import of themselves at any time."""
 
-    def __init__(self, modules: Mapping[str, ModuleType], missed: Callable[[str], None]) -> None:
+    def __init__(self, modules: Mapping[str, StandIn], missed: Callable[[str], None]) -> None:
         self._modules = _linked(modules)
         self._missed = missed
         self._roots = {name.partition(".")[0] for name in modules} - {"nodes", "server"} | {
-            "comfy_extras",
             "comfy_api_nodes",
         }
         self._parent = ModuleType(PREFIX.rstrip("."), "The packs.")
         self._parent.__path__ = []
-        self._lenient: dict[str, dict[str, ModuleType]] = {}  # the stand-ins of packs that are not told what is absent
+        self._lenient: dict[str, dict[str, StandIn]] = {}  # the stand-ins of packs that are not told what is absent
         self._builtins = {**vars(builtins), "__import__": self._import}
         self._asking = ContextVar("the pack that imports", default="")
         self._borrowed: list[str] = []
@@ -100,7 +106,7 @@ class PackImporter(MetaPathFinder):
         """
         self._lenient.pop(pack.module, None)
         if lenient:
-            own = {name: StandIn(name, vars(module), self._missed) for name, module in self._modules.items()}
+            own = {name: type(module)(name, vars(module), self._missed) for name, module in self._modules.items()}
             self._lenient[pack.module] = _linked(own)
         file = pack.folder / file_name if file_name else pack.main_file
         name = pack.module + (f".{file.stem}" if file_name else "")
@@ -165,9 +171,9 @@ class PackImporter(MetaPathFinder):
             finally:
                 self._asking.reset(token)
         modules = self._lenient.get(pack)
-        module = (
-            self._modules.get(name) if modules is None else modules.get(name) or _added(modules, name, self._missed)
-        )
+        module = _found(self._modules if modules is None else modules, name)
+        if module is None and modules is not None:
+            module = _added(modules, name, self._missed)
         if module is None:
             raise self._absent(name)
         for item in fromlist or ():
@@ -199,7 +205,13 @@ class PackImporter(MetaPathFinder):
         return AbsentError(f"Darkroom has no stand-in for {name}", name=name)
 
 
-def _added(modules: dict[str, ModuleType], name: str, missed: Callable[[str], None]) -> ModuleType:
+def _found(modules: Mapping[str, StandIn], name: str) -> StandIn | None:
+    """The stand-in of this name; a package's own where that is everywhere."""
+    around = modules.get(name.partition(".")[0])
+    return modules.get(name) or (around if isinstance(around, Everywhere) else None)
+
+
+def _added(modules: dict[str, StandIn], name: str, missed: Callable[[str], None]) -> StandIn:
     """An empty stand-in among `modules`, and those around it that are not there."""
     missed(name)
     module = modules[name] = StandIn(name, {}, missed)
@@ -209,7 +221,7 @@ def _added(modules: dict[str, ModuleType], name: str, missed: Callable[[str], No
     return module
 
 
-def _linked(modules: Mapping[str, ModuleType]) -> dict[str, ModuleType]:
+def _linked(modules: Mapping[str, StandIn]) -> dict[str, StandIn]:
     """The same modules, each an attribute of the one before its last dot."""
     for name, module in modules.items():
         parent, _, child = name.rpartition(".")

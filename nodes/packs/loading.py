@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import tomllib
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from graph.spec import NodeSpec, collect
 from nodes.packs.checks import Check, check_of
 from nodes.packs.found import Pack, digest
 from nodes.packs.host import Host
 from nodes.packs.importing import AbsentError, PackImporter
+from nodes.packs.shim.core_nodes import node_class
 from nodes.packs.trust import Answer, Ask, Isolation, PackList, Standing
 from nodes.packs.v1 import v1_spec
 from nodes.packs.v3 import v3_spec
@@ -33,12 +35,14 @@ def _nothing() -> None:
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """What became of a pack. `problem`: why it, or some of its nodes, are not here; `checks`: what its
-    classes say of their inputs, by node type; `web`: what browsers load of it; `end`: lets go of what it runs in."""
+    classes say of their inputs, by node type; `classes`: what other packs find of them in `NODE_CLASS_MAPPINGS`; `web`: what
+    browsers load of it; `end`: lets go of what it runs in."""
 
     given: Permit
     specs: tuple[NodeSpec, ...] = ()
     problem: str = ""
     checks: Mapping[str, Check] = field(default_factory=dict)
+    classes: Mapping[str, Any] = field(default_factory=dict)
     web: Mapping[str, Path] = field(default_factory=dict)
     end: Callable[[], None] = _nothing
 
@@ -98,6 +102,7 @@ def load(permit: Permit, importer: PackImporter, host: Host, taken: Mapping[str,
     pack = permit.pack
     if permit.refused:
         return Loaded(permit, problem=f"is not loaded: {permit.refused}")
+    before = dict(host.classes)
     try:
         try:
             module = importer.load(pack)
@@ -106,41 +111,55 @@ def load(permit: Permit, importer: PackImporter, host: Host, taken: Mapping[str,
     except (Exception, SystemExit) as error:
         _logger.debug("pack %s", pack.name, exc_info=error)
         return Loaded(permit, problem=f"could not be imported: {_words(error)}{_advice(error)}")
+    finally:
+        put = {name: cls for name, cls in host.classes.items() if before.get(name) is not cls}
+        host.classes.clear()
+        host.classes.update(before)
     specs: list[NodeSpec] = []
     problems: list[str] = []
     checks: dict[str, Check] = {}
+    classes: dict[str, Any] = {}
     try:
-        for name, make, check in _nodes(module, host):
+        for declared in _declared(module, put, host):
             try:
-                spec = replace(make(), home=pack.module, version=permit.code)
+                spec = replace(declared.make(), home=pack.module, version=permit.code)
             except Exception as error:  # noqa: BLE001
-                problems.append(f"node {name}: {_words(error)}")
+                problems.append(f"node {declared.name}: {_words(error)}")
                 continue
             if spec.type in taken:
                 problems.append(f"node {spec.type}: there is one of this name already")
             else:
                 specs.append(spec)
+                classes[spec.type] = declared.cls or node_class(spec, host)
+                check = None if declared.cls is None else check_of(declared.cls)
                 checks |= {spec.type: check} if check else {}
     except Exception as error:  # noqa: BLE001
         problems.append(_words(error))
-    if not specs and not problems:
+    if not specs and not problems and getattr(module, "NODE_CLASS_MAPPINGS", None) is None:
         problems.append("declares no nodes: no NODE_CLASS_MAPPINGS, no comfy_entrypoint, no function with @node")
-    return Loaded(permit, tuple(specs), "; ".join(problems), checks, _web(pack, module))
+    return Loaded(permit, tuple(specs), "; ".join(problems), checks, classes, _web(pack, module))
 
 
-def _nodes(module: ModuleType, host: Host) -> Iterator[tuple[str, Callable[[], NodeSpec], Check | None]]:
-    """The names of a pack's nodes, what makes each of them, and how it checks its inputs."""
-    classes = getattr(module, "NODE_CLASS_MAPPINGS", None)
-    if classes is not None:
-        titles: Mapping[str, Any] = getattr(module, "NODE_DISPLAY_NAME_MAPPINGS", None) or {}
-        for name, cls in dict(classes).items():
-            title = str(titles.get(name) or "")
-            yield name, partial(v1_spec, name, cls, title, host), check_of(cls)
-    elif (entrypoint := getattr(module, "comfy_entrypoint", None)) is not None:
+class _Declared(NamedTuple):
+    """A node of a pack: its name, the class that it is of, if it is of one, and what makes a node type of it."""
+
+    name: str
+    cls: Any
+    make: Callable[[], NodeSpec]
+
+
+def _declared(module: ModuleType, put: Mapping[str, Any], host: Host) -> Iterator[_Declared]:
+    """The nodes of a pack. put: classes that it has put into `nodes.NODE_CLASS_MAPPINGS` itself."""
+    given = getattr(module, "NODE_CLASS_MAPPINGS", None)
+    titles: Mapping[str, Any] = getattr(module, "NODE_DISPLAY_NAME_MAPPINGS", None) or {}
+    for name, cls in {**put, **dict(given or {})}.items():
+        yield _Declared(name, cls, partial(v1_spec, name, cls, str(titles.get(name) or ""), host))
+    entrypoint = getattr(module, "comfy_entrypoint", None)
+    if given is None and entrypoint is not None:
         for cls in asyncio.run(_classes(entrypoint)):
-            yield cls.__name__, partial(v3_spec, cls, host), check_of(cls)
+            yield _Declared(cls.__name__, cls, partial(v3_spec, cls, host))
     for spec in collect(module):
-        yield spec.type, partial(replace, spec), None
+        yield _Declared(spec.type, None, partial(replace, spec))
 
 
 async def _classes(entrypoint: Callable[[], Any]) -> list[Any]:
@@ -153,11 +172,22 @@ async def _classes(entrypoint: Callable[[], Any]) -> list[Any]:
 
 
 def _web(pack: Pack, module: ModuleType) -> Mapping[str, Path]:
-    folder = getattr(module, "WEB_DIRECTORY", None)
-    if not isinstance(folder, str):
+    """The folders for browsers: that of `pyproject.toml` by the project's name, that of WEB_DIRECTORY by the pack's."""
+    named = {**_told_of_web(pack), pack.name: getattr(module, "WEB_DIRECTORY", None)}
+    root = pack.folder.resolve()
+    places = {name: (root / folder).resolve() for name, folder in named.items() if isinstance(folder, str) and folder}
+    return {name: place for name, place in places.items() if place.is_dir() and place.is_relative_to(root)}
+
+
+def _told_of_web(pack: Pack) -> Mapping[str, object]:
+    """What `[tool.comfy] web` of a pack's project says; nothing where there is none that can be read."""
+    if not pack.path.is_dir():
         return {}
-    place = (pack.folder / folder).resolve()
-    return {pack.name: place} if place.is_dir() and place.is_relative_to(pack.folder.resolve()) else {}
+    try:
+        said = tomllib.loads((pack.path / "pyproject.toml").read_text("utf-8"))
+        return {str(said["project"]["name"]): said["tool"]["comfy"]["web"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _words(error: BaseException) -> str:

@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 
 from graph.document import NodeId
 from graph.inputs import REQUIRED, InputSpec, OutputSpec
-from graph.sockets import ANY, Anything, Choice, Float, Int, Text, Widget
+from graph.sockets import ANY, Anything, Float, Int, Text, Widget
 from graph.spec import NodeSpec, Undeclared
 from nodes.packs.calling import HIDDEN, PackNode, run, run_async
 from nodes.packs.checks import check_of, self_checked
+from nodes.packs.choices import AnyChoice, OpenChoice, SeveralChoices
 from nodes.packs.freshness import Freshness
 from nodes.packs.host import Host
 from nodes.packs.truth import Truth
@@ -145,9 +146,9 @@ def _taken_apart(entry: Any) -> tuple[Any, Mapping[str, Any]]:
 
 def _widget(node: V1Node, group: str, name: str, kind: Any, options: Mapping[str, Any], unchecked: bool) -> Widget:
     if isinstance(kind, list | tuple) or kind == "COMBO":
-        if unchecked:
-            return Text()
-        return Choice(partial(_choices, node, group, name), typed=kind == "COMBO")
+        several = options.get("multiselect") or options.get("multi_select")
+        choice = SeveralChoices if several else OpenChoice if unchecked else AnyChoice
+        return choice(partial(_choices, node, group, name), typed=kind == "COMBO")
     low, high = (None, None) if unchecked else (options.get("min"), options.get("max"))
     if kind == "INT":
         return Int(low, high)
@@ -158,9 +159,10 @@ def _widget(node: V1Node, group: str, name: str, kind: Any, options: Mapping[str
     return Truth() if kind == "BOOLEAN" else Anything()  # a value in the place of a link is the pack's affair
 
 
-def _choices(node: V1Node, group: str, name: str) -> Sequence[str]:
+def _choices(node: V1Node, group: str, name: str) -> Sequence[Any]:
     kind, options = _taken_apart(node.declared[group][name])
-    return [str(choice) for choice in (options.get("options", ()) if kind == "COMBO" else kind)]
+    offered = options.get("options", ()) if kind == "COMBO" else kind
+    return [choice if isinstance(choice, str | int | float) else str(choice) for choice in offered]
 
 
 def _outputs(cls: Any) -> Iterator[OutputSpec]:

@@ -10,9 +10,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from graph.inputs import REQUIRED, Cases, Group, InputSpec, OutputSpec, gathered
-from graph.sockets import ANY, Anything, Choice, Float, Int, Text, Toggle, Widget
+from graph.sockets import ANY, Anything, Float, Int, Text, Toggle, Widget
 from graph.spec import NodeSpec
 from nodes.packs.calling import PackNode, behind, run, run_async
+from nodes.packs.checks import check_of, self_checked
+from nodes.packs.choices import AnyChoice, OpenChoice, SeveralChoices
 from nodes.packs.freshness import Freshness
 from nodes.packs.host import Host
 from nodes.packs.shim.api_io import Autogrow, Hidden, Input, MatchType, Schema
@@ -23,7 +25,11 @@ from nodes.services import Context
 def v3_spec(cls: Any, host: Host) -> NodeSpec:
     """The node type of a class. Raises what the class raises, TypeError or AttributeError for one that does not keep to the protocol."""
     schema: Schema = cls.define_schema()
-    inputs = tuple(_input(given, schema.is_input_list) for given in schema.inputs)
+    unchecked = self_checked(check_of(cls))
+    inputs = tuple(
+        _input(given, schema.is_input_list, is_open=unchecked is None or given.id in unchecked)
+        for given in schema.inputs
+    )
     outputs = tuple(_outputs(schema))
     shown = [*schema.hidden, *([Hidden.prompt, Hidden.extra_pnginfo] if schema.is_output_node else [])]
     is_async = inspect.iscoroutinefunction(cls.execute)
@@ -96,11 +102,12 @@ def _any_value(name: str) -> InputSpec:
     return InputSpec(name, ANY, Anything(), None, optional=True)
 
 
-def _input(given: Input, is_list: bool) -> InputSpec:
+def _input(given: Input, is_list: bool, *, is_open: bool = False) -> InputSpec:
+    """is_open: the class itself says which values it takes."""
     spec = InputSpec(
         name=given.id,
         socket=given.io_type,
-        widget=_widget(given),
+        widget=_widget(given, is_open=is_open),
         default=None if given.optional else REQUIRED,
         optional=given.optional,
         tooltip=given.tooltip or "",
@@ -127,19 +134,21 @@ def _input(given: Input, is_list: bool) -> InputSpec:
             return spec
 
 
-def _widget(given: Input) -> Widget | None:
+def _widget(given: Input, *, is_open: bool) -> Widget | None:
     options = given.options
+    low, high = (None, None) if is_open else (options.get("min"), options.get("max"))
     match options.get("widgetType", given.io_type):
         case "INT":
-            return Int(options.get("min"), options.get("max"))
+            return Int(low, high)
         case "FLOAT":
-            return Float(options.get("min"), options.get("max"))
+            return Float(low, high)
         case "STRING":
             return Text()
         case "BOOLEAN":
             return Toggle()
         case "COMBO":
-            return Choice(tuple(str(name) for name in options.get("options", ())), typed=True)
+            choice = SeveralChoices if options.get("multiselect") else OpenChoice if is_open else AnyChoice
+            return choice(tuple(options.get("options", ())), typed=True)
         case _:
             return None
 

@@ -18,7 +18,7 @@ from graph.files import Folders
 from models.checkpoint import read_header
 from models.inpainting import Beside
 from models.types import Cond, Conditioning, Control, Model
-from nodes.packs.values import from_pack, to_pack
+from nodes.packs.objects.values import from_pack, to_pack
 from tests.nodes.pack_bench import Bench, Written, open_bench
 from tests.tiny_checkpoint import tiny_unet, write_tiny_checkpoint
 
@@ -290,7 +290,8 @@ def test_pictures_that_steer_go_through_a_pack_s_nodes_with_the_prompt(bench: Be
     copied = [[tokens, {**options, "mine": 1}] for tokens, options in theirs]
     made = from_pack(copied, "CONDITIONING", bench.packs.host)
     assert isinstance(made, Conditioning)
-    assert made.conds[0].controls == (control,) and made.conds[0].beside is beside
+    assert made.conds[0].controls == (control,) and made.conds[0].beside is not None
+    assert torch.equal(made.conds[0].beside.latent, beside.latent) and made.conds[0].beside.mask is None
     assert made.conds[0].extra == {"mine": 1}
     copied[0][1]["control"] = "its own"
     other = from_pack(copied, "CONDITIONING", bench.packs.host)

@@ -110,6 +110,33 @@ def test_a_sampler_of_ours_may_be_called_by_one_of_a_pack(bench: Bench, name: st
         assert near(made(bench, **ours, sampler=chosen), expected)
 
 
+@pytest.mark.parametrize("cfg", [4.0, 1.0])
+def test_an_estimate_with_options_of_its_own_is_one_with_these(bench: Bench, usual: Tensor, cfg: float) -> None:
+    guider = {"guider": ("CFGGuider", {**GUIDED, "cfg": cfg})}
+    ours = made(bench, **guider, sampler=("KSamplerSelect", {"sampler_name": "euler_cfg_pp"}))
+    assert near(made(bench, **guider, sampler=("ConductSampler", {"what": "cfg_pp"})), ours)
+    told = ("ConductGuider", {**GUIDED, "cfg": cfg, "what": "telling"})
+    expected = made(bench, guider=("CFGGuider", {**GUIDED, "cfg": cfg, "model": ["w", 0]}), w=wrapped("half"))
+    assert near(made(bench, guider=told), expected) and not near(expected, usual)
+
+
+@pytest.mark.parametrize("what", ["asking", "combining"])
+def test_a_guider_may_ask_for_what_guidance_makes_of_two_texts(bench: Bench, usual: Tensor, what: str) -> None:
+    assert near(made(bench, guider=("ConductGuider", {**GUIDED, "what": what})), usual)
+    half = {"w": wrapped("half")}
+    ours = made(bench, **half, guider=("CFGGuider", {**GUIDED, "model": ["w", 0]}))
+    theirs = ("ConductGuider", {**GUIDED, "model": ["w", 0], "what": what})
+    assert near(made(bench, **half, guider=theirs), ours)
+
+
+def test_scales_of_a_model_s_own_stay_with_it_through_a_pack(bench: Bench, usual: Tensor) -> None:
+    own = {"o": ("CFGOverride", {"model": ["model", 0], "cfg": 2.0, "start_percent": 0.0, "end_percent": 1.0})}
+    less = made(bench, **own, guider=("CFGGuider", {**GUIDED, "model": ["o", 0]}))
+    through = {"w": ("ConductWrapped", {"model": ["o", 0], "what": "nothing", "amount": 1.0})}
+    assert torch.equal(made(bench, **own, **through, guider=("CFGGuider", {**GUIDED, "model": ["w", 0]})), less)
+    assert not near(less, usual)
+
+
 def test_a_sampler_that_fails_is_told_with_what_it_raised(bench: Bench, usual: Tensor) -> None:
     with pytest.raises(NodeError, match=r"node k \(SamplerCustomAdvanced\).*no second step"):
         made(bench, sampler=("ConductSampler", {"what": "failing"}))

@@ -33,8 +33,8 @@ from nodes.conditioning import conditioning_combine
 from nodes.packs.collection import Packs, open_packs
 from nodes.packs.commands import asking
 from nodes.packs.found import Pack, digest, find_packs
+from nodes.packs.objects.values import from_pack, to_pack
 from nodes.packs.trust import Answer, PackList, Standing
-from nodes.packs.values import from_pack, to_pack
 from nodes.registry import builtin
 from nodes.scaling import latent_upscale_by
 from nodes.services import Services

@@ -79,6 +79,44 @@ async def test_a_pack_changes_comes_and_goes_without_a_restart(tmp_path: Path) -
             await asyncio.sleep(0.05)
 
 
+ANSWERING = """
+from functools import partial
+
+from aiohttp import web
+from server import PromptServer
+
+async def hear(what, request):
+    return web.json_response({"said": "WORD", "what": what})
+
+PromptServer.instance.routes.get("/mine/one")(partial(hear, 1))
+PromptServer.instance.app.add_routes([web.get("/mine/two", partial(hear, 2))])
+PromptServer.instance.app.router.add_get("/mine/three", partial(hear, 3))
+NODE_CLASS_MAPPINGS = {}
+"""
+
+
+@in_loop
+async def test_a_pack_that_changes_answers_anew_and_one_that_goes_answers_nothing(tmp_path: Path) -> None:
+    deps, file = deps_with_packs(tmp_path), tmp_path / "custom_nodes" / "answering.py"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(ANSWERING.replace("WORD", "a"))
+    async with serving(deps) as client:
+        await client.get("/object_info")  # which is there once the packs are
+        for what, path in enumerate(("one", "two", "three"), 1):
+            assert await client.get(f"/mine/{path}") == {"said": "a", "what": what}
+        file.write_text(ANSWERING.replace("WORD", "b"))
+        while await client.get("/mine/one") != {"said": "b", "what": 1}:
+            await asyncio.sleep(0.05)
+        file.unlink()
+
+        async def status() -> int:
+            async with client.session.get(f"{client.url}/mine/one") as answer:
+                return answer.status
+
+        while await status() != 404:
+            await asyncio.sleep(0.05)
+
+
 AMENDING = """
 from server import PromptServer
 
@@ -108,6 +146,9 @@ async def test_a_pack_may_change_what_is_submitted_and_one_that_fails_changes_no
     file.write_text(AMENDING.replace("MARK", "'!'"))
     async with serving(deps) as client:
         assert await shown(client, "p", say) == {"text": ["HO!"]}
+        status, job = await client.post("/api/v2/jobs", {"workflow": say})
+        assert status == 201
+        assert (await client.get(f"/api/v2/jobs/{job['id']}/workflow"))["workflow"]["s"]["inputs"]["value"] == "HO!"
         file.write_text(AMENDING.replace("MARK", "'?'"))
         while await shown(client, "p", say) != {"text": ["HO?"]}:
             await asyncio.sleep(0.05)

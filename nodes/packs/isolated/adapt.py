@@ -55,11 +55,12 @@ def _adapted(permit: Permit, process: PackProcess, host: Host, taken: Mapping[st
     checks: dict[str, Check] = {
         name: check_by(process, name, names) for name, names in told["checks"].items() if name in known
     }
-    return Loaded(permit, tuple(specs), "; ".join(problems), checks, _web(pack, told["web"]), process.end)
+    web = _web(pack, told["web"])
+    return Loaded(permit, tuple(specs), "; ".join(problems), checks, web=web, end=process.end)
 
 
 def _web(pack: Pack, told: Mapping[str, Any]) -> Mapping[str, Path]:
-    """The folder for browsers, if it is one of the pack's."""
-    place = told.get(pack.name)
-    inside = isinstance(place, Path) and place.resolve().is_relative_to(pack.folder.resolve())
-    return {pack.name: place.resolve()} if isinstance(place, Path) and inside else {}
+    """The folders for browsers, those of them that are the pack's."""
+    root = pack.folder.resolve()
+    places = {str(name): place.resolve() for name, place in told.items() if isinstance(place, Path)}
+    return {name: place for name, place in places.items() if place.is_relative_to(root)}

@@ -24,7 +24,9 @@ from graph.sockets import Anything, Choice, File, Float, Int, Text, Toggle
 from models.areas import Area, Share
 from models.inpainting import Beside
 from models.micro_conditioning import MicroConditioning
+from models.revision import PictureVector
 from models.types import Cond, Conditioning, Image, Latent, Mask, Sigmas
+from nodes.packs.choices import AnyChoice, OpenChoice, SeveralChoices
 from nodes.packs.isolated.memory import Tensors, aligned
 from nodes.packs.truth import Truth
 
@@ -32,9 +34,10 @@ _CLASSES: Mapping[str, type[Any]] = MappingProxyType(
     {
         cls.__name__: cls
         for cls in (
-            *(Image, Mask, Latent, Cond, Conditioning, Sigmas, Area, Share, Beside, MicroConditioning),
+            *(Image, Mask, Latent, Cond, Conditioning, Sigmas, Area, Share, Beside, MicroConditioning, PictureVector),
             *(Items, Blocked, Need, NodeWarning, Outputs, Expand, DocNode, Link, FileRef),
             *(InputSpec, OutputSpec, Group, Cases, Key, Choice, File, Int, Float, Text, Toggle, Truth, Anything),
+            *(AnyChoice, OpenChoice, SeveralChoices),
         )
     }
 )

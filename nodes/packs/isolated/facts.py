@@ -136,11 +136,11 @@ class _Offered:
     remote: Remote
     type_name: str
     input_name: str
-    last: Iterable[str]
+    last: Iterable[Any]
 
-    def __call__(self) -> tuple[str, ...]:
+    def __call__(self) -> tuple[Any, ...]:
         found = self.remote.look("choices", {"type": self.type_name, "input": self.input_name, "last": self.last})
-        self.last = tuple(map(str, found))
+        self.last = tuple(found)
         return self.last
 
 

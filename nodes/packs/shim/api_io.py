@@ -85,6 +85,7 @@ class ComboKind:
     Type = str
     io_type = "COMBO"
     Output = Kind("COMBO").Output
+    more: Mapping[str, Any] = MappingProxyType({})
 
     def Input(
         self,
@@ -95,7 +96,14 @@ class ComboKind:
         names = (
             [member.value for member in options] if isinstance(options, type) and issubclass(options, Enum) else options
         )
-        return Kind("COMBO").Input(id, options=list(names or ()), **rest)
+        return Kind("COMBO").Input(id, options=list(names or ()), **{**rest, **self.more})
+
+
+class MultiComboKind(ComboKind):
+    """A choice of any number of names."""
+
+    Type = list[str]
+    more = MappingProxyType({"multiselect": True})
 
 
 class MultiType:
@@ -231,6 +239,10 @@ class NodeOutput:
         """Its values."""
         return self.args
 
+    def __getitem__(self, index: int) -> Any:
+        """One of them, as of a tuple."""
+        return self.args[index]
+
 
 class ComfyNode:
     """What nodes of packs inherit from."""
@@ -310,7 +322,7 @@ def names() -> Mapping[str, object]:
     return {
         **{name: Kind(io_type) for name, io_type in KINDS.items()},
         "Combo": ComboKind(),
-        "MultiCombo": ComboKind(),
+        "MultiCombo": MultiComboKind(),
         "Custom": Kind,
         "comfytype": lambda io_type, **_: lambda cls: type(cls.__name__, (), {**vars(cls), "io_type": io_type}),
         **{cls.__name__: cls for cls in shown},

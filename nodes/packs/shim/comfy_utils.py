@@ -1,19 +1,17 @@
-"""`comfy.utils`: progress, weight files, and pictures in other sizes."""
+"""`comfy.utils`: progress, and pictures and batches in other sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from models.masking import cycled
 from models.scaling import LATENT_METHODS, PICTURE_METHODS, center_crop
-from models.weights import read_table, read_tensors
 from nodes.packs.host import Host
+from nodes.packs.shim import tensors_by_name
 
 
 class ProgressBar:
@@ -44,54 +42,29 @@ def common_upscale(samples: Tensor, width: int, height: int, upscale_method: str
     return resize(x, width, height)
 
 
-class FileTensors(dict[str, Tensor]):
-    """The tensors of a weight file by their names, and which file it is."""
-
-    def __init__(self, tensors: Mapping[str, Tensor], path: Path) -> None:
-        super().__init__(tensors)
-        self.path = path
+def lanczos(samples: Tensor, width: int, height: int) -> Tensor:
+    """Pictures [B, C, h, w] in another size, by Lanczos' window."""
+    return PICTURE_METHODS["lanczos"](samples, width, height)
 
 
-def load_torch_file(ckpt: str, safe_load: bool = True, device: object = None, return_metadata: bool = False) -> Any:
-    """The tensors of a weight file by their names; nothing that a pickle asks for is run, whatever is asked for."""
-    table = read_table(Path(ckpt))
-    place = torch.device("cpu") if device is None else torch.device(str(device))
-    read = read_tensors(table, table.tensors, dtype=None, device=place, mapped=False)
-    tensors = FileTensors(dict(read), Path(ckpt))
-    return (tensors, dict(table.metadata)) if return_metadata else tensors
+def bislerp(samples: Tensor, width: int, height: int) -> Tensor:
+    """Latents [B, C, h, w] in another size, turned from one neighbour to the other."""
+    return LATENT_METHODS["bislerp"](samples, width, height)
 
 
-def state_dict_prefix_replace(
-    state_dict: dict[str, Tensor], replace_prefix: Mapping[str, str], filter_keys: bool = False
-) -> dict[str, Tensor]:
-    """The tensors with other beginnings of their names; filter_keys: those alone that had one of them."""
-    out: dict[str, Tensor] = {} if filter_keys else dict(state_dict)
-    for old, new in replace_prefix.items():
-        for name in [name for name in state_dict if name.startswith(old)]:
-            tensor = state_dict[name] if filter_keys else out.pop(name)
-            out[new + name.removeprefix(old)] = tensor
-    return out
+def resize_to_batch_size(tensor: Tensor, batch_size: int) -> Tensor:
+    """[b, …] -> [batch_size, …], linear between items: as many, fewer, or more of them."""
+    if len(tensor) == batch_size or len(tensor) < 2:
+        return tensor if len(tensor) == batch_size else tensor.expand(batch_size, *tensor.shape[1:])
+    places = torch.linspace(0, len(tensor) - 1, batch_size)
+    low, high = places.floor().long(), places.ceil().long()
+    between = (places - low).reshape(-1, *[1] * (tensor.ndim - 1)).to(tensor)
+    return tensor[low].lerp(tensor[high], between)
 
 
 def repeat_to_batch_size(tensor: Tensor, batch_size: int, dim: int = 0) -> Tensor:
     """So many items along `dim`, cut or begun anew."""
     return cycled(tensor.movedim(dim, 0), batch_size).movedim(0, dim)
-
-
-def get_attr(obj: Any, attr: str) -> Any:
-    """The value at the end of a dotted name."""
-    for name in attr.split("."):
-        obj = getattr(obj, name)
-    return obj
-
-
-def set_attr(obj: Any, attr: str, value: Any) -> Any:
-    """Put `value` at the end of a dotted name, and return what was there."""
-    *path, last = attr.split(".")
-    holder = get_attr(obj, ".".join(path)) if path else obj
-    before = getattr(holder, last)
-    setattr(holder, last, value)
-    return before
 
 
 def tiled_scale(
@@ -123,6 +96,11 @@ def tiled_scale(
     return out / weights
 
 
+def get_tiled_scale_steps(width: int, height: int, tile_x: int, tile_y: int, overlap: int) -> int:
+    """How many tiles `tiled_scale` cuts one item into."""
+    return len(_starts(height, tile_y, overlap)) * len(_starts(width, tile_x, overlap))
+
+
 def _starts(size: int, tile: int, overlap: int) -> range:
     return range(1) if size <= tile else range(0, size - overlap, tile - overlap)
 
@@ -138,10 +116,13 @@ def _ramp(size: int, fade: int) -> Tensor:
 
 def names(host: Host) -> Mapping[str, object]:
     """What the module holds."""
-    functions = (common_upscale, load_torch_file, state_dict_prefix_replace, repeat_to_batch_size, get_attr, set_attr)
+    functions = (
+        *(common_upscale, lanczos, bislerp, repeat_to_batch_size, resize_to_batch_size),
+        *(tiled_scale, get_tiled_scale_steps),
+    )
     return {
         "PROGRESS_BAR_ENABLED": True,
         "ProgressBar": partial(ProgressBar, host),
-        "tiled_scale": tiled_scale,
+        **tensors_by_name.names(),
         **{function.__name__: function for function in functions},
     }

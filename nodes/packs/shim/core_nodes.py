@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from graph.inputs import REQUIRED, InputSpec
@@ -12,46 +11,12 @@ from graph.result import Outputs
 from graph.sockets import Widget
 from graph.spec import NodeSpec
 from nodes.packs.host import Host
-from nodes.packs.values import from_pack, to_pack
+from nodes.packs.objects.values import from_pack, to_pack
+from nodes.packs.shim.api_io import NodeOutput
+from nodes.packs.shim.methods import METHODS
+from nodes.packs.shim.positional import by_name
 
 MAX_RESOLUTION = 16384
-METHODS: Mapping[str, str] = MappingProxyType(
-    {
-        "CLIPTextEncode": "encode",
-        "CLIPSetLastLayer": "set_last_layer",
-        "CheckpointLoaderSimple": "load_checkpoint",
-        "ConditioningCombine": "combine",
-        "ConditioningConcat": "concat",
-        "ConditioningAverage": "addWeighted",
-        "ConditioningSetArea": "append",
-        "ConditioningSetMask": "append",
-        "ControlNetApply": "apply_controlnet",
-        "ControlNetApplyAdvanced": "apply_controlnet",
-        "ControlNetLoader": "load_controlnet",
-        "EmptyLatentImage": "generate",
-        "ImageScale": "upscale",
-        "ImageScaleBy": "upscale",
-        "InpaintModelConditioning": "encode",
-        "KSampler": "sample",
-        "KSamplerAdvanced": "sample",
-        "LatentUpscale": "upscale",
-        "LatentUpscaleBy": "upscale",
-        "LoadImage": "load_image",
-        "LoadImageMask": "load_image",
-        "LoraLoader": "load_lora",
-        "LoraLoaderModelOnly": "load_lora_model_only",
-        "PreviewImage": "save_images",
-        "SaveImage": "save_images",
-        "SetLatentNoiseMask": "set_mask",
-        "VAEDecode": "decode",
-        "VAEDecodeTiled": "decode",
-        "VAEEncode": "encode",
-        "VAEEncodeForInpaint": "encode",
-        "VAEEncodeTiled": "encode",
-        "VAELoader": "load_vae",
-    }
-)
-"""The methods by which packs call core nodes, as their own code and documentation show them."""
 
 
 class CoreNode:
@@ -75,13 +40,19 @@ class CoreNode:
     def run(self, *positional: Any, **given: Any) -> Any:
         """Run it as part of the node that runs now; what is not given has its default."""
         spec, host = self.spec, self.host
-        given |= dict(zip((declared.name for declared in spec.inputs), positional, strict=False))
-        inputs = {declared.name: _input(declared, given, host) for declared in spec.inputs}
+        named = by_name(spec.inputs, positional, given)
+        inputs = {declared.name: _input(declared, named, host) for declared in spec.inputs}
         result = spec.run(host.context, inputs)
         if not isinstance(result, Outputs):
             raise TypeError(f"{spec.type} cannot be called by another node")
         values = tuple(to_pack(value, host) for value in result.values)
         return {"ui": result.ui, "result": values} if result.ui else values
+
+    @classmethod
+    def execute(cls, *positional: Any, **given: Any) -> NodeOutput:
+        """The same, as classes of the third protocol are called."""
+        made = cls().run(*positional, **given)
+        return NodeOutput(*made["result"], ui=made["ui"]) if isinstance(made, dict) else NodeOutput(*made)
 
 
 def _input(declared: InputSpec, given: Mapping[str, Any], host: Host) -> object:
@@ -130,6 +101,7 @@ def node_class(spec: NodeSpec, host: Host) -> type[CoreNode]:
 def names(host: Host) -> Mapping[str, object]:
     """What the module holds."""
     classes = {name: node_class(spec, host) for name, spec in host.specs.items()}
+    host.classes.update(classes)
 
     def common_ksampler(
         model: Any, seed: int, steps: int, cfg: float, sampler_name: str, scheduler: str,
@@ -156,7 +128,7 @@ def names(host: Host) -> Mapping[str, object]:
 
     return {
         "MAX_RESOLUTION": MAX_RESOLUTION,
-        "NODE_CLASS_MAPPINGS": dict(classes),
+        "NODE_CLASS_MAPPINGS": host.classes,
         "NODE_DISPLAY_NAME_MAPPINGS": {name: spec.title for name, spec in host.specs.items()},
         "EXTENSION_WEB_DIRS": {},
         "common_ksampler": common_ksampler,

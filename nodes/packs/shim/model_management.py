@@ -35,10 +35,33 @@ def names(host: Host) -> Mapping[str, object]:
             _constant(cpu),
         ),
         **dict.fromkeys(
-            ("load_models_gpu", "load_model_gpu", "soft_empty_cache", "free_memory", "cleanup_models"), _constant(None)
+            (
+                *("load_models_gpu", "load_model_gpu", "soft_empty_cache", "free_memory", "cleanup_models"),
+                *("cleanup_models_gc", "unet_manual_cast", "get_supported_float8_types"),
+            ),
+            _constant(None),
         ),
         **dict.fromkeys(("unet_dtype", "vae_dtype", "text_encoder_dtype"), _constant(torch.float32)),
-        **dict.fromkeys(("should_use_fp16", "should_use_bf16", "is_device_mps", "xformers_enabled"), no),
+        **dict.fromkeys(
+            (
+                *("should_use_fp16", "should_use_bf16", "is_device_mps", "xformers_enabled", "xformers_enabled_vae"),
+                *(
+                    "is_intel_xpu",
+                    "is_directml_enabled",
+                    "mps_mode",
+                    "sage_attention_enabled",
+                    "flash_attention_enabled",
+                ),
+                *("supports_fp8_compute", "force_channels_last", "is_amd", "is_ascend_npu", "is_mlu"),
+            ),
+            no,
+        ),
+        **dict.fromkeys(("pytorch_attention_enabled", "supports_cast"), _constant(True)),
+        "loaded_models": lambda only_currently_used=False: [],
+        "current_loaded_models": [],
+        "dtype_size": lambda dtype: dtype.itemsize,
+        "module_size": _module_size,
+        "device_supports_non_blocking": lambda device: torch.device(str(device)).type == "cuda",
         "is_device_cpu": lambda device: torch.device(str(device)).type == "cpu",
         "get_autocast_device": lambda device: torch.device(str(device)).type,
         "cast_to_device": _cast_to_device,
@@ -55,6 +78,10 @@ def _constant(value: object) -> Callable[..., object]:
 
 def _cast_to_device(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype, copy: bool = False) -> torch.Tensor:
     return tensor.to(device=device, dtype=dtype, copy=copy)
+
+
+def _module_size(module: torch.nn.Module) -> int:
+    return sum(tensor.nelement() * tensor.element_size() for tensor in module.state_dict().values())
 
 
 def _asked(host: Host) -> Mapping[str, Callable[..., object]]:
@@ -81,12 +108,27 @@ def _asked(host: Host) -> Mapping[str, Callable[..., object]]:
         context = host.running.get()
         return context is not None and context.run.cancel.is_set
 
+    def cpu_mode() -> bool:
+        return get_torch_device().type == "cpu"
+
+    def is_nvidia() -> bool:
+        return get_torch_device().type == "cuda"
+
+    def get_torch_device_name(device: object) -> str:
+        return str(device)
+
+    def interrupt_current_processing(value: bool = True) -> None:
+        if value:
+            host.context.run.cancel.set()
+
     def unload_all_models() -> None:
         host.context.services.residency.clear()
 
     functions = (
         *(get_torch_device, get_free_memory, get_total_memory),
-        *(throw_exception_if_processing_interrupted, processing_interrupted, unload_all_models),
+        *(throw_exception_if_processing_interrupted, processing_interrupted, interrupt_current_processing),
+        *(unload_all_models, cpu_mode, is_nvidia, get_torch_device_name),
     )
     named: dict[str, Callable[..., object]] = {function.__name__: function for function in functions}
-    return named | dict.fromkeys(("vae_device", "text_encoder_device"), get_torch_device)
+    others = ("vae_device", "text_encoder_device", "unet_inital_load_device")
+    return named | dict.fromkeys(others, get_torch_device)

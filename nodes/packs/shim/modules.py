@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 from nodes.packs.host import Host
-from nodes.packs.importing import StandIn
+from nodes.packs.importing import Everywhere, StandIn
 from nodes.packs.shim import (
     api_io,
     api_ui,
     comfy_utils,
     core_nodes,
     execution,
+    extras,
+    files,
     folder_paths,
     graph_utils,
+    k_diffusion,
     model_management,
-    models,
+    model_sampling,
+    networks,
+    patching,
     prompt_server,
+    samplers,
     sampling,
     small,
 )
 from nodes.packs.shim.prompt_server import Routes
+from nodes.packs.shim.samplers import ksampler_class
+from nodes.packs.shim.schedules import Handlers
 
 EMPTY = (
-    "comfy.model_detection",
-    "comfy.supported_models",
-    "comfy.supported_models_base",
-    "comfy.model_base",
-    "comfy.ops",
-    "comfy.lora",
+    *("comfy", "comfy.k_diffusion", "comfy.ldm", "comfy.ldm.modules", "comfy_execution", "comfy_api"),
+    *("comfy.model_detection", "comfy.supported_models", "comfy.supported_models_base"),
 )
-"""Modules of networks as ComfyUI builds them. They can be imported; what is asked of them is not here, and is told by name."""
+"""Packages around others, and modules of networks as ComfyUI builds them: what is asked of these is told by name."""
 
 
 class ComfyExtension:
@@ -45,10 +49,12 @@ class ComfyExtension:
         raise NotImplementedError
 
 
-def modules(host: Host, routes: Routes) -> Mapping[str, ModuleType]:
+def modules(host: Host, routes: Routes) -> Mapping[str, StandIn]:
     """A module for each name. `routes` takes the addresses that packs answer."""
     api = _api(host)
     types, graph = small.comfy_types(host), graph_utils.names(host)
+    functions = StandIn("comfy.k_diffusion.sampling", k_diffusion.names(), host.miss)
+    ksamplers = ksampler_class(host, functions, Handlers())
     held: Mapping[str, Mapping[str, object]] = {
         "folder_paths": folder_paths.names(host),
         "nodes": core_nodes.names(host),
@@ -56,32 +62,38 @@ def modules(host: Host, routes: Routes) -> Mapping[str, ModuleType]:
         "node_helpers": small.node_helpers(host),
         "latent_preview": small.latent_preview(host),
         "execution": execution.names(host),
-        "comfy": {},
         "comfy.utils": comfy_utils.names(host),
         "comfy.model_management": model_management.names(host),
-        "comfy.samplers": sampling.samplers(host),
-        "comfy.sample": sampling.sample(host),
-        "comfy.k_diffusion": {},
-        "comfy.k_diffusion.sampling": sampling.k_diffusion(host),
-        "comfy.sd": models.sd(host),
-        "comfy.model_patcher": models.model_patcher(host),
-        "comfy.patcher_extension": models.patcher_extension(host),
-        "comfy.model_sampling": models.model_sampling(host),
+        "comfy.samplers": samplers.names(host, ksamplers),
+        "comfy.sample": sampling.sample(ksamplers),
+        "comfy.sampler_helpers": sampling.helpers(),
+        "comfy.sd": files.sd(host),
+        "comfy.lora": files.lora(host),
+        "comfy.clip_vision": files.clip_vision(host),
+        "comfy.controlnet": files.controlnet(host),
+        "comfy.model_patcher": patching.model_patcher(),
+        "comfy.patcher_extension": patching.patcher_extension(),
+        "comfy.model_sampling": model_sampling.names(),
+        "comfy.model_base": networks.model_base(),
+        "comfy.ops": networks.ops(),
+        "comfy.ldm.modules.attention": networks.attention(),
         **{name: {} for name in EMPTY},
         "comfy.cli_args": small.cli_args(host),
         "comfy.comfy_types": types,
         "comfy.comfy_types.node_typing": types,
-        "comfy_execution": {},
         "comfy_execution.graph": graph,
         "comfy_execution.graph_utils": graph,
-        "comfy_api": {},
         "comfy_api.latest": api,
         "comfy_api.latest.io": vars(api["io"]),
         "comfy_api.latest.ui": vars(api["ui"]),
         "comfy_api.v0_0_1": api,
         "comfy_api.v0_0_2": api,
     }
-    return {name: StandIn(name, names, host.miss) for name, names in held.items()}
+    return {
+        **{name: StandIn(name, names, host.miss) for name, names in held.items()},
+        "comfy.k_diffusion.sampling": functions,
+        "comfy_extras": Everywhere("comfy_extras", extras.names(host), host.miss),
+    }
 
 
 def _api(host: Host) -> Mapping[str, object]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property, partial
 from typing import Any
 
 from nodes.packs.host import Host
 from nodes.packs.submitted import OnPrompt
+
+METHODS = frozenset({"get", "post", "put", "patch", "delete", "head", "options"})
 
 
 class BinaryEventTypes(IntEnum):
@@ -37,11 +42,9 @@ class Routes:
     on_prompt: list[OnPrompt] = field(default_factory=list)
 
     def forget(self, module: str) -> None:
-        """Let go of what the modules of a pack do with workflows."""
-        whose = (f"{getattr(handler, '__module__', '')}." for handler in self.on_prompt)
-        self.on_prompt[:] = [
-            it for it, name in zip(self.on_prompt, list(whose), strict=True) if not name.startswith(f"{module}.")
-        ]
+        """Let go of what the modules of a pack answer, and of what they do with workflows."""
+        self.added[:] = [it for it in self.added if not _is_of(it.handler, module)]
+        self.on_prompt[:] = [it for it in self.on_prompt if not _is_of(it, module)]
 
     def _adding(self, method: str) -> Callable[..., Callable[[Callable[[Any], Any]], Callable[[Any], Any]]]:
         def add(path: str, **_: object) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
@@ -53,10 +56,65 @@ class Routes:
 
         return add
 
+    def route(self, method: str, path: str, **_: object) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+        """Answer at an address."""
+        return self._adding(method.upper())(path)
+
     def __getattr__(self, name: str) -> Any:
-        if name in ("get", "post", "put", "patch", "delete", "head", "options"):
+        if name in METHODS:
             return self._adding(name.upper())
         raise AttributeError(name)
+
+
+def _is_of(function: Any, module: str) -> bool:
+    """Whether a module of the pack has made it, or its class, or what a partial one calls."""
+    while isinstance(function, partial):
+        function = function.func
+    name = getattr(function, "__module__", None) or type(function).__module__
+    return f"{name}.".startswith(f"{module}.")
+
+
+class App:
+    """What packs know as the application: another way to add addresses, at `add_routes` and at its `router`."""
+
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+
+    @property
+    def router(self) -> App:
+        """The object itself."""
+        return self
+
+    def add_routes(self, routes: Iterable[Any]) -> None:
+        """Answer at the addresses that `aiohttp.web.get` and its kin describe. Raises TypeError for static folders."""
+        for it in routes:
+            if not hasattr(it, "method"):
+                raise TypeError("folders are served below /extensions (WEB_DIRECTORY), not as static routes")
+            self.add_route(it.method, it.path, it.handler)
+
+    def add_route(self, method: str, path: str, handler: Callable[[Any], Any], **_: object) -> None:
+        """Answer at an address."""
+        self._routes.route(method, path)(handler)
+
+    def __getattr__(self, name: str) -> Any:
+        method = name.removeprefix("add_")
+        if method in METHODS and name != method:
+            return partial(self.add_route, method.upper())
+        raise AttributeError(f"Darkroom's stand-in for the application of aiohttp has no {name!r}")
+
+
+class _Woken(asyncio.SelectorEventLoop):
+    """A loop whose tasks may be made in any thread, as packs do."""
+
+    def create_task(self, coro: Any, **given: Any) -> Any:
+        """A task, begun at once."""
+        task = super().create_task(coro, **given)
+        self.call_soon_threadsafe(_nothing)
+        return task
+
+
+def _nothing() -> None:
+    pass
 
 
 class PromptServer:
@@ -67,8 +125,16 @@ class PromptServer:
     def __init__(self, host: Host, routes: Routes) -> None:
         self._host = host
         self.routes = routes
+        self.app = App(routes)
         self.number = 0
         self.supports: list[str] = []
+
+    @cached_property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """An event loop for what packs do beside nodes, in a thread of its own."""
+        loop = _Woken()
+        threading.Thread(target=loop.run_forever, name="packs", daemon=True).start()
+        return loop
 
     @property
     def last_prompt_id(self) -> str | None:
@@ -93,6 +159,10 @@ class PromptServer:
         if not name.startswith("__"):
             self._host.miss(f"server.PromptServer.{name}")
         raise AttributeError(f"Darkroom's stand-in for server.PromptServer has no {name!r}")
+
+    async def send(self, event: str, data: object, sid: str | None = None) -> None:
+        """Tell clients something, or one of them."""
+        self._host.send(event, data, sid)
 
     def send_sync(self, event: str, data: object, sid: str | None = None) -> None:
         """Tell clients something, or one of them."""

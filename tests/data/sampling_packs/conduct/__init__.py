@@ -1,6 +1,7 @@
 """A pack that samples: by functions, classes and guiders of its own, and by wrappers around ours."""
 import torch
 
+import comfy.model_patcher
 import comfy.sample
 import comfy.samplers
 from comfy.k_diffusion.sampling import sample_euler, to_d
@@ -20,6 +21,27 @@ def sample_mine(model, x, sigmas, extra_args=None, callback=None, disable=None, 
         if callback is not None:
             callback({"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
         x = x + d * (sigmas[i + 1] - sigmas[i]) * share
+    return x
+
+
+@torch.no_grad()
+def sample_cfg_pp(model, x, sigmas, extra_args=None, callback=None, disable=None):
+    """Euler's method with CFG++ (arXiv:2406.08070), which has the other estimate from options of its own."""
+    extra_args = {} if extra_args is None else extra_args
+    away = []
+
+    def post_cfg_function(args):
+        away[:] = [args["uncond_denoised"]]
+        return args["denoised"]
+
+    options = extra_args.get("model_options", {}).copy()
+    extra_args["model_options"] = comfy.model_patcher.set_model_options_post_cfg_function(options, post_cfg_function, disable_cfg1_optimization=True)
+    s_in = x.new_ones([x.shape[0]])
+    for i in range(len(sigmas) - 1):
+        denoised = model(x, sigmas[i] * s_in, **extra_args)
+        d = to_d(x, sigmas[i], away[0])
+        callback({"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
+        x = denoised + d * sigmas[i + 1]
     return x
 
 
@@ -92,6 +114,38 @@ class Quieter(comfy.samplers.CFGGuider):
         return super().outer_sample(noise * 0.5, *args, **kwargs)
 
 
+class Asking(comfy.samplers.CFGGuider):
+    """Guides by the function that ComfyUI's own guider calls."""
+
+    def predict_noise(self, x, timestep, model_options={}, seed=None):
+        positive, negative = self.conds.get("positive"), self.conds.get("negative")
+        return comfy.samplers.sampling_function(self.inner_model, x, timestep, negative, positive, self.cfg, model_options=model_options, seed=seed)
+
+
+class Combining(comfy.samplers.CFGGuider):
+    """The same in its two halves."""
+
+    def predict_noise(self, x, timestep, model_options={}, seed=None):
+        conds = [self.conds["positive"], self.conds["negative"]]
+        out = comfy.samplers.calc_cond_batch(self.inner_model, conds, x, timestep, model_options)
+        return comfy.samplers.cfg_function(self.inner_model, out[0], out[1], self.cfg, x, timestep, model_options=model_options, cond=conds[0], uncond=conds[1])
+
+
+class Telling(comfy.samplers.CFGGuider):
+    """Gives every estimate options of its own: half of what self-attention says, and half of the guidance."""
+
+    def predict_noise(self, x, timestep, model_options={}, seed=None):
+        options = comfy.model_patcher.create_model_options_clone(model_options)
+        patches = options.setdefault("transformer_options", {}).setdefault("patches", {})
+        patches.setdefault("attn1_output_patch", []).append(lambda out, extra: out * 0.5)
+        options = comfy.model_patcher.set_model_options_post_cfg_function(options, halved)
+        return super().predict_noise(x, timestep, options, seed)
+
+
+def halved(args):
+    return args["uncond_denoised"] + 0.5 * (args["denoised"] - args["uncond_denoised"])
+
+
 class Guiders:
     @classmethod
     def INPUT_TYPES(cls):
@@ -101,7 +155,7 @@ class Guiders:
     FUNCTION = "go"
 
     def go(self, model, positive, negative, cfg, what):
-        guider = {"two": InTwo, "quiet": Quieter}[what](model)
+        guider = {"two": InTwo, "quiet": Quieter, "asking": Asking, "combining": Combining, "telling": Telling}[what](model)
         guider.set_conds(positive, negative)
         guider.set_cfg(cfg)
         return (guider,)
@@ -175,6 +229,14 @@ class Wrapped:
             return executor(model, conds, x_in, timestep, model_options)[::-1]
 
         m.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, "mine", calc_cond_batch)
+
+    def nothing(self, m, amount):
+        pass
+
+    def half(self, m, amount):
+        """What `Telling` tells, set on the model."""
+        m.set_model_attn1_output_patch(lambda out, extra: out * 0.5)
+        m.set_model_sampler_post_cfg_function(halved)
 
     def called(self, m, amount):
         for occasion in (CallbacksMP.ON_PRE_RUN, CallbacksMP.ON_CLEANUP, CallbacksMP.ON_INJECT_MODEL, CallbacksMP.ON_EJECT_MODEL):

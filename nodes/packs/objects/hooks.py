@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Never
 
-from nodes.packs.options import WRAPPED, Options, wrappers_of
+from nodes.packs.objects.options import Options
+from nodes.packs.objects.wrappers import WRAPPED, wrappers_of
 
 
 class CallbacksMP(StrEnum):

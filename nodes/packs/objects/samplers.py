@@ -16,8 +16,9 @@ from models.noise import Noise, StepNoise
 from models.schedules import starts_from_noise
 from models.steps import GuidedDenoise, Pair, Step
 from models.types import ChosenSampler, Guider, Latent, Perform, Sampling
-from nodes.packs.options import Executor
-from nodes.packs.stepping import Tell, stepping
+from nodes.packs.objects.patched import heeding
+from nodes.packs.objects.stepping import Tell, stepping
+from nodes.packs.objects.wrappers import Executor
 
 Facade: TypeAlias = Callable[[Guider], Any]
 """A guider -> what packs know as the model that a sampler calls: a CFGGuider, whose `denoise` is to be set."""
@@ -183,14 +184,16 @@ class PackSampler:
 
     def around(self, perform: Perform, sampling: Sampling) -> tuple[Latent, Latent]:
         """The sampling, by that object."""
-        sampling = replace(sampling, noise=drawn(sampling.noise, sampling.latent))
-        steps = partial(self._steps, sampling)
+        wrap = self.facade(sampling.guider)
+        guider = replace(sampling.guider, model=heeding(sampling.guider.model, wrap.inner_model))
+        sampling = replace(sampling, guider=guider, noise=drawn(sampling.noise, sampling.latent))
+        steps = partial(self._steps, sampling, wrap)
         return perform(replace(sampling, sampler=ChosenSampler(steps, sampling.sampler.name)))
 
     def _steps(
-        self, sampling: Sampling, denoise: GuidedDenoise, x: Tensor, sigmas: Tensor, noise: StepNoise
+        self, sampling: Sampling, wrap: Any, denoise: GuidedDenoise, x: Tensor, sigmas: Tensor, noise: StepNoise
     ) -> Iterator[Step]:
-        latent, wrap = sampling.latent, self.facade(sampling.guider)
+        latent = sampling.latent
         wrap.denoise = denoise
         clean = latent.samples * sampling.guider.model.family.latent.scale
         mask = latent.noise_mask

@@ -12,15 +12,38 @@ from torch import Tensor
 
 from graph.files import FileRef
 from models.noise import Noise
-from models.types import ChosenSampler, Clip, Conditioning, Guider, Image, Latent, Mask, Model, Sigmas, Vae
-from nodes.packs.conditioning import conditioning_of, entries, plain
-from nodes.packs.guider import CFGGuider, PackNoise, TheirGuider, TheirNoise, guider_of, noise_of
-from nodes.packs.handles import Handle, PackClip, PackVae
+from models.types import (
+    ChosenSampler,
+    Clip,
+    ClipVision,
+    ClipVisionOutput,
+    Conditioning,
+    ControlModel,
+    Guider,
+    Image,
+    Latent,
+    LatentOperation,
+    Mask,
+    Model,
+    Sigmas,
+    StyleModel,
+    UpscaleModel,
+    Vae,
+)
 from nodes.packs.host import Host
-from nodes.packs.model import PackModel
-from nodes.packs.samplers import Sampler, sampler_of, their_sampler
+from nodes.packs.objects.clip import PackClip
+from nodes.packs.objects.conditioning import conditioning_of, entries, plain
+from nodes.packs.objects.controls import control_of
+from nodes.packs.objects.guider import CFGGuider, PackNoise, TheirGuider, TheirNoise, guider_of, noise_of
+from nodes.packs.objects.handles import Handle
+from nodes.packs.objects.model import PackModel
+from nodes.packs.objects.samplers import Sampler, sampler_of, their_sampler
+from nodes.packs.objects.upscaling import PackUpscaler
+from nodes.packs.objects.vae import PackVae
+from nodes.packs.objects.vision import Output, PackClipVision, PackStyle, seen_by_pack, seen_by_us
 
-_SOCKETS = frozenset({"IMAGE", "MASK", "SIGMAS", "LATENT", "CONDITIONING", "GUIDER", "NOISE", "SAMPLER"})
+_SOCKETS = frozenset({"IMAGE", "MASK", "SIGMAS", "LATENT", "CONDITIONING", "GUIDER", "NOISE", "SAMPLER",
+                      "CLIP_VISION_OUTPUT", "LATENT_OPERATION"})  # fmt: skip
 _OF_LATENTS = frozenset({"samples", "noise_mask", "batch_index"})
 
 
@@ -35,10 +58,12 @@ def to_pack(value: object, host: Host) -> Any:
             return entries(value, host)
         case Model():
             return PackModel(value, host)
-        case Clip():
-            return PackClip(value, host)
-        case Vae():
-            return PackVae(value, host)
+        case Clip() | Vae() | ControlModel() | ClipVision() | UpscaleModel() | StyleModel():
+            return _handle(value, host)
+        case ClipVisionOutput():
+            return seen_by_pack(value)
+        case LatentOperation(run=run):
+            return lambda latent, **_: run(latent)
         case Noise():
             return TheirNoise(value) if not isinstance(value, PackNoise) else value.of
         case Guider():
@@ -74,15 +99,35 @@ def from_pack(value: Any, socket: str, host: Host) -> object:
                 tuple(map(int, places)) if places else None,
             )
         case "CONDITIONING" if isinstance(value, list | tuple):
-            return conditioning_of(value)
+            return conditioning_of(value, host)
         case "GUIDER" if isinstance(value, CFGGuider):
             return guider_of(value)
         case "SAMPLER":
             return sampler_of(value, lambda guider: TheirGuider(guider, PackModel(guider.model, host), host))
         case "NOISE" if isinstance(value, TheirNoise) or hasattr(value, "generate_noise"):
             return noise_of(value)
+        case "CLIP_VISION_OUTPUT":
+            return seen_by_us(value)
+        case "LATENT_OPERATION" if callable(value):
+            return LatentOperation(lambda latent: value(latent=latent))
         case _:
             return value
+
+
+def _handle(value: Clip | Vae | ControlModel[Any] | ClipVision | UpscaleModel | StyleModel, host: Host) -> Handle[Any]:
+    match value:
+        case Clip():
+            return PackClip(value, host)
+        case Vae():
+            return PackVae(value, host)
+        case ControlModel():
+            return control_of(value, host)
+        case ClipVision():
+            return PackClipVision(value, host)
+        case UpscaleModel():
+            return PackUpscaler(value, host)
+        case StyleModel():
+            return PackStyle(value, host)
 
 
 def _looks_like(value: Any) -> str:
@@ -103,6 +148,8 @@ def _looks_like(value: Any) -> str:
             return "NOISE"
         case Sampler():
             return "SAMPLER"
+        case Output():
+            return "CLIP_VISION_OUTPUT"
         case _:
             return ""
 

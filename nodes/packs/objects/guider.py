@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from models.guidance import Cfg
@@ -15,12 +14,12 @@ from models.steering import Estimating
 from models.steps import Denoise, GuidedDenoise
 from models.types import Guider, Latent, Perform, Sampling
 from nodes.denoising import sampled
-from nodes.packs.at_work import AtWork, TextOf
-from nodes.packs.conditioning import conditioning_of, entries
 from nodes.packs.host import Host
-from nodes.packs.options import read_with
-from nodes.packs.samplers import DrawnNoise, drawn, sampler_of, their_sampler
-from nodes.packs.telling import telling
+from nodes.packs.objects.at_work import AtWork, TextOf, level_of, telling
+from nodes.packs.objects.conditioning import conditioning_of, entries
+from nodes.packs.objects.patched import heeding
+from nodes.packs.objects.samplers import DrawnNoise, drawn, sampler_of, their_sampler
+from nodes.packs.objects.telling import telling_steps
 
 _FIRST = ("positive", "negative")
 
@@ -66,11 +65,12 @@ class CFGGuider:
         return self.predict_noise(x, timestep, model_options, seed)
 
     def predict_noise(self, x: Tensor, timestep: Tensor, model_options: Any = None, seed: int | None = None) -> Tensor:
-        """The same, by classifier-free guidance."""
-        level = torch.as_tensor(timestep).reshape(-1)[0]
-        if self.denoise is not None:
-            return self.denoise(x, level.float().cpu())
-        return at_work(self.host).inner(x, level)
+        """The same, by classifier-free guidance. model_options: other ones than the guider's, for this estimate."""
+        denoise = at_work(self.host).inner if self.denoise is None else self.denoise
+        if not model_options or model_options is self.model_options:
+            return denoise(x, level_of(timestep))
+        with telling(self.host.told, model_options):
+            return denoise(x, level_of(timestep))
 
     def sample(
         self, noise: Tensor, latent_image: Tensor, sampler: Any, sigmas: Tensor, denoise_mask: Tensor | None = None,
@@ -123,7 +123,7 @@ def performed(host: Host, guider: Guider, patcher: Any, given: Given) -> Tensor:
     latent = Latent(given.latent_image.detach().float().cpu(), {}, mask)
     sampler = sampler_of(given.sampler, lambda it: TheirGuider(it, patcher, host))
     if given.callback is not None:
-        sampler = telling(sampler, given.callback)
+        sampler = telling_steps(sampler, given.callback)
     sampling = Sampling(
         guider, sampler, given.sigmas.detach().float().cpu(),
         DrawnNoise(seed, noise.blank, noise.rule, noise.part, given.noise.detach().float().cpu()), latent,
@@ -177,7 +177,7 @@ class TheirGuider(CFGGuider):
         made = self.own
         if self.original_conds is not self._given:
             names = [*_FIRST, *(name for name in self.original_conds if name not in _FIRST)]
-            texts = tuple(conditioning_of(self.original_conds.get(name, [])) for name in names)
+            texts = tuple(conditioning_of(self.original_conds.get(name, []), self.host) for name in names)
             made = replace(made, texts=texts, names=tuple(names))
         if self.cfg != made.guidance.strength:
             made = replace(made, guidance=Cfg(float(self.cfg)))
@@ -198,14 +198,14 @@ def guider_of(given: CFGGuider) -> Guider:
         patcher = patcher.clone()
         patcher.model_options = given.model_options
     if isinstance(given, TheirGuider):
-        return given.changed(patcher.handle)
+        return given.changed(heeding(patcher.handle, patcher.model))
     names = (*_FIRST, *(name for name in given.original_conds if name not in _FIRST))
-    texts = tuple(conditioning_of(given.original_conds.get(name, [])) for name in names)
+    texts = tuple(conditioning_of(given.original_conds.get(name, []), given.host) for name in names)
     predicts = cls.predict_noise is not CFGGuider.predict_noise or cls.__call__ is not CFGGuider.__call__
     samples = cls.sample is not CFGGuider.sample or cls.outer_sample is not CFGGuider.outer_sample
     around = (_Conducting(given).around,) if samples else ()
     predict = _Predict(given) if predicts else None
-    return Guider(patcher.handle, texts, Cfg(float(given.cfg)), names, predict, around)
+    return Guider(heeding(patcher.handle, patcher.model), texts, Cfg(float(given.cfg)), names, predict, around)
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,9 +231,10 @@ class _Predict:
 
     def __call__(self, guided: Estimating, inner: Denoise, x: Tensor, sigma: Tensor) -> Tensor:
         host = self.of.host
-        token = host.sampling.set(AtWork(guided, inner, host.told, read_with))
+        token = host.sampling.set(AtWork(guided, inner, host.told))
         try:
-            made: Tensor = self.of(x, sigma.expand(len(x)), self.of.model_options, None)
+            options = host.told.get() or self.of.model_options
+            made: Tensor = self.of(x, sigma.expand(len(x)), options, None)
             return made
         finally:
             host.sampling.reset(token)

@@ -13,7 +13,7 @@ from models.steps import GuidedDenoise, Step
 from models.types import ChosenSampler, Latent, Perform, Sampling
 
 
-def telling(sampler: ChosenSampler, callback: Any) -> ChosenSampler:
+def telling_steps(sampler: ChosenSampler, callback: Any) -> ChosenSampler:
     """callback: f(step, estimate of the clean latent, x, steps)."""
     return replace(sampler, around=(_Telling(callback).around, *sampler.around))
 

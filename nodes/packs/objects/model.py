@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import inspect
-import uuid
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
-from types import SimpleNamespace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from models.checkpoint import Change, Part
-from models.config import Shapes, unet_config
 from models.types import Model
-from nodes.packs.handles import Handle
-from nodes.packs.hooks import Hooked, callbacks_of
 from nodes.packs.host import Host
-from nodes.packs.options import copied, three_parameters, with_options, without_options
-from nodes.packs.sampling import ModelSampling, sampled_as
-from nodes.packs.whole import with_whole, without_whole
-
-NETWORK = "diffusion_model."
-"""How packs' names of a U-Net's weights begin."""
+from nodes.packs.objects.guided import three_parameters
+from nodes.packs.objects.handles import Handle
+from nodes.packs.objects.hooks import Hooked, callbacks_of
+from nodes.packs.objects.lora import LoadedLora, on_model
+from nodes.packs.objects.network import BaseModel, network_of
+from nodes.packs.objects.options import copied
+from nodes.packs.objects.patched import with_options, without_options
+from nodes.packs.objects.sampling import sampled_as
+from nodes.packs.objects.weight_patches import WeightPatch, weight_name
+from nodes.packs.objects.whole import with_whole, without_whole
 
 
 class PackModel(Handle[Model], Hooked):
@@ -38,7 +33,7 @@ class PackModel(Handle[Model], Hooked):
     @property
     def handle(self) -> Model:
         """The model with all that was set."""
-        made = with_options(self._own, self.model_options, PackNetwork(self))
+        made = with_options(self._own, self.model_options, self.model)
         return with_whole(made, self.model_options, self)
 
     def clone(self) -> PackModel:
@@ -55,9 +50,9 @@ class PackModel(Handle[Model], Hooked):
         return self._host
 
     @property
-    def model(self) -> PackNetwork:
+    def model(self) -> BaseModel:
         """The network, as far as packs look at it."""
-        return PackNetwork(self)
+        return network_of(self._own, self._host, self._missed)
 
     @property
     def load_device(self) -> torch.device:
@@ -86,14 +81,20 @@ class PackModel(Handle[Model], Hooked):
     def add_patches(
         self, patches: Mapping[Any, Any], strength_patch: float = 1.0, strength_model: float = 1.0
     ) -> list[Any]:
-        """Change weights: `{name: ("diff", (difference,))}`, or `("lora", (up, down, alpha, …))`. Returns the names that it has."""
+        """Change weights: `{name: ("diff", (difference,))}`, or `("lora", (up, down, alpha, …))`, or what `comfy.lora.load_lora`
+        made of a file. Returns the names that it has."""
+        if isinstance(patches, LoadedLora):
+            if strength_model != 1.0:
+                self._missed("add_patches(strength_model) of a file")
+            self._own = on_model(self._host.context, patches, self._own, strength_patch)
+            return list(patches)
         shapes = self._own.weights.shapes("model")
-        named = {_weight(key): change for key, change in patches.items()}
+        named = {weight_name(key): change for key, change in patches.items()}
         known = {name: change for name, change in named.items() if name in shapes}
         if known:
             patch = WeightPatch(known, strength_patch, strength_model)
             self._own = replace(self._own, patches=(*self._own.patches, patch))
-        return [key for key in patches if _weight(key) in known]
+        return [key for key in patches if weight_name(key) in known]
 
     def set_model_unet_function_wrapper(self, unet_wrapper_function: Callable[..., Any]) -> None:
         """f(apply_model, {input, timestep, c, cond_or_uncond}) in the place of the network."""
@@ -199,100 +200,3 @@ PATCHES = frozenset(
     }
 )
 """The names of patches that are heeded; another would be set and never called."""
-
-
-class PackNetwork:
-    """What packs know as `model.model`: what there is to know of a network without loading it."""
-
-    def __init__(self, owner: PackModel) -> None:
-        self._owner = owner
-
-    @property
-    def host(self) -> Host:
-        """What it shares with all that packs use."""
-        return self._owner._host
-
-    @property
-    def model_sampling(self) -> ModelSampling:
-        """Its noise levels, and what it tells of them."""
-        return ModelSampling(self._owner._own.diffusion)
-
-    @property
-    def latent_format(self) -> Any:
-        """How latents are scaled for it."""
-        space = self._owner._own.family.latent
-        return SimpleNamespace(
-            scale_factor=space.scale, latent_channels=space.channels, process_in=self.process_latent_in,
-            process_out=self.process_latent_out, spacial_downscale_ratio=space.factor,
-        )  # fmt: skip
-
-    @property
-    def model_config(self) -> Any:
-        """Its shape, by the names that packs ask for."""
-        shape = unet_config(self._owner._own.weights.shapes("model"))
-        known = {
-            "in_channels": shape.in_channels,
-            "out_channels": shape.out_channels,
-            "model_channels": shape.model_channels,
-            "channel_mult": list(shape.channel_mult),
-            "context_dim": shape.context_dim,
-        }
-        return SimpleNamespace(unet_config=known, latent_format=self.latent_format, sampling_settings={})
-
-    def process_latent_in(self, latent: Tensor) -> Tensor:
-        """As the VAE gives it -> as the network reads it."""
-        return latent * self._owner._own.family.latent.scale
-
-    def process_latent_out(self, latent: Tensor) -> Tensor:
-        """And back."""
-        return latent / self._owner._own.family.latent.scale
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        self._owner._missed(f"model.{name}")
-
-
-@dataclass(frozen=True, eq=False)
-class WeightPatch:
-    """What a pack changes of weights, by the network's names. Held in memory: no file has it."""
-
-    made: Mapping[str, Any]
-    strength: float
-    of_model: float
-    key: Hashable = field(default_factory=lambda: uuid.uuid4().hex)
-
-    @property
-    def sources(self) -> Sequence[tuple[Path, str]]:
-        """None."""
-        return ()
-
-    def changes(self, shapes: Shapes, part: Part) -> Mapping[str, Change]:
-        """The changes, for the weights that there are."""
-        return {
-            name: partial(self._changed, difference=difference(change, shapes[name]))
-            for name, change in self.made.items()
-            if name in shapes
-        }
-
-    def _changed(self, weight: Tensor, difference: Tensor) -> Tensor:
-        return weight * self.of_model + difference * self.strength
-
-
-def difference(change: Any, shape: Iterable[int]) -> Tensor:
-    """What a patch adds to a weight of this shape, float32. Raises ValueError for a kind that is not known here."""
-    match change:
-        case ("diff", (Tensor() as whole, *_)) | (Tensor() as whole,) | ("diff", Tensor() as whole):
-            made = whole.float()
-        case ("lora", (Tensor() as up, Tensor() as down, alpha, *rest)) if not any(it is not None for it in rest):
-            scale = 1.0 if alpha is None else float(alpha) / down.shape[0]
-            made = scale * up.float().flatten(1) @ down.float().flatten(1)
-        case _:
-            kind = change[0] if isinstance(change, tuple) and isinstance(change[0], str) else type(change).__name__
-            raise ValueError(f"a patch of kind {kind!r} is not known here; `diff` and plain `lora` are")
-    return made.reshape(tuple(shape)).cpu()
-
-
-def _weight(key: Any) -> str:
-    name = key[0] if isinstance(key, tuple) else key
-    return str(name).removeprefix("model.").removeprefix(NETWORK)

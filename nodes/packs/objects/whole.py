@@ -8,10 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from models.types import Guider, Latent, Model, Perform, Sampling
-from nodes.packs.guider import Given, Performing, TheirGuider, conducted, guider_of, performed
-from nodes.packs.hooks import prepared
-from nodes.packs.options import Executor, Options, copied, wrappers_of
-from nodes.packs.samplers import chained
+from nodes.packs.objects.guider import Given, Performing, TheirGuider, conducted, guider_of, performed
+from nodes.packs.objects.hooks import prepared
+from nodes.packs.objects.options import Options, copied
+from nodes.packs.objects.samplers import chained
+from nodes.packs.objects.wrappers import Executor, wrappers_of
 
 _AROUND = ("callbacks", "injections")
 

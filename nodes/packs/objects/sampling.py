@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Never
 
 import torch
 from torch import Tensor
@@ -16,8 +17,16 @@ from models.levels import NoiseLevels
 class ModelSampling:
     """`model_sampling` of a MODEL of ours."""
 
-    def __init__(self, diffusion: Diffusion) -> None:
+    sigma_data = 1.0
+
+    def __init__(self, diffusion: Diffusion, missed: Callable[[str], Never]) -> None:
         self.diffusion = diffusion
+        self._missed = missed
+
+    @property
+    def num_timesteps(self) -> int:
+        """How many levels it was trained at."""
+        return len(self.sigmas)
 
     @property
     def sigmas(self) -> Tensor:
@@ -67,6 +76,14 @@ class ModelSampling:
         """A latent as it comes out."""
         return latent
 
+    def __deepcopy__(self, memo: object) -> ModelSampling:
+        return ModelSampling(self.diffusion, self._missed)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self._missed(f"model_sampling.{name}")
+
 
 def sampled_as(obj: Any) -> Diffusion:
     """What a pack's `model_sampling` says. Raises TypeError for an object that lacks what sampling asks for."""
@@ -75,7 +92,18 @@ def sampled_as(obj: Any) -> Diffusion:
     needed = ("sigmas", "timestep", "sigma", "calculate_input", "calculate_denoised")
     if lacking := [name for name in needed if not hasattr(obj, name)]:
         raise TypeError(f"a model_sampling of type {type(obj).__name__} lacks {', '.join(lacking)}")
+    if not _adds_noise_as_here(obj):
+        raise TypeError(
+            f"a model_sampling of type {type(obj).__name__} lays noise upon latents otherwise than x + sigma * noise"
+        )
     return Diffusion(_Levels(obj), _Prediction(obj))
+
+
+def _adds_noise_as_here(obj: Any) -> bool:
+    """Whether a latent and noise become latent + sigma * noise, which samplers here count on."""
+    noise, latent, sigma = torch.full((1, 1, 1, 1), 3.0), torch.full((1, 1, 1, 1), 5.0), torch.tensor(2.0)
+    scaled = obj.noise_scaling(sigma, noise, latent, False) if hasattr(obj, "noise_scaling") else latent + sigma * noise
+    return torch.allclose(torch.as_tensor(scaled), latent + sigma * noise)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +121,16 @@ class _Levels(NoiseLevels):
     def _exact(self) -> Tensor:
         levels: Tensor = self.of.sigmas.detach().cpu().double()
         return levels
+
+    @property
+    def times(self) -> tuple[float, float]:
+        high, low = (float(self.timestep(self.of.sigmas[i].detach().cpu())) for i in (-1, 0))
+        return high, low
+
+    def at(self, share: float) -> float:
+        if not 0 < share < 1 or not hasattr(self.of, "percent_to_sigma"):
+            return super().at(share)
+        return float(self.of.percent_to_sigma(share))
 
     def timestep(self, sigma: Tensor) -> Tensor:
         found: Tensor = torch.as_tensor(self.of.timestep(sigma))
