@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 from models.config import LABEL, Shapes
 
-READ_BESIDE = (4, 8, 9)
-"""Input channels of U-Nets that read a latent alone, a picture to edit beside it, or one to inpaint and its mask."""
+READ_BESIDE = (4, 5, 8, 9)
+"""Input channels of U-Nets that read a latent alone, how far things are beside it, a picture to edit, or one to inpaint and
+its mask."""
 
 _LIKE_SD = (  # shares names with Stable Diffusion v1, so these signs come first
     (r"time_stack|time_mix|motion_modules", "a video model"),
@@ -39,8 +40,6 @@ def foreign_family(names: Iterable[str], shapes: Shapes) -> str | None:
     """The family of a file whose names are like Stable Diffusion's and which is of none that is known here."""
     if family := _match(_LIKE_SD, names):
         return family
-    if any(name.endswith(LABEL) for name in shapes) and any("input_blocks.1.1." in name for name in shapes):
-        return "a Stable Diffusion 2 unCLIP model"  # like SDXL it reads a vector; unlike it, it attends at full size
     whole = all(any(end in name for name in shapes) for end in (LABEL, "out.2.weight", "middle_block.0."))
     if whole and not any("middle_block.1." in name for name in shapes):
         return "an SDXL model without attention in its middle block (SSD-1B)"
@@ -61,9 +60,9 @@ def text_width(shapes: Shapes) -> int:
 
 
 def unread_unet(shapes: Shapes) -> str | None:
-    """What a U-Net reads besides latents that it cannot be given here, such as "a depth model (5 input channels)"."""
+    """What a U-Net reads besides latents that it cannot be given here, such as "an upscaling model (7 input channels)"."""
     channels = shapes["input_blocks.0.0.weight"][1]
-    kind = {5: "a depth model", 7: "an upscaling model"}.get(channels, "a model of another kind")
+    kind = {7: "an upscaling model"}.get(channels, "a model of another kind")
     return None if channels in READ_BESIDE else f"{kind} ({channels} input channels)"
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, Protocol
+
+from torch import Tensor
 
 from models.config import LABEL, Shapes
 from models.levels import NoiseLevels
-from models.micro_conditioning import VectorRecipe
+from models.micro_conditioning import MicroConditioning, VectorRecipe
 from models.prediction import Eps, Prediction, Velocity
+from models.revision import PictureVector
+from models.unclip import UnclipRecipe
 
 VELOCITY_NAMES = ("v", "v_prediction", "v-prediction", "vpred")  # as trainers write it into a file's header
 
@@ -72,6 +76,22 @@ class TowerReading:
     prefix: str = "cond_stage_model.transformer."
 
 
+class Vector(Protocol):
+    """How the vector is made that a network reads beside its time step."""
+
+    def width(self, pooled: int) -> int:
+        """The vector's width, with a pooled text, or what takes its place, of width `pooled`."""
+
+    def seen(self, pooled: int) -> int:
+        """How many channels what CLIP sees in a picture must have, beside a pooled text of width `pooled`."""
+
+    def pooled(self, text: Tensor, pictures: Sequence[PictureVector], seed: int) -> Tensor:
+        """What counts for the pooled text [1, P] of a prompt with pictures, or without any. [1, P'] float32."""
+
+    def __call__(self, pooled: Tensor, said: MicroConditioning, width: int, height: int, away: bool) -> Tensor:
+        """The vector, [1, V] float32 on the CPU, for a picture of so many pixels."""
+
+
 @dataclass(frozen=True)
 class Family:
     """A family of models. The defaults are Stable Diffusion v1's.
@@ -86,7 +106,7 @@ class Family:
     latent: LatentSpace = field(default_factory=LatentSpace)
     diffusion: Diffusion = field(default_factory=Diffusion)
     text: tuple[TowerReading, ...] = (TowerReading("clip"),)
-    vector: VectorRecipe | None = None
+    vector: Vector | None = None
     sides: tuple[int, int] = (512, 512)
 
     @property
@@ -151,7 +171,7 @@ def family_of(
     family = _by_unet(unet) if unet else _by_towers(towers)
     said = metadata.get("modelspec.prediction_type", "").lower()
     velocity = "v_pred" in names or said in VELOCITY_NAMES
-    if family is SD2 and unet and not velocity and not said:
+    if family.text == SD2.text and unet and not velocity and not said:
         velocity = _sd2_predicts_v(unet, spread)
     levels = NoiseLevels(zero_terminal="ztsnr" in names)
     return replace(family, diffusion=Diffusion(levels, Velocity() if velocity else Eps()))
@@ -167,6 +187,9 @@ def text_family(held: Collection[str]) -> Family:
 
 def _by_unet(unet: Shapes) -> Family:
     text = unet.get("middle_block.1.transformer_blocks.0.attn2.to_k.weight", (0, 0))[-1]
+    attends_at_full_size = any(name.startswith("input_blocks.1.1.") for name in unet)
+    if LABEL in unet and attends_at_full_size:  # unlike SDXL
+        return replace(SD2, name="Stable Diffusion 2 unCLIP", vector=UnclipRecipe(unet[LABEL][-1] // 2))
     if LABEL in unet:
         refines = unet[LABEL][-1] == VectorRecipe(scored=True).width(
             text

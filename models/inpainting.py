@@ -1,4 +1,4 @@
-"""Changing a part of a picture: masks at sampling, and the channels that networks trained for it read beside the latent."""
+"""Changing a part of a picture: masks at sampling, and the channels that networks read beside the latent's."""
 
 from __future__ import annotations
 
@@ -109,29 +109,46 @@ class Beside:
     """What a network with more channels than the latent's is to see of the picture.
 
     latent: [b, 4, h, w] as the VAE gives it, of the picture with what is to change made grey, or of the picture to edit;
-    mask: [b, 1, H, W], 1 where it is to change.
+    mask: [b, 1, H, W], 1 where it is to change. depth: [b, 1, H, W], larger where things are nearer, in any unit.
     """
 
-    latent: Tensor
+    latent: Tensor | None = None
     mask: Tensor | None = None
+    depth: Tensor | None = None
+
+
+DEPTH = 1
+"""How many channels more than the latent's those U-Nets read that are shown how far things are."""
 
 
 def channels_beside(count: int, given: Beside | None, like: Tensor, scale: float) -> Tensor | None:
     """The channels that a U-Net with `count` more than the latent's reads, for latents `like` [B, 4, h, w]; None for 0.
 
     5: a rounded mask and the scaled latent (Stable Diffusion's inpainting networks); where nothing is given, all is to
-    change. 4: the latent alone and not scaled (InstructPix2Pix, Brooks et al. 2023, arXiv:2211.09800), or zeros.
+    change. 4: the latent alone and not scaled (InstructPix2Pix, Brooks et al. 2023, arXiv:2211.09800), or zeros. 1: depth
+    of -1..1, from what is farthest to what is nearest in its picture (Stable Diffusion 2's depth model), or zeros.
     """
     if count == 0:
         return None
+    given = given or Beside()
     batch, _, height, width = like.shape
+    if count == DEPTH:
+        return torch.zeros_like(like[:, :1]) if given.depth is None else _spread(given.depth, like)
     if count == 4:
-        return torch.zeros_like(like) if given is None else _sized(given.latent, like)
-    if given is None or given.mask is None:
+        return torch.zeros_like(like) if given.latent is None else _sized(given.latent, like)
+    if given.latent is None or given.mask is None:
         mask, latent = torch.ones_like(like[:, :1]), torch.tensor(BLANK).to(like)[:, None, None].expand_as(like)
     else:
         mask, latent = fitted(given.mask.round(), batch, height, width).to(like), _sized(given.latent, like) * scale
     return torch.cat([mask, latent], dim=1)
+
+
+def _spread(depth: Tensor, like: Tensor) -> Tensor:
+    """Depth in the size of the latents, from -1 to 1 in each picture; 0 in one where all is equally far."""
+    sized = F.interpolate(depth.float(), size=like.shape[-2:], mode="bicubic", align_corners=False)
+    low, high = (edge(dim=(1, 2, 3), keepdim=True) for edge in (sized.amin, sized.amax))
+    spread = torch.where(high > low, 2 * (sized - low) / (high - low).clamp(min=1e-12) - 1, torch.zeros_like(sized))
+    return spread[torch.arange(len(like)) % len(spread)].to(like)
 
 
 def _sized(latent: Tensor, like: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ from models.families import foreign_family, unlike_family
 from models.family import TOWERS, UNKNOWN, Family, Tower, family_of
 from models.inception import Inception
 from models.ip_adapter import IPAdapter, ip_adapter_config
-from models.open_clip_names import open_clip_tower
+from models.open_clip_names import open_clip_eyes, open_clip_tower
 from models.safety import SafetyChecker, published_name
 from models.style_adapter import StyleAdapter, style_config
 from models.t2i_adapter import ADAPTER_ROOT, T2IAdapter, adapter_config, renamed_adapter
@@ -69,6 +69,8 @@ NOT_SCALES = ("scale_input", "input_scale", "comfy_quant", "scaled_fp8")
 
 _HARMLESS = re.compile(
     r"(alphas|betas|sqrt_|log_one_minus_|posterior_|lvlb_|denoiser\.)[\w.]*$"  # the noise levels, which are made here
+    r"|depth_model\."  # of Stable Diffusion 2's depth model: what tells how far things are
+    r"|embedder\.model\.|noise_augmentor\."  # of unCLIP: a CLIP, of which the vision tower is a part of the file's
     r"|model_ema\.|(first_stage_model\.)?(loss|model_ema|discriminator)\.|logvar$|scale_factor$|(v_pred|ztsnr|difference)$"
     r"|((cond_stage_model|conditioner\.embedders\.\d|text_encoders\.\w+)\.((transformer|model)\.)?)?"
     r"(logit_scale|text_projection(\.weight)?|attn_mask)$"  # what compares texts with pictures
@@ -109,6 +111,9 @@ OPEN_CLIP: Sequence[tuple[str, Tower | None]] = (
     ("", None),
 )
 """Where files have a text tower in the names of OpenCLIP; None: any, by its width."""
+
+OPEN_CLIP_EYES = ("embedder.model.visual.", "visual.")
+"""Where files have a vision tower in these names: checkpoints of unCLIP, and a CLIP by itself."""
 
 WIDTHS: Mapping[int, Tower] = MappingProxyType({768: "clip", 1024: "clip_h", 1280: "clip_g"})
 
@@ -346,8 +351,12 @@ def read_header(path: Path, tower: Tower | None = None) -> Weights:
 
 
 def _with_open_clip(file: TensorFile) -> tuple[TensorFile, dict[Part, dict[str, str]]]:
-    """The file with names for the weights of text towers as they are here, and which names those are."""
+    """The file with names for the weights of CLIP's towers as they are here, and which names those are."""
     renamed: dict[Part, dict[str, str]] = {}
+    for prefix in OPEN_CLIP_EYES:
+        if "clip_vision" not in renamed and (eyes := open_clip_eyes(file.tensors, prefix)):
+            file = file.with_pieces(eyes.pieces, eyes.cut)
+            renamed["clip_vision"] = eyes.names
     for prefix, known in OPEN_CLIP:
         if found := open_clip_tower(file.tensors, prefix):
             width = file.tensors[found.names["text_model.embeddings.token_embedding.weight"]].shape[-1]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from models.revision import PictureVector, revised
 from models.sinusoids import timestep_embedding
 
 SINUSOIDS = 256  # channels for each number
@@ -48,6 +50,14 @@ class VectorRecipe:
     def width(self, pooled: int) -> int:
         """The width of the vector, with a pooled text vector of width `pooled`."""
         return pooled + SINUSOIDS * self.numbers
+
+    def seen(self, pooled: int) -> int:
+        """How many channels what CLIP sees in a picture must have, to stand in the place of a pooled text of so many."""
+        return pooled
+
+    def pooled(self, text: Tensor, pictures: Sequence[PictureVector], seed: int) -> Tensor:
+        """A pooled text [1, P], or the pictures in its place."""
+        return revised(pictures, seed) if pictures else text
 
     def __call__(self, pooled: Tensor, said: MicroConditioning, width: int, height: int, away: bool) -> Tensor:
         """pooled: [1, P], the text's; width, height: of the picture that is drawn, in pixels; away: whether the text is

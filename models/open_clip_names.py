@@ -1,4 +1,4 @@
-"""What OpenCLIP calls the layers of a text tower, and where in its tensors those of the networks here lie."""
+"""What OpenCLIP calls the layers of CLIP's towers, and where in its tensors those of the networks here lie."""
 
 from __future__ import annotations
 
@@ -31,13 +31,24 @@ _LAYER: Mapping[str, str] = MappingProxyType(
         "attn.out_proj": "self_attn.out_proj",
     }
 )
+_EYES: Mapping[str, str] = MappingProxyType(
+    {
+        "class_embedding": "vision_model.embeddings.class_embedding",
+        "positional_embedding": "vision_model.embeddings.position_embedding.weight",
+        "conv1.weight": "vision_model.embeddings.patch_embedding.weight",
+        "ln_pre.weight": "vision_model.pre_layrnorm.weight",
+        "ln_pre.bias": "vision_model.pre_layrnorm.bias",
+        "ln_post.weight": "vision_model.post_layernorm.weight",
+        "ln_post.bias": "vision_model.post_layernorm.bias",
+    }
+)
 PROJECTION = "text_projection"  # the transposed weight, [width, projection]
 STACKED = "attn.in_proj_"  # the weights, or biases, of queries, keys and values, one below the other
 _ROLES = ("q_proj", "k_proj", "v_proj")
 
 
 class Found(NamedTuple):
-    """A text tower of a file. names: the network's own -> the file's, or a piece's; pieces: parts of the file's tensors
+    """A tower of a file. names: the network's own -> the file's, or a piece's; pieces: parts of the file's tensors
     under names of their own; cut: the tensors that they are parts of."""
 
     names: dict[str, str]
@@ -45,18 +56,41 @@ class Found(NamedTuple):
     cut: frozenset[str]
 
 
+class _Names(NamedTuple):
+    """The names of a tower. fixed: theirs -> the network's own; layers: how the network's own names of layers begin;
+    projection: what they call the transposed weight of `projects`."""
+
+    fixed: Mapping[str, str]
+    layers: str
+    projection: str
+    projects: str
+
+
+_TEXT_NAMES = _Names(_FIXED, "text_model.encoder.layers", PROJECTION, "text_projection.weight")
+_VISION_NAMES = _Names(_EYES, "vision_model.encoder.layers", "proj", "visual_projection.weight")
+
+
 def open_clip_tower(tensors: Mapping[str, TensorInfo], prefix: str) -> Found | None:
     """The text tower whose names begin with `prefix`, if there is one."""
-    if prefix + ROOT not in tensors or f"{prefix}transformer.resblocks.0.ln_1.weight" not in tensors:
+    return _found(tensors, prefix, ROOT, _TEXT_NAMES)
+
+
+def open_clip_eyes(tensors: Mapping[str, TensorInfo], prefix: str) -> Found | None:
+    """The vision tower whose names begin with `prefix`, if there is one; OpenAI's own files have these names, too."""
+    return _found(tensors, prefix, "class_embedding", _VISION_NAMES)
+
+
+def _found(tensors: Mapping[str, TensorInfo], prefix: str, root: str, known: _Names) -> Found | None:
+    if prefix + root not in tensors or f"{prefix}transformer.resblocks.0.ln_1.weight" not in tensors:
         return None
     names: dict[str, str] = {}
     pieces: dict[str, TensorInfo] = {}
     cut: set[str] = set()
     for name, info in tensors.items():
         theirs = name.removeprefix(prefix) if name.startswith(prefix) else ""
-        if own := _own_name(theirs):
+        if own := _own_name(theirs, known):
             names[own] = name
-        for i, (own, piece) in enumerate(_pieces(theirs, info)):
+        for i, (own, piece) in enumerate(_pieces(theirs, info, known)):
             names[own] = f"{name}[{i}]"
             pieces[names[own]] = piece
             cut.add(name)
@@ -83,19 +117,19 @@ def open_clip_name(own: str) -> str:
     return f"transformer.resblocks.{match[1]}.{layers[match[2]]}.{match[3]}" if match else own
 
 
-def _own_name(theirs: str) -> str | None:
-    if theirs in _FIXED:
-        return _FIXED[theirs]
+def _own_name(theirs: str, known: _Names) -> str | None:
+    if theirs in known.fixed:
+        return known.fixed[theirs]
     match = re.fullmatch(r"transformer\.resblocks\.(\d+)\.(.+)\.(weight|bias)", theirs)
     if match is None or match[2] not in _LAYER:
         return None
-    return f"text_model.encoder.layers.{match[1]}.{_LAYER[match[2]]}.{match[3]}"
+    return f"{known.layers}.{match[1]}.{_LAYER[match[2]]}.{match[3]}"
 
 
-def _pieces(theirs: str, info: TensorInfo) -> Iterator[tuple[str, TensorInfo]]:
+def _pieces(theirs: str, info: TensorInfo, known: _Names) -> Iterator[tuple[str, TensorInfo]]:
     """The network's own tensors that the file's tensor `theirs` is made of; their places and shapes alone."""
-    if theirs == PROJECTION and len(info.shape) == 2:
-        yield "text_projection.weight", replace(info, shape=info.shape[::-1], stride=info.stride[::-1])
+    if theirs == known.projection and len(info.shape) == 2:
+        yield known.projects, replace(info, shape=info.shape[::-1], stride=info.stride[::-1])
     match = re.fullmatch(rf"transformer\.resblocks\.(\d+)\.{re.escape(STACKED)}(weight|bias)", theirs)
     if match is None or not info.shape or info.shape[0] % len(_ROLES):
         return
@@ -105,4 +139,4 @@ def _pieces(theirs: str, info: TensorInfo) -> Iterator[tuple[str, TensorInfo]]:
     for i, role in enumerate(_ROLES):
         start = None if info.offset is None else info.offset + info.bytes_of(i * rows * info.stride[0])
         piece = replace(info, shape=(rows, *info.shape[1:]), offset=start)
-        yield f"text_model.encoder.layers.{match[1]}.self_attn.{role}.{match[2]}", piece
+        yield f"{known.layers}.{match[1]}.self_attn.{role}.{match[2]}", piece

@@ -36,9 +36,14 @@ def revised(given: Sequence[PictureVector], seed: int) -> Tensor:
     return _noisy(total, MERGED, seed) if len(made) > 1 else total
 
 
+def noise_step(augmentation: float) -> int:
+    """The step of noise that an augmentation of 0..1 is."""
+    return round((STEPS - 1) * augmentation)
+
+
 def _noisy(vectors: Tensor, augmentation: float, seed: int) -> Tensor:
     """Each vector [n, P] at a level of noise, with the same noise."""
-    kept = _kept()[round((STEPS - 1) * augmentation)].float()
+    kept = _kept()[noise_step(augmentation)].float()
     noise = torch.randn((1, vectors.shape[1]), generator=torch.Generator().manual_seed(seed - SEED_BEFORE))
     return kept.sqrt() * vectors + (1 - kept).sqrt() * noise
 

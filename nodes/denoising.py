@@ -20,12 +20,13 @@ from models.checkpoint import CheckpointError
 from models.config import UNetConfig
 from models.controls import Answer, Controlled, answers, check_control, controls_of
 from models.denoiser import Denoiser, Guided, Predicted
+from models.family import TOWERS
 from models.guidance import Cfg, overridden
 from models.guidance_kinds import PerpNeg
-from models.inpainting import Differential, MaskAt, Masked, fitted, unchanged
+from models.inpainting import DEPTH, Differential, MaskAt, Masked, fitted, unchanged
+from models.layouts import WIDTHS
 from models.machine import freed_memory_kept
 from models.noise import Noise
-from models.revision import revised
 from models.schedules import starts_from_noise
 from models.steering import Begun, Ground, all_of
 from models.steps import GuidedDenoise
@@ -99,7 +100,7 @@ def _steps(ctx: Context, blamed: str, sampling: Sampling) -> Sampled:
     diffusion, scale = guider.model.diffusion, guider.model.family.latent.scale
     guider = _as_its_model_is_guided(guider)
     _check_controls(guider, blamed)
-    guider = _with_pictures(guider, noise.seed, blamed)
+    guider = _with_pictures(ctx, guider, noise.seed, blamed)
     with ExitStack() as networks:
         unet = networks.enter_context(ctx.services.use(guider.model, blamed or "model", ctx.thrift >= Thrift.STREAM))
         _check_text(unet.config, guider, blamed)
@@ -119,9 +120,7 @@ def _steps(ctx: Context, blamed: str, sampling: Sampling) -> Sampled:
             denoiser, guider.texts, guider.guidance, model.guiding.begun(), apart, model.family, beside, steering
         )
         batch, _, height, width = x.shape
-        for name, conditioning in zip(guider.names, guider.texts, strict=True):
-            for mask in (cond.mask for cond in conditioning.conds if cond.mask is not None):
-                told_of_mask(ctx, mask, height, width, model.family.latent.factor, blamed or name)
+        _tell_of_texts(ctx, guider, beside, (height, width), blamed)
         needed = unet_bytes(unet.config, guided.at_once * batch, height, width, denoiser.dtype, len(controls))
         preview = preview_of(ctx, networks, model, height, width)
         with ctx.services.residency.room(needed + preview.needed), freed_memory_kept(denoiser.device):
@@ -142,6 +141,21 @@ def _steps(ctx: Context, blamed: str, sampling: Sampling) -> Sampled:
                 raise _not_finite(first, sampler, sigmas, guider, denoiser.dtype, blamed)
     output = replace(latent, samples=(x / scale).cpu())
     return Sampled(output, output if denoised is None else replace(latent, samples=(denoised / scale).cpu()))
+
+
+def _tell_of_texts(ctx: Context, guider: Guider, channels: int, size: tuple[int, int], blamed: str) -> None:
+    """Warn of masks that are resized, and of depth that is missing. channels: that the network reads beside the latent's;
+    size: of the latent."""
+    for name, conditioning in zip(guider.names, guider.texts, strict=True):
+        for cond in conditioning.conds:
+            if cond.mask is not None:
+                told_of_mask(ctx, cond.mask, *size, guider.model.family.latent.factor, blamed or name)
+            if channels == DEPTH and (cond.beside is None or cond.beside.depth is None):
+                ctx.warn(
+                    f"{guider.model.weights.path.name} reads how far things are, and was told nothing of it: all counts as "
+                    "equally far; DepthModelConditioning tells it",
+                    blamed or name,
+                )
 
 
 def _as_its_model_is_guided(guider: Guider) -> Guider:
@@ -195,21 +209,28 @@ def _mask_at(model: Model, sigmas: Tensor, steering: Sequence[Begun]) -> MaskAt:
     return Differential(model.diffusion.levels, float(sigmas[0]), float(sigmas[-1]), model.differential)
 
 
-def _with_pictures(guider: Guider, seed: int, blamed: str) -> Guider:
+def _with_pictures(ctx: Context, guider: Guider, seed: int, blamed: str) -> Guider:
     """The guider whose prompts have the vectors of their pictures as pooled ones, for models that read these."""
-    if guider.model.family.vector is None:
-        return guider
+    vector = guider.model.family.vector
 
     def seen(cond: Cond, name: str) -> Cond:
-        if not cond.pictures:
+        if vector is None:
+            if cond.pictures:
+                ctx.warn(
+                    f"{guider.model.weights.path.name} reads no pictures beside a prompt: those of unCLIPConditioning are "
+                    "left out",
+                    blamed or name,
+                )
             return cond
-        if wrong := [p.vectors.shape[1] for p in cond.pictures if p.vectors.shape[1] != cond.pooled.shape[1]]:
+        reads = vector.seen(cond.pooled.shape[1])
+        if wrong := [p.vectors.shape[1] for p in cond.pictures if p.vectors.shape[1] != reads]:
+            tower = f" ({TOWERS[WIDTHS[reads]]})" if reads in WIDTHS else ""
             raise InputError(
                 blamed or name,
-                f"pictures as a vision tower of {wrong[0]} channels sees them, but the text's pooled vector has "
-                f"{cond.pooled.shape[1]}: SDXL goes with that of ViT-bigG",
+                f"pictures as a vision tower of {wrong[0]} channels sees them, but this model reads what one of "
+                f"{reads}{tower} sees",
             )
-        return replace(cond, pooled=revised(cond.pictures, seed))
+        return replace(cond, pooled=vector.pooled(cond.pooled, cond.pictures, seed))
 
     texts = (
         Conditioning(tuple(seen(cond, name) for cond in text.conds))

@@ -1,4 +1,4 @@
-"""Nodes that change a part of a picture."""
+"""Nodes that change a part of a picture, and those that show a picture to models that read one beside the latent."""
 
 from __future__ import annotations
 
@@ -98,6 +98,26 @@ def instruct_pix_to_pix_conditioning(
     latent = encoded(ctx, pixels, vae)
     beside = Beside(latent.samples)
     return Inpainted(_seeing(positive, beside), _seeing(negative, beside), Latent(torch.zeros_like(latent.samples)))
+
+
+class Seeing(NamedTuple):
+    """Prompts that hold a picture beside them."""
+
+    positive: Annotated[Conditioning, Tip("The positive prompt, with the picture.")]
+    negative: Annotated[Conditioning, Tip("The negative prompt, with the picture.")]
+
+
+@node("DepthModelConditioning", category="conditioning", title="Depth Model Conditioning")
+def depth_model_conditioning(
+    ctx: Context,
+    *,
+    positive: Annotated[Conditioning, Tip("What the picture should show.")],
+    negative: Annotated[Conditioning, Tip("What it should not show.")],
+    depth: Annotated[Image, Tip("How far things are: the brighter, the nearer, as depth estimators draw it.")],
+) -> Seeing:
+    """Show how far things are to Stable Diffusion 2's depth model, which has five channels."""
+    beside = Beside(depth=depth.pixels[..., :3].mean(dim=-1)[:, None])
+    return Seeing(_seeing(positive, beside), _seeing(negative, beside))
 
 
 @node("DifferentialDiffusion", category="_for_testing", title="Differential Diffusion")

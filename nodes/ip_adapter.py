@@ -21,6 +21,7 @@ from graph.files import FileRef, Folders
 from graph.sockets import Choice, File, Float
 from graph.spec import Named, Tip, node
 from models.config import unet_config
+from models.family import SDXL
 from models.image_prompt import ImagePrompt, text_sites
 from models.types import ClipVision, Image, IPAdapterModel, Mask, Model
 from models.vision import vision_input
@@ -95,7 +96,7 @@ def ip_adapter_unified_loader(
 ) -> Unified:
     """Find the IP-Adapter for a model, and the vision tower it asks, among the files with their authors' names."""
     wanted = PRESETS[preset]
-    stem = wanted.sdxl if model.family.vector else wanted.sd1
+    stem = wanted.sdxl if model.family.latent.approximation == SDXL.latent.approximation else wanted.sd1
     if not stem:
         raise InputError(
             "preset", f"{preset} is for the other family of models: {model.weights.path.name} is none of it"

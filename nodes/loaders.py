@@ -13,7 +13,7 @@ from graph.spec import ALIKE, Tip, node
 from models.checkpoint import CheckpointError, Weights
 from models.families import unread_unet
 from models.family import SDXL, TINY_FAMILIES, TOWERS, Tower, text_family
-from models.types import TEXT_TOWERS, Clip, Model, TextTower, TinyEncoderModel, TinyVae, Vae
+from models.types import TEXT_TOWERS, Clip, ClipVision, Model, TextTower, TinyEncoderModel, TinyVae, Vae
 from nodes.services import Context
 from nodes.weights import header, opened, read_soon, tell_unused
 
@@ -41,6 +41,32 @@ def checkpoint_loader_simple(
 
     A file may lack one of the last two; only a node that uses what is not there fails.
     """
+    return _checkpoint(ctx, ckpt_name)
+
+
+class SeeingCheckpoint(NamedTuple):
+    """The networks of a file that draws what it sees."""
+
+    model: Annotated[Model, Tip("The U-Net that removes noise from latents.")]
+    clip: Annotated[Clip, Tip("The text encoder that turns prompts into conditioning.")]
+    vae: Annotated[Vae, Tip("The autoencoder between pictures and latents.")]
+    clip_vision: Annotated[ClipVision, Tip("The vision tower, by which it sees pictures: for CLIP Vision Encode.")]
+
+
+@node("unCLIPCheckpointLoader", category="loaders", lane="io", items=ALIKE)
+def unclip_checkpoint_loader(
+    ctx: Context, *, ckpt_name: Annotated[FileRef, File("checkpoints", tooltip="A file of models/checkpoints.")]
+) -> SeeingCheckpoint:
+    """Open a checkpoint that draws what a picture shows, with the network by which it sees: Stable Diffusion 2.1 unCLIP."""
+    model, clip, vae = _checkpoint(ctx, ckpt_name)
+    if "clip_vision" not in model.weights.parts():
+        raise InputError(
+            "ckpt_name", f"{ckpt_name.name} holds no vision tower; CheckpointLoaderSimple opens such checkpoints"
+        )
+    return SeeingCheckpoint(model, clip, vae, ClipVision(model.weights, model.identity))
+
+
+def _checkpoint(ctx: Context, ckpt_name: FileRef) -> Checkpoint:
     weights = header(ckpt_name, "ckpt_name")
     if weights.parts() == {"safety"}:
         raise InputError("ckpt_name", f"{ckpt_name.name} is a safety checker; its place is models/safety_checker")

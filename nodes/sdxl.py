@@ -72,14 +72,19 @@ def unclip_conditioning(
     ctx: Context,
     *,
     conditioning: Annotated[Conditioning, Tip("The prompt.")],
-    clip_vision_output: Annotated[ClipVisionOutput, Tip("What ViT-bigG sees in a picture.")],
+    clip_vision_output: Annotated[
+        ClipVisionOutput, Tip("What CLIP sees in a picture: the ViT-bigG of SDXL, or an unCLIP file's own.")
+    ],
     strength: Annotated[float, Float(-10.0, 10.0, step=0.01, tooltip="How much the picture counts.")] = 1.0,
     noise_augmentation: Annotated[
         float,
         Float(0.0, 1.0, step=0.01, tooltip="How far the picture is lost in noise, which frees the drawing from it."),
     ] = 0.0,
 ) -> Annotated[Conditioning, Tip("The prompt, with the picture.")]:
-    """Have SDXL draw what a picture shows, beside a prompt ("revision"); several pictures can follow each other."""
+    """Have a model draw what a picture shows, beside a prompt: SDXL ("revision") or Stable Diffusion 2.1 unCLIP.
+
+    Several pictures can follow each other.
+    """
     if not strength:
         return conditioning
     picture = PictureVector(clip_vision_output.seen.vector, strength, noise_augmentation)

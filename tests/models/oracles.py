@@ -69,7 +69,8 @@ SINUSOIDS = 256
 
 
 def diffusers_unet(ours: UNet, pooled: int = 0) -> Any:
-    """diffusers' UNet2DConditionModel. pooled: how much of the vector is the text's; the rest are sinusoids of numbers."""
+    """diffusers' UNet2DConditionModel. pooled: how much of the vector is the text's; the rest are sinusoids of numbers, or
+    nothing, as of unCLIP's, whose vector is a class to diffusers."""
     from diffusers import UNet2DConditionModel
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
@@ -78,11 +79,9 @@ def diffusers_unet(ours: UNet, pooled: int = 0) -> Any:
     if c.vector_dim:
         numbers = (c.vector_dim - pooled) // SINUSOIDS
         assert pooled + numbers * SINUSOIDS == c.vector_dim
-        with_vector = {
-            "addition_embed_type": "text_time",
-            "addition_time_embed_dim": SINUSOIDS,
-            "projection_class_embeddings_input_dim": c.vector_dim,
-        }
+        kind: dict[str, Any] = {"addition_embed_type": "text_time", "addition_time_embed_dim": SINUSOIDS}
+        with_vector = kind if numbers else {"class_embed_type": "projection"}
+        with_vector["projection_class_embeddings_input_dim"] = c.vector_dim
     with torch.device("meta"):
         theirs = UNet2DConditionModel(
             in_channels=c.in_channels,

@@ -287,7 +287,6 @@ class TestRefusal:
 @pytest.mark.parametrize(
     ("names", "kind"),
     [
-        ({"model.diffusion_model.label_emb.0.0.weight": (1280, 2048), "model.diffusion_model.input_blocks.1.1.norm.weight": (8,)}, "a Stable Diffusion 2 unCLIP model"),
         ({f"model.diffusion_model.{name}": (8, 8) for name in ("label_emb.0.0.weight", "out.2.weight", "middle_block.0.out_layers.3.weight")}, "an SDXL model without attention in its middle block (SSD-1B)"),
         ({"edm_mean": (4,), "edm_std": (4,)}, "an SDXL model with latents of its own (Playground 2.5)"),
         ({"edm_vpred.sigma_max": ()}, "an SDXL model of continuous noise levels (CosXL)"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,25 @@ from models.family import SD1, SD2, SDXL, SDXL_REFINER, UNKNOWN, Family, TowerRe
 from models.prediction import Eps, Velocity
 from models.text import encode_text, side_by_side
 from models.tokenizer import BOS, EOS, ClipTokenizer
+from models.unclip import UnclipRecipe
 from tests.models.oracles import relative_error
 from tests.tiny_checkpoint import CLIP, save, tiny_networks, tiny_state
-from tests.tiny_families import UNETS, G, H, Kind, family_state, write_family
+from tests.tiny_families import EYES, UNETS, G, H, Kind, family_state, write_family
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 TOLERANCE = 1e-5
 TOKENIZER = ClipTokenizer()
 CPU = torch.device("cpu")
-FAMILIES: Mapping[Kind, Family] = {"sd2": SD2, "xl": SDXL, "refiner": SDXL_REFINER}
+UNCLIP = replace(SD2, name="Stable Diffusion 2 unCLIP", vector=UnclipRecipe(EYES.projection))
+FAMILIES: Mapping[Kind, Family] = {
+    "sd2": SD2,
+    "depth": SD2,
+    "unclip": UNCLIP,
+    "xl": SDXL,
+    "xl_inpainting": SDXL,
+    "refiner": SDXL_REFINER,
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +49,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Mapping[Kind, Path]:
 @pytest.mark.parametrize("kind", UNETS)
 def test_the_family_is_told_by_the_header(files: Mapping[Kind, Path], kind: Kind) -> None:
     weights, family = read_header(files[kind]), FAMILIES[kind]
-    assert (weights.family.name, weights.family.text, weights.family.latent) == (
-        family.name,
-        family.text,
-        family.latent,
-    )
-    assert weights.parts() == {"model", "vae", *(reading.tower for reading in family.text)}
+    assert replace(weights.family, diffusion=family.diffusion) == family
+    eyes = {"clip_vision"} if kind == "unclip" else set[str]()
+    assert weights.parts() == {"model", "vae", *(reading.tower for reading in family.text), *eyes}
     assert weights.unused() == []
 
 

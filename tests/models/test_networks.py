@@ -192,8 +192,9 @@ class TestParity:
             (XL_UNET, 6),
             (replace(XL_UNET, in_channels=9), 6),
             (REFINER_UNET, 5),
+            (replace(SD2_UNET, vector_dim=POOLED), 0),
         ],
-        ids=["SD 2", "depth", "inpainting", "SDXL", "SDXL inpainting", "refiner"],
+        ids=["SD 2", "depth", "inpainting", "SDXL", "SDXL inpainting", "refiner", "unCLIP"],
     )
     def test_unets_of_other_families(self, config: UNetConfig, numbers: int) -> None:
         unet = randomized(build(UNet, config))
@@ -204,12 +205,13 @@ class TestParity:
             torch.tensor([[768.0, 512, 8, 0, 1024, 640], [512, 768, 0, 4, 6, 2.5]])[:, :numbers],
         )
         added = {"text_embeds": pooled, "time_ids": sizes} if numbers else None
-        vector = torch.cat([pooled, sinusoids(sizes)], dim=1) if numbers else None
+        vector = torch.cat([pooled, sinusoids(sizes)], dim=1) if config.vector_dim else None
+        seen_in_a_picture = pooled if vector is not None and not numbers else None
         theirs = diffusers_unet(unet, POOLED)  # type: ignore[arg-type]
         seen = x if beside is None else torch.cat([x, beside], dim=1)
         with torch.inference_mode():
             ours = unet(x, t, Reading(context, beside, vector=vector))
-            expected = theirs(seen, t, context, added_cond_kwargs=added).sample
+            expected = theirs(seen, t, context, added_cond_kwargs=added, class_labels=seen_in_a_picture).sample
         assert relative_error(ours, expected) <= TOLERANCE
 
     def test_a_vector_that_a_unet_needs_is_asked_for(self) -> None:

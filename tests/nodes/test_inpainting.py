@@ -136,6 +136,7 @@ def test_the_channels_beside_the_latent(count: int) -> None:
         assert found is None and nothing is None
         return
     assert found is not None and nothing is not None and found.shape == nothing.shape == (2, count, 8, 8)
+    assert given.latent is not None
     if count == 4:
         assert torch.equal(found[1], given.latent[0]) and not nothing.any()
     else:

@@ -284,15 +284,23 @@ def test_what_a_pack_sets_goes_through_our_nodes_and_other_packs(bench: Bench) -
 
 def test_pictures_that_steer_go_through_a_pack_s_nodes_with_the_prompt(bench: Bench) -> None:
     handle: Any = None
-    control, beside = Control(handle, torch.zeros(1, 8, 8, 3)), Beside(torch.zeros(1, 4, 1, 1))
+    control, latent = Control(handle, torch.zeros(1, 8, 8, 3)), torch.zeros(1, 4, 1, 1)
+    beside = Beside(latent)
     cond = Cond(torch.zeros(1, 77, 8), torch.zeros(1, 8), controls=(control,), beside=beside)
     theirs: Any = to_pack(Conditioning((cond,)), bench.packs.host)
     copied = [[tokens, {**options, "mine": 1}] for tokens, options in theirs]
     made = from_pack(copied, "CONDITIONING", bench.packs.host)
     assert isinstance(made, Conditioning)
     assert made.conds[0].controls == (control,) and made.conds[0].beside is not None
-    assert torch.equal(made.conds[0].beside.latent, beside.latent) and made.conds[0].beside.mask is None
+    shown = made.conds[0].beside
+    assert shown.latent is not None and torch.equal(shown.latent, latent) and shown.mask is None
     assert made.conds[0].extra == {"mine": 1}
+    depth = torch.rand(1, 1, 8, 8)
+    deep = Beside(depth=depth)
+    told: Any = to_pack(Conditioning((Cond(cond.tokens, cond.pooled, beside=deep),)), bench.packs.host)
+    back = from_pack([[tokens, dict(options)] for tokens, options in told], "CONDITIONING", bench.packs.host)
+    assert isinstance(back, Conditioning) and (kept := back.conds[0].beside) is not None
+    assert kept.latent is None and kept.depth is not None and torch.equal(kept.depth, depth)
     copied[0][1]["control"] = "its own"
     other = from_pack(copied, "CONDITIONING", bench.packs.host)
     assert isinstance(other, Conditioning) and other.conds[0].extra == {"mine": 1, "control": "its own"}

@@ -16,9 +16,11 @@ from nodes.packs.host import Host
 from nodes.packs.objects.controls import PackControl, chained
 from nodes.packs.objects.vision import Output
 
+_BESIDE = ("concat_latent_image", "concat_mask", "concat_depth")
+"""What networks are to see beside the latent; depth is a key of ours."""
 _OF_CONDS = frozenset({"pooled_output", "area", "strength", "mask", "mask_strength", "set_area_to_bounds", "start_percent",
-                      "end_percent", "control_apply_to_uncond", "concat_latent_image", "concat_mask",
-                      "cross_attn_controlnet", "unclip_conditioning"})  # fmt: skip
+                      "end_percent", "control_apply_to_uncond", *_BESIDE, "cross_attn_controlnet",
+                      "unclip_conditioning"})  # fmt: skip
 _LEFT_OUT = ("gligen", "hooks", "noise_augmentation", "reference_latents")
 """What counts for something where packs come from, and for nothing here."""
 _SAID = (("width", "width"), ("height", "height"), ("crop_w", "crop_w"), ("crop_h", "crop_h"),
@@ -61,8 +63,8 @@ def _entry(cond: Cond, host: Host) -> list[Any]:
     if (control := chained(cond.controls, host)) is not None:
         options |= {"control": control, "control_apply_to_uncond": any(it.for_all for it in cond.controls)}
     if cond.beside is not None:
-        options["concat_latent_image"] = host.own(cond.beside.latent)
-        options |= {} if cond.beside.mask is None else {"concat_mask": host.own(cond.beside.mask)}
+        seen = (cond.beside.latent, cond.beside.mask, cond.beside.depth)
+        options |= {key: host.own(shown) for key, shown in zip(_BESIDE, seen, strict=True) if shown is not None}
     if cond.for_controls is not None:
         options["cross_attn_controlnet"] = host.own(cond.for_controls)
     if cond.pictures:
@@ -101,7 +103,7 @@ def _cond(tokens: Tensor, options: Mapping[str, Any]) -> Cond:
         bool(options.get("set_area_to_bounds", False)),
         float(options.get("start_percent", 0.0)),
         float(options.get("end_percent", 1.0)),
-        beside=_beside(options.get("concat_latent_image"), options.get("concat_mask")),
+        beside=_beside(*map(options.get, _BESIDE)),
         controls=controls,
         said=MicroConditioning(**{ours: options[theirs] for theirs, ours in _SAID if options.get(theirs) is not None}),
         pictures=tuple(map(_drawn, options.get("unclip_conditioning", ()))),
@@ -114,10 +116,11 @@ def _is_ours(control: object) -> TypeGuard[PackControl]:
     return isinstance(control, PackControl)
 
 
-def _beside(latent: object, mask: object) -> Beside | None:
-    if not isinstance(latent, Tensor):
+def _beside(latent: object, mask: object, depth: object) -> Beside | None:
+    if not isinstance(latent, Tensor) and not isinstance(depth, Tensor):
         return None
-    return Beside(plain(latent), _masks(mask) if isinstance(mask, Tensor) else None)
+    where, far = (_masks(seen) if isinstance(seen, Tensor) else None for seen in (mask, depth))
+    return Beside(plain(latent) if isinstance(latent, Tensor) else None, where, far)
 
 
 def _drawn(given: Mapping[str, Any]) -> PictureVector:
