@@ -26,18 +26,22 @@ class Range:
         return self.low <= value <= self.high
 
 
+_GUIDED = Range(2.5, 7.0, 15.0)
+_UNGUIDED = Range(1.0, 1.0, 2.0)
+
+
 @dataclass(frozen=True)
 class Suits:
     """What suits a model. name: what it is called; side: pixels a side of a square picture; distilled: it learned to draw in few
-    steps. steps, cfg, sampler and scheduler: None where nobody can tell."""
+    steps. steps, cfg: None where nobody can tell. samplers, schedulers: the best first; none where many do."""
 
     name: str
     side: int
     distilled: bool = False
     steps: Range | None = None
     cfg: Range | None = None
-    sampler: str | None = None
-    scheduler: str | None = None
+    samplers: tuple[str, ...] = ()
+    schedulers: tuple[str, ...] = ()
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """A width and height of nearly the same shape that suit, or these if they do."""
@@ -48,29 +52,49 @@ class Suits:
         return _rounded(width * scale), _rounded(height * scale)
 
 
-_DISTILLED: Sequence[tuple[str, str, Range | None, str | None, str | None]] = (
-    # what names say, what it is called, steps (None: the name says them), sampler, scheduler
-    (r"lightning", "Lightning", None, None, None),
-    (r"hyper[-_ ]?sd|hyper.*steps?", "Hyper", None, None, None),
-    (r"turbo", "Turbo", Range(1, 4, 10), None, None),
-    (r"lcm", "LCM", Range(2, 6, 12), "lcm", "sgm_uniform"),
-    (r"dmd2?(?![a-z])", "DMD", Range(1, 4, 8), "lcm", None),
+@dataclass(frozen=True)
+class _Kind:
+    """A way of learning to draw in few steps. words: what names say of it; called: what people call it; steps: None: the
+    name says them."""
+
+    words: str
+    called: str
+    steps: Range | None = None
+    cfg: Range = _UNGUIDED
+    samplers: tuple[str, ...] = ()
+    schedulers: tuple[str, ...] = ()
+
+
+_DETERMINISTIC = ("euler", "ddim")
+_TRAILING = ("sgm_uniform", "simple")
+"""Schedules that begin at the highest level and leave out the lowest, as those models learned: "trailing" to diffusers."""
+
+_DISTILLED: Sequence[_Kind] = (
+    # first those that their makers published, with what they say of them; then what others made of them, which differs
+    _Kind(r"sdxl_lightning_\d+step", "Lightning", None, samplers=_DETERMINISTIC, schedulers=_TRAILING),
+    _Kind(r"lightning", "Lightning"),
+    _Kind(r"hyper.*cfg", "Hyper", None, Range(3.0, 5.0, 8.0), _DETERMINISTIC, _TRAILING),
+    _Kind(r"hyper-?sd(xl|15)-1step", "Hyper", Range(1, 1, 8), samplers=("lcm",)),
+    _Kind(r"hyper-?sd(xl|15)-\d+step", "Hyper", None, samplers=_DETERMINISTIC, schedulers=_TRAILING),
+    _Kind(r"hyper[-_ ]?sd|hyper.*steps?", "Hyper"),
+    _Kind(r"sd_(xl_)?turbo", "Turbo", Range(1, 4, 10), samplers=("euler_ancestral", "euler"), schedulers=_TRAILING),
+    _Kind(r"turbo", "Turbo", Range(1, 4, 10)),
+    _Kind(r"lcm", "LCM", Range(2, 6, 12), samplers=("lcm",), schedulers=_TRAILING),
+    _Kind(r"dmd2?(?![a-z])", "DMD", Range(1, 4, 8), samplers=("lcm",)),
 )
 """Models that learned to draw in few steps; their weights have the shapes of those they learned from."""
-
-_UNGUIDED = Range(1.0, 1.0, 2.0)
 
 
 def suits(family: Family, file: str, adapters: Sequence[str] = ()) -> Suits:
     """What suits a model of a family. Whether it draws in few steps only names tell. adapters: the LoRA files on it, of which
     one that tells nothing may ask for anything."""
-    plain = Suits(family.name, family.side, steps=Range(12, 25, 80), cfg=Range(2.5, 7.0, 15.0))
     for name in (*reversed(adapters), file):
-        for words, called, steps, sampler, scheduler in _DISTILLED:
-            if re.search(words, name, re.IGNORECASE):
-                side = 512 if called == "Turbo" and "xl_turbo" in name.lower() else family.side
-                title = f"{family.name} {called}"
-                return Suits(title, side, True, steps or _steps_said(name), _UNGUIDED, sampler, scheduler)
+        for kind in _DISTILLED:
+            if re.search(kind.words, name, re.IGNORECASE):
+                side = 512 if kind.called == "Turbo" and "xl_turbo" in name.lower() else family.side
+                title, steps = f"{family.name} {kind.called}", kind.steps or _steps_said(name)
+                return Suits(title, side, True, steps, kind.cfg, kind.samplers, kind.schedulers)
+    plain = Suits(family.name, family.side, steps=Range(12, 25, 80), cfg=_GUIDED)
     return replace(plain, steps=None, cfg=None) if adapters else plain
 
 

@@ -63,9 +63,9 @@ def _of_sampling(node: BoundNode, suited: Suits) -> Mapping[str, Value]:
         value = values.get(name)
         if range_ and isinstance(value, int | float) and value not in range_:
             better[name] = type(value)(range_.best)
-    for name, best in (("sampler_name", suited.sampler), ("scheduler", suited.scheduler)):
-        if best and isinstance(value := values.get(name), str) and value != best:
-            better[name] = best
+    for name, good in (("sampler_name", suited.samplers), ("scheduler", suited.schedulers)):
+        if good and isinstance(value := values.get(name), str) and value not in good:
+            better[name] = good[0]
     return better
 
 

@@ -92,17 +92,50 @@ def test_stable_diffusion_2_that_predicts_v_draws_larger(folders: Folders) -> No
 
 def test_turbo_draws_small_in_few_steps_without_guidance(folders: Folders) -> None:
     turbo = "sd_xl_turbo_1.0_fp16.safetensors"
-    assert suggested(folders, turbo) == {"6.steps": 4, "6.cfg": 1.0}
-    assert suggested(folders, turbo, steps=1, cfg=1.0) == {}
-    assert suggested(folders, turbo, (1024, 1024), steps=1, cfg=1.0) == {"4.width": 512, "4.height": 512}
+    few: dict[str, Any] = {"sampler_name": "euler_ancestral", "scheduler": "sgm_uniform", "cfg": 1.0}
+    assert suggested(folders, turbo, scheduler="simple") == {
+        "6.steps": 4, "6.cfg": 1.0
+    }  # fmt: skip
+    assert suggested(folders, turbo, **few, steps=1) == {}
+    assert suggested(folders, turbo, (1024, 1024), **few, steps=1) == {"4.width": 512, "4.height": 512}
+    assert suggested(folders, turbo, **few | {"sampler_name": "dpmpp_2m", "scheduler": "karras"}, steps=1) == {
+        "6.sampler_name": "euler_ancestral",
+        "6.scheduler": "sgm_uniform",
+    }
 
 
 @pytest.mark.parametrize(
     ("file", "steps"), [("sdxl_lightning_4step.safetensors", 4), ("Hyper-SDXL-8steps.safetensors", 8)]
 )
 def test_names_say_in_how_many_steps_a_model_draws(folders: Folders, file: str, steps: int) -> None:
-    assert suggested(folders, file, (1024, 1024)) == {"6.steps": steps, "6.cfg": 1.0}
-    assert suggested(folders, file, (1024, 1024), steps=steps, cfg=1.0) == {}
+    schedule = {"6.scheduler": "sgm_uniform"}
+    assert suggested(folders, file, (1024, 1024)) == {"6.steps": steps, "6.cfg": 1.0} | schedule
+    assert suggested(folders, file, (1024, 1024), steps=steps, cfg=1.0) == schedule
+    for sampler in ("euler", "ddim"):
+        for scheduler in ("sgm_uniform", "simple"):
+            told: dict[str, Any] = {"steps": steps, "cfg": 1.0, "sampler_name": sampler, "scheduler": scheduler}
+            assert suggested(folders, file, (1024, 1024), **told) == {}
+    told = {"steps": steps, "cfg": 1.0, "sampler_name": "dpmpp_2m", "scheduler": "karras"}
+    assert suggested(folders, file, (1024, 1024), **told) == {"6.sampler_name": "euler"} | schedule
+
+
+def test_what_others_made_of_few_step_models_is_sampled_as_they_say(folders: Folders) -> None:
+    merged = "painted_lightning_dpm_sde.safetensors"
+    write_published(folders.roots("checkpoints")[0] / merged, "xl")
+    few: dict[str, Any] = {"steps": 6, "cfg": 2.0, "sampler_name": "dpmpp_sde", "scheduler": "karras"}
+    assert suggested(folders, merged, (1024, 1024), **few) == {}
+    assert suggested(folders, merged, (1024, 1024)) == {"6.steps": 6, "6.cfg": 1.0}
+
+
+def test_a_lora_that_keeps_guidance_is_guided(folders: Folders) -> None:
+    lora, xl = "Hyper-SDXL-8steps-CFG-lora.safetensors", "sd_xl_base_1.0.safetensors"
+    write_published(folders.roots("loras")[0] / lora, "sd1")
+    told: dict[str, Any] = {"steps": 8, "cfg": 5.0, "scheduler": "sgm_uniform"}
+    assert suggested(folders, xl, (1024, 1024), (lora,), **told) == {}
+    assert suggested(folders, xl, (1024, 1024), (lora,), **told | {"cfg": 1.0}) == {"6.cfg": 5.0}
+    one = "Hyper-SDXL-1step-lora.safetensors"
+    write_published(folders.roots("loras")[0] / one, "sd1")
+    assert suggested(folders, xl, (1024, 1024), (one,)) == {"6.steps": 1, "6.cfg": 1.0, "6.sampler_name": "lcm"}
 
 
 def test_a_lora_on_the_way_may_ask_for_anything(folders: Folders) -> None:
