@@ -19,18 +19,24 @@ HERE = Path(__file__).parent
 THUMBNAIL = 256  # pixels a side
 MOST_BYTES = 15_000  # of a thumbnail
 CELL, GAP, LINES, TYPE_SIZE = 192, 12, 3, 13  # of the sheet: pixels, pixels, lines of a caption, pixels
-COLUMNS = 4
+COLUMNS, CARD_SIZE = 4, 48  # CARD_SIZE: pixels of a card's title
 SWEEP, WIDEST = "sweep", 996  # the example whose sheet the README shows whole, and pixels of its longer side
 PAPER, INK = "#ffffff", "#3d3d3d"
 
 
 def make(names: Sequence[str]) -> int:
-    """Write all of them beside the workflows, or only the thumbnails of `names`.
+    """Write all of them beside the workflows, or only the thumbnails of `names`. Of one that needs a model that does not come
+    with the program the thumbnail says which.
 
     Returns the first exit status of a run that failed, or 0.
     """
+    listed = {entry["name"]: entry for entry in json.loads((HERE / "index.json").read_text("utf-8"))}
     with tempfile.TemporaryDirectory() as folder:
-        for name in names or [entry["name"] for entry in json.loads((HERE / "index.json").read_text("utf-8"))]:
+        for name in names or listed:
+            if needs := listed[name].get("needs"):
+                card = draw_card(listed[name]["title"]["en"], [file for files in needs.values() for file in files])
+                write_thumbnail(HERE / f"{name}.webp", [card])
+                continue
             status, pictures = _run(HERE / f"{name}.json", Path(folder))
             if status:
                 return status
@@ -86,6 +92,18 @@ def draw_sheet(captioned: Sequence[tuple[Image.Image, str]]) -> Image.Image:
         sheet.paste(_scaled(picture, CELL), (left, top))
         pen.multiline_text((left, top + CELL + 5), "\n".join(_wrapped(caption, font)), INK, font, spacing=3)
     return sheet
+
+
+def draw_card(title: str, files: Sequence[str]) -> Image.Image:
+    """A title, and below it the files that its workflow needs."""
+    card = Image.new("RGB", (THUMBNAIL, THUMBNAIL), PAPER)
+    pen, middle = ImageDraw.Draw(card), THUMBNAIL / 2
+    pen.rounded_rectangle((GAP, GAP, THUMBNAIL - GAP, THUMBNAIL - GAP), GAP, outline=INK, width=2)
+    pen.text((middle, middle), title, INK, ImageFont.load_default(CARD_SIZE), anchor="mm")
+    for i, file in enumerate(files):
+        at = middle + CARD_SIZE + i * (TYPE_SIZE + 3)
+        pen.text((middle, at), file, INK, ImageFont.load_default(TYPE_SIZE), anchor="mm")
+    return card
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Iterator[str]:
