@@ -21,6 +21,9 @@ SEED = '[aria-label="seed, 3"]'
 MOST_BYTES = 250_000
 MOST_REQUESTS = 12
 KILLED_AFTER_MS = 2000
+AFTER_MS = 300
+"""Several times as long as the page waits before it asks again."""
+STATUS = json.dumps({"type": "status", "data": {"status": {"exec_info": {"queue_remaining": 0}}, "sid": "me"}})
 SOURCE = Path(__file__).resolve().parents[2]
 
 
@@ -42,6 +45,21 @@ def test_the_first_load_is_small_and_asks_nobody_else(browser: Any, server: str)
     files = [url for url in asked if re.search(r"\.(js|css)$", url)]
     sizes = {url: len(gzip.compress(read(url), 6)) for url in files}
     assert files and sum(sizes.values()) <= MOST_BYTES, sizes
+
+
+def test_the_first_load_asks_for_jobs_and_queue_once(browser: Any, server: str) -> None:
+    """The first message of a connection says that from now on nothing is missed: what is asked then need not be asked again."""
+    context = browser.new_context()
+    page = context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.removeprefix(server).partition("?")[0]))
+    page.route_web_socket("**/ws?*", lambda socket: socket.send(STATUS))  # nobody tells it of jobs that other tests run
+    with page.expect_response("**/queue"), page.expect_response("**/jobs?*"):
+        page.goto(server)
+    page.locator(".card").nth(6).wait_for()
+    page.wait_for_timeout(AFTER_MS)
+    context.close()
+    assert (asked.count("api/queue"), asked.count("api/jobs")) == (1, 1)
 
 
 def read(url: str) -> bytes:

@@ -137,7 +137,8 @@ function release(url: string | null | undefined): void {
 
 function apply(state: Run, message: LiveMessage): Run {
   if (message.type === 'status') {
-    scheduleRefresh()
+    if (isSilent) void refreshJobs()
+    else scheduleRefresh()
     return { ...state, remaining: message.remaining }
   }
   if (message.type === 'edited' || message.type === 'types') return state
@@ -219,6 +220,7 @@ async function recall(prompt: string, doc: string): Promise<void> {
   })
 }
 
+let isSilent = false // whether the connection has told nothing yet: from its first status on it misses none
 let refreshing = 0
 function scheduleRefresh(): void {
   if (!refreshing) refreshing = window.setTimeout(() => void refreshJobs(), 60)
@@ -231,7 +233,9 @@ let unsettled = 0 // the first question since the connection came back, until an
 
 /** Takes the jobs as the server has them; answers that come late or do not know of our last change are dropped. */
 export async function refreshJobs(): Promise<void> {
+  clearTimeout(refreshing)
   refreshing = 0
+  isSilent = false
   const mine = ++asked
   try {
     const [{ jobs, paused }, waiting] = await Promise.all([api.jobs(200), api.waiting()])
@@ -283,6 +287,6 @@ export function startLive(edited: (edited: Edited) => void, types: () => void): 
     useRun.setState({ connected: open })
     if (!open) return
     unsettled = asked + 1
-    void refreshJobs()
+    isSilent = true
   })
 }
