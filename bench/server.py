@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import psutil
 
+from bench.bare import ETAG
 from bench.turns import chain, fan, sink, source, step
 from graph.cache import Cache
 from graph.document import Document, write
@@ -36,6 +37,8 @@ SIZES = {10: 0.3, 100: 0.1, 1_000: 0.15}
 """Nodes, and the milliseconds that each of them may take."""
 ACCEPTED = {1: 600, 8: 1200}
 """Jobs accepted a second that are wanted, by how many clients send them."""
+WRITTEN = 4096, 65_536
+"""Bytes: what a commit to the database writes at least, and about what it does for an accepted job."""
 REPEATS = 5
 JOBS = 200
 CROWD_SIDE = 256
@@ -105,9 +108,11 @@ def table() -> list[Row]:
 async def _table(base: Path) -> list[Row]:
     rows = [await _start(base / "start")]
     async with serving(*real(base / "real")) as client:
+        size = len(await client.get("/object_info"))
         rows += await _object_info(client)
         rows += [await _accepting(client, at_once) for at_once in ACCEPTED]
         rows.append(await _again(client))
+    rows += await _floors(base, size)
     async with serving("-m", "bench.server", str(base / "nodes")) as client:
         rows += [await _nodes(client, shape, n) for shape in (chain, fan) for n in SIZES]
     rows.append(await crowded(base / "crowd"))
@@ -141,9 +146,45 @@ async def _object_info(client: Client) -> list[Row]:
     return rows
 
 
+async def _floors(base: Path, size: int) -> list[Row]:
+    """What a server made with aiohttp takes that does nothing, and the disk for what an accepted job writes to it."""
+    rows = []
+    async with serving("-m", "bench.bare", str(size)) as client:
+        for at_once in ACCEPTED:
+            rows.append(
+                Row(f"the same to a handler that does nothing, {at_once} at once", await _rate(client, at_once), "")
+            )
+        for name, headers in (("", {}), (", for who has it", {"If-None-Match": ETAG})):
+            best = await _best(partial(client.get, "/object_info", headers), 20)
+            rows.append(Row(f"{size / 1000:.0f} kB from such a handler{name}", f"{1000 * best:.2f} ms", ""))
+    with tempfile.NamedTemporaryFile(dir=base) as file:
+        for length in WRITTEN:
+            seconds = [_synced(file.fileno(), length) for _ in range(JOBS)]
+            measured = f"{1000 * min(seconds):.2f} ms at best, {1000 * statistics.median(seconds):.2f} ms mostly"
+            rows.append(Row(f"{length // 1024} KiB to the end of a file and to the disk", measured, ""))
+    return rows
+
+
+def _synced(file: int, length: int) -> float:
+    """Seconds until so many bytes are on the disk."""
+    content = os.urandom(length)
+    begun = time.perf_counter()
+    os.write(file, content)
+    os.fsync(file)
+    return time.perf_counter() - begun
+
+
 async def _accepting(client: Client, at_once: int) -> Row:
     """Jobs on disk a second; they wait meanwhile."""
     await client.post("/api/queue/pause", None)
+    measured = await _rate(client, at_once)
+    await client.post("/queue", {"clear": True})
+    await client.post("/api/queue/resume", None)
+    return Row(f"/prompt, {at_once} at once", measured, f"{ACCEPTED[at_once]} jobs/s")
+
+
+async def _rate(client: Client, at_once: int) -> str:
+    """How often a second the example is sent and answered."""
     prompt = json.loads(EXAMPLE.read_text())
     numbers = iter(range(JOBS))
 
@@ -153,11 +194,7 @@ async def _accepting(client: Client, at_once: int) -> Row:
 
     begun = time.perf_counter()
     await asyncio.gather(*(sender() for _ in range(at_once)))
-    seconds = time.perf_counter() - begun
-    await client.post("/queue", {"clear": True})
-    await client.post("/api/queue/resume", None)
-    goal = f"{ACCEPTED[at_once]} jobs/s"
-    return Row(f"/prompt, {at_once} at once", f"{JOBS / seconds:.0f} jobs/s", goal)
+    return f"{JOBS / (time.perf_counter() - begun):.0f} jobs/s"
 
 
 async def _again(client: Client) -> Row:

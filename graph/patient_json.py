@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from json import JSONDecodeError, JSONDecoder, JSONEncoder
 from json.scanner import make_scanner
 from typing import NamedTuple, TypeAlias, TypeVar
@@ -92,9 +93,7 @@ class Reader:
         hook: Callable[[Pairs], object] | None = decoder.object_pairs_hook
         self._make = dict if hook is None else hook
         self._depth = 0
-        overhearing = copy.copy(decoder)
-        overhearing.object_pairs_hook = self._overhear
-        self._scan_overheard: Scan[object] = make_scanner(overhearing)  # type: ignore[arg-type]  # it takes decoders
+        self._decoder = decoder
         self._overheard: Pairs = []
 
     def skip(self, place: int) -> int:
@@ -206,6 +205,13 @@ class Reader:
         items, end = self._scan(text, place)
         assert isinstance(items, list)
         return items, end
+
+    @cached_property
+    def _scan_overheard(self) -> Scan[object]:
+        overhearing = copy.copy(self._decoder)
+        overhearing.object_pairs_hook = self._overhear
+        scan: Scan[object] = make_scanner(overhearing)  # type: ignore[arg-type]  # it takes decoders
+        return scan
 
     def _several_pairs(self, text: str, place: int) -> tuple[Pairs, int]:
         _, end = self._scan_overheard(text, place)

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from graph.build import BoundNode, Graph
 from graph.document import Link
 from graph.errors import GraphError
+from graph.files import FileRef
 from models.types import Conditioning, Guider, Latent, Model, Vae
-from nodes.origins import STEERING, Origin, Origins, socket_of
+from nodes.origins import ADAPTERS, STEERING, Origin, Origins, socket_of
 
 
 class OneFamily:
@@ -20,11 +21,21 @@ class OneFamily:
     def __call__(self, graph: Graph) -> Iterator[GraphError]:
         """What does not fit, each named with both files."""
         made = self._origins(graph)
+        if _are_of_one([origin for found in made.values() for origin in found], graph):  # as nearly all are
+            return
         for node_id in graph.order:
             node = graph.nodes[node_id]
             given = {name: made.get(value, ()) for name, value in node.inputs.items() if type(value) is Link}
             sockets = {name: socket_of(value, graph) for name, value in node.inputs.items() if type(value) is Link}
             yield from _faults(node, given, sockets, list(self._origins.adapters(node)))
+
+
+def _are_of_one(origins: Sequence[Origin], graph: Graph) -> bool:
+    """Whether all is of one family, and nothing else that could not fit has a part in it."""
+    if not all(origin.family.name and origin.family == origins[0].family for origin in origins):
+        return False
+    inputs = (value for node in graph.nodes.values() for value in node.inputs.values())
+    return not any(type(value) is FileRef and value.folder == ADAPTERS for value in inputs)
 
 
 def _faults(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from threading import Lock
@@ -20,7 +20,9 @@ from models.weights import TensorFile, read_table
 
 STEERING = frozenset({ControlModel.socket, IPAdapterModel.socket})
 """Networks that steer a model: they are of no family, but read texts of one width."""
-FOLLOWED = STEERING | {Model.socket, Clip.socket, Vae.socket, Conditioning.socket, Latent.socket, Guider.socket}
+OPENED = STEERING | {Model.socket, Clip.socket, Vae.socket}
+"""What nodes give that read it from files."""
+FOLLOWED = OPENED | {Conditioning.socket, Latent.socket, Guider.socket}
 ADAPTERS = "loras"
 """The folder of files that change a model, and leave it one of its family."""
 REMEMBERED = 256  # files
@@ -69,41 +71,19 @@ class Origins:
             node = graph.nodes[node_id]
             if not node.spec.function.__module__.startswith("nodes.") or ".packs." in node.spec.function.__module__:
                 continue
-            given = {name: made.get(value, ()) for name, value in node.inputs.items() if type(value) is Link}
-            sockets = {name: socket_of(value, graph) for name, value in node.inputs.items() if type(value) is Link}
-            for slot, output in enumerate(node.spec.outputs):
-                if output.socket in FOLLOWED and (found := self._of_output(node, output.socket, given, sockets)):
+            followed = [(slot, it.socket) for slot, it in enumerate(node.spec.outputs) if it.socket in FOLLOWED]
+            if not followed:
+                continue
+            links = {name: value for name, value in node.inputs.items() if type(value) is Link}
+            given = {name: made.get(link, ()) for name, link in links.items()}
+            sockets = {name: socket_of(link, graph) for name, link in links.items()}
+            files = [value for value in node.inputs.values() if type(value) is FileRef]
+            opens = not given and any(socket in OPENED for _, socket in followed)
+            seen = [(PurePosixPath(file.name).name, it) for file in files if opens and (it := self._known(file))]
+            for slot, socket in followed:
+                if found := _of_output(socket, given, sockets, files, seen):
                     made[Link(node_id, slot)] = found
         return made
-
-    def _of_output(
-        self, node: BoundNode, socket: str, given: Mapping[str, tuple[Origin, ...]], sockets: Mapping[str, str]
-    ) -> tuple[Origin, ...]:
-        files = [value for value in node.inputs.values() if isinstance(value, FileRef)]
-        if not given and socket in STEERING | {Model.socket, Clip.socket, Vae.socket}:
-            return self._of_files(files, socket)
-        sources = {
-            Conditioning.socket: ((Conditioning.socket, Clip.socket, ControlModel.socket),),
-            Latent.socket: ((Model.socket, Guider.socket), (Vae.socket,), (Latent.socket,)),
-            Guider.socket: ((Model.socket,),),
-        }.get(socket, ((socket,),))
-        for kinds in sources:
-            if found := tuple(dict.fromkeys(o for name in given if sockets[name] in kinds for o in given[name])):
-                if socket in (Conditioning.socket, Latent.socket):
-                    return found
-                added = tuple(file.name for file in files if file.folder == ADAPTERS)
-                return (replace(found[0], adapters=(*found[0].adapters, *added)),)
-        return ()
-
-    def _of_files(self, files: Iterable[FileRef], socket: str) -> tuple[Origin, ...]:
-        seen = [(PurePosixPath(file.name).name, found) for file in files if (found := self._known(file))]
-        if not seen:
-            return ()
-        parts = frozenset[Part]().union(*(held.parts for _, held in seen))
-        first = seen[0][1]
-        family = text_family(parts) if socket == Clip.socket and "model" not in parts else first.family
-        origin = Origin(" and ".join(name for name, _ in seen), family, first.width, first.reads)
-        return (origin,) if family.name or socket in STEERING else ()
 
     def adapters(self, node: BoundNode) -> Iterator[tuple[str, Origin]]:
         """The files by which a node changes a model, by its inputs."""
@@ -138,6 +118,41 @@ class Origins:
 
     def _adapter(self, path: Path) -> _Seen:
         return _Seen(UNKNOWN, frozenset(), reads=_reads(read_table(path)))
+
+
+def _of_output(
+    socket: str,
+    given: Mapping[str, tuple[Origin, ...]],
+    sockets: Mapping[str, str],
+    files: Sequence[FileRef],
+    seen: Sequence[tuple[str, _Seen]],
+) -> tuple[Origin, ...]:
+    """Where an output is from, by where the inputs are, or by the files that its node reads."""
+    if not given and socket in OPENED:
+        return _of_files(seen, socket)
+    sources = {
+        Conditioning.socket: ((Conditioning.socket, Clip.socket, ControlModel.socket),),
+        Latent.socket: ((Model.socket, Guider.socket), (Vae.socket,), (Latent.socket,)),
+        Guider.socket: ((Model.socket,),),
+    }.get(socket, ((socket,),))
+    for kinds in sources:
+        if found := tuple(o for name in given if sockets[name] in kinds for o in given[name]):
+            if socket in (Conditioning.socket, Latent.socket):
+                return found if len(found) == 1 else tuple(dict.fromkeys(found))
+            added = tuple(file.name for file in files if file.folder == ADAPTERS)
+            return (replace(found[0], adapters=(*found[0].adapters, *added)),) if added else found[:1]
+    return ()
+
+
+def _of_files(seen: Sequence[tuple[str, _Seen]], socket: str) -> tuple[Origin, ...]:
+    """Where an output is from whose node reads these files."""
+    if not seen:
+        return ()
+    parts = frozenset[Part]().union(*(held.parts for _, held in seen))
+    first = seen[0][1]
+    family = text_family(parts) if socket == Clip.socket and "model" not in parts else first.family
+    origin = Origin(" and ".join(name for name, _ in seen), family, first.width, first.reads)
+    return (origin,) if family.name or socket in STEERING else ()
 
 
 def socket_of(link: Link, graph: Graph) -> str:

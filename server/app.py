@@ -488,19 +488,22 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    for name, value in request.app[DEPS].guard.headers(request).items():
+    deps = request.app[DEPS]
+    for name, value in deps.guard.headers().items():
         if name == "Vary":  # the answer itself may have a reason to vary
             response.headers.add(name, value)
         else:
             response.headers.setdefault(name, value)
-    deps = request.app[DEPS]
     if response.content_type == "text/html":
         response.headers.setdefault("Content-Security-Policy", OTHERS_PAGES if deps.foreign else PAGES)
-    is_file_of_the_editor = isinstance(request.match_info.route.resource, web.StaticResource)
-    if deps.guard.token is not None and not is_file_of_the_editor:
+    if deps.guard.token is not None and not _is_file_of_the_editor(request):
         response.headers["Cache-Control"] = "no-store"
     if request.path.startswith("/assets/"):  # the editor's files keep their names from one version to the next
         response.headers.setdefault("Cache-Control", "no-cache")
+
+
+def _is_file_of_the_editor(request: web.Request) -> bool:
+    return isinstance(request.match_info.route.resource, web.StaticResource)
 
 
 async def _home(request: web.Request) -> web.StreamResponse:

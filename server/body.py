@@ -47,6 +47,11 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     """The whole body. Raises Refused if it is longer than `limit` bytes, before reading what is announced too long."""
     if (request.content_length or 0) > limit:
         raise too_long(limit)
+    if request.content.is_eof():  # it came with the head: nobody is waited for
+        body = request.content.read_nowait()
+        if len(body) > limit:
+            raise too_long(limit)
+        return body
     parts: list[bytes] = []
     size = 0
     async for part in pieces(request):

@@ -114,6 +114,8 @@ class Hub:
     def status(self, remaining: int) -> None:
         """Tell every socket how many jobs wait or run."""
         self.remaining = remaining
+        if not self._sockets:
+            return
         text = Message("status", {"status": {"exec_info": {"queue_remaining": remaining}}}).text()
         for socket in self._sockets:
             socket.send(text)

@@ -9,7 +9,7 @@ from functools import partial
 
 from aiohttp import web
 
-from server.answers import joined, one, send_json
+from server.answers import joined, json_answer, one, send_json
 from server.backend import Engine
 from server.body import ids_of, read_body, read_object, whole
 from server.deps import (
@@ -72,7 +72,7 @@ async def post_prompt(request: web.Request) -> web.StreamResponse:
         app[NUMBERS].give_back(number)
     named = f'"prompt_id": {json.dumps(found.submission.id)}, "number": {json.dumps(accepted.number)}'
     lost = "" if found.warnings == "[]" else f', "warnings": {found.warnings}'
-    return await send_json(request, one(f'{{{named}, "node_errors": {found.node_errors}{lost}}}'))
+    return json_answer(f'{{{named}, "node_errors": {found.node_errors}{lost}}}')
 
 
 async def enqueue(app: web.Application, checked: Callable[[], Checked]) -> tuple[Checked, Accepted]:

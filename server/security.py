@@ -7,6 +7,7 @@ import hmac
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -60,7 +61,7 @@ class Guard:
         given = [text for text in _tokens(request) if text is not None]
         return any(_equal(text, self.token) for text in given) if given else None
 
-    def headers(self, request: web.Request) -> dict[str, str]:
+    def headers(self) -> dict[str, str]:
         """What every answer carries."""
         headers = {
             "X-Content-Type-Options": "nosniff",
@@ -107,6 +108,7 @@ def allowed(names: Iterable[str]) -> frozenset[str]:
     return frozenset(name.lower().rstrip(".") for name in names)
 
 
+@lru_cache(64)
 def _split(netloc: str) -> tuple[str, int | None] | None:
     """Name and port of `host[:port]`; all names of this very machine are one."""
     found = _HOST.fullmatch(netloc)

@@ -77,34 +77,40 @@ class Store:
     def accept(self, job: Submission, bound: int) -> Accepted:
         """Put `job` on disk. Raises QueueFull, or IdTaken for an id with another prompt."""
         with self._db.transaction():
-            known = self._db.execute("SELECT number, prompt FROM jobs WHERE id = ?", (job.id,)).fetchone()
-            if known is not None:
-                if known[1] != job.prompt:
-                    raise IdTaken(job.id)
-                return Accepted(known[0], repeated=True, remaining=sum(self._queued()))
             waiting, running = self._queued()
-            if waiting >= bound:
+            if waiting < bound and self._insert(job):
+                return Accepted(job.number, repeated=False, remaining=waiting + 1 + running)
+            known = self._db.execute("SELECT number, prompt FROM jobs WHERE id = ?", (job.id,)).fetchone()
+            if known is None:
                 raise QueueFull
-            inserted = self._db.execute(
-                "INSERT INTO jobs(id, number, state, priority, rank, client_id, created, targets, extra, prompt, about)"
-                " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    job.id,
-                    job.number,
-                    State.PENDING,
-                    job.priority,
-                    float(job.number),
-                    job.client_id,
-                    time.time(),
-                    json.dumps(job.targets),
-                    job.extra,
-                    job.prompt,
-                    job.about,
-                ),
-            )
-            types = ((type_, inserted.lastrowid) for type_ in job.types)
-            self._db.executemany("INSERT INTO job_types(type, job) VALUES(?, ?)", types)
-            return Accepted(job.number, repeated=False, remaining=waiting + 1 + running)
+            if known[1] != job.prompt:
+                raise IdTaken(job.id)
+            return Accepted(known[0], repeated=True, remaining=waiting + running)
+
+    def _insert(self, job: Submission) -> bool:
+        """Whether there was none of its id."""
+        inserted = self._db.execute(
+            "INSERT INTO jobs(id, number, state, priority, rank, client_id, created, targets, extra, prompt, about)"
+            " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO NOTHING RETURNING seq",
+            (
+                job.id,
+                job.number,
+                State.PENDING,
+                job.priority,
+                float(job.number),
+                job.client_id,
+                time.time(),
+                json.dumps(job.targets),
+                job.extra,
+                job.prompt,
+                job.about,
+            ),
+        ).fetchone()
+        if inserted is None:
+            return False
+        types = "INSERT INTO job_types(type, job) SELECT value, ? FROM json_each(?)"
+        self._db.execute(types, (*inserted, json.dumps(list(job.types))))
+        return True
 
     def take(self, id_: str | None = None) -> Job | None:
         """The next job, or that of an id, now running; None if it, or nothing, waits."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -28,8 +29,35 @@ def submitted(pool: Executor, function: Callable[P, T], *args: P.args, **named: 
 
 
 async def in_thread(pool: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-    """What `function` returns, called in one of the pool's threads. Raises what it raises, and Closing as above."""
-    return await asyncio.wrap_future(submitted(pool, function, *args, **named))
+    """What `function` returns, called in one of the pool's threads. Raises what it raises, and Closing as above.
+
+    `asyncio.wrap_future` does the same by two futures that watch each other.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def call() -> None:
+        if answer.cancelled():  # nobody waits any more
+            return
+        try:
+            tell = partial(_give, answer, function(*args, **named))
+        except BaseException as error:  # noqa: BLE001  whoever waits gets it
+            tell = partial(_fail, answer, error)
+        with contextlib.suppress(RuntimeError):  # the same, since the event loop is closed
+            loop.call_soon_threadsafe(tell)
+
+    submitted(pool, call)
+    return await answer
+
+
+def _give(answer: asyncio.Future[T], given: T) -> None:
+    if not answer.done():
+        answer.set_result(given)
+
+
+def _fail(answer: asyncio.Future[Any], error: BaseException) -> None:
+    if not answer.done():
+        answer.set_exception(error)
 
 
 async def settled(future: Future[Any]) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, TypeAlias
 
 from graph.account import Account
@@ -367,7 +368,9 @@ class Worker:
         self._ended()
         with self._watch.surviving("events"):
             self._hub.close(job.id, remaining)
-        self._record(transcript, time.monotonic() - current.begun)
+        # after what the clients are told, which leaves when the event loop has its turn
+        record = partial(self._record, transcript, time.monotonic() - current.begun)
+        asyncio.get_running_loop().call_soon(record)
         return remaining
 
     async def _goes_back(self, current: _Current, transcript: Transcript, loss: WorkerLost) -> bool:
