@@ -65,6 +65,9 @@ class Link(Protocol):
     def wait(self, seconds: float | None = None) -> str:
         """Wait for its end; how that came, in words. Raises TimeoutError."""
 
+    def release(self) -> None:
+        """Let go of what it was reached by, once it has ended and no thread sends or receives."""
+
 
 Begin: TypeAlias = Callable[[], Link]
 """Begins a process that runs `worker_process.work`. Raises OSError."""
@@ -122,6 +125,9 @@ class Pipes:
         except subprocess.TimeoutExpired:
             raise TimeoutError from None
         return status_words(status)
+
+    def release(self) -> None:
+        """Nothing: its streams are closed with it."""
 
 
 def piped(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Begin:

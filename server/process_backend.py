@@ -93,6 +93,7 @@ class _Life:
     heard: float = field(default_factory=time.monotonic)
     words: str = ""
     held: list[Message] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
 
     def write(self) -> None:
         """Send what is in the outbox, on a thread of its own: nobody waits for a process that does not read."""
@@ -274,11 +275,15 @@ class ProcessBackend:
             except OSError as error:
                 self._note_failure(f"worker {self.name} cannot be begun: {error}")
             else:
-                threading.Thread(target=life.write, name=f"to worker {self.name}", daemon=True).start()
+                writing = threading.Thread(target=life.write, name=f"to worker {self.name}", daemon=True)
+                writing.start()
                 watching = threading.Thread(target=self._watch, args=(life,), name="lease", daemon=True)
                 watching.start()
                 self._listen(life)
                 self._lost(life)
+                for thread in (writing, watching):
+                    thread.join()
+                life.link.release()
             pause = min(PAUSE_SECONDS * 2 ** max(0, self._failures - 1), LONGEST_SECONDS) if self._failures else 0.0
             self._closed.wait(pause)
 
@@ -295,8 +300,7 @@ class ProcessBackend:
 
     def _watch(self, life: _Life) -> None:
         """End a process that gives no sign of life."""
-        while not life.link.is_over:
-            time.sleep(min(1.0, self._lease / 4))
+        while not life.ended.wait(min(1.0, self._lease / 4)):
             if self.is_ready and time.monotonic() - life.heard > self._lease and not life.link.is_over:
                 life.words = f"it gave no sign of life for {self._lease:g} s"
                 life.link.kill()
@@ -304,6 +308,7 @@ class ProcessBackend:
 
     def _lost(self, life: _Life) -> None:
         """A process has ended: what it ran is to be run again."""
+        life.ended.set()
         life.outbox.put(None)
         life.link.kill()
         status = life.link.wait()

@@ -284,6 +284,9 @@ class _ActorLink(Link):
             raise TimeoutError
         return self._words
 
+    def release(self) -> None:
+        self._actor = self._sent = self._far = None  # Ray ends a process that lets go of these after the connection
+
     def _attached(self) -> bool | None:
         """Go on with the process that is there; whether it has the server's folder. None where there is none."""
         until = time.monotonic() + ATTENDED_SECONDS * 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +66,7 @@ class Beside(Link):
         self.run = run
         self.words = ""
         self.stored: list[str] = []
+        self.released = False
 
     @property
     def far(self) -> Far | None:
@@ -98,6 +100,9 @@ class Beside(Link):
 
     def send(self, message: Message) -> None:
         self.passer.hear(packed(message))
+
+    def release(self) -> None:
+        self.released = True
 
     def receive(self) -> Message | None:
         while not self.frames:
@@ -166,6 +171,9 @@ async def test_a_machine_with_folders_of_its_own_gets_what_it_reads_once_and_giv
         (here / "models" / "checkpoints" / "a.safetensors").write_bytes(b"other weights")
         assert (await client.run(prompt))["status"]["completed"]
         assert there.read_bytes() == b"other weights"
+    assert [link.released for link in links] == [True], "Ray ends a process that lets go of its actors too late"
+    at_work = {thread.name for thread in threading.enumerate()}
+    assert at_work.isdisjoint({"worker far", "to worker far", "lease"})
 
 
 @pytest.mark.parametrize("swept", [False, True])
