@@ -251,6 +251,25 @@ def test_a_lora_for_few_steps_makes_one_of_any_checkpoint(place: Workplace, samp
     assert relative_error(in_few_steps(place, loaded.model, texts), expected) > 10 * TOLERANCE, "the LoRA counts"
 
 
+# --- v-prediction ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_predicts_v_from_nothing_but_noise_draws_what_its_pipeline_draws(place: Workplace) -> None:
+    """As NoobAI and its like are published: what the file says is enough."""
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
+
+    loaded = opened(place, "xl", "v_pred", "ztsnr")
+    texts = prompts(place, loaded)
+    unet, vae = networks(place, loaded.model, loaded.vae, G.projection)
+    by = EulerDiscreteScheduler(
+        **BETAS, timestep_spacing="trailing", prediction_type="v_prediction", rescale_betas_zero_snr=True
+    )
+    by.set_timesteps(4)
+    pipeline = StableDiffusionXLPipeline(vae, None, None, None, None, unet, by)
+    expected = their_steps(pipeline, texts, noise(by.sigmas[0], by), guidance_scale=5.0)
+    assert relative_error(in_few_steps(place, loaded.model, texts, cfg=5.0), expected) <= TOLERANCE
+
+
 # --- inpainting ------------------------------------------------------------------------------------------------------------
 
 
