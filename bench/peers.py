@@ -39,6 +39,7 @@ GROUPS: Sequence[Sequence[Rival]] = (  # those of a group are in memory together
     [Rival(name, "fp32") for name in ("diffusers", "darkroom", "openvino", "onnxruntime")],
     [Rival("diffusers", "fp32"), Rival("compiled", "fp32")],
     [Rival("diffusers", "fp32"), *(Rival(name, "bf16") for name in ("diffusers", "compiled", "darkroom", "openvino"))],
+    [Rival("diffusers", "fp32"), *(Rival("darkroom", kept) for kept in ("fp32", "fp16", "int8"))],
 )
 
 

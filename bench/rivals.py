@@ -20,11 +20,13 @@ from bench import networks, peer
 from bench.memory import peak_bytes
 from models.checkpoint import Part, load_part, read_header
 from models.packed import can_pack
+from models.precision import computed
 from models.reading import Reading
 from tests.random_checkpoint import CACHE
 
 Array = NDArray[Any]
-FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.int8}
+"""Ours in fp16 and int8: the U-Net's weights are kept so."""
 CPU = torch.device("cpu")
 PARTS: tuple[Part, ...] = ("model", "vae")
 
@@ -52,15 +54,24 @@ def inputs(size: int) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
 
 def ours(task: Task) -> Networks:
     """As the engine loads them."""
+    dtype = computed(task.dtype, CPU)
+    kept = task.dtype if task.dtype != dtype else None
     unet, vae = (
-        load_part(read_header(task.checkpoint), part, dtype=task.dtype, device=CPU, packed=can_pack(task.dtype))
+        load_part(
+            read_header(task.checkpoint),
+            part,
+            dtype=dtype,
+            device=CPU,
+            packed=can_pack(dtype),
+            kept=kept if part == "model" else None,
+        )
         for part in PARTS
     )
 
     def step(x: Array, t: Array, context: Array) -> Array:
-        return _array(unet(_tensor(x, task.dtype), _tensor(t), Reading(_tensor(context, task.dtype))))
+        return _array(unet(_tensor(x, dtype), _tensor(t), Reading(_tensor(context, dtype))))
 
-    return Networks(step, lambda z: _array(vae.decode(_tensor(z, task.dtype))))  # type: ignore[operator]
+    return Networks(step, lambda z: _array(vae.decode(_tensor(z, dtype))))  # type: ignore[operator]
 
 
 def diffusers(task: Task) -> Networks:
