@@ -46,7 +46,13 @@ async def in_thread(pool: ThreadPoolExecutor, function: Callable[P, T], *args: P
         with contextlib.suppress(RuntimeError):  # the same, since the event loop is closed
             loop.call_soon_threadsafe(tell)
 
-    submitted(pool, call)
+    def drop(asked: Future[None]) -> None:
+        """A pool that is closed runs nothing more, also of what waits."""
+        if asked.cancelled():
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(answer.cancel)
+
+    submitted(pool, call).add_done_callback(drop)
     return await answer
 
 
