@@ -434,6 +434,7 @@ def open_node_types(
             packs.decide,
             relay,
             packs.amended,
+            lambda: packs.replacements,
         )
         yield NodeTypes(registry, (packs.rule,), foreign)
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
+from graph.replacements import Replacement
+
 Hear: TypeAlias = Callable[[str, object, str | None], None]
 """(event, data, client id or None for all): from any thread."""
 
@@ -79,6 +81,10 @@ def _as_it_is(body: bytes) -> bytes:
     return body
 
 
+def _none_replaced() -> Mapping[str, Replacement]:
+    return {}
+
+
 def _no_web() -> Mapping[str, Path]:
     return {}
 
@@ -89,6 +95,7 @@ class Foreign:
     are other node types now. `web`: a pack's name -> its folder of files for browsers. `packs`: what there is; `decide`: what the owner
     says of one, which the next `refresh` heeds; raises KeyError for a name that no pack has, ValueError or OSError if the
     owner's list cannot be changed. `amended`: a body of `POST /prompt` -> what packs make of it, the same one if they make nothing.
+    `replacements`: what packs say of node types that are gone, by these.
     """
 
     refresh: Callable[[], bool] = _never
@@ -98,3 +105,4 @@ class Foreign:
     decide: Callable[[str, Decision], None] = _nobody
     relay: Relay = field(default_factory=Relay)
     amended: Callable[[bytes], bytes] = _as_it_is
+    replacements: Callable[[], Mapping[str, Replacement]] = _none_replaced

@@ -51,7 +51,8 @@ async def get_files(request: web.Request) -> web.Response:
 
 async def get_node_replacements(request: web.Request) -> web.Response:
     """Which node types are called otherwise now, by their old names."""
-    return web.json_response(replacements_json(RENAMED))
+    foreign = (await request.app[DEPS].backend.engine()).foreign
+    return web.json_response(replacements_json({**foreign.replacements(), **RENAMED}))
 
 
 async def get_subgraphs(request: web.Request) -> web.Response:

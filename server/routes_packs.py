@@ -10,6 +10,7 @@ from typing import get_args
 from aiohttp import web
 from aiohttp.web_urldispatcher import UrlDispatcher, UrlMappingMatchInfo
 
+from server.backend import EngineUnavailable
 from server.body import read_object
 from server.deps import CREW, DEPS, REDACT, THREADS
 from server.faults import Handler
@@ -90,23 +91,39 @@ def _below(place: Path, path: str) -> Path | None:
 
 @web.middleware
 async def answer_for_packs(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """What the server itself has no answer for may be a pack's."""
+    """What the server itself has no answer for may be a pack's, which are there once the engine is."""
     try:
+        if isinstance(request.match_info.route.resource, web.StaticResource) and not await _is_there(request):
+            raise web.HTTPNotFound
         return await handler(request)
     except (web.HTTPNotFound, web.HTTPMethodNotAllowed, Refused) as error:
-        backend = request.app[DEPS].backend
-        if error.status not in (404, 405) or not backend.is_ready:
+        if error.status not in (404, 405):
             raise
-        answer = await _answered_by((await backend.engine()).foreign.routes(), request)
+        try:
+            foreign = (await request.app[DEPS].backend.engine()).foreign
+        except EngineUnavailable:
+            raise error from None
+        answer = await _answered_by(foreign.routes(), request)
         if answer is None:
             raise
         return answer
 
 
+async def _is_there(request: web.Request) -> bool:
+    """Whether the editor has the file that is asked for: of one that it has not, aiohttp says so while it answers."""
+    root = request.app[DEPS].front_end
+    return root is not None and await in_thread(
+        request.app[THREADS], lambda: _below(root, request.match_info["filename"]) is not None
+    )
+
+
 async def _answered_by(routes: Sequence[ForeignRoute], request: web.Request) -> web.StreamResponse | None:
-    """What a pack answers; None if no pack has this address, with or without `/api` before it."""
+    """What a pack answers; None if no pack has this address, with or without `/api` before it. The first that has it counts."""
     dispatcher = UrlDispatcher()
+    first: dict[tuple[str, str], ForeignRoute] = {}
     for route in routes:
+        first.setdefault((route.method, route.path), route)
+    for route in first.values():
         handler: Handler = route.handler  # type: ignore[assignment]  # a pack's word for it
         for path in (route.path, f"/api{route.path}"):
             dispatcher.add_route(route.method, path, handler)

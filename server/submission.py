@@ -18,6 +18,7 @@ from graph.labels import ASKED
 from graph.node_shapes import shapes_of
 from graph.patient_json import Reader, dumps
 from graph.queue_time import resolve_texts
+from graph.replacements import RENAMED
 from graph.workflow import Workflow, read_workflow
 from server.about import about
 from server.backend import Engine
@@ -192,15 +193,16 @@ def _checked(
 def _understood(request: Request, engine: Engine, folders: Folders, most_nodes: int) -> Workflow:
     """The workflow, with its texts as editors queue them if `extra_data` says `"resolve": true`."""
     shapes = shapes_of(engine.registry, folders)
+    replaced = {**engine.foreign.replacements(), **RENAMED}
     given = request.workflow
     if isinstance(given, Carried):
         with refusing_bad_json():
             try:
-                workflow = understand(given, shapes, folders, most_nodes, drawn=False)
+                workflow = understand(given, shapes, folders, most_nodes, drawn=False, replacements=replaced)
             except NoWorkflow as error:
                 raise bad_request(str(error)) from None
     else:
-        workflow = read_workflow(given, shapes, most_nodes=most_nodes)
+        workflow = read_workflow(given, shapes, replaced, most_nodes)
     if request.extra.get("resolve") is not True:
         return workflow
     resolved = resolve_texts(workflow.document, shapes, random.Random(), datetime.now())

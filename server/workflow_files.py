@@ -19,6 +19,7 @@ from graph.litegraph import read_editor
 from graph.needs import MissingModel, MissingType, Needs, needs_of
 from graph.node_shapes import Shapes, shapes_of
 from graph.queue_time import next_seeds
+from graph.replacements import RENAMED, Replacement
 from graph.spec import Registry
 from graph.unflatten import unflatten
 from graph.whole_files import write_whole
@@ -30,7 +31,13 @@ Form = Literal["api", "editor"]
 
 
 def understand(
-    found: Carried, shapes: Shapes, folders: Folders, most_nodes: int = MOST_NODES, *, drawn: bool
+    found: Carried,
+    shapes: Shapes,
+    folders: Folders,
+    most_nodes: int = MOST_NODES,
+    *,
+    drawn: bool,
+    replacements: Mapping[str, Replacement] = RENAMED,
 ) -> Workflow:
     """The workflow that a file carries: what the editor drew if `drawn`, else the graph that was run; and if it carries
     none, one like what another program says that it did. Raises GraphErrors and NoWorkflow.
@@ -41,7 +48,7 @@ def understand(
         if (composed := read_settings_workflow(found.texts, folders)) is None:
             raise
         return composed
-    return read_workflow(raw, shapes, most_nodes=most_nodes)
+    return read_workflow(raw, shapes, replacements, most_nodes)
 
 
 def open_workflow(name: str, registry: Registry, folders: Folders) -> Workflow:

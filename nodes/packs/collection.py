@@ -14,6 +14,7 @@ from torch import Tensor
 from graph.build import Graph
 from graph.errors import GraphError
 from graph.files import Folders
+from graph.replacements import Replacement
 from graph.spec import NodeSpec, Registry
 from nodes.packs.checks import checking
 from nodes.packs.found import Pack, digest, find_packs, stamp
@@ -70,6 +71,11 @@ class Packs:
         return amended(body, tuple(self._routes.on_prompt))
 
     @property
+    def replacements(self) -> Mapping[str, Replacement]:
+        """What packs say of node types that are gone, by these."""
+        return {old: found for loaded in self.loaded for old, found in loaded.replacements.items()}
+
+    @property
     def web(self) -> Mapping[str, Path]:
         """The folders of files for browsers, by the names of packs."""
         return {name: place for loaded in self.loaded for name, place in loaded.web.items()}
@@ -123,13 +129,13 @@ class Packs:
         kept = {it.pack.name: it for it in self.loaded if stamps.get(it.pack.name) == self._stamps.get(it.pack.name)}
         if said != self._said:  # the owner has changed the list: what was refused may be wanted now, and the reverse
             kept = {name: it for name, it in kept.items() if _is_as_said(it.given, known)}
+        old = [self._routes.of(it.pack.module) for it in self.loaded if it.pack.name not in kept]
         for it in self.loaded:
             if it.pack.name not in kept:
                 it.end()
                 for name in it.classes:
                     self.host.classes.pop(name, None)
                 self._importer.forget(it.pack)
-                self._routes.forget(it.pack.module)
         new = list(permits((found[name] for name in found if name not in kept), known, ask))
         prestart((it.pack for it in new if not it.refused and it.isolation is None), self._importer)
         taken = dict(self.host.specs) | {spec.type: spec for it in kept.values() for spec in it.specs}
@@ -139,6 +145,8 @@ class Packs:
             taken |= {spec.type: spec for spec in it.specs}
             self.host.classes.update(it.classes)
             _tell(it)
+        for routes in old:  # they answer until there are others
+            self._routes.drop(routes)
         self.loaded = tuple(loaded[name] for name in found)
         self.host.brought.clear()
         self.host.brought.update({spec.type: spec for spec in self.specs})

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from graph.files import Folders
+from graph.replacements import Replacement
 from graph.spec import NodeSpec
 from nodes.services import Context
 
@@ -26,7 +27,8 @@ def _nobody(event: str, data: object, client_id: str | None) -> None:
 @dataclass(frozen=True)
 class Host:
     """One for a program. own: makes a tensor of ours the pack's, which may write into it. specs: the node types that packs
-    use as helpers; brought: those that packs bring; classes: both as classes, to which packs may add. send: a message of a
+    use as helpers; brought: those that packs bring; classes: both as classes, to which packs may add; replacements: what
+    packs say of node types that are gone, by these; web: folders for browsers that packs add, by name. send: a message of a
     pack to clients, or to one of them. missed: names that packs asked a stand-in for which it does not have, and how often.
     sampling: the sampling under way, for those who want estimates of it; told: the options of one evaluation that has some of
     its own; performing: a whole sampling that a pack has in its hands; running: the context of the node that runs.
@@ -38,6 +40,8 @@ class Host:
     own: Callable[[Tensor], Tensor] = Tensor.clone
     brought: dict[str, NodeSpec] = field(default_factory=dict)
     classes: dict[str, Any] = field(default_factory=dict)
+    web: dict[str, str] = field(default_factory=dict)
+    replacements: dict[str, Replacement] = field(default_factory=dict)
     missed: Counter[str] = field(default_factory=Counter)
     sampling: ContextVar[Any] = field(default_factory=lambda: ContextVar("the sampling under way", default=None))
     told: ContextVar[Any] = field(default_factory=lambda: ContextVar("options of one evaluation", default=None))

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from graph.replacements import Replacement
 from graph.spec import NodeSpec, collect
 from nodes.packs.checks import Check, check_of
 from nodes.packs.found import Pack, digest
@@ -35,14 +36,15 @@ def _nothing() -> None:
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """What became of a pack. `problem`: why it, or some of its nodes, are not here; `checks`: what its
-    classes say of their inputs, by node type; `classes`: what other packs find of them in `NODE_CLASS_MAPPINGS`; `web`: what
-    browsers load of it; `end`: lets go of what it runs in."""
+    classes say of their inputs, by node type; `classes`: what other packs find of them in `NODE_CLASS_MAPPINGS`;
+    `replacements`: what it says of node types that are gone, by these; `web`: what browsers load of it; `end`: lets go of what it runs in."""
 
     given: Permit
     specs: tuple[NodeSpec, ...] = ()
     problem: str = ""
     checks: Mapping[str, Check] = field(default_factory=dict)
     classes: Mapping[str, Any] = field(default_factory=dict)
+    replacements: Mapping[str, Replacement] = field(default_factory=dict)
     web: Mapping[str, Path] = field(default_factory=dict)
     end: Callable[[], None] = _nothing
 
@@ -137,7 +139,10 @@ def load(permit: Permit, importer: PackImporter, host: Host, taken: Mapping[str,
         problems.append(_words(error))
     if not specs and not problems and getattr(module, "NODE_CLASS_MAPPINGS", None) is None:
         problems.append("declares no nodes: no NODE_CLASS_MAPPINGS, no comfy_entrypoint, no function with @node")
-    return Loaded(permit, tuple(specs), "; ".join(problems), checks, classes, _web(pack, module))
+    replacements, web = dict(host.replacements), _web(pack, module, host.web)
+    host.replacements.clear()
+    host.web.clear()
+    return Loaded(permit, tuple(specs), "; ".join(problems), checks, classes, replacements, web)
 
 
 class _Declared(NamedTuple):
@@ -171,9 +176,10 @@ async def _classes(entrypoint: Callable[[], Any]) -> list[Any]:
     return classes
 
 
-def _web(pack: Pack, module: ModuleType) -> Mapping[str, Path]:
-    """The folders for browsers: that of `pyproject.toml` by the project's name, that of WEB_DIRECTORY by the pack's."""
-    named = {**_told_of_web(pack), pack.name: getattr(module, "WEB_DIRECTORY", None)}
+def _web(pack: Pack, module: ModuleType, added: Mapping[str, str]) -> Mapping[str, Path]:
+    """The folders for browsers: that of `pyproject.toml` by the project's name, that of WEB_DIRECTORY by the pack's, and
+    those that were `added` to EXTENSION_WEB_DIRS."""
+    named = {**added, **_told_of_web(pack), pack.name: getattr(module, "WEB_DIRECTORY", None)}
     root = pack.folder.resolve()
     places = {name: (root / folder).resolve() for name, folder in named.items() if isinstance(folder, str) and folder}
     return {name: place for name, place in places.items() if place.is_dir() and place.is_relative_to(root)}

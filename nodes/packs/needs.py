@@ -92,8 +92,8 @@ def differences(file: Path, packs: Iterable[Pack]) -> Iterator[str]:
         if entry is None:
             yield f"{pack.name}: not in the lock"
         elif entry.get("digest") != it.digest:
-            then = entry.get("version") or "of no version"
-            yield f"{pack.name}: its files differ (then {then}, now {it.version or 'of no version'})"
+            then, now = entry.get("version", ""), it.version
+            yield f"{pack.name}: its files differ" + (f" (then {then or '-'}, now {now or '-'})" if then != now else "")
     for name in entries:
         yield f"{name}: not there"
 

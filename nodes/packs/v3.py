@@ -68,7 +68,8 @@ class _Called:
 
     def __init__(self, cls: Any, hidden: tuple[Hidden, ...], schema: Schema, context: Context) -> None:
         values = {it.name: behind(context, it.value) for it in hidden}
-        self._cls: Any = type(cls.__name__, (cls,), {"hidden": SimpleNamespace(**values), "__module__": cls.__module__})
+        own = {"hidden": SimpleNamespace(**values), "__module__": cls.__module__, "is_locked": True}
+        self._cls: Any = type(cls)(cls.__name__, (cls,), own)
         self._schema = schema
 
     def execute(self, **inputs: Any) -> Any:

@@ -23,7 +23,7 @@ from nodes.packs.found import find_packs
 from tests.models.oracles import randomized
 from tests.models.steering_peers import narrow_controlnet
 from tests.nodes.pack_bench import Bench, Written, open_bench
-from tests.tiny_checkpoint import UNET, write_tiny_checkpoint
+from tests.tiny_checkpoint import UNET, tiny_unet, write_tiny_checkpoint
 
 DATA = Path(__file__).parents[1] / "data"
 TOWER = VisionConfig(width=64, layers=3, intermediate=96, patch=8, grid=4, projection=32)
@@ -53,6 +53,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     for packs in ("helper_packs", "packs"):
         shutil.copytree(DATA / packs, folders.base / "custom_nodes", dirs_exist_ok=True)
     write_tiny_checkpoint(folders.roots("checkpoints")[0] / "tiny.safetensors")
+    write_tiny_checkpoint(folders.roots("checkpoints")[0] / "other.safetensors", seed=1)
     torch.manual_seed(0)
     layer = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
     lora = {f"{layer}.lora_{end}.weight": torch.randn(shape) for end, shape in (("up", (16, 2)), ("down", (2, 16)))}
@@ -260,6 +261,23 @@ def test_packs_see_what_a_model_is(bench: Bench) -> None:
     assert pack().SEEN == [("EPS", [True, False], False, 1000, 1000)]
 
 
+def test_weights_of_another_model_are_merged_as_our_node_merges_them(bench: Bench, usual: Tensor) -> None:
+    other: Written = {"b": ("CheckpointLoaderSimple", {"ckpt_name": "other.safetensors"})}
+    ours = ("ModelMergeSimple", {"model1": ["model", 0], "model2": ["b", 0], "ratio": 0.25})
+    expected = picture(bench, ("m", 0), **other, m=ours)
+    theirs = helped("merged", model=["model", 0], name="other.safetensors", amount=0.25)
+    assert near(picture(bench, ("x", 0), x=theirs), expected) and not near(expected, usual)
+
+
+def test_packs_read_weights_and_are_told_what_they_cannot_reach(bench: Bench) -> None:
+    pack().SEEN.clear()
+    kept(bench, ("x", 0), x=helped("read", model=["model", 0]))
+    assert near(pack().SEEN[0], tiny_unet().state_dict()["input_blocks.0.0.weight"].half().float())
+    with pytest.raises(NodeError, match=r"has no 'model\.diffusion_model\.input_blocks'"):
+        kept(bench, ("x", 0), x=helped("network", model=["model", 0]))
+    assert pack().SEEN[1] == (torch.float32, 4, UNET.num_res_blocks)
+
+
 def test_levels_between_any_two_are_what_our_node_makes_of_them(bench: Bench, usual: Tensor) -> None:
     settings = {"sampling": "v_prediction", "sigma_max": 120.0, "sigma_min": 0.002}
     ours = picture(bench, ("m", 0), m=("ModelSamplingContinuousEDM", {"model": ["model", 0], **settings}))
@@ -278,6 +296,8 @@ def test_ksampler_as_an_object_and_what_packs_add_to_its_choices(bench: Bench, u
 
 def test_small_helpers_compute_what_they_say(bench: Bench) -> None:
     kept(bench, ("x", 0), x=helped("small", image=["image", 0], mask=["mask", 0]))
+    assert bench.packs.host.missed["comfy.cli_args.args.flag_of_tomorrow"] == 1
+    assert bench.packs.web["helpers-elsewhere"].name == "scripts"
 
 
 def test_packs_find_each_other_s_nodes_and_may_put_some_there(bench: Bench) -> None:

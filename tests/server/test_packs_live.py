@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,16 +98,20 @@ NODE_CLASS_MAPPINGS = {}
 
 @in_loop
 async def test_a_pack_that_changes_answers_anew_and_one_that_goes_answers_nothing(tmp_path: Path) -> None:
-    deps, file = deps_with_packs(tmp_path), tmp_path / "custom_nodes" / "answering.py"
+    file, front = tmp_path / "custom_nodes" / "answering.py", tmp_path / "front"
+    front.mkdir()
+    (front / "index.html").write_text("<!doctype html>")
+    deps = replace(deps_with_packs(tmp_path), front_end=front)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(ANSWERING.replace("WORD", "a"))
     async with serving(deps) as client:
-        await client.get("/object_info")  # which is there once the packs are
         for what, path in enumerate(("one", "two", "three"), 1):
             assert await client.get(f"/mine/{path}") == {"said": "a", "what": what}
+        async with client.session.get(f"{client.url}/index.html") as answer:
+            assert await answer.text() == "<!doctype html>", "what the editor has is the editor's"
         file.write_text(ANSWERING.replace("WORD", "b"))
-        while await client.get("/mine/one") != {"said": "b", "what": 1}:
-            await asyncio.sleep(0.05)
+        while await client.get("/mine/one") != {"said": "b", "what": 1}:  # it never is without an answer
+            await asyncio.sleep(0.01)
         file.unlink()
 
         async def status() -> int:
@@ -114,6 +119,50 @@ async def test_a_pack_that_changes_answers_anew_and_one_that_goes_answers_nothin
                 return answer.status
 
         while await status() != 404:
+            await asyncio.sleep(0.05)
+
+
+REPLACING = """
+from comfy_api.latest import ComfyAPI, ComfyExtension, io
+
+class Twice(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema("NowTwice", inputs=[io.String.Input("words"), io.Int.Input("times")], outputs=[io.Int.Output(), io.String.Output()])
+
+    @classmethod
+    def execute(cls, words, times):
+        return io.NodeOutput(times, words * times)
+
+class Extension(ComfyExtension):
+    async def on_load(self):
+        await ComfyAPI().node_replacement.register(io.NodeReplace(
+            new_node_id="NowTwice", old_node_id="OnceTwice", old_widget_ids=["text"],
+            input_mapping=[{"new_id": "words", "old_id": "text"}, {"new_id": "times", "set_value": 2}], output_mapping=[{"new_idx": 1, "old_idx": 0}],
+        ))
+
+    async def get_node_list(self):
+        return [Twice]
+
+async def comfy_entrypoint():
+    return Extension()
+"""
+
+
+@in_loop
+async def test_a_pack_says_what_stands_in_for_a_node_that_is_gone(tmp_path: Path) -> None:
+    deps = deps_with_packs(tmp_path)
+    file = tmp_path / "custom_nodes" / "replacing.py"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(REPLACING)
+    old = {"t": {"class_type": "OnceTwice", "inputs": {"text": "ho"}}}
+    old["p"] = {"class_type": "PreviewAny", "inputs": {"source": ["t", 0]}}
+    async with serving(deps) as client:
+        assert await shown(client, "p", old) == {"text": ["hoho"]}
+        [told] = (await client.get("/node_replacements"))["OnceTwice"]
+        assert (told["new_node_id"], told["old_widget_ids"]) == ("NowTwice", ["text"])
+        file.unlink()
+        while "OnceTwice" in await client.get("/node_replacements"):
             await asyncio.sleep(0.05)
 
 

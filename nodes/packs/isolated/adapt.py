@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from graph.replacements import Replacement
 from graph.spec import NodeSpec
 from nodes.packs.checks import Check
 from nodes.packs.found import Pack
@@ -55,8 +56,16 @@ def _adapted(permit: Permit, process: PackProcess, host: Host, taken: Mapping[st
     checks: dict[str, Check] = {
         name: check_by(process, name, names) for name, names in told["checks"].items() if name in known
     }
-    web = _web(pack, told["web"])
-    return Loaded(permit, tuple(specs), "; ".join(problems), checks, web=web, end=process.end)
+    replacements = {str(old): it for old, it in told["replacements"].items() if isinstance(it, Replacement)}
+    return Loaded(
+        permit,
+        tuple(specs),
+        "; ".join(problems),
+        checks,
+        replacements=replacements,
+        web=_web(pack, told["web"]),
+        end=process.end,
+    )
 
 
 def _web(pack: Pack, told: Mapping[str, Any]) -> Mapping[str, Path]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from graph.document import DocNode, Link
 from graph.files import FileRef
 from graph.inputs import REQUIRED, Cases, Group, InputSpec, Key, OutputSpec
+from graph.replacements import Replacement
 from graph.result import LATER, Blocked, Expand, Items, Need, NodeWarning, Outputs
 from graph.sockets import Anything, Choice, File, Float, Int, Text, Toggle
 from models.areas import Area, Share
@@ -37,7 +38,7 @@ _CLASSES: Mapping[str, type[Any]] = MappingProxyType(
             *(Image, Mask, Latent, Cond, Conditioning, Sigmas, Area, Share, Beside, MicroConditioning, PictureVector),
             *(Items, Blocked, Need, NodeWarning, Outputs, Expand, DocNode, Link, FileRef),
             *(InputSpec, OutputSpec, Group, Cases, Key, Choice, File, Int, Float, Text, Toggle, Truth, Anything),
-            *(AnyChoice, OpenChoice, SeveralChoices),
+            *(AnyChoice, OpenChoice, SeveralChoices, Replacement),
         )
     }
 )

@@ -224,6 +224,7 @@ def _told(loaded: Loaded, restraint: Restraint, missed: Mapping[str, int], route
         "problem": "; ".join(problems),
         "checks": checks,
         "web": dict(loaded.web),
+        "replacements": dict(loaded.replacements),
         "missed": missed,
         "restraint": [restraint.network, restraint.files, restraint.missing],
     }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from models.types import Model
 from nodes.packs.host import Host
@@ -19,7 +21,7 @@ from nodes.packs.objects.network import BaseModel, network_of
 from nodes.packs.objects.options import copied
 from nodes.packs.objects.patched import with_options, without_options
 from nodes.packs.objects.sampling import sampled_as
-from nodes.packs.objects.weight_patches import WeightPatch, weight_name
+from nodes.packs.objects.weight_patches import ModelWeight, WeightPatch, check, weight_name, weights_of
 from nodes.packs.objects.whole import with_whole, without_whole
 
 
@@ -66,7 +68,7 @@ class PackModel(Handle[Model], Hooked):
 
     def model_dtype(self) -> torch.dtype:
         """In which precision it computes."""
-        return self._host.context.services.residency.precision.model
+        return self._own.dtype or self._host.context.services.residency.precision.model
 
     def get_model_object(self, name: str) -> Any:
         """`model_sampling` or `latent_format`. Raises AttributeError for others."""
@@ -91,10 +93,33 @@ class PackModel(Handle[Model], Hooked):
         shapes = self._own.weights.shapes("model")
         named = {weight_name(key): change for key, change in patches.items()}
         known = {name: change for name, change in named.items() if name in shapes}
+        for change in known.values():
+            check(change)
         if known:
             patch = WeightPatch(known, strength_patch, strength_model)
             self._own = replace(self._own, patches=(*self._own.patches, patch))
         return [key for key in patches if weight_name(key) in known]
+
+    def get_key_patches(self, filter_prefix: str | None = None) -> dict[str, tuple[ModelWeight]]:
+        """Its weights, with what was changed of them, for another model's `add_patches`. They are read when that is loaded."""
+        return {name: (weight,) for name, weight in weights_of(self._own, filter_prefix or "").items()}
+
+    def model_state_dict(self, filter_prefix: str | None = None) -> dict[str, Tensor]:
+        """Its weights, with what was changed of them, float32 on the CPU."""
+        return {name: weight.read() for name, weight in weights_of(self._own, filter_prefix or "").items()}
+
+    def model_size(self) -> int:
+        """Bytes of its weights in the precision that it computes in."""
+        shapes = self._own.weights.shapes("model").values()
+        return sum(math.prod(shape) for shape in shapes) * self.model_dtype().itemsize
+
+    def is_clone(self, other: object) -> bool:
+        """Whether another object is of the same file."""
+        return isinstance(other, PackModel) and other._own.files[0] == self._own.files[0]
+
+    def set_model_compute_dtype(self, dtype: torch.dtype) -> None:
+        """Have it compute in another precision."""
+        self._own = replace(self._own, dtype=dtype)
 
     def set_model_unet_function_wrapper(self, unet_wrapper_function: Callable[..., Any]) -> None:
         """f(apply_model, {input, timestep, c, cond_or_uncond}) in the place of the network."""

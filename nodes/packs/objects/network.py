@@ -51,6 +51,11 @@ class BaseModel:
         return ModelType.V_PREDICTION if isinstance(self._own.diffusion.prediction, Velocity) else ModelType.EPS
 
     @property
+    def diffusion_model(self) -> UNetFacts:
+        """The U-Net, as far as packs look at it."""
+        return UNetFacts(self, self._missed)
+
+    @property
     def device(self) -> torch.device:
         """Where it computes."""
         return self.host.context.services.residency.device
@@ -86,7 +91,11 @@ class BaseModel:
             "out_channels": shape.out_channels,
             "model_channels": shape.model_channels,
             "channel_mult": list(shape.channel_mult),
+            "num_res_blocks": shape.num_res_blocks,
+            "transformer_depth": list(shape.transformer_depth),
             "context_dim": shape.context_dim,
+            "adm_in_channels": shape.vector_dim or None,
+            "use_linear_in_transformer": shape.linear,
         }
         return SimpleNamespace(unet_config=known, latent_format=self.latent_format, sampling_settings={})
 
@@ -102,6 +111,22 @@ class BaseModel:
         if name.startswith("__"):
             raise AttributeError(name)
         self._missed(f"model.{name}")
+
+
+class UNetFacts:
+    """What packs know as `model.model.diffusion_model`: the U-Net's shape. Its layers are reached by patches."""
+
+    def __init__(self, of: BaseModel, missed: Callable[[str], Never]) -> None:
+        self._missed = missed
+        self.dtype, self.device = of.get_dtype(), of.device
+        facts = of.model_config.unet_config
+        self.in_channels, self.out_channels = facts["in_channels"], facts["out_channels"]
+        self.model_channels = facts["model_channels"]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self._missed(f"model.diffusion_model.{name}")
 
 
 class SDXLNetwork(BaseModel):

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from models.checkpoint import Change, Part
 from models.config import Shapes
+from models.exact_weights import exact_weights
+from models.types import Model
 
 NETWORK = "diffusion_model."
 """How packs' names of a U-Net's weights begin."""
@@ -29,32 +31,62 @@ class WeightPatch:
 
     @property
     def sources(self) -> Sequence[tuple[Path, str]]:
-        """None."""
-        return ()
+        """The files of the models whose weights are among them."""
+        found = (it for change in self.made.values() if isinstance(change, tuple) for it in change)
+        return tuple(dict.fromkeys(file for it in found if isinstance(it, ModelWeight) for file in it.of.files))
 
     def changes(self, shapes: Shapes, part: Part) -> Mapping[str, Change]:
         """The changes, for the weights that there are."""
         return {
-            name: partial(self._changed, difference=difference(change, shapes[name]))
+            name: partial(self._changed, change=change, shape=shapes[name])
             for name, change in self.made.items()
             if name in shapes
         }
 
-    def _changed(self, weight: Tensor, difference: Tensor) -> Tensor:
-        return weight * self.of_model + difference * self.strength
+    def _changed(self, weight: Tensor, change: Any, shape: Sequence[int]) -> Tensor:
+        return weight * self.of_model + difference(change, shape).to(weight) * self.strength
+
+
+@dataclass(frozen=True)
+class ModelWeight:
+    """A weight of a model, which is read when a patch of it is made."""
+
+    of: Model
+    own: str
+
+    def read(self) -> Tensor:
+        """It, float32 on the CPU. Raises CheckpointError."""
+        return exact_weights(self.of)(self.own)
+
+
+def weights_of(model: Model, prefix: str) -> dict[str, ModelWeight]:
+    """The weights of a model by the names that packs have for them, those that begin so."""
+    names = {f"{NETWORK}{own}": own for own in model.weights.shapes("model")}
+    return {name: ModelWeight(model, own) for name, own in names.items() if name.startswith(prefix)}
+
+
+def check(change: Any) -> None:
+    """Raise ValueError for a patch of a kind that is not known here."""
+    match change:
+        case ("diff", (Tensor(), *_)) | (Tensor(),) | ("diff", Tensor()) | (ModelWeight(),) | [(ModelWeight(),)]:
+            return
+        case ("lora", (Tensor(), Tensor(), _, *rest)) if not any(it is not None for it in rest):
+            return
+    kind = change[0] if isinstance(change, tuple) and isinstance(change[0], str) else type(change).__name__
+    raise ValueError(f"a patch of kind {kind!r} is not known here; `diff`, weights of models and plain `lora` are")
 
 
 def difference(change: Any, shape: Iterable[int]) -> Tensor:
     """What a patch adds to a weight of this shape, float32. Raises ValueError for a kind that is not known here."""
+    check(change)
     match change:
-        case ("diff", (Tensor() as whole, *_)) | (Tensor() as whole,) | ("diff", Tensor() as whole):
-            made = whole.float()
-        case ("lora", (Tensor() as up, Tensor() as down, alpha, *rest)) if not any(it is not None for it in rest):
+        case (ModelWeight() as weight,) | [(ModelWeight() as weight,)]:
+            made = weight.read()
+        case ("lora", (up, down, alpha, *_)):
             scale = 1.0 if alpha is None else float(alpha) / down.shape[0]
             made = scale * up.float().flatten(1) @ down.float().flatten(1)
-        case _:
-            kind = change[0] if isinstance(change, tuple) and isinstance(change[0], str) else type(change).__name__
-            raise ValueError(f"a patch of kind {kind!r} is not known here; `diff` and plain `lora` are")
+        case ("diff", (whole, *_)) | (whole,) | ("diff", whole):
+            made = whole.float()
     return made.reshape(tuple(shape)).cpu()
 
 

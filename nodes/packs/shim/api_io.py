@@ -8,6 +8,14 @@ from enum import Enum, StrEnum
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
+from nodes.packs.shim.api_replace import NodeReplace
+
+_NAMES: Mapping[str, str] = MappingProxyType({
+    "display_mode": "display", "dynamic_prompts": "dynamicPrompts", "force_input": "forceInput",
+    "gradient_stops": "gradientStops",
+})  # fmt: skip
+"""What clients call options that packs have other words for."""
+
 
 @dataclass
 class Input:
@@ -56,7 +64,9 @@ class Kind:
         **options: Any,
     ) -> Input:
         """An input of this type; `options` are its widget's."""
-        given = {key: _plain(value) for key, value in options.items() if value is not None}
+        given = {_NAMES.get(key, key): _plain(value) for key, value in options.items() if value is not None}
+        if upload := given.pop("upload", None):
+            given[str(upload)] = True
         return Input(
             id,
             self.io_type,
@@ -244,7 +254,16 @@ class NodeOutput:
         return self.args[index]
 
 
-class ComfyNode:
+class _Lockable(type):
+    """A class of which a call gets a copy that cannot be written to, since all calls share it."""
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        if cls.__dict__.get("is_locked"):
+            raise AttributeError(f"{cls.__name__} keeps nothing between calls: {name!r} cannot be set on it")
+        super().__setattr__(name, value)
+
+
+class ComfyNode(metaclass=_Lockable):
     """What nodes of packs inherit from."""
 
     hidden: Any = SimpleNamespace()
@@ -317,7 +336,7 @@ def names() -> Mapping[str, object]:
     """What the module holds."""
     shown = (
         *(MultiType, MatchType, Autogrow, DynamicCombo, Hidden, Schema, NodeOutput, ComfyNode),
-        *(ControlAfterGenerate, UploadType, NumberDisplay, FolderType, Input, Output),
+        *(ControlAfterGenerate, UploadType, NumberDisplay, FolderType, Input, Output, NodeReplace),
     )
     return {
         **{name: Kind(io_type) for name, io_type in KINDS.items()},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from graph.result import Outputs
 from models.types import Image
+from nodes.animation import EFFORTS
 from nodes.packs.host import Host
 
 
@@ -59,19 +60,13 @@ class _Shown:
         return dict(self.ui)
 
 
-def names(host: Host) -> Mapping[str, object]:
-    """What the module holds."""
+def _first(ui: Mapping[str, Any]) -> SavedResult:
+    entry = ui["images"][0]
+    return SavedResult(entry["filename"], entry["subfolder"], entry["type"])
 
-    def saved(type_name: str, images: Tensor, **inputs: object) -> Mapping[str, Any]:
-        result = host.specs[type_name].run(host.context, {"images": Image(images.float().cpu()), **inputs})
-        assert isinstance(result, Outputs)
-        return result.ui
 
-    def preview_image(image: Tensor, animated: bool = False, cls: object = None, **_: object) -> _Shown:
-        return _Shown(saved("PreviewImage", image))
-
-    def preview_mask(mask: Tensor, animated: bool = False, cls: object = None, **_: object) -> _Shown:
-        return _Shown(saved("PreviewImage", mask.reshape(-1, *mask.shape[-2:], 1).expand(-1, -1, -1, 3)))
+def _image_save_helper(saved: Callable[..., Mapping[str, Any]]) -> type:
+    """`ImageSaveHelper`. saved: saves pictures by a node of ours, and says what clients show of them."""
 
     class ImageSaveHelper:
         """Saving pictures as SaveImage does."""
@@ -87,11 +82,66 @@ def names(host: Host) -> Mapping[str, object]:
             """Write them, and what clients show of it."""
             return SavedImages(ImageSaveHelper.save_images(images, filename_prefix))
 
+        @staticmethod
+        def save_animated_png(
+            images: Tensor, filename_prefix: str, folder_type: object = None, cls: object = None, fps: float = 6.0,
+            compress_level: int = 4,
+        ) -> SavedResult:  # fmt: skip
+            """Write them into the output directory as one moving picture."""
+            settings = {"filename_prefix": filename_prefix, "fps": fps, "compress_level": compress_level}
+            return _first(saved("SaveAnimatedPNG", images, **settings))
+
+        @staticmethod
+        def save_animated_webp(
+            images: Tensor, filename_prefix: str, folder_type: object = None, cls: object = None, fps: float = 6.0,
+            lossless: bool = True, quality: int = 80, method: int = 4,
+        ) -> SavedResult:  # fmt: skip
+            """The same as WebP. method: 0 to 6, how long to look for a smaller file."""
+            effort = min(EFFORTS, key=lambda name: abs(EFFORTS[name] - method))
+            settings = {"filename_prefix": filename_prefix, "fps": fps, "lossless": lossless, "quality": quality}
+            return _first(saved("SaveAnimatedWEBP", images, **settings, method=effort))
+
+        @staticmethod
+        def get_save_animated_png_ui(
+            images: Tensor, filename_prefix: str, cls: object = None, fps: float = 6.0, compress_level: int = 4
+        ) -> SavedImages:
+            """Write them, and what clients show of it."""
+            made = ImageSaveHelper.save_animated_png(images, filename_prefix, None, cls, fps, compress_level)
+            return SavedImages([made], is_animated=len(images) > 1)
+
+        @staticmethod
+        def get_save_animated_webp_ui(
+            images: Tensor, filename_prefix: str, cls: object = None, fps: float = 6.0, lossless: bool = True,
+            quality: int = 80, method: int = 4,
+        ) -> SavedImages:  # fmt: skip
+            """Write them, and what clients show of it."""
+            made = ImageSaveHelper.save_animated_webp(
+                images, filename_prefix, None, cls, fps, lossless, quality, method
+            )
+            return SavedImages([made], is_animated=len(images) > 1)
+
+    return ImageSaveHelper
+
+
+def names(host: Host) -> Mapping[str, object]:
+    """What the module holds."""
+
+    def saved(type_name: str, images: Tensor, **inputs: object) -> Mapping[str, Any]:
+        result = host.specs[type_name].run(host.context, {"images": Image(images.float().cpu()), **inputs})
+        assert isinstance(result, Outputs)
+        return result.ui
+
+    def preview_image(image: Tensor, animated: bool = False, cls: object = None, **_: object) -> _Shown:
+        return _Shown(saved("PreviewImage", image))
+
+    def preview_mask(mask: Tensor, animated: bool = False, cls: object = None, **_: object) -> _Shown:
+        return _Shown(saved("PreviewImage", mask.reshape(-1, *mask.shape[-2:], 1).expand(-1, -1, -1, 3)))
+
     return {
         "SavedResult": SavedResult,
         "SavedImages": SavedImages,
         "PreviewText": PreviewText,
         "PreviewImage": preview_image,
         "PreviewMask": preview_mask,
-        "ImageSaveHelper": ImageSaveHelper,
+        "ImageSaveHelper": _image_save_helper(saved),
     }

@@ -130,7 +130,7 @@ def names(host: Host) -> Mapping[str, object]:
         "MAX_RESOLUTION": MAX_RESOLUTION,
         "NODE_CLASS_MAPPINGS": host.classes,
         "NODE_DISPLAY_NAME_MAPPINGS": {name: spec.title for name, spec in host.specs.items()},
-        "EXTENSION_WEB_DIRS": {},
+        "EXTENSION_WEB_DIRS": host.web,
         "common_ksampler": common_ksampler,
         "interrupt_processing": interrupt_processing,
         "before_node_execution": lambda: host.context.check(),

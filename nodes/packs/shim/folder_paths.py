@@ -41,6 +41,8 @@ def names(host: Host) -> Mapping[str, object]:
         **_annotated(places),
         "get_save_image_path": _save_path,
         "filter_files_content_types": _of_types,
+        "filter_files_extensions": lambda files, extensions: sorted(it for it in files if _fits(it, set(extensions))),
+        "recursive_search": _searched,
     }
 
 
@@ -99,6 +101,14 @@ def _save_path(
     place = expand(filename_prefix, Path(output_dir), {"width": image_width, "height": image_height})
     place.folder.mkdir(parents=True, exist_ok=True)
     return str(place.folder), place.stem, highest(place) + 1, place.subfolder, filename_prefix
+
+
+def _searched(directory: str, excluded_dir_names: Sequence[str] | None = None) -> tuple[list[str], dict[str, float]]:
+    """The files below a folder by their places in it, without those in folders of some names; and when folders changed."""
+    skipped = set(excluded_dir_names or ())
+    names = [name for name in _below(directory) if skipped.isdisjoint(Path(name).parts[:-1])]
+    folders = {str(Path(directory, name).parent) for name in names} | {directory}
+    return names, {folder: Path(folder).stat().st_mtime for folder in folders if Path(folder).is_dir()}
 
 
 def _of_types(files: Sequence[str], content_types: Sequence[str]) -> list[str]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import SimpleNamespace
 
 from nodes.packs.host import Host
 from nodes.packs.importing import Everywhere, StandIn
 from nodes.packs.shim import (
-    api_io,
-    api_ui,
+    api_latest,
     comfy_utils,
     core_nodes,
     execution,
@@ -38,20 +36,9 @@ EMPTY = (
 """Packages around others, and modules of networks as ComfyUI builds them: what is asked of these is told by name."""
 
 
-class ComfyExtension:
-    """What the entry point of a pack of the third protocol returns."""
-
-    async def on_load(self) -> None:
-        """Called once, before `get_node_list`."""
-
-    async def get_node_list(self) -> list[type[api_io.ComfyNode]]:
-        """The classes of its nodes."""
-        raise NotImplementedError
-
-
 def modules(host: Host, routes: Routes) -> Mapping[str, StandIn]:
     """A module for each name. `routes` takes the addresses that packs answer."""
-    api = _api(host)
+    api = api_latest.names(host)
     types, graph = small.comfy_types(host), graph_utils.names(host)
     functions = StandIn("comfy.k_diffusion.sampling", k_diffusion.names(), host.miss)
     ksamplers = ksampler_class(host, functions, Handlers())
@@ -79,6 +66,8 @@ def modules(host: Host, routes: Routes) -> Mapping[str, StandIn]:
         "comfy.ldm.modules.attention": networks.attention(),
         **{name: {} for name in EMPTY},
         "comfy.cli_args": small.cli_args(host),
+        "comfy.types": small.UNET_TYPES,
+        "comfy_execution.utils": small.executing(host),
         "comfy.comfy_types": types,
         "comfy.comfy_types.node_typing": types,
         "comfy_execution.graph": graph,
@@ -93,42 +82,4 @@ def modules(host: Host, routes: Routes) -> Mapping[str, StandIn]:
         **{name: StandIn(name, names, host.miss) for name, names in held.items()},
         "comfy.k_diffusion.sampling": functions,
         "comfy_extras": Everywhere("comfy_extras", extras.names(host), host.miss),
-    }
-
-
-def _api(host: Host) -> Mapping[str, object]:
-    io = StandIn("comfy_api.latest.io", api_io.names(), host.miss)
-    ui = StandIn("comfy_api.latest.ui", api_ui.names(host), host.miss)
-
-    class Execution:
-        """Progress of the node that runs."""
-
-        def set_progress_now(self, value: float, max_value: float, preview_image: object = None) -> None:
-            """So much is done."""
-            preview = None if preview_image is None else (lambda: preview_image)
-            host.context.progress(value, max_value, preview)
-
-        async def set_progress(
-            self, value: float, max_value: float, node_id: str | None = None, preview_image: object = None, **_: object
-        ) -> None:
-            """So much is done."""
-            self.set_progress_now(value, max_value, preview_image)
-
-    class ComfyAPI:
-        """What nodes ask of the program."""
-
-        execution = Execution()
-
-    class ComfyAPISync:
-        """The same without promises."""
-
-        execution = SimpleNamespace(set_progress=ComfyAPI.execution.set_progress_now)
-
-    return {
-        "io": io,
-        "comfy_io": io,
-        "ui": ui,
-        "ComfyExtension": ComfyExtension,
-        "ComfyAPI": ComfyAPI,
-        "ComfyAPISync": ComfyAPISync,
     }

@@ -41,10 +41,16 @@ class Routes:
     added: list[Route] = field(default_factory=list)
     on_prompt: list[OnPrompt] = field(default_factory=list)
 
-    def forget(self, module: str) -> None:
-        """Let go of what the modules of a pack answer, and of what they do with workflows."""
-        self.added[:] = [it for it in self.added if not _is_of(it.handler, module)]
-        self.on_prompt[:] = [it for it in self.on_prompt if not _is_of(it, module)]
+    def of(self, module: str) -> Routes:
+        """What the modules of a pack answer, and what they do with workflows."""
+        return Routes(
+            [it for it in self.added if _is_of(it.handler, module)], [it for it in self.on_prompt if _is_of(it, module)]
+        )
+
+    def drop(self, others: Routes) -> None:
+        """Let go of these, and not of what is equal to them and came later."""
+        self.added[:] = [it for it in self.added if not any(it is other for other in others.added)]
+        self.on_prompt[:] = [it for it in self.on_prompt if not any(it is other for other in others.on_prompt)]
 
     def _adding(self, method: str) -> Callable[..., Callable[[Callable[[Any], Any]], Callable[[Any], Any]]]:
         def add(path: str, **_: object) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:

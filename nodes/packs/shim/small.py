@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
-from types import SimpleNamespace
-from typing import Any
+from enum import Enum, StrEnum
+from types import MappingProxyType, SimpleNamespace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -74,20 +74,70 @@ class CheckLazyMixin:
         return [name for name, value in given.items() if value is None]
 
 
+UNET_TYPES: Mapping[str, object] = MappingProxyType(
+    dict.fromkeys(("UnetApplyFunction", "UnetApplyConds", "UnetParams", "UnetWrapperFunction"), Any)
+)
+"""`comfy.types`: words for annotations."""
+
+
 def comfy_types(host: Host) -> Mapping[str, object]:
     """`comfy.comfy_types`."""
     plain = ("InputTypeDict", "FileLocator", "InputTypeOptions", "HiddenInputTypeDict")
     return {"IO": IO, "ComfyNodeABC": ComfyNodeABC, "CheckLazyMixin": CheckLazyMixin, **dict.fromkeys(plain, dict)}
 
 
+class LatentPreviewMethod(Enum):
+    """How latents are shown while they are sampled: packs are told `none`, since it is not theirs to do."""
+
+    NoPreviews = "none"
+    Auto = "auto"
+    Latent2RGB = "latent2rgb"
+    TAESD = "taesd"
+
+
+class _Settings(SimpleNamespace):
+    """What packs ask of the command line; what is not here is told by name."""
+
+    def __init__(self, host: Host, **settings: object) -> None:
+        super().__init__(**settings)
+        self._host = host
+
+    def __getattr__(self, name: str) -> object:
+        if not name.startswith("__"):
+            self._host.miss(f"comfy.cli_args.args.{name}")
+        raise AttributeError(f"Darkroom's stand-in for comfy.cli_args.args has no {name!r}")
+
+
+def executing(host: Host) -> Mapping[str, object]:
+    """`comfy_execution.utils`: which node runs."""
+
+    class ExecutionContext(NamedTuple):
+        """A run, the node of it that runs, and which of its calls that is, where it is called several times."""
+
+        prompt_id: str
+        node_id: str
+        list_index: int | None
+
+    def get_executing_context() -> ExecutionContext | None:
+        """None outside of a node."""
+        context = host.running.get()
+        return None if context is None else ExecutionContext(context.run.id, context.written_id, None)
+
+    return {"get_executing_context": get_executing_context, "ExecutionContext": ExecutionContext}
+
+
 def cli_args(host: Host) -> Mapping[str, object]:
     """`comfy.cli_args`: settings that packs ask for, as they are here."""
-    args = SimpleNamespace(
-        cpu=False, listen="127.0.0.1", port=8188, disable_metadata=False, preview_method="none", verbose="INFO",
+    off = ("highvram", "normalvram", "lowvram", "novram", "gpu_only", "disable_smart_memory", "deterministic",
+           "force_fp16", "force_fp32", "fp16_unet", "bf16_unet", "fp16_vae", "bf16_vae", "fp32_vae", "cpu_vae",
+           "multi_user", "disable_metadata", "dont_upcast_attention", "disable_xformers", "fast", "windows_standalone_build",
+           "disable_all_custom_nodes", "enable_manager")  # fmt: skip
+    args = _Settings(
+        host, **dict.fromkeys(off, False), cpu=False, listen="127.0.0.1", port=8188, preview_method=LatentPreviewMethod.NoPreviews, verbose="INFO",
         output_directory=str(host.folders.output_dir), input_directory=str(host.folders.input_dir),
         temp_directory=str(host.folders.temp_dir), user_directory=None, base_directory=str(host.folders.base),
     )  # fmt: skip
-    return {"args": args}
+    return {"args": args, "LatentPreviewMethod": LatentPreviewMethod}
 
 
 def conditioning_set_values(

@@ -199,6 +199,27 @@ class One:
         SEEN.append((model.model.model_type.name, kinds, model.model.is_adm(), len(sampling.sigmas), sampling.num_timesteps))
         return torch.zeros(1, 8, 8, 3)
 
+    def merged(self, model, name, amount, **_):
+        """ModelMergeSimple, as packs write their own."""
+        other = comfy.sd.load_checkpoint_guess_config(folder_paths.get_full_path("checkpoints", name))[0]
+        assert not model.is_clone(other) and model.is_clone(model.clone()) and model.model_size() == other.model_size() > 0
+        m = model.clone()
+        for key, weight in other.get_key_patches("diffusion_model.").items():
+            m.add_patches({key: weight}, 1.0 - amount, amount)
+        return m
+
+    def read(self, model, **_):
+        name = "diffusion_model.input_blocks.0.0.weight"
+        whole = model.model_state_dict("diffusion_model.input_blocks.0.0.")
+        assert sorted(whole) == ["diffusion_model.input_blocks.0.0.bias", name]
+        SEEN.append(whole[name])
+        return torch.zeros(1, 8, 8, 3)
+
+    def network(self, model, **_):
+        unet = model.model.diffusion_model
+        SEEN.append((unet.dtype, unet.in_channels, model.model.model_config.unet_config["num_res_blocks"]))
+        return unet.input_blocks
+
     def continuous(self, model, **_):
         class Sampling(comfy.model_sampling.ModelSamplingContinuousEDM, comfy.model_sampling.V_PREDICTION):
             pass
@@ -258,6 +279,17 @@ class One:
         path = os.path.join(folder_paths.get_temp_directory(), "it.safetensors")
         os.makedirs(os.path.dirname(path), exist_ok=True)
         comfy.utils.save_torch_file(tensors, path, metadata={"k": "v"})
+        from comfy.cli_args import LatentPreviewMethod, args
+        from comfy.types import UnetWrapperFunction
+        from comfy_execution.utils import get_executing_context
+
+        assert UnetWrapperFunction and args.preview_method is LatentPreviewMethod.NoPreviews and not args.lowvram
+        assert get_executing_context().node_id == "x" and folder_paths.recursive_search(folder_paths.get_temp_directory())[0] == ["it.safetensors"]
+        assert folder_paths.filter_files_extensions(["b.png", "a.png", "c.txt"], [".png"]) == ["a.png", "b.png"]
+        try:
+            args.flag_of_tomorrow
+        except AttributeError as error:
+            assert "Darkroom's stand-in for comfy.cli_args.args has no 'flag_of_tomorrow'" in str(error)
         read, said = comfy.utils.load_torch_file(path, return_metadata=True)
         assert said == {"k": "v"} and comfy.utils.calculate_parameters(read) == 11 and comfy.utils.weight_dtype(read) == torch.float32
         assert comfy.utils.resize_to_batch_size(torch.tensor([[0.0], [1.0]]), 3).tolist() == [[0.0], [0.5], [1.0]]
@@ -302,4 +334,5 @@ class PutThere:
 
 
 nodes.NODE_CLASS_MAPPINGS["HelpPutThere"] = PutThere
+nodes.EXTENSION_WEB_DIRS["helpers-elsewhere"] = os.path.join(os.path.dirname(os.path.realpath(__file__)), "scripts")
 NODE_CLASS_MAPPINGS = {"HelpKeep": Keep, "HelpOne": One, "HelpChoose": Choose}
