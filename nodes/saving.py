@@ -40,6 +40,12 @@ def checkpoint_save(
         raise InputError("model", str(error)) from error
     for blamed, handles in (("model", [model]), ("clip", clip.towers), ("vae", [vae])):
         _tell_of_precision(ctx, handles, blamed)
+    if "clip_vision" in model.weights.parts():
+        ctx.warn(
+            f"the vision tower of {model.weights.path.name} is not in what is saved; CLIPVisionLoader takes it from that "
+            "file, by a link in models/clip_vision",
+            "model",
+        )
     return _saved(ctx, entries, filename_prefix)
 
 

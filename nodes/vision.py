@@ -23,7 +23,8 @@ def clip_vision_loader(
     ctx: Context,
     *,
     clip_name: Annotated[
-        FileRef, File("clip_vision", tooltip="A file of models/clip_vision, in the layout of transformers.")
+        FileRef,
+        File("clip_vision", tooltip="A file of models/clip_vision, in the layout of transformers or of OpenCLIP."),
     ],
 ) -> Annotated[ClipVision, Tip("The vision tower of a CLIP.")]:
     """Open the network by which CLIP sees pictures, alone or beside its text tower."""

@@ -16,12 +16,15 @@ from models.config import UNetConfig, VaeConfig
 from models.unet import UNet
 from models.vae import AutoencoderKL
 
-Published = Literal["sd1", "sd2", "xl", "refiner"]
+Published = Literal["sd1", "sd2", "depth", "unclip", "xl", "xl_inpainting", "refiner"]
 
 UNETS: dict[Published, UNetConfig] = {
     "sd1": UNetConfig(),
     "sd2": UNetConfig(context_dim=1024, linear=True),
+    "depth": UNetConfig(5, context_dim=1024, linear=True),
+    "unclip": UNetConfig(context_dim=1024, linear=True, vector_dim=2048),
     "xl": UNetConfig(4, 4, 320, (1, 2, 4), 2, (0, 2, 10), 10, 2048, linear=True, vector_dim=2816),
+    "xl_inpainting": UNetConfig(9, 4, 320, (1, 2, 4), 2, (0, 2, 10), 10, 2048, linear=True, vector_dim=2816),
     "refiner": UNetConfig(4, 4, 384, (1, 2, 4, 4), 2, (0, 4, 4, 0), 4, 1280, linear=True, vector_dim=2560),
 }
 

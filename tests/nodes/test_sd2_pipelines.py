@@ -17,9 +17,10 @@ from models.revision import PictureVector
 from models.types import ClipVision, ClipVisionOutput, Conditioning, Image, Latent
 from models.vision import Seen
 from nodes.inpainting import depth_model_conditioning
-from nodes.loaders import Checkpoint, unclip_checkpoint_loader, unet_loader
+from nodes.loaders import Checkpoint, checkpoint_loader_simple, unclip_checkpoint_loader, unet_loader
 from nodes.model_sampling import model_sampling_discrete
 from nodes.sampling import ksampler
+from nodes.saving import checkpoint_save
 from nodes.sdxl import unclip_conditioning
 from nodes.vision import clip_vision_encode, clip_vision_loader
 from tests.models.oracles import relative_error
@@ -220,6 +221,29 @@ def test_a_vision_tower_in_the_names_of_open_clip(place: Workplace, prefix: str)
     with place.services.residency.use(tower) as network:
         made = network(x)
     assert relative_error(made.vector, open_clip_sees(state, "embedder.model.visual.", x)) <= 1e-5
+
+
+def test_a_saved_unclip_draws_the_same_with_the_tower_of_the_first_file(place: Workplace) -> None:
+    loaded = seeing(place)
+    checkpoint_save(place.ctx(), model=loaded.model, clip=loaded.clip, vae=loaded.vae, filename_prefix="saved")
+    assert [w.message.partition(";")[0] for w in place.warnings] == [
+        "the vision tower of unclip.safetensors is not in what is saved"
+    ]
+    checkpoints, towers = (place.folders.roots(kind)[0] for kind in ("checkpoints", "clip_vision"))
+    (place.output / "saved_00001_.safetensors").replace(checkpoints / "saved.safetensors")
+    towers.mkdir(parents=True, exist_ok=True)
+    (towers / "unclip.safetensors").symlink_to(checkpoints / "unclip.safetensors")
+    again = checkpoint_loader_simple(place.ctx(), ckpt_name=place.file("checkpoints", "saved.safetensors"))
+    tower = clip_vision_loader(place.ctx(), clip_name=place.file("clip_vision", "unclip.safetensors"))
+    picture = Image(torch.rand(1, 8, 8, 3))
+    made = []
+    for checkpoint, eyes in ((Checkpoint(*loaded[:3]), loaded.clip_vision), (again, tower)):
+        looked = clip_vision_encode(place.ctx(), clip_vision=eyes, image=picture, crop="none")
+        texts = prompts(place, checkpoint)
+        positive = unclip_conditioning(place.ctx(), conditioning=texts[0], clip_vision_output=looked)
+        settings = {**SETTINGS, "latent_image": Latent(torch.zeros(SHAPE)), "positive": positive, "negative": texts[1]}
+        made.append(ksampler(place.ctx(), model=checkpoint.model, **settings).samples)
+    torch.testing.assert_close(made[1], made[0])
 
 
 def test_what_no_unclip_can_use_is_told(place: Workplace) -> None:

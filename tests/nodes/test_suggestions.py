@@ -90,6 +90,18 @@ def test_stable_diffusion_2_that_predicts_v_draws_larger(folders: Folders) -> No
     assert suggested(folders, file, (512, 512)) == {"4.width": 768, "4.height": 768}
 
 
+@pytest.mark.parametrize(
+    ("kind", "marks", "side"), [("depth", (), 512), ("unclip", ("v_pred",), 768), ("xl_inpainting", (), 1024)]
+)
+def test_models_that_read_more_draw_as_large_as_the_others_of_their_family(
+    folders: Folders, kind: Published, marks: tuple[str, ...], side: int
+) -> None:
+    file = f"published_{kind}.safetensors"
+    write_published(folders.roots("checkpoints")[0] / file, kind, marks=marks)
+    assert suggested(folders, file, (side, side)) == {}
+    assert suggested(folders, file, (2 * side, 2 * side)) == {"4.width": side, "4.height": side}
+
+
 def test_turbo_draws_small_in_few_steps_without_guidance(folders: Folders) -> None:
     turbo = "sd_xl_turbo_1.0_fp16.safetensors"
     few: dict[str, Any] = {"sampler_name": "euler_ancestral", "scheduler": "sgm_uniform", "cfg": 1.0}
