@@ -17,7 +17,8 @@ from nodes.packs.checks import check_of, self_checked
 from nodes.packs.choices import AnyChoice, OpenChoice, SeveralChoices
 from nodes.packs.freshness import Freshness
 from nodes.packs.host import Host
-from nodes.packs.shim.api_io import Autogrow, Hidden, Input, MatchType, Schema
+from nodes.packs.shim.api_inputs import Autogrow, Input, MatchType
+from nodes.packs.shim.api_io import Hidden, Schema
 from nodes.packs.shim.graph_utils import ExecutionBlocker
 from nodes.services import Context
 

@@ -24,6 +24,7 @@ from tests.models.oracles import randomized
 from tests.models.steering_peers import narrow_controlnet
 from tests.nodes.pack_bench import Bench, Written, open_bench
 from tests.tiny_checkpoint import UNET, tiny_unet, write_tiny_checkpoint
+from tests.tiny_families import Kind, write_family
 
 DATA = Path(__file__).parents[1] / "data"
 TOWER = VisionConfig(width=64, layers=3, intermediate=96, patch=8, grid=4, projection=32)
@@ -156,6 +157,18 @@ def test_a_text_in_tokens_is_what_our_node_makes_of_it(bench: Bench) -> None:
     assert near(encoded("heavier", "a red fox", amount=1.3)[0], ours("(a red fox:1.3)")[0])
     layer = ("CLIPSetLastLayer", {"clip": ["model", 1], "stop_at_clip_layer": -2})
     assert torch.equal(encoded("layer", "a fox")[0], ours("a fox", c=layer)[0])
+
+
+@pytest.mark.parametrize(("kind", "towers"), [("xl", ["g", "l"]), ("sd2", ["h"])])
+def test_texts_of_other_towers_are_tokens_too(bench: Bench, kind: Kind, towers: list[str]) -> None:
+    write_family(bench.folders.roots("checkpoints")[0] / f"{kind}.safetensors", kind)
+    save_file({"emb_params": torch.ones(2, 16)}, bench.folders.roots("embeddings")[0] / "mine.safetensors")
+    text = "embedding:mine a (red:1.3) fox" if kind == "sd2" else "a (red:1.3) fox"
+    other: Written = {"m": ("CheckpointLoaderSimple", {"ckpt_name": f"{kind}.safetensors"})}
+    ours = kept(bench, ("t", 0), **other, t=("CLIPTextEncode", {"text": text, "clip": ["m", 1]}))[0]
+    theirs = kept(bench, ("x", 1), **other, x=helped("tokens", clip=["m", 1], name=text))[0]
+    assert torch.equal(theirs[0], ours[0]) and torch.equal(theirs[1]["pooled_output"], ours[1]["pooled_output"])
+    assert pack().SEEN[-1] == towers
 
 
 def test_files_are_opened_as_our_nodes_open_them(bench: Bench, usual: Tensor) -> None:
@@ -298,6 +311,13 @@ def test_small_helpers_compute_what_they_say(bench: Bench) -> None:
     kept(bench, ("x", 0), x=helped("small", image=["image", 0], mask=["mask", 0]))
     assert bench.packs.host.missed["comfy.cli_args.args.flag_of_tomorrow"] == 1
     assert bench.packs.web["helpers-elsewhere"].name == "scripts"
+
+
+def test_packs_have_a_loop_for_what_they_do_beside_nodes(bench: Bench) -> None:
+    bench.sent.clear()
+    kept(bench, ("x", 0), x=helped("beside_nodes"))
+    assert bench.sent == [("help.later", {"n": 1}), ("help.later", {"n": 2})]
+    assert kept(bench, ("x", 0), x=helped("of_another", name="PlainShout")) == "HO!"
 
 
 def test_packs_find_each_other_s_nodes_and_may_put_some_there(bench: Bench) -> None:

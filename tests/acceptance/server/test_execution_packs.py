@@ -484,8 +484,10 @@ def test_async_nodes_run_at_the_same_time(server: Server) -> None:
     size = next(SIZES)
     contents = ("WHITE", "BLACK", "NOISE")
     images = {f"i{n}": image(size, content) for n, content in enumerate(contents)}
-    slept = {f"s{n}": ("ExSleep", {"value": [f"i{n}", 0], "seconds": 0.3}) for n in range(3)}
-    nodes = {**images, **slept, "avg": ("ExVariadicAverage", {f"input{n + 1}": [f"s{n}", 0] for n in range(3)}),
+    slept = {
+        f"s{n}": ("ExSleep", {"value": ["i0", 0], "seconds": 0.3 + n / 100}) for n in range(3)
+    }  # all are ready at once
+    nodes = {"i0": images["i0"], **slept, "avg": ("ExVariadicAverage", {f"input{n + 1}": [f"s{n}", 0] for n in range(3)}),
              "most": ("ExMostAtOnce", {"value": ["avg", 0]}), "show": ("ExShow", {"value": ["most", 0]})}  # fmt: skip
     assert server.run(nodes).text("show") == "3"
     given = {f"image{n + 1}": [f"i{n}", 0] for n in range(3)} | {f"sleep{n + 1}": 0.31 + n / 100 for n in range(3)}

@@ -1,6 +1,8 @@
 """A pack that does with ComfyUI's own modules what public packs do: core nodes as helpers, files, other networks."""
+import asyncio
 import copy
 import os
+import threading
 
 import torch
 
@@ -100,6 +102,7 @@ class One:
     def tokens(self, clip, name, **_):
         tokens = clip.tokenize(name)
         assert all(len(chunk) == 77 and len(chunk[0]) == 2 for chunks in tokens.values() for chunk in chunks)
+        SEEN.append(sorted(tokens))
         cond, pooled = clip.encode_from_tokens(tokens, return_pooled=True)
         return (None, [[cond, {"pooled_output": pooled}]], None)
 
@@ -296,9 +299,26 @@ class One:
         assert Noise_RandomNoise(3).generate_noise({"samples": torch.zeros(1, 4, 8, 8)}).equal(comfy.sample.prepare_noise(torch.zeros(1, 4, 8, 8), 3))
         return image
 
+    def beside_nodes(self, **_):
+        """What runs in the loop of the server, as packs think of it."""
+        loop, done = PromptServer.instance.loop, threading.Event()
+
+        async def later(n):
+            await PromptServer.instance.send("help.later", {"n": n})
+            return n
+
+        async def last():
+            await later(2)
+            done.set()
+
+        assert asyncio.run_coroutine_threadsafe(later(1), loop).result(10) == 1
+        loop.create_task(last())
+        assert done.wait(10)
+        return torch.zeros(1, 8, 8, 3)
+
     def of_another(self, name, **_):
         """A node of another pack, and one of a typed function, by the table of all."""
-        return nodes.NODE_CLASS_MAPPINGS[name]().shout("ho", 2)[0]
+        return nodes.NODE_CLASS_MAPPINGS[name]().say("ho", 1, "loud", suffix="!", prompt={"1": {"class_type": name}}, me="1")[0]
 
 
 class Choose:
