@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from graph.execute import Executor
     from graph.files import Folders
     from graph.spec import Registry
-    from nodes.origins import Origins
     from nodes.packs.loading import Loaded
     from nodes.services import Services
     from server.backend import Backend, Engine
@@ -130,9 +129,11 @@ def work(options: argparse.Namespace, folders: Folders, registry: Registry, pack
     rules = [*open_rules(options), *pack_rules]
 
     def executor() -> Executor[Services]:
-        return open_executor(
-            options, registry, folders, rules, open_services(options, folders, registry), open_cache(options)
-        )
+        from nodes.one_family import OneFamily
+        from nodes.origins import Origins
+
+        services, cache = open_services(options, folders, registry), open_cache(options)
+        return open_executor(options, registry, folders, rules, services, cache, checks=(OneFamily(Origins()),))
 
     if options.command == "evaluate":
         from server import evaluate
@@ -324,7 +325,7 @@ def open_engine(options: argparse.Namespace, folders: Folders, relay: Relay | No
             cache.clear()
 
     return Engine(
-        executor=open_executor(options, registry, folders, rules, services, cache, origins),
+        executor=open_executor(options, registry, folders, rules, services, cache),
         registry=registry,
         rules=[*rules, OneFamily(origins)],
         versions={"torch": torch.__version__},
@@ -529,17 +530,15 @@ def open_executor(
     rules: Sequence[Rule],
     services: Services,
     cache: Cache,
-    origins: Origins | None = None,
+    checks: Sequence[Rule] = (),
 ) -> Executor[Services]:
-    """The engine with everything it works with. origins: what reads the headers of files, if others read them, too."""
+    """The engine with everything it works with. checks: see `Executor`; what is submitted may have been through them before."""
     import torch
 
     from graph.calls import Relief
     from graph.execute import Executor
     from models.peak import PeakMemory
     from models.residency import is_out_of_memory
-    from nodes.one_family import OneFamily
-    from nodes.origins import Origins
 
     return Executor(
         services,
@@ -549,7 +548,7 @@ def open_executor(
         scope=torch.inference_mode,
         salt=f"{torch.__version__} {services.residency.device} {services.residency.precision}",
         rules=rules,
-        checks=(OneFamily(origins or Origins()),),
+        checks=checks,
         relief=Relief(is_out_of_memory, services.residency.clear),
         meter=PeakMemory(services.residency.device),
         node_timeout=getattr(options, "node_timeout", None),

@@ -40,6 +40,8 @@ async def answer(application: Application, request: web.Request, body: bytes) ->
             for name, value in headers:
                 if name.lower() != "content-length":
                     response.headers.add(name, value)
+            if response.status >= 400:  # what is refused without a type is refused in words
+                response.headers.setdefault("Content-Type", "text/plain; charset=utf-8")
             await response.prepare(request)
         elif message["type"] == "http.response.body" and response is not None:
             await response.write(message.get("body", b""))

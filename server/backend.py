@@ -79,6 +79,7 @@ def _unknown(content: bytes) -> Outputs:
 class Engine:
     """What the factory makes. The functions may be called from any thread while no run is live.
 
+    `rules` are what graphs are held to before they come to the executor, which holds them to its own besides.
     `free(unload_models, free_memory)` lets go of weights, and of results as well. `gauges` are bytes by name, `holds`
     those of the model files whose weights are in memory.
     `pack` makes bytes of a result, for another process that shares the run, and None of what cannot travel; `unpack`
@@ -280,7 +281,7 @@ class LocalBackend:
         if self._is_dead.is_set():
             raise EngineUnavailable("the engine has died; the server's log says why")
         if graph is None or not is_current(graph, engine.registry):
-            graph = build(run.document, engine.registry, self._folders, targets)
+            graph = build(run.document, engine.registry, self._folders, targets, engine.rules)
         if graph.errors:
             raise GraphErrors(graph.errors)
         return engine.executor.submit(run, graph)

@@ -218,6 +218,25 @@ _WORKER = members(
     },
     ["id", "state", "draining", "job", "lost", "memory", "models", "devices"],
 )
+_MESSAGE = members(
+    {
+        "jsonrpc": {"type": "string", "enum": ["2.0"]},
+        "id": {"type": ["integer", "string"]},
+        "method": TEXT,
+        "params": OBJECT,
+    },
+    ["jsonrpc"],
+)
+"""A message of the Model Context Protocol, which is JSON-RPC 2.0."""
+_SESSION: Mapping[str, Schema] = MappingProxyType(
+    {
+        "Accept": {"type": "string", "enum": ["application/json, text/event-stream"]},
+        "Mcp-Session-Id": TEXT,
+        "Mcp-Protocol-Version": TEXT,
+    }
+)
+_ANY_ERROR = members({"error": members({"message": TEXT}, ["message"])}, ["error"])
+"""A refusal of ours, or of JSON-RPC."""
 _QUEUED = members({"prompt_id": TEXT, "number": NUMBER, "node_errors": OBJECT}, ["prompt_id", "number", "node_errors"])
 
 OPERATIONS: Mapping[str, Operation] = MappingProxyType(
@@ -311,8 +330,9 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "DELETE /userdata/{file}": Operation(status=204),
         "POST /userdata/{file}/move/{target}": Operation(ANYTHING, {"overwrite": YES, "full_info": YES}),
         "GET /ws": Operation(query={"clientId": TEXT, "watch": TEXT}, status=101),
-        "POST /mcp": Operation(ANYTHING, content=True),
-        "GET /mcp": Operation("text/event-stream"),
+        "POST /mcp": Operation("*/*", body=_MESSAGE, header=_SESSION, also=202, error=_ANY_ERROR),
+        "GET /mcp": Operation("text/event-stream", header=_SESSION, error=_ANY_ERROR),
+        "DELETE /mcp": Operation(header=_SESSION, error=_ANY_ERROR),
         "GET /openapi.json": Operation(OBJECT),
         "GET /docs": Operation("text/html"),
     }

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from graph.build import Graph
 from graph.cache import Cache
 from graph.context import Run
-from graph.document import Document
+from graph.document import Document, parse
+from graph.errors import GraphError, GraphErrors
 from graph.execute import Executor
 from graph.files import Folders
 from graph.spec import Registry
 from server.backend import Engine, EngineUnavailable, LocalBackend
+from tests.server.stub_nodes import specs
 
 TIMEOUT = 30.0
 
@@ -90,4 +93,24 @@ def test_a_stuck_engine_is_not_ready(backend: LocalBackend) -> None:
     engine.executor._dispatch._tell_stuck("node 3 does not end")
     assert heard.wait(TIMEOUT)
     assert told == ["node 3 does not end"]
+    backend.close()
+
+
+def test_a_job_that_is_read_again_is_held_to_what_is_asked_of_one_that_is_submitted(tmp_path: Path) -> None:
+    """Files may have been replaced meanwhile: what is wrong with it is told before any node runs."""
+    folders = Folders.standard(tmp_path)
+
+    def refused(graph: Graph) -> list[GraphError]:
+        return [GraphError("families_differ", "they do not fit each other", node_id) for node_id in graph.targets]
+
+    def factory() -> Engine:
+        registry = Registry(specs(folders))
+        executor = Executor(None, registry, folders, Cache(0, lambda value: 0))
+        return Engine(executor, registry, rules=[refused])
+
+    backend = LocalBackend(factory, folders)
+    started(backend)
+    document = parse('{"1": {"class_type": "Value", "inputs": {"value": 3}}}')
+    with pytest.raises(GraphErrors, match="do not fit"):
+        backend.submit(Run("run", document), ["1"])
     backend.close()

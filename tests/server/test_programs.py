@@ -120,6 +120,14 @@ async def test_a_token_is_asked_for_here_too(tmp_path: Path) -> None:
             assert (await told(client, "search_nodes", query="save"))[0]["type"] == "Save"
 
 
+@in_loop
+async def test_what_is_no_message_is_refused_in_words(tmp_path: Path) -> None:
+    async with serving(deps_of(tmp_path)) as running:
+        headers = {"Accept": "application/json, text/event-stream", "Content-Type": "text/plain"}
+        async with running.session.post(f"{running.url}/mcp", data=b"ping", headers=headers) as answer:
+            assert (answer.status, answer.content_type) == (400, "text/plain") and await answer.text()
+
+
 def test_fixes_name_what_is_there_first() -> None:
     types = {"A": {"output": ["MODEL"]}, "B": {"input": {"required": {"model": ["MODEL", {}]}}, "output": ["MODEL"]}}
     open_input = {"code": "required_input_missing", "node_id": "2", "input_name": "model"}
