@@ -198,7 +198,7 @@ def _result(node: PackNode, returned: Any) -> Result:
         ui, expansion, returned = returned.get("ui", {}), returned.get("expand"), returned.get("result")
     if isinstance(returned, ExecutionBlocker):
         returned = (returned,) * len(outputs)
-    if not isinstance(returned, tuple | list | None):
+    if type(returned) is not tuple and not isinstance(returned, tuple | list | None):
         raise TypeError(f"returned {type(returned).__name__}, expected a tuple of its {len(outputs)} outputs")
     values = tuple(returned or ())
     shown = {key: list(entries) for key, entries in ui.items()}

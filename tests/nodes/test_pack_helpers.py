@@ -307,10 +307,13 @@ def test_ksampler_as_an_object_and_what_packs_add_to_its_choices(bench: Bench, u
     assert near(kept(bench, ("x", 0), x=helped("added", **given))["samples"], karras)
 
 
-def test_small_helpers_compute_what_they_say(bench: Bench) -> None:
+def test_small_helpers_compute_what_they_say(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     kept(bench, ("x", 0), x=helped("small", image=["image", 0], mask=["mask", 0]))
     assert bench.packs.host.missed["comfy.cli_args.args.flag_of_tomorrow"] == 1
     assert bench.packs.web["helpers-elsewhere"].name == "scripts"
+    assert [it.message.partition(":")[0] for it in caplog.records] == [
+        "a pack adds /another/folder to the folders of loras"
+    ], "nothing is said of a folder of the pack's own"
 
 
 def test_packs_have_a_loop_for_what_they_do_beside_nodes(bench: Bench) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -96,6 +96,24 @@ def tiled_scale(
     return out / weights
 
 
+def tiled_scale_multidim(
+    samples: Tensor,
+    function: Callable[[Tensor], Tensor],
+    tile: Sequence[int] = (64, 64),
+    overlap: int = 8,
+    upscale_amount: float = 4,
+    out_channels: int = 3,
+    output_device: object = "cpu",
+    pbar: ProgressBar | None = None,
+) -> Tensor:
+    """The same, with the sides of tiles as (height, width). Raises ValueError for more or fewer sides: pictures have two."""
+    if len(tile) != 2:
+        raise ValueError(f"got tiles of {len(tile)} sides, expected 2: pictures are cut here, not sound or videos")
+    return tiled_scale(
+        samples, function, tile[1], tile[0], overlap, upscale_amount, out_channels, output_device, pbar=pbar
+    )
+
+
 def get_tiled_scale_steps(width: int, height: int, tile_x: int, tile_y: int, overlap: int) -> int:
     """How many tiles `tiled_scale` cuts one item into."""
     return len(_starts(height, tile_y, overlap)) * len(_starts(width, tile_x, overlap))
@@ -118,7 +136,7 @@ def names(host: Host) -> Mapping[str, object]:
     """What the module holds."""
     functions = (
         *(common_upscale, lanczos, bislerp, repeat_to_batch_size, resize_to_batch_size),
-        *(tiled_scale, get_tiled_scale_steps),
+        *(tiled_scale, tiled_scale_multidim, get_tiled_scale_steps),
     )
     return {
         "PROGRESS_BAR_ENABLED": True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from nodes.packs.host import Host
 Known = dict[str, tuple[list[str], set[str]]]
 """Folder name -> directories and suffixes. Packs add to it, and read their own folders only."""
 
+_logger = logging.getLogger(__name__)
 _ANNOTATED = re.compile(r"(?P<name>.*) \[(?P<folder>input|output|temp)\]", re.DOTALL)
 
 
@@ -37,7 +39,7 @@ def names(host: Host) -> Mapping[str, object]:
         "get_temp_directory": lambda: str(folders.temp_dir),
         "get_user_directory": lambda: str(folders.base / "user"),
         "get_directory_by_type": lambda kind: str(places[kind]) if kind in places else None,
-        **_models(known),
+        **_models(known, frozenset(known)),
         **_annotated(places),
         "get_save_image_path": _save_path,
         "filter_files_content_types": _of_types,
@@ -46,10 +48,15 @@ def names(host: Host) -> Mapping[str, object]:
     }
 
 
-def _models(known: Known) -> Mapping[str, Callable[..., object]]:
+def _models(known: Known, ours: frozenset[str]) -> Mapping[str, Callable[..., object]]:
+    """ours: the folders that nodes of Darkroom read, too."""
+
     def add_model_folder_path(folder_name: str, full_folder_path: str, is_default: bool = False) -> None:
         paths, _ = known.setdefault(folder_name, ([], set()))
         if full_folder_path not in paths:
+            if folder_name in ours:
+                told = "a pack adds %s to the folders of %s: nodes of packs look there, and those of Darkroom where settings say"
+                _logger.warning(told, full_folder_path, folder_name)
             paths.insert(0 if is_default else len(paths), full_folder_path)
 
     def get_folder_paths(folder_name: str) -> list[str]:

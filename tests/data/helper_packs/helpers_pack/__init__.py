@@ -268,6 +268,12 @@ class One:
         assert composite(dest, source, 2, 3, multiplier=1)[0, 0].nonzero().tolist() == [[y, x] for y in range(3, 7) for x in range(2, 6)]
         assert composite(dest, source, 16, -8, multiplier=8)[0, 0].nonzero().tolist() == [[y, x] for y in range(3) for x in range(2, 6)]
         assert composite(dest, source, 9, 0, multiplier=1).sum() == 0
+        folder_paths.add_model_folder_path("mine", "/a/folder")
+        folder_paths.add_model_folder_path("loras", "/another/folder")
+        assert folder_paths.get_folder_paths("loras")[-1] == "/another/folder" and folder_paths.get_folder_paths("mine") == ["/a/folder"]
+        x = torch.rand(1, 3, 40, 24)
+        made = comfy.utils.tiled_scale_multidim(x, lambda a: a.repeat_interleave(2, 2).repeat_interleave(2, 3), tile=(16, 12), overlap=4, upscale_amount=2)
+        assert torch.allclose(made, x.repeat_interleave(2, 2).repeat_interleave(2, 3), atol=1e-6)
         half = composite(dest, source, 0, 0, torch.full((1, 4, 4), 0.5), multiplier=1)
         assert half[0, 0, 0, 0] == 0.5 and half.sum() == 0.5 * 48
         q, k, v = (torch.randn(2, n, 16) for n in (5, 7, 7))
