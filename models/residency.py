@@ -143,6 +143,10 @@ class Residency:
             if self.device.type == "cpu":  # on others the next node would only ask for it again
                 give_back(self.device)
 
+    def computes(self, handle: ModelHandle[Network]) -> torch.dtype:
+        """The format that a network computes in."""
+        return computed(self._kept(handle), self.device)
+
     def has_room(self, needed: int) -> bool:
         """Whether `room` would give that much."""
         return self._taken + needed <= self._budget
@@ -191,7 +195,7 @@ class Residency:
 
     def _read(self, handle: ModelHandle[Network], variant: Variant | None, streamed: bool) -> _Held:
         kept = self._kept(handle)
-        dtype = computed(kept, self.device)
+        dtype = self.computes(handle)
         shapes = handle.weights.shapes(handle.part)
         sizes = {name: math.prod(shapes[name]) for name in (variant.changes if variant else shapes)}
         layers = {name: kept_bytes(size, kept) for name, size in sizes.items() if _passes(name, shapes[name])}

@@ -294,6 +294,14 @@ def test_each_part_has_the_precision_it_was_given(weights: Weights) -> None:
             assert {p.dtype for p in network.parameters()} == {dtype}
 
 
+@pytest.mark.parametrize("kept", [torch.float16, torch.int8])
+def test_what_a_network_computes_in_is_not_what_its_weights_are_kept_in(weights: Weights, kept: torch.dtype) -> None:
+    place = residency(precision=Precision(kept))
+    handle = Model(weights, "a")
+    with place.use(handle) as unet:
+        assert place.computes(handle) == next(unet.parameters()).dtype != kept
+
+
 # --- room for activations -------------------------------------------------------------------------------------------
 
 

@@ -68,7 +68,7 @@ class PackModel(Handle[Model], Hooked):
 
     def model_dtype(self) -> torch.dtype:
         """In which precision it computes."""
-        return self._own.dtype or self._host.context.services.residency.precision.model
+        return self._host.context.services.residency.computes(self._own)
 
     def get_model_object(self, name: str) -> Any:
         """`model_sampling` or `latent_format`. Raises AttributeError for others."""

@@ -67,7 +67,7 @@ class BaseModel:
 
     def get_dtype(self) -> torch.dtype:
         """In which precision it computes."""
-        return self._own.dtype or self.host.context.services.residency.precision.model
+        return self.host.context.services.residency.computes(self._own)
 
     def is_adm(self) -> bool:
         """Whether it reads a vector besides the text."""

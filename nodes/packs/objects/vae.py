@@ -69,7 +69,7 @@ class PackVae(Handle[Vae]):
     @property
     def vae_dtype(self) -> torch.dtype:
         """In which precision it computes."""
-        return self._host.context.services.residency.precision.vae
+        return self._host.context.services.residency.computes(self._own)
 
     @property
     def patcher(self) -> PackVae:
