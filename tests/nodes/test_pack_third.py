@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from graph.errors import GraphErrors, NodeError
+from graph.events import Progress
 from graph.files import Folders
 from graph.object_info import describe
 from tests.nodes.pack_bench import Bench, open_bench
@@ -78,3 +79,15 @@ def test_moving_pictures_are_saved_as_our_nodes_save_them(bench: Bench, how: str
 def test_what_a_class_returns_too_much_is_said(bench: Bench) -> None:
     with pytest.raises(NodeError, match="returned 2 outputs, declared 1"):
         bench.run({"x": ("LaterWrong", {})})
+
+
+def test_how_far_a_node_is_may_be_told_with_and_without_promises(bench: Bench) -> None:
+    image: Any = ("EmptyImage", {"width": 8, "height": 6, "batch_size": 1, "color": 255})
+    bench.run({"i": image, "x": ("LaterAsk", {"image": ["i", 0], "more": False})})
+    told = [event for event in bench.events if isinstance(event, Progress) and event.node_id == "x"]
+    assert [(it.done, it.total) for it in told] == [(1, 3), (2, 3), (3, 3)]
+    pictures: list[Any] = [it.preview() for it in told if it.preview is not None]
+    assert [(it.size, it.getpixel((0, 0))) for it in pictures] == [((8, 6), (0, 0, 255))] * 2
+    with pytest.raises(NodeError, match=r"Darkroom has no comfy_api\.latest\.ComfyAPI\.caching"):
+        bench.run({"i": image, "x": ("LaterAsk", {"image": ["i", 0], "more": True})})
+    assert bench.packs.host.missed["comfy_api.latest.ComfyAPI.caching"] == 1

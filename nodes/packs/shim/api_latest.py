@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import SimpleNamespace
+
+from torch import Tensor
 
 from nodes.packs.host import Host
 from nodes.packs.importing import StandIn
 from nodes.packs.shim import api_io, api_ui
 from nodes.packs.shim.api_replace import NodeReplace, replacement
+from nodes.pictures import to_pil
 
 
 class ComfyExtension:
@@ -30,16 +32,20 @@ def names(host: Host) -> Mapping[str, object]:
     class Execution:
         """Progress of the node that runs."""
 
-        def set_progress_now(self, value: float, max_value: float, preview_image: object = None) -> None:
-            """So much is done."""
-            preview = None if preview_image is None else (lambda: preview_image)
-            host.context.progress(value, max_value, preview)
-
         async def set_progress(
             self, value: float, max_value: float, node_id: str | None = None, preview_image: object = None, **_: object
         ) -> None:
+            """So much is done. preview_image: of PIL, or [H, W, C] or [1, H, W, C] in 0..1."""
+            _told(host, value, max_value, preview_image)
+
+    class ExecutionSync:
+        """The same without promises."""
+
+        def set_progress(
+            self, value: float, max_value: float, node_id: str | None = None, preview_image: object = None, **_: object
+        ) -> None:
             """So much is done."""
-            self.set_progress_now(value, max_value, preview_image)
+            _told(host, value, max_value, preview_image)
 
     class Replacing:
         """Node types that are gone, and what stands in for them."""
@@ -48,16 +54,25 @@ def names(host: Host) -> Mapping[str, object]:
             """One more of them."""
             host.replacements[node_replace.old_node_id] = replacement(node_replace)
 
-    class ComfyAPI:
-        """What nodes and extensions ask of the program."""
+    class Asked:
+        """What nodes and extensions ask of the program. What is not here is told by name."""
+
+        def __getattr__(self, name: str) -> object:
+            asked = f"comfy_api.latest.{type(self).__name__}.{name}"
+            if not name.startswith("__"):
+                host.miss(asked)
+            raise AttributeError(f"Darkroom has no {asked}")
+
+    class ComfyAPI(Asked):
+        """The program, whose answers are promises."""
 
         execution = Execution()
         node_replacement = Replacing()
 
-    class ComfyAPISync:
-        """The same without promises."""
+    class ComfyAPISync(Asked):
+        """The program, whose answers are there at once."""
 
-        execution = SimpleNamespace(set_progress=ComfyAPI.execution.set_progress_now)
+        execution = ExecutionSync()
 
     return {
         "io": io,
@@ -67,3 +82,14 @@ def names(host: Host) -> Mapping[str, object]:
         "ComfyAPI": ComfyAPI,
         "ComfyAPISync": ComfyAPISync,
     }
+
+
+def _told(host: Host, value: float, max_value: float, preview: object) -> None:
+    match preview:
+        case None:
+            host.context.progress(value, max_value, None)
+        case Tensor():
+            shown = preview.detach().float().cpu().reshape(-1, *preview.shape[-3:])[0, ..., :3]
+            host.context.progress(value, max_value, lambda: to_pil(shown))
+        case _:
+            host.context.progress(value, max_value, lambda: preview)

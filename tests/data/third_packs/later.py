@@ -1,7 +1,7 @@
 """A pack of the third protocol, with what came to it later."""
 from enum import Enum
 
-from comfy_api.latest import ComfyExtension, io, ui
+from comfy_api.latest import ComfyAPI, ComfyAPISync, ComfyExtension, io, ui
 
 
 class Mode(Enum):
@@ -68,9 +68,24 @@ class Wrong(io.ComfyNode):
         return (1, 2)
 
 
+class Ask(io.ComfyNode):
+    """Tells how far it is, and asks for what is not there."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema("LaterAsk", inputs=[io.Image.Input("image"), io.Boolean.Input("more")], is_output_node=True)
+
+    @classmethod
+    async def execute(cls, image, more):
+        ComfyAPISync().execution.set_progress(1, 3, preview_image=image)
+        await ComfyAPI().execution.set_progress(value=2, max_value=3, node_id="5", preview_image=image[0], ignore_size_limit=True)
+        ComfyAPISync().execution.set_progress(3, 3)
+        return io.NodeOutput(ui=ComfyAPI().caching) if more else io.NodeOutput()
+
+
 class Extension(ComfyExtension):
     async def get_node_list(self):
-        return [Say, Move, Wrong]
+        return [Say, Move, Wrong, Ask]
 
 
 async def comfy_entrypoint():
