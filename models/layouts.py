@@ -67,6 +67,9 @@ SCALES = ("scale_weight", "weight_scale")
 NOT_SCALES = ("scale_input", "input_scale", "comfy_quant", "scaled_fp8")
 """How the names of tensors end beside weights in 8 bits: what these are multiplied by, and what is of no use here."""
 
+NO_NUMBERS = (*NOT_WEIGHTS, *SCALES, *NOT_SCALES)
+"""How the names of all tensors end that are no weights of a network."""
+
 _HARMLESS = re.compile(
     r"(alphas|betas|sqrt_|log_one_minus_|posterior_|lvlb_|denoiser\.)[\w.]*$"  # the noise levels, which are made here
     r"|depth_model\."  # of Stable Diffusion 2's depth model: what tells how far things are
@@ -280,7 +283,9 @@ class Weights:
             for child in LAYOUTS[part].children
             if part not in self.renamed
         )
-        known = {name for names in self.renamed.values() for name in names.values()}
+        known = {
+            name for part, names in self.renamed.items() for name in (*names.values(), *self.scales(part).values())
+        }
         return [
             name
             for name in self.tensors
@@ -302,7 +307,7 @@ class Weights:
         return {
             layout.own_name(layout.own + name.removeprefix(prefix)): name
             for name in self.tensors
-            if name.startswith(prefix) and not name.endswith((*NOT_WEIGHTS, *SCALES, *NOT_SCALES))
+            if name.startswith(prefix) and not name.endswith(NO_NUMBERS)
         }
 
     def scales(self, part: Part) -> dict[str, str]:
@@ -380,7 +385,7 @@ def _other_tower(file: TensorFile, prefix: str | None, known: Tower | None) -> d
     if tower == "clip":
         return {}
     starts = tuple(prefix + child for child in LAYOUTS["clip"].children)
-    names = [name for name in file.tensors if name.startswith(starts) and not name.endswith(NOT_WEIGHTS)]
+    names = [name for name in file.tensors if name.startswith(starts) and not name.endswith(NO_NUMBERS)]
     found = {"text_model." + name.removeprefix(prefix): name for name in names}
     return {tower: found | ({"text_projection.weight": "text_projection.weight"} if projects else {})}
 
@@ -394,7 +399,7 @@ def _spread(weights: Weights, own: str) -> float:
 
 def _renamed(file: TensorFile) -> dict[Part, dict[str, str]]:
     """The names of a component whose names are not its network's: in the layout of diffusers, and of older upscalers."""
-    names = [name for name in file.tensors if not name.endswith(NOT_WEIGHTS)]
+    names = [name for name in file.tensors if not name.endswith(NO_NUMBERS)]
     if is_diffusers_unet(names):
         return {"model": unet_names(names)}
     if is_diffusers_vae(names):

@@ -90,7 +90,7 @@ def _found(tensors: Mapping[str, TensorInfo], prefix: str, root: str, known: _Na
         theirs = name.removeprefix(prefix) if name.startswith(prefix) else ""
         if own := _own_name(theirs, known):
             names[own] = name
-        for i, (own, piece) in enumerate(_pieces(theirs, info, known)):
+        for i, (own, piece) in enumerate(_pieces(name, theirs, info, known)):
             names[own] = f"{name}[{i}]"
             pieces[names[own]] = piece
             cut.add(name)
@@ -126,10 +126,11 @@ def _own_name(theirs: str, known: _Names) -> str | None:
     return f"{known.layers}.{match[1]}.{_LAYER[match[2]]}.{match[3]}"
 
 
-def _pieces(theirs: str, info: TensorInfo, known: _Names) -> Iterator[tuple[str, TensorInfo]]:
-    """The network's own tensors that the file's tensor `theirs` is made of; their places and shapes alone."""
+def _pieces(name: str, theirs: str, info: TensorInfo, known: _Names) -> Iterator[tuple[str, TensorInfo]]:
+    """The network's own tensors that the file's tensor `name` is made of, their places and shapes alone. theirs: its name
+    behind the prefix."""
     if theirs == known.projection and len(info.shape) == 2:
-        yield known.projects, replace(info, shape=info.shape[::-1], stride=info.stride[::-1])
+        yield known.projects, replace(info, shape=info.shape[::-1], stride=info.stride[::-1], source=name)
     match = re.fullmatch(rf"transformer\.resblocks\.(\d+)\.{re.escape(STACKED)}(weight|bias)", theirs)
     if match is None or not info.shape or info.shape[0] % len(_ROLES):
         return
@@ -137,6 +138,7 @@ def _pieces(theirs: str, info: TensorInfo, known: _Names) -> Iterator[tuple[str,
     if info.block and rows * info.stride[0] % info.block.numbers:  # they cannot be told apart
         return
     for i, role in enumerate(_ROLES):
-        start = None if info.offset is None else info.offset + info.bytes_of(i * rows * info.stride[0])
-        piece = replace(info, shape=(rows, *info.shape[1:]), offset=start)
+        first = i * rows * info.stride[0]
+        start = None if info.offset is None else info.offset + info.bytes_of(first)
+        piece = replace(info, shape=(rows, *info.shape[1:]), offset=start, source=name, first=first)
         yield f"{known.layers}.{match[1]}.self_attn.{role}.{match[2]}", piece

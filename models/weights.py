@@ -50,6 +50,8 @@ class TensorInfo:
     stride: tuple[int, ...]  # in elements
     offset: int | None  # of its first element, in bytes from the start of the file; None: known only by reading all
     block: Block | None = None  # how its numbers are quantised; `dtype` is what they are once expanded
+    source: str = ""  # the tensor of the file that it is a part of, if it is no whole one
+    first: int = 0  # its first element there
 
     @property
     def span(self) -> int:
@@ -87,13 +89,7 @@ class TensorFile:
     pieces: frozenset[str] = frozenset()  # the names in `tensors` that mean a part of one of the file's
 
     def with_pieces(self, pieces: Mapping[str, TensorInfo], cut: Collection[str]) -> TensorFile:
-        """The same file, where parts of tensors have names of their own, and those that are `cut` have none. Raises
-        CheckpointError for a file that does not tell where its tensors are."""
-        if self.format == "legacy" and pieces:
-            raise CheckpointError(
-                f"{self.path.name} is in the format of torch before 1.6, of which an OpenCLIP text encoder cannot be read; "
-                "save it anew as .safetensors"
-            )
+        """The same file, where parts of tensors have names of their own, and those that are `cut` have none."""
         kept = {name: info for name, info in self.tensors.items() if name not in cut}
         return replace(self, tensors={**kept, **pieces}, pieces=self.pieces | pieces.keys())
 
@@ -150,7 +146,7 @@ def read_tensors(
         if _stamp(table.path.stat()) != table.stamp and not table.is_still(read_table(table.path)):
             raise CheckpointError(f"{table.path.name} was changed since it was opened; load it again")
         if table.format == "legacy":
-            yield from _read_whole(table.path, file, frozenset(names), dtype, device)
+            yield from _read_whole(table, file, names, dtype, device)
         else:
             infos = sorted(((name, table.tensors[name]) for name in names), key=lambda item: item[1].offset or 0)
             yield from _read_each(table, file, infos, dtype, device, mapped)
@@ -283,18 +279,29 @@ def _view(storage: torch.UntypedStorage, info: TensorInfo) -> Tensor:
 
 
 def _read_whole(
-    path: Path, file: BufferedReader, names: frozenset[str], dtype: torch.dtype | None, device: torch.device
+    table: TensorFile, file: BufferedReader, names: Iterable[str], dtype: torch.dtype | None, device: torch.device
 ) -> Iterator[tuple[str, Tensor]]:
     """The old format, whose pickle tells no places: read all, then hand out and drop one by one."""
     try:
         entries = read_legacy(file)
     except UnpickleError as error:
-        raise CheckpointError(f"{path.name} {error}") from error
-    kept = {name: value for name, value in entries.items() if name in names and is_plain(value)}
+        raise CheckpointError(f"{table.path.name} {error}") from error
+    wanted: dict[str, list[str]] = {}
+    for name in names:
+        wanted.setdefault(table.tensors[name].source or name, []).append(name)
+    kept = {name: value for name, value in entries.items() if name in wanted and is_plain(value)}
     del entries
     while kept:
-        name, tensor = kept.popitem()
-        yield name, tensor.detach().to(device, dtype or tensor.dtype)
+        source, tensor = kept.popitem()
+        for name in wanted[source]:
+            yield name, _part(tensor.detach(), table.tensors[name]).to(device, dtype or tensor.dtype)
+
+
+def _part(tensor: Tensor, info: TensorInfo) -> Tensor:
+    """What `info` means of a tensor of the file."""
+    if not info.source:
+        return tensor
+    return tensor.as_strided(info.shape, info.stride, int(tensor.storage_offset()) + info.first)
 
 
 def _opened(path: Path) -> BufferedReader:

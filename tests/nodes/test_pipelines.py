@@ -57,7 +57,7 @@ def open_clip(state: dict[str, Tensor], prefix: str, config: Any, layers: int) -
     from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-    kind = CLIPTextModelWithProjection if config is G else CLIPTextModel
+    kind = CLIPTextModelWithProjection if config.projection == G.projection else CLIPTextModel
     tower: Any = kind(
         CLIPTextConfig(
             hidden_size=config.width,
