@@ -91,16 +91,20 @@ def _below(place: Path, path: str) -> Path | None:
 
 @web.middleware
 async def answer_for_packs(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """What the server itself has no answer for may be a pack's, which are there once the engine is."""
+    """What the server itself has no answer for may be a pack's. For an address that it does not know it waits until packs
+    are there; where one of its own handlers finds nothing, such as a style sheet that a page waits for, it does not."""
+    matched, backend = request.match_info, request.app[DEPS].backend
+    is_static = isinstance(matched.route.resource, web.StaticResource)
     try:
-        if isinstance(request.match_info.route.resource, web.StaticResource) and not await _is_there(request):
+        if is_static and not await _is_there(request):
             raise web.HTTPNotFound
         return await handler(request)
     except (web.HTTPNotFound, web.HTTPMethodNotAllowed, Refused) as error:
-        if error.status not in (404, 405):
+        is_known = not is_static and matched.http_exception is None
+        if error.status not in (404, 405) or (is_known and not backend.is_ready):
             raise
         try:
-            foreign = (await request.app[DEPS].backend.engine()).foreign
+            foreign = (await backend.engine()).foreign
         except EngineUnavailable:
             raise error from None
         answer = await _answered_by(foreign.routes(), request)
