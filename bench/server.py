@@ -152,11 +152,13 @@ async def _floors(base: Path, size: int) -> list[Row]:
     async with serving("-m", "bench.bare", str(size)) as client:
         for at_once in ACCEPTED:
             rows.append(
-                Row(f"the same to a handler that does nothing, {at_once} at once", await _rate(client, at_once), "")
+                Row(f"/prompt to a handler that does nothing, {at_once} at once", await _rate(client, at_once), "")
             )
         for name, headers in (("", {}), (", for who has it", {"If-None-Match": ETAG})):
             best = await _best(partial(client.get, "/object_info", headers), 20)
-            rows.append(Row(f"{size / 1000:.0f} kB from such a handler{name}", f"{1000 * best:.2f} ms", ""))
+            rows.append(
+                Row(f"{size / 1000:.0f} kB from a handler that does nothing{name}", f"{1000 * best:.2f} ms", "")
+            )
     with tempfile.NamedTemporaryFile(dir=base) as file:
         for length in WRITTEN:
             seconds = [_synced(file.fileno(), length) for _ in range(JOBS)]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from graph.build import BoundNode, Graph
 from graph.document import Link
 from graph.errors import GraphError
 from graph.files import FileRef
 from models.types import Conditioning, Guider, Latent, Model, Vae
-from nodes.origins import ADAPTERS, STEERING, Origin, Origins, socket_of
+from nodes.origins import STEERING, Origin, Origins, socket_of
+
+OWN = frozenset({"input", "output", "temp"})
+"""Folders of which no file is a model's."""
 
 
 class OneFamily:
@@ -20,9 +24,9 @@ class OneFamily:
 
     def __call__(self, graph: Graph) -> Iterator[GraphError]:
         """What does not fit, each named with both files."""
-        made = self._origins(graph)
-        if _are_of_one([origin for found in made.values() for origin in found], graph):  # as nearly all are
+        if len(_model_files(graph)) < 2:  # as in most graphs: there is nothing that it could be at odds with
             return
+        made = self._origins(graph)
         for node_id in graph.order:
             node = graph.nodes[node_id]
             given = {name: made.get(value, ()) for name, value in node.inputs.items() if type(value) is Link}
@@ -30,12 +34,10 @@ class OneFamily:
             yield from _faults(node, given, sockets, list(self._origins.adapters(node)))
 
 
-def _are_of_one(origins: Sequence[Origin], graph: Graph) -> bool:
-    """Whether all is of one family, and nothing else that could not fit has a part in it."""
-    if not all(origin.family.name and origin.family == origins[0].family for origin in origins):
-        return False
-    inputs = (value for node in graph.nodes.values() for value in node.inputs.values())
-    return not any(type(value) is FileRef and value.folder == ADAPTERS for value in inputs)
+def _model_files(graph: Graph) -> set[Path]:
+    """The files that a graph reads, without the user's pictures and what is made of them."""
+    values = (value for node in graph.nodes.values() for value in node.inputs.values())
+    return {value.path for value in values if type(value) is FileRef and value.folder not in OWN}
 
 
 def _faults(
