@@ -14,14 +14,14 @@ from pathlib import Path
 from bench.pairs import Row, row
 
 
-def figures(module: str, side: str, checkpoint: Path) -> list[float]:
-    """The numbers in the last line that `python -m module side checkpoint` prints."""
-    return [float(word) for word in output(module, side, checkpoint).splitlines()[-1].split()]
+def figures(module: str, side: str, checkpoint: Path, *rest: str) -> list[float]:
+    """The numbers in the last line that `python -m module side checkpoint *rest` prints."""
+    return [float(word) for word in output(module, side, checkpoint, *rest).splitlines()[-1].split()]
 
 
-def output(module: str, side: str, checkpoint: Path) -> str:
-    """What `python -m module side checkpoint` prints. Raises CalledProcessError."""
-    command = [sys.executable, "-m", module, side, str(checkpoint)]
+def output(module: str, side: str, checkpoint: Path, *rest: str) -> str:
+    """What `python -m module side checkpoint *rest` prints. Raises CalledProcessError."""
+    command = [sys.executable, "-m", module, side, str(checkpoint), *rest]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
 
 
