@@ -22,7 +22,7 @@ from models.layouts import read_header as read_header
 from models.packed import Packed, pack
 from models.streaming import Streamed, stream
 from models.weights import CheckpointError as CheckpointError
-from models.weights import LaterTensors, TensorInfo, read_packed, read_tensors, unpacked
+from models.weights import TensorInfo, read_later, read_packed, read_tensors, unpacked
 
 Change = Callable[[Tensor], Tensor]
 """A weight in float32 -> the changed one, of the same shape."""
@@ -203,9 +203,9 @@ def _without_later(
         own: sources[own] for own in layers if weights.tensors[sources[own]].offset is not None and own not in scaled
     }
     if later:
-        tensors = LaterTensors(weights.file, later.values(), dtype)
+        tensors = read_later(weights.file, later.values(), dtype)
         for own, source in later.items():
-            layers[own].read_later(partial(tensors.read, source), dtype)
+            layers[own].read_later(tensors[source], dtype)
     return {own: source for own, source in sources.items() if own not in later}
 
 
@@ -219,11 +219,11 @@ def _without_streamed(
 ) -> dict[str, str]:
     """Have layers read their weights, and change them, whenever they are called; returns the sources of all others."""
     layers = _reading(module, sources)
-    tensors = LaterTensors(weights.file, [sources[own] for own in layers], formats.read, once=False)
+    tensors = read_later(weights.file, [sources[own] for own in layers], formats.read, once=False)
     for own, layer in layers.items():
 
         def read(own: str = own, shape: torch.Size = layer.weight.shape) -> Tensor:
-            weight = _changed(tensors.read(sources[own]).reshape(shape), changes.get(own, ()))
+            weight = _changed(tensors[sources[own]]().reshape(shape), changes.get(own, ()))
             widened, _ = formats.hold(weight.to(device))
             return widened()
 

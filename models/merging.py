@@ -136,7 +136,7 @@ class Merge:
     @property
     def sources(self) -> tuple[tuple[Path, str], ...]:
         """The files that the others are read from, each with the identity that it had."""
-        own = ((other.weights.path, other.identity) for other in self.others)
+        own = (source for other in self.others for source in other.own_files)
         patches = (source for other in self.others for patch in other.patches for source in patch.sources)
         return (*own, *patches)
 

@@ -126,35 +126,36 @@ def _raise_if_not(weights: Weights, part: Part, name: str) -> None:
 
 
 def _weights_file(folder: Path, variant: str) -> Path | None:
-    """The weights of one network. Raises CheckpointError where they are in several files."""
+    """The weights of one network, or the index of the files that they are in. Raises CheckpointError where none tells."""
     forms = list(_forms(folder))
     usual = (variant, *_USUAL)
 
     def order(item: tuple[str, Path]) -> tuple[object, ...]:
         form, path = item
         wanted = usual.index(form) if form in usual else len(usual)
-        return form != variant if variant else False, path.suffix != ".safetensors", wanted, path.name
+        return form != variant if variant else False, ".safetensors" not in path.name, wanted, path.name
 
     whole = sorted((item for item in forms if "-of-" not in item[0]), key=order)
     if whole:
         return whole[0][1]
     if forms:
         raise CheckpointError(
-            f"{folder.name}/ has its weights in {len(forms)} files; save it anew with max_shard_size='100GB', or in fp16"
+            f"{folder.name}/ has its weights in {len(forms)} files, but not the .index.json that belongs to them"
         )
     return None
 
 
 def _forms(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Files of weights, each with the name of its form."""
-    pattern = rf"(?:{'|'.join(_STEMS)})(?:[.-](?P<form>[\w.-]+?))?\.(?:safetensors|bin)"
+    """Files of weights, and indexes of such files, each with the name of its form."""
+    stem, end = rf"(?:{'|'.join(_STEMS)})", r"\.(?:safetensors|bin)"
+    pattern = re.compile(rf"{stem}(?:[.-](?P<form>[\w.-]+?))?{end}|{stem}{end}\.index(?:\.(?P<indexed>[\w-]+))?\.json")
     try:
         files = sorted(folder.iterdir())
     except OSError:  # it is not there
         return
     for path in files:
-        if match := re.fullmatch(pattern, path.name):
-            yield match["form"] or "", path
+        if match := pattern.fullmatch(path.name):
+            yield match["form"] or match["indexed"] or "", path
 
 
 def _configuration(path: Path) -> Mapping[str, Any]:

@@ -217,7 +217,8 @@ class Residency:
             streamed=streams,
             kept=kept if kept != dtype else None,
         )
-        self._raise_if_replaced(handle.weights.path, handle.identity)
+        for path, identity in handle.own_files:
+            self._raise_if_replaced(path, identity)
         held = {id(layer): _layer_bytes(layer) for layer in network.modules()}
         held[id(network)] += passing if streams or widens else 0
         return _Held(network, held, streams, handle.weights.path.name)

@@ -123,7 +123,7 @@ class EmptyText:
 class ModelHandle(Generic[Network]):
     """Which network of which file. Picklable; the weights themselves never travel.
 
-    identity: names the file's content, so a replaced file is another handle. patches: what is changed of the file's
+    identity: names the file's content, so a replaced file is another handle; of several files, one word for each. patches: what is changed of the file's
     weights, in this order. dtype: what it computes in, if not what the program was started with.
     """
 
@@ -134,9 +134,15 @@ class ModelHandle(Generic[Network]):
     dtype: torch.dtype | None = field(default=None, kw_only=True)
 
     @property
+    def own_files(self) -> tuple[tuple[Path, str], ...]:
+        """The files that its weights are read from, each with its identity."""
+        paths = self.weights.file.paths
+        return tuple(zip(paths, self.identity.split() if len(paths) > 1 else [self.identity], strict=True))
+
+    @property
     def files(self) -> tuple[tuple[Path, str], ...]:
         """The files it stands and falls with, and what they were when it was made."""
-        return (self.weights.path, self.identity), *(source for patch in self.patches for source in patch.sources)
+        return *self.own_files, *(source for patch in self.patches for source in patch.sources)
 
     @property
     def family(self) -> Family:

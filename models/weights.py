@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal
@@ -24,8 +26,10 @@ from models.ggml_blocks import Block, expand_into, expanded
 from models.gguf import MAGIC, GGUFError, read_gguf_header
 from models.unpickle import LEGACY_MAGIC, UnpickleError, is_plain, read_legacy, read_legacy_header, read_zip
 
-Format = Literal["safetensors", "gguf", "zip", "legacy"]
+Format = Literal["safetensors", "gguf", "zip", "legacy", "shards"]
 
+_INDEX = re.compile(r"\.index(\.[\w-]+)?\.json")
+"""How the name of a file ends that says which tensors are in which of several files (diffusers, transformers)."""
 _MAX_HEADER = 100_000_000  # bytes; safetensors' own limit
 _PIECE = 2**18  # numbers converted at once, few enough to stay in the processor's cache
 _ADVISED = 2**17  # bytes; of a longer piece some kernels read only the beginning
@@ -52,6 +56,7 @@ class TensorInfo:
     block: Block | None = None  # how its numbers are quantised; `dtype` is what they are once expanded
     source: str = ""  # the tensor of the file that it is a part of, if it is no whole one
     first: int = 0  # its first element there
+    shard: int = 0  # which of several files it is in
 
     @property
     def span(self) -> int:
@@ -87,6 +92,22 @@ class TensorFile:
     others: frozenset[str]  # entries that are not tensors, such as a training file's epoch
     metadata: Mapping[str, str] = field(default_factory=dict)  # what the writer of a safetensors file said of it
     pieces: frozenset[str] = frozenset()  # the names in `tensors` that mean a part of one of the file's
+    shards: tuple[TensorFile, ...] = ()  # the files that an index names, which hold the tensors instead
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files that it is: itself, and those that it names."""
+        return (self.path, *(shard.path for shard in self.shards))
+
+    def by_file(self, names: Iterable[str]) -> Iterator[tuple[TensorFile, list[str]]]:
+        """The files that the named tensors are in, and which of them each has."""
+        wanted = list(names)
+        if not self.shards:
+            yield self, wanted
+        for i, shard in enumerate(self.shards):
+            held = {name: replace(self.tensors[name], shard=0) for name in wanted if self.tensors[name].shard == i}
+            if held:
+                yield replace(shard, tensors=held, pieces=self.pieces & held.keys()), list(held)
 
     def with_pieces(self, pieces: Mapping[str, TensorInfo], cut: Collection[str]) -> TensorFile:
         """The same file, where parts of tensors have names of their own, and those that are `cut` have none."""
@@ -102,7 +123,7 @@ class TensorFile:
     def is_still(self, now: TensorFile) -> bool:
         """Whether a file that was read again, `now`, holds the same tensors at the same places."""
         whole = {name: info for name, info in self.tensors.items() if name not in self.pieces}
-        return whole.items() <= now.tensors.items() if self.pieces else self.tensors == now.tensors
+        return whole.items() <= now.tensors.items()
 
 
 def read_table(path: Path) -> TensorFile:
@@ -120,6 +141,8 @@ def read_table(path: Path) -> TensorFile:
                     table = _pickled(path, "zip", stamp, read_zip(file))
                 case "legacy":
                     table = _pickled(path, "legacy", stamp, read_legacy_header(file))
+                case "shards":
+                    return _sharded(path, stamp, file)
         except (UnpickleError, GGUFError) as error:
             raise CheckpointError(f"{path.name} {error}") from error
     needed = max((info.offset + info.span for info in table.tensors.values() if info.offset is not None), default=0)
@@ -142,6 +165,10 @@ def read_tensors(
     place (replacing it by another file is safe). Raises CheckpointError, also when the file is no longer the one
     whose header was read.
     """
+    if table.shards:
+        for shard, held in table.by_file(names):
+            yield from read_tensors(shard, held, dtype=dtype, device=device, mapped=mapped)
+        return
     with _opened(table.path) as file:
         if _stamp(table.path.stat()) != table.stamp and not table.is_still(read_table(table.path)):
             raise CheckpointError(f"{table.path.name} was changed since it was opened; load it again")
@@ -226,6 +253,14 @@ class LaterTensors:
             raise CheckpointError(f"{self._table.path.name} was changed since it was opened; load it again")
 
 
+def read_later(
+    table: TensorFile, names: Iterable[str], dtype: torch.dtype, once: bool = True
+) -> Mapping[str, Callable[[], Tensor]]:
+    """What reads each of the named tensors when it is wanted, as `LaterTensors` do. Raises CheckpointError."""
+    files = [(LaterTensors(file, held, dtype, once), held) for file, held in table.by_file(names)]
+    return {name: partial(tensors.read, name) for tensors, held in files for name in held}
+
+
 def read_ahead(table: TensorFile, names: Iterable[str]) -> None:
     """Have the disk bring the named tensors into the system's cache; takes about a second where all have to come.
 
@@ -234,6 +269,11 @@ def read_ahead(table: TensorFile, names: Iterable[str]) -> None:
     """
     if not hasattr(os, "posix_fadvise"):
         return
+    for part, held in table.by_file(names):
+        _read_ahead(part, held)
+
+
+def _read_ahead(table: TensorFile, names: Iterable[str]) -> None:
     with suppress(OSError), table.path.open("rb") as file:
         for start, length in sorted((table.tensors[name].offset or 0, table.tensors[name].span) for name in names):
             for place in range(start, start + length, _ADVISED):
@@ -327,6 +367,8 @@ def _format(path: Path, start: bytes) -> Format:
         return "legacy"
     if start.startswith(MAGIC):
         return "gguf"
+    if start.startswith(b"{") and _INDEX.search(path.name):
+        return "shards"
     if start[8:9] == b"{":
         return "safetensors"
     if not start:
@@ -382,6 +424,22 @@ def _gguf(path: Path, stamp: tuple[int, int], file: BufferedReader) -> TensorFil
         for name, one in stored.items()
     }
     return TensorFile(path, "gguf", stamp, tensors, frozenset(), texts)
+
+
+def _sharded(path: Path, stamp: tuple[int, int], file: BufferedReader) -> TensorFile:
+    """What several files hold together, by the index beside them."""
+    try:
+        placed = json.loads(file.read(_MAX_HEADER))["weight_map"]
+        names = sorted(set(placed.values()))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path.name} is no index of weights in several files: {error}") from error
+    if wrong := [name for name in names if not re.fullmatch(r"[^/\\]+\.(safetensors|bin)", str(name))]:
+        raise CheckpointError(f"{path.name} names {wrong[0]!r:.80}, which is no file of weights beside it")
+    shards = tuple(read_table(path.with_name(name)) for name in names)
+    tensors = {name: replace(info, shard=i) for i, shard in enumerate(shards) for name, info in shard.tensors.items()}
+    if missing := sorted(placed.keys() - tensors.keys()):
+        raise CheckpointError(f"{path.name} names {missing[0]:.80}, which {placed[missing[0]]} does not hold")
+    return TensorFile(path, "shards", stamp, tensors, frozenset(), shards=shards)
 
 
 def _contiguous(shape: Sequence[int]) -> tuple[int, ...]:

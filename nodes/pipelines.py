@@ -9,7 +9,7 @@ from graph.errors import InputError
 from graph.files import FileRef, Folders
 from graph.sockets import Directory, Text
 from graph.spec import node
-from models.checkpoint import CheckpointError
+from models.checkpoint import CheckpointError, Weights
 from models.pipeline_folder import INDEX, Pipeline, pipeline_files, read_pipeline
 from models.types import TEXT_TOWERS, Clip, Model, Vae
 from nodes.loaders import Checkpoint, refuse_unread
@@ -45,17 +45,19 @@ def diffusers_loader(
 
     What it predicts, and of which noise, is read from its configurations.
     """
-    pipeline, identity = _read(model_path, (variant or "").strip()), ctx.services.folders.identity
+    pipeline = _read(model_path, (variant or "").strip())
     refuse_unread(pipeline.unet, "model_path")
     for part, weights in pipeline.parts().items():
         tell_unused(ctx, weights, "model_path")
         read_soon(weights, part)
+
+    def identity(weights: Weights) -> str:
+        return " ".join(ctx.services.folders.identity(path) for path in weights.file.paths)
+
     unet, vae = pipeline.unet, pipeline.vae or pipeline.unet
     held = [(reading.tower, pipeline.towers.get(reading.tower, unet)) for reading in pipeline.family.text]
-    towers = tuple(TEXT_TOWERS[tower](weights, identity(weights.path)) for tower, weights in held)
-    return Checkpoint(
-        Model(unet, identity(unet.path)), Clip(towers, pipeline.family.text), Vae(vae, identity(vae.path))
-    )
+    towers = tuple(TEXT_TOWERS[tower](weights, identity(weights)) for tower, weights in held)
+    return Checkpoint(Model(unet, identity(unet)), Clip(towers, pipeline.family.text), Vae(vae, identity(vae)))
 
 
 def _read(folder: FileRef, variant: str) -> Pipeline:

@@ -11,9 +11,12 @@ from typing import Any, Literal, NamedTuple
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from graph.errors import InputError
+from graph.sockets import Directory
+from models.checkpoint import load_part
 from models.config import ClipConfig
 from models.diffusers_names import diffusers_name
 from models.open_clip_names import open_clip_name, stacked_name
@@ -24,10 +27,11 @@ from nodes.conditioning import clip_text_encode
 from nodes.gguf_loaders import clip_loader_gguf, dual_clip_loader_gguf, unet_loader_gguf
 from nodes.latent import vae_decode
 from nodes.loaders import Checkpoint, checkpoint_loader_simple, clip_loader, dual_clip_loader, unet_loader, vae_loader
+from nodes.pipelines import diffusers_loader
 from tests.gguf_files import kinds, write_gguf
 from tests.models.oracles import diffusers_vae, relative_error
 from tests.nodes.conftest import Workplace
-from tests.nodes.test_pipelines import open_clip
+from tests.nodes.test_pipelines import open_clip, pipeline, single_file
 from tests.tiny_checkpoint import Format, save, tiny_vae
 from tests.tiny_families import UNETS, G, H, Kind, family_state, open_clip_state
 
@@ -355,3 +359,104 @@ def in_open_clip_names(tower: State, whole: State) -> State:
         else:
             found[open_clip_name(own)] = x.T.contiguous() if own.startswith("text_projection") else x
     return whole | found | {name: torch.cat([x for _, x in sorted(of.items())]) for name, of in stacks.items()}
+
+
+# --- folders of diffusers ----------------------------------------------------------------------------------------------------
+
+SMALL = "200KB"
+
+
+def folder_of(place: Workplace, kind: Kind, **saving: Any) -> Path:
+    """The folder that diffusers saves of its pipeline."""
+    root: Path = place.folders.roots("diffusers")[0] / "it"
+    pipe = pipeline(kind)
+    if saving.get("variant"):
+        pipe.to(torch.float16)
+    pipe.save_pretrained(root, **saving)
+    return root
+
+
+def opened(place: Workplace, variant: str | None = None) -> Checkpoint:
+    folder = Directory("diffusers", holding="model_index.json").coerce("it", place.folders)
+    found: Checkpoint = diffusers_loader(place.ctx(), model_path=folder, variant=variant)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["sd2", "xl", "refiner"])
+@pytest.mark.parametrize(
+    "saving",
+    [
+        {"variant": "fp16"},
+        {"max_shard_size": SMALL},
+        {"max_shard_size": SMALL, "variant": "fp16"},
+        {"safe_serialization": False},
+    ],
+    ids=["fp16", "shards", "fp16_shards", "bin"],
+)
+def test_a_folder_as_diffusers_saves_it(place: Workplace, kind: Kind, saving: dict[str, Any]) -> None:
+    """In float16, in many files with an index, both, or in pickles; the whole one in float32 is in test_pipelines."""
+    root = folder_of(place, kind, **saving)
+    assert bool([*root.glob("unet/*-of-*")]) is ("max_shard_size" in saving)
+    folder, file = opened(place, saving.get("variant")), loaded(place, "plain.safetensors", single_file(kind))
+    assert folder.model.family == file.model.family and folder.clip.readings == file.clip.readings
+    one, other = given(place, folder), given(place, file)
+    assert torch.equal(one.noise, other.noise) and torch.equal(one.tokens, other.tokens)
+    assert torch.equal(one.pixels, other.pixels)
+    if kind != "sd2":
+        torch.testing.assert_close(one.pooled, other.pooled, rtol=0, atol=2e-5)
+    assert place.warnings == []
+
+
+def test_a_file_of_many_that_is_replaced_makes_another_model(place: Workplace) -> None:
+    root = folder_of(place, "xl", max_shard_size=SMALL)
+    before = opened(place).model
+    was = noise_of(place, before)
+    shard = min(root.glob("unet/*-of-*"))
+    write_again(shard, {name: x + 0.01 for name, x in load_file(shard).items()})
+    after = opened(place).model
+    assert after.identity != before.identity and not torch.equal(noise_of(place, after), was)
+    index = root / "unet" / "diffusion_pytorch_model.safetensors.index.json"
+    assert {path for path, _ in after.own_files} == {index, *root.glob("unet/*-of-*")}
+    for text, said in (
+        ('{"weight_map": {"conv_in.weight": "../x.safetensors"}}', "which is no file of weights beside it"),
+        (f'{{"weight_map": {{"nothing": "{shard.name}"}}}}', f"names nothing, which {shard.name} does not hold"),
+        ('{"weights": {}}', "is no index of weights in several files"),
+    ):
+        index.write_text(text)
+        with pytest.raises(InputError, match=said):
+            opened(place)
+    index.unlink()
+    with pytest.raises(InputError, match=r"but not the \.index\.json"):
+        opened(place)
+
+
+def write_again(path: Path, state: State) -> None:
+    save_file(state, path.with_suffix(".new"), metadata={"format": "pt"})
+    path.with_suffix(".new").replace(path)
+
+
+def test_a_missing_file_of_many_is_named(place: Workplace) -> None:
+    shard = min(folder_of(place, "refiner", max_shard_size=SMALL).glob("unet/*-of-*"))
+    shard.unlink()
+    with pytest.raises(InputError, match=rf"in unet/: {shard.name} does not exist"):
+        opened(place)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_many_files_are_streamed_layer_by_layer(place: Workplace, streamed: bool) -> None:
+    """As one file is where memory is short, to the bit."""
+    folder_of(place, "xl", max_shard_size=SMALL)
+    folder, file = opened(place), loaded(place, "plain.safetensors", single_file("xl"))
+    x, reading = random(1, 4, 8, 6), Reading(random(1, 7, 32), vector=random(1, UNETS["xl"].vector_dim))
+    made = []
+    for model in (folder.model, file.model):
+        network = load_part(
+            model.weights,
+            "model",
+            dtype=torch.float32,
+            device=torch.device("cpu"),
+            streamed=streamed,
+            packed=not streamed,
+        )
+        made.append(network(x, torch.tensor([500.0]), reading))
+    assert torch.equal(*made)

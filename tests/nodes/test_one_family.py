@@ -33,9 +33,9 @@ from server.options import understand
 from tests.models.oracles import randomized
 from tests.models.steering_peers import narrow_controlnet
 from tests.tiny_checkpoint import UNET, write_tiny_checkpoint
-from tests.tiny_families import write_family
+from tests.tiny_families import SD2_UNET, XL_UNET, write_family
 
-SD1, XL, SD2 = "old.safetensors", "xl.safetensors", "two.safetensors"
+SD1, XL, SD2, REFINER = "old.safetensors", "xl.safetensors", "two.safetensors", "refiner.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     write_tiny_checkpoint(root / SD1)
     write_family(root / XL, "xl")
     write_family(root / SD2, "sd2")
+    write_family(root / REFINER, "refiner")
     for folder, part, name in (("vae", "first_stage_model.", "vae"), ("text_encoders", "cond_stage_model.", "text")):
         state = {key.removeprefix(part): x for key, x in load_file(root / SD1).items() if key.startswith(part)}
         target = folders.roots(folder)[0]
@@ -78,7 +79,7 @@ def problems(folders: Folders, text: str) -> list[GraphError]:
     return [problem for problem in bound.problems if problem.code == "families_differ"]
 
 
-@pytest.mark.parametrize("name", [SD1, XL, SD2])
+@pytest.mark.parametrize("name", [SD1, XL, SD2, REFINER])
 def test_one_file_fits_itself(folders: Folders, name: str) -> None:
     assert build(parse(graph(name, name, name)), builtin(), folders, rules=(OneFamily(Origins()),)).problems == ()
 
@@ -89,11 +90,51 @@ def test_a_text_encoder_of_another_family(folders: Folders) -> None:
     assert all(f"{SD1} (Stable Diffusion 1)" in p.message and f"{XL} (SDXL)" in p.message for p in found)
 
 
+@pytest.mark.parametrize(("model", "text"), [(XL, REFINER), (REFINER, XL), (XL, SD2), (SD2, XL), (SD1, XL), (SD2, SD1)])
+def test_a_text_of_any_other_family(folders: Folders, model: str, text: str) -> None:
+    found = problems(folders, graph(model, text, model))
+    assert {(problem.node_id, problem.input_name) for problem in found} == {("6", "positive"), ("6", "negative")}
+    assert all(text in problem.message and model in problem.message for problem in found)
+
+
+def test_a_unet_and_a_text_encoder_by_themselves(folders: Folders) -> None:
+    for name, whole in (("xl_unet", XL), ("old_unet", SD1)):
+        state = load_file(folders.roots("checkpoints")[0] / whole)
+        start = "model.diffusion_model."
+        unet = {key.removeprefix(start): x for key, x in state.items() if key.startswith(start)}
+        put(folders, "diffusion_models", f"{name}.safetensors", unet)
+
+    def found(name: str) -> list[GraphError]:
+        sampler = json.loads(graph(XL, XL, XL))["6"]
+        sampler["inputs"]["model"] = ["9", 0]
+        inputs = {"unet_name": f"{name}.safetensors", "weight_dtype": "default"}
+        encoder = {"clip_name": "text.safetensors", "type": "stable_diffusion"}
+        return problems(
+            folders,
+            graph(
+                SD1, SD1, SD1, n6=sampler, n9={"class_type": "UNETLoader", "inputs": inputs},
+                n10={"class_type": "CLIPLoader", "inputs": encoder},
+                n5={"class_type": "CLIPTextEncode", "inputs": {"text": "a", "clip": ["10", 0]}},
+            ),
+        )  # fmt: skip
+
+    assert found("old_unet") == []
+    told = {(problem.node_id, problem.input_name): problem.message for problem in found("xl_unet")}
+    assert told.keys() == {("6", "positive"), ("6", "negative"), ("7", "vae")}
+    assert all("text.safetensors" in told["6", side] for side in ("positive", "negative"))
+    assert all("xl_unet.safetensors (SDXL)" in message for message in told.values()) and SD1 in told["7", "vae"]
+
+
 def test_an_autoencoder_of_another_family(folders: Folders) -> None:
     [problem] = problems(folders, graph(XL, XL, SD1))
     assert (problem.node_id, problem.input_name) == ("7", "vae")
     assert SD1 in problem.message and XL in problem.message
     assert problems(folders, graph(SD2, SD2, SD1)) == [], "both have the same latents"
+    for model, vae in ((SD1, XL), (SD2, XL), (REFINER, SD2)):
+        [problem] = problems(folders, graph(model, model, vae))
+        assert (problem.node_id, problem.input_name) == ("7", "vae")
+        assert vae in problem.message and model in problem.message
+    assert problems(folders, graph(REFINER, REFINER, XL)) == []
 
 
 def test_a_picture_that_another_family_encoded(folders: Folders) -> None:
@@ -179,7 +220,7 @@ def lora(layer: str, reads: int) -> dict[str, torch.Tensor]:
     ],
 )
 def test_a_lora_of_another_family(folders: Folders, layer: str) -> None:
-    for name, reads in (("for_old", 8), ("for_xl", 32)):
+    for name, reads in (("for_old", 8), ("for_two", SD2_UNET.context_dim), ("for_xl", XL_UNET.context_dim)):
         put(folders, "loras", f"{name}.safetensors", lora(layer, reads))
 
     def found(model: str, name: str) -> list[GraphError]:
@@ -197,6 +238,9 @@ def test_a_lora_of_another_family(folders: Folders, layer: str) -> None:
     assert problem.message.startswith(f"for_old.safetensors was made for texts of width 8, but goes with {XL} (SDXL)")
     [problem] = found(SD1, "for_xl")
     assert "width 32" in problem.message and SD1 in problem.message
+    for model, name in ((XL, "for_two"), (SD2, "for_xl"), (REFINER, "for_xl")):
+        [problem] = found(model, name)
+        assert f"{name}.safetensors" in problem.message and model in problem.message
 
 
 def test_a_controlnet_and_an_ip_adapter_of_another_family(folders: Folders) -> None:
@@ -230,6 +274,29 @@ def test_a_controlnet_and_an_ip_adapter_of_another_family(folders: Folders) -> N
 
     assert found(SD1) == set()
     assert found(XL) == {("6", "positive"), ("6", "negative"), ("12", "ipadapter")}
+
+
+def test_a_controlnet_of_sdxl(folders: Folders) -> None:
+    put(folders, "controlnet", "lines_xl.safetensors", narrow_controlnet(XL_UNET).state_dict())
+
+    def found(model: str) -> list[GraphError]:
+        sampler = json.loads(graph(model, model, model))["6"]
+        sampler["inputs"] |= {"positive": ["10", 0], "negative": ["10", 1]}
+        wires = {"positive": ["5", 0], "negative": ["5", 0], "control_net": ["9", 0], "image": ["11", 0]}
+        ranges = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0}
+        text = graph(
+            model, model, model, n6=sampler,
+            n9={"class_type": "ControlNetLoader", "inputs": {"control_net_name": "lines_xl.safetensors"}},
+            n10={"class_type": "ControlNetApplyAdvanced", "inputs": wires | ranges},
+            n11={"class_type": "VAEDecode", "inputs": {"samples": ["4", 0], "vae": ["1", 2]}},
+        )  # fmt: skip
+        return problems(folders, text)
+
+    assert found(XL) == []
+    for model in (SD1, SD2, REFINER):
+        told = found(model)
+        assert {(problem.node_id, problem.input_name) for problem in told} == {("6", "positive"), ("6", "negative")}
+        assert all("lines_xl.safetensors" in problem.message and model in problem.message for problem in told)
 
 
 def adapter_for(width: int) -> Mapping[str, torch.Tensor]:
