@@ -42,7 +42,7 @@ from tests.models.test_families import padded
 from tests.models.test_families import theirs as transformers_tower
 from tests.nodes.conftest import Workplace
 from tests.tiny_checkpoint import CLIP
-from tests.tiny_families import G, Kind, write_family
+from tests.tiny_families import G, H, Kind, write_family
 
 TOLERANCE = 1e-3
 SIZES = {"width": 96, "height": 64, "crop_w": 8, "crop_h": 16, "target_width": 48, "target_height": 32}
@@ -274,10 +274,13 @@ def test_an_embedding_in_two_encoders_is_what_transformers_reads_with_its_rows(p
     assert cond.pooled is not None and relative_error(cond.pooled, said[1].text_embeds) <= 1e-5
 
 
-def test_an_embedding_of_another_family_is_told_with_both_files(place: Workplace) -> None:
+@pytest.mark.parametrize(("width", "channels"), [(CLIP.width, 24), (H.width, 8)])
+def test_an_embedding_of_another_family_is_told_with_both_files(place: Workplace, width: int, channels: int) -> None:
+    """Stable Diffusion 1's, whose width is that of one of the two towers, and Stable Diffusion 2's."""
     clip = opened(place, "xl").clip
-    torch.save({"string_to_param": {"*": torch.zeros(1, CLIP.width)}}, place.folders.roots("embeddings")[0] / "old.pt")
-    with pytest.raises(InputError, match=r"old\.pt holds vectors of width 8.*24 channels.*xl\.safetensors") as caught:
+    torch.save({"string_to_param": {"*": torch.zeros(1, width)}}, place.folders.roots("embeddings")[0] / "old.pt")
+    said = rf"old\.pt holds vectors of width {width}.*{channels} channels.*xl\.safetensors"
+    with pytest.raises(InputError, match=said) as caught:
         encode(place, clip, "a embedding:old")
     assert caught.value.input_name == "text"
 
