@@ -16,12 +16,14 @@ from torch import Tensor
 
 from graph.errors import InputError
 from graph.sockets import Directory
-from models.checkpoint import load_part
+from models.checkpoint import CheckpointError, load_part
 from models.config import ClipConfig
 from models.diffusers_names import diffusers_name
 from models.open_clip_names import open_clip_name, stacked_name
+from models.precision import Precision
 from models.prediction import Eps, Velocity
 from models.reading import Reading
+from models.residency import Residency
 from models.types import Clip, Latent, Model, Vae
 from nodes.conditioning import clip_text_encode
 from nodes.gguf_loaders import clip_loader_gguf, dual_clip_loader_gguf, unet_loader_gguf
@@ -417,6 +419,11 @@ def test_a_file_of_many_that_is_replaced_makes_another_model(place: Workplace) -
     assert after.identity != before.identity and not torch.equal(noise_of(place, after), was)
     index = root / "unet" / "diffusion_pytorch_model.safetensors.index.json"
     assert {path for path, _ in after.own_files} == {index, *root.glob("unet/*-of-*")}
+    residency = Residency(torch.device("cpu"), Precision(), 2**30, is_same=place.folders.identity.matches)
+    with residency.use(after):
+        pass
+    with pytest.raises(CheckpointError, match=f"{shard.name} was changed|was replaced"), residency.use(before):
+        pass
     for text, said in (
         ('{"weight_map": {"conv_in.weight": "../x.safetensors"}}', "which is no file of weights beside it"),
         (f'{{"weight_map": {{"nothing": "{shard.name}"}}}}', f"names nothing, which {shard.name} does not hold"),
