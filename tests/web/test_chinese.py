@@ -23,7 +23,7 @@ TEXTS = """() => {
 # names of things, keys and types, which are the same in every language
 SAME = r"""Darkroom|IPAdapter|DeepCache|EasyCache|LazyCache|LCM|\blcm\b|CFGNorm|CFGZeroStar|HyperTile|React Flow( attribution)?|%\w+%|English|CLIP|VAE|KSampler\w*|Karras|DDIM|DDPM|CFG|U-Net|PNG|JSON|API|UI|LoRA|FID|Inception|LAION
 |Canny|KiB|MiB|GiB|SafetyCheck|WatermarkEmbed|PSNR|SSIM|OpenAI|cfg|denoise|eta|rho|sigma|Stable|Diffusion|Ctrl|Shift|Alt|Enter|Esc|Backspace
-|Delete|Home|End|Tab|out:LATENT|in:|text_to_image\S*|[\w-]+\.(safetensors|png|webp|json)|[A-Z][A-Z_]+|#\d+|SaveImage
+|Delete|Home|End|Tab|out:LATENT|in:|text_to_image\S*|[\w.-]+\.(safetensors|png|webp|json)|[A-Z][A-Z_]+|#\d+|SaveImage
 |FreSca|FreeU|Tile|^\w+(?=\ ·\ )|embedding:|models/\S*|\.latent|Conditioning|\(Combine\)|Combine|Markdown|Hessel|Fr.chet|v1|euler\w*|dpmpp_2m|restart|\{red\|blue\}|\[red:blue:[\d.]+\]|\b(red|blue)\b|(?<=任务 )[0-9a-f]{8}"""
 WORKFLOWS = "|".join(file.stem for file in (SOURCE / "workflows").glob("*.json"))  # what jobs are called
 UNLABELLED = re.compile(r"[A-Za-z]{3,}")

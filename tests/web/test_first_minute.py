@@ -85,6 +85,7 @@ def test_the_seed_of_a_cell_can_be_kept(editor: Editor) -> None:
     with page.expect_response("**/prompt") as sent:
         page.keyboard.press("Control+Enter")
     _ended(editor, sent.value.json()["prompt_id"])
+    page.locator(".sweep-cell").nth(3).wait_for(state="detached")  # the grid of another test's sweep has four
     page.locator(".sweep-cell").nth(2).click()
     page.get_by_role("button", name="Keep this seed").click()
     assert page.input_value('[aria-label="seed, 3"]') == "7"

@@ -97,8 +97,9 @@ def test_pictures_give_their_workflow_back_or_become_an_input(editor: Editor, se
         else:
             page.locator(".field.pick").wait_for()
     page.keyboard.press("Control+Enter")
-    page.locator('[data-id="9"] .card-picture button').wait_for()
-    made = page.locator('[data-id="9"] .card-picture img').get_attribute("src")
+    drawn = page.locator('[data-id="9"] .card-picture img:not([src^="blob:"])')  # which a preview's is
+    drawn.wait_for()
+    made = drawn.get_attribute("src")
     editor.drop("ours.png", read(made), "image/png")
     page.get_by_role("button", name="Open its workflow").click()
     page.locator(".tab.active", has_text="ours").wait_for()
