@@ -24,7 +24,7 @@ from server.list_workers import list_workers
 from server.process_backend import ProcessBackend
 from server.wire import Channel
 from tests.server.loop import in_loop
-from tests.server.support import Client, Json, chain, deps_of, in_background, serving
+from tests.server.support import Client, Ear, Json, chain, deps_of, in_background, serving
 
 SOURCE = Path(__file__).resolve().parents[2]
 
@@ -94,6 +94,22 @@ def on(backends: list[ProcessBackend], client: Client, job: str) -> ProcessBacke
 def kill(backend: ProcessBackend, number: int = signal.SIGKILL) -> None:
     assert backend.process_id is not None
     os.kill(backend.process_id, number)
+
+
+async def begins_again_after_what_was_kept(client: Client, ear: Ear, backends: list[ProcessBackend]) -> None:
+    """A job whose worker is lost at its second long node does not run the first one again."""
+    prompt = chain(value=3, steps=11, seconds=0.1)
+    prompt["again"] = {"class_type": "Steps", "inputs": {**prompt["s"]["inputs"], "value": ["s", 0], "steps": 40}}
+    prompt["o"]["inputs"]["value"] = ["again", 0]
+    job = await client.queue(prompt, client_id="me")
+    await ear.until(lambda type_, data: type_ == "progress" and data["node"] == "again")
+    kill(on(backends, client, job))
+    before = len(ear.heard)
+    await ear.until_done(job)
+    begun = [data["node"] for type_, data in ear.heard[before:] if type_ == "executing"]
+    assert "again" in begun
+    assert "s" not in begun
+    assert (await client.entry(job))["status"]["completed"]
 
 
 @in_loop
@@ -386,19 +402,8 @@ def test_the_end_of_the_server_is_that_of_its_workers_also_in_a_node_that_never_
 
 @in_loop
 async def test_a_job_whose_worker_was_lost_goes_on_after_the_results_that_took_a_while(tmp_path: Path) -> None:
-    prompt = chain(value=3, steps=11, seconds=0.1)
-    prompt["again"] = {"class_type": "Steps", "inputs": {**prompt["s"]["inputs"], "value": ["s", 0], "steps": 40}}
-    prompt["o"]["inputs"]["value"] = ["again", 0]
     async with crewed(tmp_path) as (client, backends), client.listen("me") as ear:
-        job = await client.queue(prompt, client_id="me")
-        await ear.until(lambda type_, data: type_ == "progress" and data["node"] == "again")
-        kill(on(backends, client, job))
-        before = len(ear.heard)
-        await ear.until_done(job)
-        begun = [data["node"] for type_, data in ear.heard[before:] if type_ == "executing"]
-        assert "again" in begun
-        assert "s" not in begun
-        assert (await client.entry(job))["status"]["completed"]
+        await begins_again_after_what_was_kept(client, ear, backends)
 
 
 def test_results_are_kept_until_their_run_has_ended_and_within_bounds() -> None:

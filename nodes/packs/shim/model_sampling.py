@@ -71,7 +71,23 @@ class CONST(EPS):
         return sigma * noise + (1.0 - sigma) * latent_image
 
 
-class ModelSamplingContinuousEDM(torch.nn.Module):
+class _Levels(torch.nn.Module):
+    """What has `sigmas`, ascending."""
+
+    sigmas: Tensor
+
+    @property
+    def sigma_min(self) -> Tensor:
+        """The lowest level."""
+        return self.sigmas[0]
+
+    @property
+    def sigma_max(self) -> Tensor:
+        """The highest level."""
+        return self.sigmas[-1]
+
+
+class ModelSamplingContinuousEDM(_Levels):
     """Any level between two, of which 1000 are listed, evenly in log sigma."""
 
     def __init__(self, model_config: object = None) -> None:
@@ -83,16 +99,6 @@ class ModelSamplingContinuousEDM(torch.nn.Module):
         self.sigma_data = sigma_data
         self.levels = ContinuousLevels(lowest=sigma_min, highest=sigma_max)
         self.sigmas, self.log_sigmas = self.levels.sigmas, self.levels.log_sigmas
-
-    @property
-    def sigma_min(self) -> Tensor:
-        """The lowest level."""
-        return self.sigmas[0]
-
-    @property
-    def sigma_max(self) -> Tensor:
-        """The highest level."""
-        return self.sigmas[-1]
 
     def timestep(self, sigma: Tensor) -> Tensor:
         """What the network is told of a level."""
@@ -116,7 +122,7 @@ class ModelSamplingContinuousV(ModelSamplingContinuousEDM):
         self.levels = ContinuousLevels(lowest=sigma_min, highest=sigma_max, clock=Angle())
 
 
-class ModelSamplingDiscrete(torch.nn.Module):
+class ModelSamplingDiscrete(_Levels):
     """Levels of a thousand steps. Packs make classes of this one and one of those above."""
 
     def __init__(self, model_config: object = None, zsnr: bool | None = None) -> None:
@@ -132,16 +138,6 @@ class ModelSamplingDiscrete(torch.nn.Module):
     def num_timesteps(self) -> int:
         """How many levels there are."""
         return len(self.sigmas)
-
-    @property
-    def sigma_min(self) -> Tensor:
-        """The lowest level."""
-        return self.sigmas[0]
-
-    @property
-    def sigma_max(self) -> Tensor:
-        """The highest level."""
-        return self.sigmas[-1]
 
     def timestep(self, sigma: Tensor) -> Tensor:
         """The time step whose level is nearest in log sigma."""

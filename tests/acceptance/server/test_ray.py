@@ -25,9 +25,9 @@ from server.process_backend import ProcessBackend
 from server.ray_cluster import Cluster
 from tests.server.clustered_server import SOURCE, stub_workers
 from tests.server.loop import in_loop
-from tests.server.support import Client, Json, chain, deps_of, serving
+from tests.server.support import Client, Json, deps_of, serving
 from tests.server.test_shared_sweeps import GRID, many, pictures, shown, swept
-from tests.server.test_workers import kill, on
+from tests.server.test_workers import begins_again_after_what_was_kept, kill
 
 pytestmark = pytest.mark.acceptance
 STEP = 0.1
@@ -132,9 +132,6 @@ async def test_what_a_cluster_makes_is_the_same_to_the_byte(cluster: Cluster, tm
 
 @in_loop
 async def test_a_retry_begins_with_what_lies_in_the_object_store(cluster: Cluster, tmp_path: Path) -> None:
-    prompt = chain(value=3, steps=11, seconds=0.1)
-    prompt["again"] = {"class_type": "Steps", "inputs": {**prompt["s"]["inputs"], "value": ["s", 0], "steps": 40}}
-    prompt["o"]["inputs"]["value"] = ["again", 0]
     laid: list[bytes] = []
     real = Cluster._fetch
 
@@ -145,16 +142,8 @@ async def test_a_retry_begins_with_what_lies_in_the_object_store(cluster: Cluste
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Cluster, "_fetch", fetched)
         async with clustered(cluster, tmp_path, 2) as (client, backends), client.listen("me") as ear:
-            job = await client.queue(prompt, client_id="me")
-            await ear.until(lambda type_, data: type_ == "progress" and data["node"] == "again")
-            kill(on(backends, client, job))
-            before = len(ear.heard)
-            await ear.until_done(job)
-            begun = [data["node"] for type_, data in ear.heard[before:] if type_ == "executing"]
-            assert "again" in begun
-            assert "s" not in begun
-            assert laid
-            assert (await client.entry(job))["status"]["completed"]
+            await begins_again_after_what_was_kept(client, ear, backends)
+    assert laid
 
 
 @in_loop
