@@ -28,7 +28,7 @@ from models.unpickle import LEGACY_MAGIC, UnpickleError, is_plain, read_legacy, 
 
 Format = Literal["safetensors", "gguf", "zip", "legacy", "shards"]
 
-_INDEX = re.compile(r"\.index(\.[\w-]+)?\.json")
+_INDEX = re.compile(r"\.index(\.[\w-]+)?\.json$")
 """How the name of a file ends that says which tensors are in which of several files (diffusers, transformers)."""
 _MAX_HEADER = 100_000_000  # bytes; safetensors' own limit
 _PIECE = 2**18  # numbers converted at once, few enough to stay in the processor's cache

@@ -238,3 +238,10 @@ def test_there_is_never_a_second_copy(
     mapped, converted = map(float, result.stdout.split())
     assert mapped < 0.2
     assert converted < most
+
+
+def test_an_index_is_known_by_how_its_name_ends_so_that_none_can_name_itself(tmp_path: Path) -> None:
+    path = tmp_path / "a.index.json.safetensors"
+    path.write_text('{"weight_map": {"x": "a.index.json.safetensors"}}')
+    with pytest.raises(CheckpointError):
+        read_table(path)
