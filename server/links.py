@@ -46,8 +46,8 @@ class Link(Protocol):
     def process_id(self) -> int | None:
         """Of the process, where it is on this machine."""
 
-    def send(self, message: Message) -> None:
-        """Wait until the message is on its way. Raises OSError or ValueError if the other end, or this one, is closed."""
+    def send(self, messages: Sequence[Message]) -> None:
+        """Wait until the messages are on their way. Raises OSError or ValueError if the other end, or this one, is closed."""
 
     def receive(self) -> Message | None:
         """The next message; None at the end. Raises WireError or OSError."""
@@ -102,8 +102,9 @@ class Pipes:
     def process_id(self) -> int:
         return self._process.pid
 
-    def send(self, message: Message) -> None:
-        self._channel.send(message.kind, message.body, message.content)
+    def send(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            self._channel.send(message.kind, message.body, message.content)
 
     def receive(self) -> Message | None:
         return self._channel.receive()

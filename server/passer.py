@@ -26,9 +26,13 @@ ALONE_SECONDS = 600.0
 """How long a worker waits for a server to come back."""
 MARK = ".darkroom-folder"
 """The file by which a machine knows the server's folder."""
+GATHER_SECONDS = 0.1
+"""How long what is told may wait for more that travels with it."""
 _MOST = 256
 """Messages that are passed on at once."""
-_LASTING = frozenset({"accepted", "refused", "broken", "made", "kept", "ended"})
+_WAITED_FOR = frozenset({"ready", "unavailable", "dying", "refused", "broken", "answer", "ended"})
+"""What is told at once, with all that was said before it."""
+_LASTING = frozenset({"accepted", "refused", "broken", "made", "kept", "recipes", "ended"})
 
 
 class Passer:
@@ -44,6 +48,7 @@ class Passer:
         self._ready: bytes | None = None
         self._run = ""
         self._words: str | None = None
+        self._is_waited_for = False
         self._attended = time.monotonic()
         self._is_near = True
         self._process: subprocess.Popen[bytes] | None = None
@@ -147,14 +152,15 @@ class Passer:
         assert self._folders is not None
         return self._folders.base / "contents" / digest
 
-    def hear(self, frame: bytes) -> None:
-        """Pass a message on to the process."""
+    def hear(self, *frames: bytes) -> None:
+        """Pass messages on to the process."""
         assert self._channel is not None
-        message = unpacked(frame)
-        if message.kind == "run":
-            with self._said:
-                self._run, self._kept = str(message.body["id"]), []
-        self._channel.pass_on(frame)
+        for frame in frames:
+            message = unpacked(frame)
+            if message.kind == "run":
+                with self._said:
+                    self._run, self._kept = str(message.body["id"]), []
+            self._channel.pass_on(frame)
 
     def tell(self) -> list[bytes] | str:
         """What the process has said since; in words how it ended, once it has."""
@@ -162,7 +168,9 @@ class Passer:
             self._attended = time.monotonic()
             if not self._frames and self._words is None:
                 self._said.wait(TELL_SECONDS)
-            self._attended = time.monotonic()
+            if self._frames and self._words is None and not self._is_waited_for:
+                self._said.wait(GATHER_SECONDS)
+            self._attended, self._is_waited_for = time.monotonic(), False
             frames = [self._frames.popleft() for _ in range(min(len(self._frames), _MOST))]
             return frames if frames or self._words is None else self._words
 
@@ -193,7 +201,9 @@ class Passer:
                 self._kept.append(frame)
             if message.kind != "alive" or self._attended_lately(ATTENDED_SECONDS):
                 self._frames.append(frame)
-            self._said.notify_all()
+                self._is_waited_for |= message.kind in _WAITED_FOR
+                if len(self._frames) == 1 or self._is_waited_for:
+                    self._said.notify_all()
 
     def _attended_lately(self, seconds: float) -> bool:
         return time.monotonic() - self._attended < seconds

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import cast
 
 from graph.bound import Graph
@@ -41,6 +41,8 @@ LONGEST_SECONDS = 60.0
 ANSWER_SECONDS = 5.0
 """How long an answer is waited for that is only asked for to be shown."""
 CLOSING_SECONDS = 4.0
+AT_ONCE = 2**24
+"""Bytes of results after which messages that wait no longer travel together."""
 
 _logger = logging.getLogger(__name__)
 
@@ -66,6 +68,7 @@ class _Live:
     results: Future[Results] = field(default_factory=Future)
     nodes: Counter[str] = field(default_factory=Counter)
     made: dict[NodeId, Outputs] = field(default_factory=dict)
+    recipes: Sequence[Recipe] = ()
 
     def note(self, event: Event) -> None:
         match event:
@@ -97,9 +100,16 @@ class _Life:
 
     def write(self) -> None:
         """Send what is in the outbox, on a thread of its own: nobody waits for a process that does not read."""
-        while (message := self.outbox.get()) is not None:
+        last: Message | None = Message("")
+        while last is not None:
+            messages, size = [self.outbox.get()], 0
+            while (last := messages[-1]) is not None and (size := size + len(last.content)) < AT_ONCE:
+                try:
+                    messages.append(self.outbox.get_nowait())
+                except Empty:
+                    break
             try:
-                self.link.send(message)
+                self.link.send([message for message in messages if message is not None])
             except (OSError, ValueError):
                 return  # it has ended, which its reader tells
         self.link.close()
@@ -371,6 +381,8 @@ class ProcessBackend:
                 answer.set_result(value)
             case "made", [id_, node_id] if (live := life.live.get(id_)) is not None:
                 live.made[node_id] = Outputs((Parcel(message.content),))
+            case "recipes", [id_, recipes] if (live := life.live.get(id_)) is not None:
+                live.recipes = decoded(recipes)
             case "kept", [id_, name] if id_ in life.live:
                 self._kept.keep(id_, name, message.content)
             case "relayed", [event, data, client_id]:
@@ -410,7 +422,7 @@ class ProcessBackend:
             case NodeFinished(ui=ui) if ui and self._exchange is not None and (far := life.link.far) is not None:
                 event = self._exchange.bring(far, event)
             case RunStarted():
-                event = replace(event, recipes=partial(self._recipes, event.run_id))
+                event = replace(event, recipes=partial(self._recipes, live))
             case _:
                 pass
         live.run.tell(event)
@@ -420,8 +432,11 @@ class ProcessBackend:
         shown = self._ask("preview", [run_id], ANSWER_SECONDS)
         return bytes.fromhex(shown) if isinstance(shown, str) else None
 
-    def _recipes(self, run_id: str, parts: bool) -> Iterable[Recipe]:
-        return cast(Iterable[Recipe], decoded(self._ask("recipes", [run_id, parts], None)) or ())
+    def _recipes(self, live: _Live, parts: bool) -> Iterable[Recipe]:
+        """What named a run's results; a part of a run tells it at its end."""
+        if live.run.share is not None:
+            return live.recipes
+        return cast(Iterable[Recipe], decoded(self._ask("recipes", [live.run.id, parts], None)) or ())
 
 
 def _stopping(run: Run) -> Message:
@@ -434,7 +449,7 @@ def _run_of(message: Message) -> str | None:
     match message.kind, message.body:
         case "event", [{"run_id": str(id_)}, _]:
             return id_
-        case "made" | "kept", [str(id_), _]:
+        case "made" | "kept" | "recipes", [str(id_), _]:
             return id_
         case "accepted" | "refused" | "broken" | "ended", {"id": str(id_)}:
             return id_

@@ -222,9 +222,11 @@ class _ActorLink(Link):
         groups = {"in": 1, "out": 1, "files": 1}
         remote = ray.remote(concurrency_groups=groups, max_restarts=0)(Passer)
         self._actor: Any = None
+        self._tell: Any = None
         self._number = 0
         try:
             self._actor = remote.options(**wanted, name=name, lifetime="detached", get_if_exists=True).remote()
+            self._tell = self._actor.tell.options(concurrency_group="out")
             is_near = self._attached()
             if is_near is None:
                 is_near = self._begun(work)
@@ -248,13 +250,14 @@ class _ActorLink(Link):
     def process_id(self) -> int:
         return self._number
 
-    def send(self, message: Message) -> None:
-        self._call("hear", packed(message))
+    def send(self, messages: Sequence[Message]) -> None:
+        if messages:
+            self._call("hear", *map(packed, messages))
 
     def receive(self) -> Message | None:
         while not self._frames:
             try:
-                told = self._ray.get(self._actor.tell.options(concurrency_group="out").remote())
+                told = self._ray.get(self._tell.remote())
             except self._ray.exceptions.RayError as error:
                 self._words = type(error).__name__
                 self._over.set()
@@ -285,7 +288,9 @@ class _ActorLink(Link):
         return self._words
 
     def release(self) -> None:
-        self._actor = self._sent = self._far = None  # Ray ends a process that lets go of these after the connection
+        self._actor = self._tell = self._sent = self._far = (
+            None  # Ray ends a process that lets go of these after the connection
+        )
 
     def _attached(self) -> bool | None:
         """Go on with the process that is there; whether it has the server's folder. None where there is none."""

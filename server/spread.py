@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -25,7 +26,7 @@ from server.backend import Backend, Engine, EngineBackend, Holdings, WorkerLost,
 from server.cell_files import CellFiles, Drawn
 from server.job import Waiting
 from server.ranges import Ranges
-from server.threads import in_thread
+from server.threads import begun_in_thread
 from server.wire import Parcel
 
 RECENT = 0.3
@@ -217,8 +218,7 @@ class Portion:
         """Have a worker make it; why the worker was lost, if it was."""
         shared, began = self.shared, time.monotonic()
         try:
-            results = await asyncio.wrap_future(await in_thread(threads, self._submit, backend))
-            await in_thread(threads, self._keep, results)
+            await begun_in_thread(threads, partial(self._made, backend))
         except WorkerLost as loss:
             shared.lost(self, loss)
             return loss
@@ -232,6 +232,21 @@ class Portion:
         else:
             shared.done(self, time.monotonic() - began)
         return None
+
+    def _made(self, backend: Backend) -> Future[None]:
+        """Have it made, and kept in the thread that hears of its end: a worker waits for as few others as can be."""
+        kept = Future[None]()
+
+        def keep(results: Future[Results]) -> None:
+            try:
+                self._keep(results.result())
+            except BaseException as error:  # noqa: BLE001  whoever waits gets it
+                kept.set_exception(error)
+            else:
+                kept.set_result(None)
+
+        self._submit(backend).add_done_callback(keep)
+        return kept
 
     def _submit(self, backend: Backend) -> Future[Results]:
         piece, shared = self.piece, self.shared

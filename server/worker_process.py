@@ -59,9 +59,12 @@ def work(factory: Callable[[], Engine], folders: Folders, into: BinaryIO, out: B
 
 @dataclass(slots=True)
 class _Telling:
-    """What one run tells. `preview` is the newest, which is made only if the server asks for it."""
+    """What one run tells. `preview` is the newest, which is made only if the server asks for it. `explains`: what named its
+    results is told at its end, since the server will ask.
+    """
 
     handed: frozenset[NodeId] = frozenset()
+    explains: bool = False
     cancel: Cancel = field(default_factory=Cancel)
     started: RunStarted | None = None
     preview: Callable[[], object] | None = None
@@ -123,7 +126,7 @@ class _Process:
             case "preview", [number, id_]:
                 self._answer(number, self._preview(id_))
             case "recipes", [number, id_, parts]:
-                self._answer(number, encoded(list(self._recipes(id_, parts))))
+                self._answer(number, encoded(self._recipes(id_, parts)))
             case "refresh", number:
                 self._answer(number, self._attempt("packs", self._backend.refresh))
             case "free", [number, unload_models, free_memory]:
@@ -136,7 +139,7 @@ class _Process:
         if (shared := asked.get("share")) is not None:
             part = Slice(*shared["slice"]) if shared["slice"] else None
             share = Share(tuple(shared["targets"]), frozenset(shared["handed"]), self._together(parts, engine), part)
-        told = _Telling(frozenset() if share is None else share.handed)
+        told = _Telling() if share is None else _Telling(share.handed, explains=share.slice is None)
         self._runs[id_] = told
         while len(self._runs) > _EXPLAINED:
             self._runs.popitem(last=False)
@@ -180,6 +183,8 @@ class _Process:
                         _logger.warning("what node %s has made is too large to travel: it is made again", node_id)
                     elif content is not None:
                         self._send("made", [id_, node_id], content)
+                if told.explains:
+                    self._send("recipes", [id_, encoded(self._recipes(id_, parts=True))])
                 self._send("ended", {"id": id_, "how": "done"})
             case Interrupted():
                 self._send("ended", {"id": id_, "how": "interrupted"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,14 +40,33 @@ def test_messages_are_passed_on_and_the_end_is_told_in_words(tmp_path: Path) -> 
     passer.hear(packed(Message("run", {"id": "a", "document": chain(), "problems": [], "targets": ["o"], "extra": {}})))
     kinds: list[str] = []
     while "ended" not in kinds:
-        told = passer.tell()
-        assert isinstance(told, list)
-        kinds += [unpacked(frame).kind for frame in told]
+        kinds += _kinds(passer)
     assert [kind for kind in dict.fromkeys(kinds) if kind != "alive"] == ["ready", "accepted", "event", "ended"]
     passer.close()
     while isinstance(told := passer.tell(), list):
         pass
     assert told == "status 0"
+
+
+def test_what_a_run_tells_travels_together_and_its_end_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.passer.GATHER_SECONDS", 30.0)  # nothing but what is waited for ends the waiting
+    passer = Passer()
+    begin(passer, tmp_path, ["-m", "tests.server.stub_worker", str(tmp_path)])
+    while "ready" not in _kinds(passer):
+        pass
+    run = {"id": "a", "document": chain(), "problems": [], "targets": ["o"], "extra": {}}
+    passer.hear(packed(Message("given", ["a", "x"], b"[1]")), packed(Message("run", run)))
+    kinds = _kinds(passer)
+    assert kinds[-1] == "ended"
+    assert kinds.count("event") > 5
+    passer.close()
+
+
+def _kinds(passer: Passer) -> list[str]:
+    """Of what it tells next."""
+    told = passer.tell()
+    assert isinstance(told, list)
+    return [unpacked(frame).kind for frame in told]
 
 
 def test_a_process_that_cannot_run_says_how_it_ended(tmp_path: Path) -> None:
@@ -98,8 +118,8 @@ class Beside(Link):
     def process_id(self) -> None:
         return None
 
-    def send(self, message: Message) -> None:
-        self.passer.hear(packed(message))
+    def send(self, messages: Sequence[Message]) -> None:
+        self.passer.hear(*map(packed, messages))
 
     def release(self) -> None:
         self.released = True
@@ -190,12 +210,12 @@ async def test_what_a_worker_was_given_by_a_server_that_is_gone_is_taken_up(tmp_
         }
         asked["s"] = {**prompt["s"], "inputs": {**prompt["s"]["inputs"], "seed": 3}}
     run = {"id": "same/2" if swept else "same", "document": asked, "problems": [], "targets": ["o"], "extra": {}}
+    if swept:
+        run["share"] = {"targets": ["o"], "handed": [], "slice": None}
     passer.hear(packed(Message("run", run)))
     kinds: list[str] = []
     while "event" not in kinds:  # so much the server before has heard of it
-        told = passer.tell()
-        assert isinstance(told, list)
-        kinds += [unpacked(frame).kind for frame in told]
+        kinds += _kinds(passer)
     with pytest.raises(BlockingIOError):
         passer.attach()
     passer._attended -= ATTENDED_SECONDS

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from server.deps import CREW, Limits
+from server.process_backend import ProcessBackend
 from server.worker import Worker
 from tests.server.loop import in_loop
 from tests.server.support import Client, Json, chain, deps_of, serving
@@ -66,6 +67,25 @@ def _plain(heard: list[tuple[str, Json]]) -> dict[str, Any]:
     last = {node: (it["value"], it["max"], it["state"]) for node, it in states[-1].items()}
     (start,) = [data["sweep"] for type_, data in heard if type_ == "execution_start"]
     return {"executing": set(executing), "executed": sorted(executed), "last": last, "start": start}
+
+
+@in_loop
+async def test_workers_say_by_themselves_what_named_the_results_of_a_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    real = ProcessBackend._ask
+
+    def ask(self: ProcessBackend, kind: str, arguments: list[Json], patience: float | None) -> Json:
+        asked.append(kind)
+        return real(self, kind, arguments, patience)
+
+    monkeypatch.setattr(ProcessBackend, "_ask", ask)
+    async with crewed(tmp_path) as (client, _):
+        ended = await client.run(swept(**GRID))
+        explained = await client.get(f"/api/jobs/{ended['prompt'][1]}/explain")
+    assert explained["nodes"]
+    assert "recipes" not in asked
 
 
 @in_loop
