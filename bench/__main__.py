@@ -10,7 +10,7 @@ from datetime import date
 import psutil
 import torch
 
-from bench import again, editor, engine, loading, memory, networks, server, start
+from bench import again, editor, engine, loading, memory, networks, peers, server, shortcuts, start
 from bench.pairs import Row
 from models.packed import can_pack
 from tests.random_checkpoint import random_checkpoint
@@ -31,8 +31,9 @@ def main() -> None:
     print("\n| server | measured | goal |\n|---|---|---|", flush=True)
     for figure in server.table():
         print(f"| {figure.name} | {figure.measured} | {figure.goal} |", flush=True)
-    print()
-    editor.main()
+    for table in (editor.main, memory.lean, shortcuts.main, peers.main):
+        print()
+        table()
 
 
 def _rows() -> Iterator[Row]:

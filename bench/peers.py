@@ -39,7 +39,11 @@ GROUPS: Sequence[Sequence[Rival]] = (  # those of a group are in memory together
     [Rival(name, "fp32") for name in ("diffusers", "darkroom", "openvino", "onnxruntime")],
     [Rival("diffusers", "fp32"), Rival("compiled", "fp32")],
     [Rival("diffusers", "fp32"), *(Rival(name, "bf16") for name in ("diffusers", "compiled", "darkroom", "openvino"))],
-    [Rival("diffusers", "fp32"), *(Rival("darkroom", kept) for kept in ("fp32", "fp16", "int8"))],
+    [
+        Rival("diffusers", "fp32"),
+        *(Rival("darkroom", kept) for kept in ("fp32", "fp16", "int8")),
+        Rival("openvino", "int8"),
+    ],
 )
 
 
@@ -99,6 +103,9 @@ def main() -> None:
         )
         for line in _lines(group, checkpoint, size, rounds):
             print(line, flush=True)
+    print("\n| a picture drawn whole | a step | decode | peak |\n|---|---|---|---|")
+    for form in ("Q8_0", "F16"):
+        print(_whole(form, checkpoint, size), flush=True)
     print(f"\n{quietness()} after")
 
 
@@ -133,6 +140,18 @@ def _lines(group: Sequence[Rival], checkpoint: Path, size: int, rounds: int) -> 
                 f"{statistics.median(it.decodes):.2f} s | {_ratio(it.decodes, first.decodes):.2f} | {it.peak / 2**30:.1f} GiB | "
                 f"{errors[0]:.1e} | {errors[1]:.1e} |"
             )
+
+
+def _whole(form: str, checkpoint: Path, size: int) -> str:
+    """The line of stable-diffusion.cpp, which only draws whole pictures."""
+    command = [sys.executable, "-m", "bench.cpp", str(checkpoint), str(size), form]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    if ended.returncode != 0:
+        return (
+            f"| stable-diffusion.cpp {form} | absent: {(ended.stderr.strip().splitlines() or ['it ended'])[-1]} | | |"
+        )
+    step, decode, peak = map(float, ended.stdout.splitlines()[-1].split())
+    return f"| stable-diffusion.cpp {form} | {step:.2f} s | {decode:.2f} s | {peak / 2**30:.1f} GiB |"
 
 
 @contextmanager

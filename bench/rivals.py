@@ -87,20 +87,26 @@ def compiled(task: Task) -> Networks:
 
 
 def openvino(task: Task) -> Networks:
-    """Intel's, from diffusers' networks in its own files, which are made once."""
+    """Intel's, from diffusers' networks in its own files, which are made once. In int8 the U-Net's weights are kept so."""
     import openvino
 
     core = openvino.Core()
-    hints = {"INFERENCE_PRECISION_HINT": "f32" if task.dtype == torch.float32 else "bf16"}
+    hints = {"INFERENCE_PRECISION_HINT": "bf16" if computed(task.dtype, CPU) == torch.bfloat16 else "f32"}
 
-    def load(name: str) -> Any:
+    def load(name: str, dtype: torch.dtype = torch.float32) -> Any:
         path = _folder(task, name) / "network.xml"
         if not path.exists():
             network, example = _traceable(task, name)
             openvino.save_model(openvino.convert_model(network, example_input=example), path, compress_to_fp16=True)
+        if dtype == torch.int8:
+            path, whole = path.with_stem("int8"), path
+            if not path.exists():
+                import nncf
+
+                openvino.save_model(nncf.compress_weights(core.read_model(whole)), path)
         return core.compile_model(path, "CPU", hints)
 
-    unet, decoder = load("unet"), load("decoder")
+    unet, decoder = load("unet", task.dtype), load("decoder")
     return Networks(lambda x, t, context: unet((x, t, context))[0], lambda z: decoder((z,))[0])
 
 

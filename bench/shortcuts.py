@@ -7,16 +7,18 @@ the plain pictures the others are, and how often all attributes that a prompt as
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from types import MappingProxyType
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.checkpoint import load_part, read_header
 from models.deep_cache import DeepCache
 from models.hypertile import HyperTile
 from models.steering import Steering
@@ -26,11 +28,13 @@ from models.token_merging import TokenMerging
 from models.training.detector import load_detector
 from models.training.evaluate import BATCH, Drawer, Sampling, paint, shares
 from models.training.judge import load
+from models.training.loop import DEVICE
 from models.training.prompts import Prompt, singles, triples
 from models.training.words import tokens_of
+from models.unet import UNet
 
 EMBEDDED = Path(__file__).parent.parent / "models" / "embedded"
-PLAIN = "as it is"
+PLAIN, EIGHT = "as it is", "weights in 8 bits (--int8)"
 WAYS: Mapping[str, Sequence[Steering]] = MappingProxyType(
     {
         PLAIN: (),
@@ -43,6 +47,7 @@ WAYS: Mapping[str, Sequence[Steering]] = MappingProxyType(
         "EasyCache, 0.1": (EasyCache(0.1),),
         "EasyCache, 0.2": (EasyCache(0.2),),
         "LazyCache, 0.2": (LazyCache(0.2),),
+        EIGHT: (),
     }
 )
 
@@ -50,8 +55,11 @@ WAYS: Mapping[str, Sequence[Steering]] = MappingProxyType(
 def main(each: int = 12, cfg: float = 4.0) -> None:
     """Print the table. each: prompts for each attribute that is asked for."""
     prompts = [*singles(each), *triples(each)]
-    drawer = load(EMBEDDED / "checkpoints" / "darkroom-world-256.safetensors")
-    drawn, seconds = _drawn(drawer, prompts, Sampling(256, cfg))
+    checkpoint = EMBEDDED / "checkpoints" / "darkroom-world-256.safetensors"
+    drawer = load(checkpoint)
+    unet = load_part(read_header(checkpoint), "model", dtype=torch.float32, device=DEVICE, kept=torch.int8)
+    eight = Drawer(cast(UNet, unet), drawer.text, drawer.vae)
+    drawn, seconds = _drawn(lambda way: eight if way == EIGHT else drawer, prompts, Sampling(256, cfg))
     detector = load_detector(EMBEDDED / "detector.safetensors")
     alone = sum(len(prompt.asked) == 1 for prompt in prompts)
     print(f"{len(prompts)} prompts, {torch.get_num_threads()} threads, {Sampling(256, cfg)}\n")
@@ -66,7 +74,7 @@ def main(each: int = 12, cfg: float = 4.0) -> None:
 
 
 def _drawn(
-    drawer: Drawer, prompts: Sequence[Prompt], sampling: Sampling
+    drawer_of: Callable[[str], Drawer], prompts: Sequence[Prompt], sampling: Sampling
 ) -> tuple[dict[str, NDArray[np.uint8]], dict[str, float]]:
     """The pictures of all prompts in each way, and the seconds they took without the first batch, which warms up."""
     empty = torch.from_numpy(tokens_of(""))
@@ -76,7 +84,7 @@ def _drawn(
         tokens = torch.from_numpy(np.stack([tokens_of(prompt.text) for prompt in prompts[first : first + BATCH]]))
         for way, steering in WAYS.items():
             begun = perf_counter()
-            drawn[way].append(paint(drawer, tokens, empty, replace(sampling, steering=steering), first))
+            drawn[way].append(paint(drawer_of(way), tokens, empty, replace(sampling, steering=steering), first))
             seconds[way] += perf_counter() - begun if first else 0.0
     return {way: np.concatenate(pictures) for way, pictures in drawn.items()}, seconds
 
