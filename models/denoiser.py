@@ -131,7 +131,7 @@ class Guided:
         steering: Sequence[Begun] = (),
     ) -> None:
         """channels: how many the network reads beside those of a latent of its family. steering: what uses its estimates
-        once more."""
+        once more, and what is done around them, which makes `wanted` of `estimates`."""
         self._denoiser = denoiser
         self._conditionings = texts
         self._guidance = guidance
@@ -141,10 +141,10 @@ class Guided:
         self._channels = channels
         self._finishes = [begun.finish for begun in steering if begun.finish]
         self._asked = frozenset[int]().union(*(begun.needs for begun in steering))
-        self._wanted: Estimates = self.estimates
+        self.wanted: Estimates = self.estimates
         for begun in steering:
             if begun.around_estimates is not None:
-                self._wanted = partial(begun.around_estimates, self._wanted)
+                self.wanted = partial(begun.around_estimates, self.wanted)
         self._placed: tuple[int, int] = (0, 0)
         self._texts: list[_Text] = []
 
@@ -162,12 +162,12 @@ class Guided:
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """x: [B, 4, h, w] at level sigma [] -> the guided estimate of the clean latent, [B, 4, h, w]."""
         guidance = self._guidance.at(float(sigma))
-        return self._guided(x, sigma, self._wanted(x, sigma, guidance.needed | self._asked), guidance)
+        return self._guided(x, sigma, self.wanted(x, sigma, guidance.needed | self._asked), guidance)
 
     def pair(self, x: Tensor, sigma: Tensor) -> Pair:
         """The guided estimate, and that for the text to go away from."""
         guidance = self._guidance.at(float(sigma))
-        estimates = self._wanted(x, sigma, guidance.needed | self._asked | {POSITIVE, NEGATIVE})
+        estimates = self.wanted(x, sigma, guidance.needed | self._asked | {POSITIVE, NEGATIVE})
         return Pair(self._guided(x, sigma, estimates, guidance), estimates[NEGATIVE])
 
     def _guided(self, x: Tensor, sigma: Tensor, estimates: Mapping[int, Tensor], guidance: Guidance) -> Tensor:
@@ -275,6 +275,15 @@ class Predicted:
     def pair(self, x: Tensor, sigma: Tensor) -> Pair:
         """That, and the estimate for the text to go away from."""
         return Pair(self(x, sigma), self._guided.estimates(x, sigma, frozenset({NEGATIVE}))[NEGATIVE])
+
+
+def with_negative_of(
+    theirs: Estimates, ours: Estimates, x: Tensor, sigma: Tensor, needed: frozenset[int]
+) -> dict[int, Tensor]:
+    """The estimates, where another model's is that for the text to go away from, such as a weaker one's (Karras et al. 2024,
+    arXiv:2406.02507)."""
+    found = ours(x, sigma, needed - {NEGATIVE})
+    return found | theirs(x, sigma, frozenset({NEGATIVE})) if NEGATIVE in needed else found
 
 
 def _one_after_another(tensors: Sequence[Tensor | None]) -> Tensor | None:

@@ -456,7 +456,8 @@ class ChosenSampler:
 @dataclass(frozen=True, eq=False)
 class Guider:
     """A model and what steers it. texts: by their numbers in `guidance`; names: the inputs they came by. predict: what is
-    done around the guided estimate; around: around a whole sampling."""
+    done around the guided estimate; around: around a whole sampling; negative_model: what estimates for the text to go away
+    from in the place of `model`."""
 
     socket: ClassVar[str] = "GUIDER"
     model: Model
@@ -465,6 +466,7 @@ class Guider:
     names: tuple[str, ...] = ("positive", "negative")
     predict: Predict | None = None
     around: tuple[AroundSampling, ...] = ()
+    negative_model: Model | None = None
 
 
 @dataclass(frozen=True, eq=False)

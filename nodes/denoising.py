@@ -19,7 +19,7 @@ from models.activations import unet_bytes
 from models.checkpoint import CheckpointError
 from models.config import UNetConfig
 from models.controls import Answer, Controlled, answers, check_control, controls_of
-from models.denoiser import Denoiser, Guided, Predicted
+from models.denoiser import Denoiser, Guided, Predicted, with_negative_of
 from models.family import TOWERS
 from models.guidance import Cfg, overridden
 from models.guidance_kinds import PerpNeg
@@ -44,6 +44,7 @@ from models.types import (
     Perform,
     Sampling,
 )
+from models.unet import UNet
 from nodes.latent_previews import preview_of
 from nodes.mask_fit import told_of_mask
 from nodes.services import Context
@@ -102,26 +103,17 @@ def _steps(ctx: Context, blamed: str, sampling: Sampling) -> Sampled:
     _check_controls(guider, blamed)
     guider = _with_pictures(ctx, guider, noise.seed, blamed)
     with ExitStack() as networks:
-        unet = networks.enter_context(ctx.services.use(guider.model, blamed or "model", ctx.thrift >= Thrift.STREAM))
-        _check_text(unet.config, guider, blamed)
+        around: list[Begun] = []
+        if guider.negative_model is not None:
+            theirs = _opened(ctx, replace(guider, model=guider.negative_model), sigmas, networks, blamed)
+            around.append(Begun(around_estimates=partial(with_negative_of, theirs.guided.wanted)))
+        unet, denoiser, guided, steering, controls = _opened(ctx, guider, sigmas, networks, blamed, around)
         strength = (1 + sigmas[0] ** 2).sqrt() if starts_from_noise(sigmas, diffusion.levels) else sigmas[0]
         clean, added = latent.samples * scale, noise.upon(latent.samples, latent.batch_index)
-        x = clean + added * strength
-        controls = _controls(ctx, guider, networks, blamed)
-        steering = [one.begin(_ground(unet.config, guider, sigmas)) for one in guider.model.steering]
-        steer = all_of([Controlled(controls, diffusion.levels), *(begun.steer for begun in steering)])
-        wraps = [begun.wrap for begun in steering if begun.wrap]
-        arounds = [begun.around for begun in steering if begun.around]
-        denoiser = Denoiser(unet, diffusion, ctx.check, steer, wraps, arounds)
-        apart = ctx.thrift >= Thrift.APART
-        model = guider.model
-        beside = unet.config.in_channels - model.family.latent.channels
-        guided = Guided(
-            denoiser, guider.texts, guider.guidance, model.guiding.begun(), apart, model.family, beside, steering
-        )
+        x, model = clean + added * strength, guider.model
         batch, _, height, width = x.shape
-        _tell_of_texts(ctx, guider, beside, (height, width), blamed)
-        needed = unet_bytes(unet.config, guided.at_once * batch, height, width, denoiser.dtype, len(controls))
+        _tell_of_texts(ctx, guider, unet.config.in_channels - model.family.latent.channels, (height, width), blamed)
+        needed = unet_bytes(unet.config, guided.at_once * batch, height, width, denoiser.dtype, controls)
         preview = preview_of(ctx, networks, model, height, width)
         with ctx.services.residency.room(needed + preview.needed), freed_memory_kept(denoiser.device):
             denoised, finite = None, list[Tensor]()
@@ -141,6 +133,36 @@ def _steps(ctx: Context, blamed: str, sampling: Sampling) -> Sampled:
                 raise _not_finite(first, sampler, sigmas, guider, denoiser.dtype, blamed)
     output = replace(latent, samples=(x / scale).cpu())
     return Sampled(output, output if denoised is None else replace(latent, samples=(denoised / scale).cpu()))
+
+
+class _Opened(NamedTuple):
+    """A model at work: its network, and what makes its estimates. controls: how many networks steer it."""
+
+    unet: UNet
+    denoiser: Denoiser
+    guided: Guided
+    steering: Sequence[Begun]
+    controls: int
+
+
+def _opened(
+    ctx: Context, guider: Guider, sigmas: Tensor, networks: ExitStack, blamed: str, around: Sequence[Begun] = ()
+) -> _Opened:
+    """The guider's model, which stays until `networks` closes. around: what steers besides what the model brings."""
+    model = guider.model
+    unet = networks.enter_context(ctx.services.use(model, blamed or "model", ctx.thrift >= Thrift.STREAM))
+    _check_text(unet.config, guider, blamed)
+    controls = _controls(ctx, guider, networks, blamed)
+    steering = [*(one.begin(_ground(unet.config, guider, sigmas)) for one in model.steering), *around]
+    steer = all_of([Controlled(controls, model.diffusion.levels), *(begun.steer for begun in steering)])
+    wraps = [begun.wrap for begun in steering if begun.wrap]
+    arounds = [begun.around for begun in steering if begun.around]
+    denoiser = Denoiser(unet, model.diffusion, ctx.check, steer, wraps, arounds)
+    beside, apart = unet.config.in_channels - model.family.latent.channels, ctx.thrift >= Thrift.APART
+    guided = Guided(
+        denoiser, guider.texts, guider.guidance, model.guiding.begun(), apart, model.family, beside, steering
+    )
+    return _Opened(unet, denoiser, guided, steering, len(controls))
 
 
 def _tell_of_texts(ctx: Context, guider: Guider, channels: int, size: tuple[int, int], blamed: str) -> None:

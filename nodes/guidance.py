@@ -6,9 +6,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
+from graph.errors import InputError
 from graph.sockets import Choice, Float, Int
-from graph.spec import Extra, Named, Tip, node
-from models.guidance import After, Before, Combine, DualCfg, Override, rescaled
+from graph.spec import ALIKE, Extra, Named, Tip, node
+from models.guidance import After, Before, Cfg, Combine, DualCfg, Override, rescaled
 from models.guidance_kinds import (
     PerpNeg,
     Projected,
@@ -19,6 +20,7 @@ from models.guidance_kinds import (
     zero_star,
 )
 from models.types import Conditioning, EmptyText, Guider, Model
+from nodes.prompt_ranges import conditioning_zero_out
 from nodes.sampling import CFG
 from nodes.services import Context
 
@@ -187,6 +189,28 @@ def dual_cfg_guider(
     """Steer by two prompts with a strength each, such as an instruction and the picture it is about."""
     guidance = DualCfg(cfg_conds, cfg_cond2_negative, nested=style == "nested")
     return Guider(model, (cond1, negative, cond2), guidance, names=("cond1", "negative", "cond2"))
+
+
+@node("DualModelGuider", category="sampling/custom_sampling/guiders", title="Dual Model CFG Guider", items=ALIKE)
+def dual_model_guider(
+    ctx: Context,
+    *,
+    model: Annotated[Model, Tip("The U-Net that is led by the positive prompt.")],
+    positive: Annotated[Conditioning, Tip("What the picture should show.")],
+    model_negative: Annotated[
+        Model | None, Tip("The U-Net to go away from, such as a weaker one; without it, the same.")
+    ] = None,
+    negative: Annotated[Conditioning | None, Tip("What that one is told; without it, zeros for a prompt.")] = None,
+    cfg: Annotated[float, Float(0.0, 100.0, step=0.1, tooltip="How strongly to go away from the negative.")] = 4.0,
+) -> Annotated[Guider, Tip("The models, steered by the prompts.")]:
+    """Steer a model towards a prompt, and away from what another model makes of the negative one."""
+    if model_negative is not None and model_negative.family.latent != model.family.latent:
+        raise InputError(
+            "model_negative",
+            f"a model of {model_negative.family.name}, but one of {model.family.name} draws: their latents differ",
+        )
+    away = negative or conditioning_zero_out(ctx, conditioning=positive)
+    return Guider(model, (positive, away), Cfg(cfg), negative_model=model_negative)
 
 
 def _combining(model: Model, combine: Combine) -> Model:

@@ -8,20 +8,28 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
 
+from graph.errors import InputError
 from models.guidance import NEGATIVE, POSITIVE, Cfg, DualCfg, Override, overridden
 from models.noise import Noise
 from models.samplers import SAMPLERS
-from models.types import ChosenSampler, Conditioning, Latent, Model
+from models.types import ChosenSampler, Conditioning, Guider, Latent, Model
 from nodes.attention import na_guidance, patch_model_add_downscale
-from nodes.custom_sampling import basic_scheduler, sampler_custom_advanced
-from nodes.guidance import cfg_override, perp_neg, perp_neg_guider
+from nodes.custom_sampling import basic_guider, basic_scheduler, cfg_guider, sampler_custom_advanced
+from nodes.guidance import cfg_override, dual_model_guider, perp_neg, perp_neg_guider
 from nodes.loaders import checkpoint_loader_simple
+from nodes.prompt_ranges import conditioning_zero_out
 from nodes.sampling import ksampler, ksampler_advanced
+from nodes.shortcuts import lazy_cache
+from tests.models.oracles import relative_error
 from tests.nodes.conftest import CHECKPOINT, Workplace
 from tests.nodes.one_step import CFG, LATENT, drawn, text
 from tests.nodes.one_step import NEGATIVE as AWAY
 from tests.nodes.one_step import POSITIVE as TOWARDS
+from tests.tiny_checkpoint import write_tiny_checkpoint
+from tests.tiny_families import family_state
 
 
 @pytest.fixture
@@ -83,6 +91,41 @@ def test_perp_neg_of_the_model_is_that_of_the_guider(place: Workplace, model: Mo
     assert not torch.allclose(found, drawn(place, model, TOWARDS, AWAY), atol=1e-3)
     at_two = cfg_override(place.ctx(), model=patched, cfg=2.0)
     assert torch.equal(drawn(place, at_two, TOWARDS, AWAY), drawn(place, patched, TOWARDS, AWAY, cfg=2.0))
+
+
+def test_another_model_may_estimate_for_the_negative_prompt(place: Workplace, model: Model) -> None:
+    """In one step of euler to 0, what comes out is the guided estimate."""
+    root = place.folders.roots("checkpoints")[0]
+    write_tiny_checkpoint(root / "weak.safetensors", seed=7)
+    weak = checkpoint_loader_simple(place.ctx(), ckpt_name=place.file("checkpoints", "weak.safetensors")).model
+
+    def one_step(guider: Guider) -> Tensor:
+        ended: Latent = sampler_custom_advanced(
+            place.ctx(), noise=Noise(5), guider=guider, sampler=ChosenSampler(SAMPLERS["euler"], "euler"),
+            sigmas=basic_scheduler(place.ctx(), model=model, scheduler="normal", steps=1), latent_image=LATENT,
+        ).output  # fmt: skip
+        return ended.samples
+
+    def led(**given: Any) -> Tensor:
+        return one_step(dual_model_guider(place.ctx(), model=model, positive=TOWARDS, cfg=CFG, **given))
+
+    towards = one_step(basic_guider(place.ctx(), model=model, conditioning=TOWARDS))
+    away = one_step(basic_guider(place.ctx(), model=weak, conditioning=AWAY))
+    assert relative_error(led(model_negative=weak, negative=AWAY), away + CFG * (towards - away)) < 1e-5
+    plain = one_step(cfg_guider(place.ctx(), model=model, positive=TOWARDS, negative=AWAY, cfg=CFG))
+    assert torch.equal(led(negative=AWAY), plain)
+    assert relative_error(led(model_negative=model, negative=AWAY), plain) < 1e-5
+    zeros = conditioning_zero_out(place.ctx(), conditioning=TOWARDS)
+    assert torch.equal(led(model_negative=weak), led(model_negative=weak, negative=zeros))
+    cached = lazy_cache(place.ctx(), model=weak, reuse_threshold=0.0)
+    assert torch.equal(led(model_negative=cached, negative=AWAY), led(model_negative=weak, negative=AWAY))
+
+
+def test_models_of_different_latents_do_not_guide_each_other(place: Workplace, model: Model) -> None:
+    save_file(family_state("xl"), place.folders.roots("checkpoints")[0] / "xl.safetensors")
+    other = checkpoint_loader_simple(place.ctx(), ckpt_name=place.file("checkpoints", "xl.safetensors")).model
+    with pytest.raises(InputError, match="a model of SDXL, but one of Stable Diffusion 1 draws: their latents differ"):
+        dual_model_guider(place.ctx(), model=model, positive=TOWARDS, model_negative=other)
 
 
 def test_normalized_attention_needs_a_negative_prompt_but_no_guidance(place: Workplace, model: Model) -> None:
