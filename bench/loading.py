@@ -36,8 +36,9 @@ def measure(side: str, checkpoint: Path) -> tuple[float, float]:
     load = partial(networks.ours_loaded, checkpoint) if side == "ours" else partial(networks.theirs_loaded, folder)
     held: list[Any] = []
     loading = timed(lambda: held.extend(load()))
+    unet = networks.read(held[0]) if side == "ours" else held[0]
     with torch.inference_mode():
-        return loading, loading + timed(partial(held[0], *networks.step_inputs(128)))
+        return loading, loading + timed(partial(unet, *networks.step_inputs(128)))
 
 
 if __name__ == "__main__":

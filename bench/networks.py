@@ -30,18 +30,18 @@ def table(checkpoint: Path) -> Iterator[Row]:
     with torch.inference_mode():
         unet, theirs = _ours(checkpoint, "model"), peer.load_unet(folder)
         small = step_inputs(128)
-        _check_equal(_read(unet)(*small), theirs(*small).sample)
+        _check_equal(read(unet)(*small), theirs(*small).sample)
         for size, runs in ((128, 3), (512, 1)):
             given = step_inputs(size)
             yield seconds(
                 f"{STEPS} U-Net steps (cond and uncond), {size}x{size}",
-                partial(_stepped, _read(unet), given), partial(_repeated, theirs, given), runs,
+                partial(_stepped, read(unet), given), partial(_repeated, theirs, given), runs,
             )  # fmt: skip
         del unet
         if can_pack(torch.bfloat16):
             half, given = _ours(checkpoint, "model", torch.bfloat16), step_inputs(512)
             x, t, context = given
-            narrow = partial(_stepped, _read(half), (x.bfloat16(), t, context.bfloat16()))
+            narrow = partial(_stepped, read(half), (x.bfloat16(), t, context.bfloat16()))
             name = "the same, ours with --bf16-unet, 512x512"
             yield seconds(name, narrow, partial(_repeated, theirs, given), runs=1)
         del theirs
@@ -61,7 +61,7 @@ def _repeated(unet: Any, given: tuple[torch.Tensor, ...]) -> None:
         unet(*given)
 
 
-def _read(unet: Any) -> Callable[..., Any]:
+def read(unet: Any) -> Callable[..., Any]:
     """A U-Net that is given its text as diffusers' is."""
     return lambda x, t, context: unet(x, t, Reading(context))
 

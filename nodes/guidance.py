@@ -204,10 +204,10 @@ def dual_model_guider(
     cfg: Annotated[float, Float(0.0, 100.0, step=0.1, tooltip="How strongly to go away from the negative.")] = 4.0,
 ) -> Annotated[Guider, Tip("The models, steered by the prompts.")]:
     """Steer a model towards a prompt, and away from what another model makes of the negative one."""
-    if model_negative is not None and model_negative.family.latent != model.family.latent:
+    ours, theirs = model.family, (model_negative or model).family
+    if (ours.latent, ours.text) != (theirs.latent, theirs.text):
         raise InputError(
-            "model_negative",
-            f"a model of {model_negative.family.name}, but one of {model.family.name} draws: their latents differ",
+            "model_negative", f"a model of {theirs.name}, but {ours.name} draws: they do not fit each other"
         )
     away = negative or conditioning_zero_out(ctx, conditioning=positive)
     return Guider(model, (positive, away), Cfg(cfg), negative_model=model_negative)

@@ -29,7 +29,7 @@ from tests.nodes.one_step import CFG, LATENT, drawn, text
 from tests.nodes.one_step import NEGATIVE as AWAY
 from tests.nodes.one_step import POSITIVE as TOWARDS
 from tests.tiny_checkpoint import write_tiny_checkpoint
-from tests.tiny_families import family_state
+from tests.tiny_families import Kind, family_state
 
 
 @pytest.fixture
@@ -121,10 +121,12 @@ def test_another_model_may_estimate_for_the_negative_prompt(place: Workplace, mo
     assert torch.equal(led(model_negative=cached, negative=AWAY), led(model_negative=weak, negative=AWAY))
 
 
-def test_models_of_different_latents_do_not_guide_each_other(place: Workplace, model: Model) -> None:
-    save_file(family_state("xl"), place.folders.roots("checkpoints")[0] / "xl.safetensors")
-    other = checkpoint_loader_simple(place.ctx(), ckpt_name=place.file("checkpoints", "xl.safetensors")).model
-    with pytest.raises(InputError, match="a model of SDXL, but one of Stable Diffusion 1 draws: their latents differ"):
+@pytest.mark.parametrize(("kind", "name"), [("xl", "SDXL"), ("sd2", "Stable Diffusion 2")])
+def test_models_of_two_families_do_not_guide_each_other(place: Workplace, model: Model, kind: Kind, name: str) -> None:
+    state = {name: tensor.contiguous() for name, tensor in family_state(kind).items()}
+    save_file(state, place.folders.roots("checkpoints")[0] / "other.safetensors")
+    other = checkpoint_loader_simple(place.ctx(), ckpt_name=place.file("checkpoints", "other.safetensors")).model
+    with pytest.raises(InputError, match=f"a model of {name}, but Stable Diffusion 1 draws"):
         dual_model_guider(place.ctx(), model=model, positive=TOWARDS, model_negative=other)
 
 
