@@ -128,7 +128,8 @@ class Pipes:
         return status_words(status)
 
     def release(self) -> None:
-        """Nothing: its streams are closed with it."""
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
 
 def piped(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Begin:

@@ -185,6 +185,8 @@ class Passer:
             while (frame := channel.frame()) is not None and process is self._process:
                 self._note(frame)
         words = status_words(process.wait())
+        assert process.stdout is not None
+        process.stdout.close()
         with self._said:
             if process is self._process:
                 self._words = words

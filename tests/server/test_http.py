@@ -176,10 +176,12 @@ async def test_metrics_docs_and_logs(tmp_path: Path) -> None:
         await client.run(chain())
         text = ""
         async with asyncio.timeout(30):
-            while "darkroom_queue_depth 0.0" not in text:  # a job is in the history a moment before it is told so
+            while (
+                'darkroom_job_seconds_count{state="completed"} 1.0' not in text
+            ):  # a moment after it is in the history
                 async with client.session.get(f"{client.url}/metrics") as answer:
                     text = await answer.text()
-        assert 'darkroom_job_seconds_count{state="completed"} 1.0' in text
+        assert "darkroom_queue_depth 0.0" in text
         assert "darkroom_node_seconds_count 4.0" in text
         assert 'darkroom_bytes{what="results"}' in text
         document = await client.get("/openapi.json")
