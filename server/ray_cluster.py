@@ -288,9 +288,8 @@ class _ActorLink(Link):
         return self._words
 
     def release(self) -> None:
-        self._actor = self._tell = self._sent = self._far = (
-            None  # Ray ends a process that lets go of these after the connection
-        )
+        # Ray ends a process that lets go of these after the connection
+        self._actor = self._tell = self._sent = self._far = None
 
     def _attached(self) -> bool | None:
         """Go on with the process that is there; whether it has the server's folder. None where there is none."""

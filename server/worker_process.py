@@ -23,7 +23,6 @@ from graph.events import Event, NodeFinished, Progress, RunStarted
 from graph.files import Folders
 from graph.fingerprint import Fingerprint
 from graph.live import Results
-from graph.recipe import Recipe
 from graph.result import Outputs
 from graph.share import Share, Slice
 from server.backend import Engine, EngineUnavailable, LocalBackend
@@ -126,7 +125,7 @@ class _Process:
             case "preview", [number, id_]:
                 self._answer(number, self._preview(id_))
             case "recipes", [number, id_, parts]:
-                self._answer(number, encoded(self._recipes(id_, parts)))
+                self._answer(number, self._recipes(id_, parts))
             case "refresh", number:
                 self._answer(number, self._attempt("packs", self._backend.refresh))
             case "free", [number, unload_models, free_memory]:
@@ -183,8 +182,8 @@ class _Process:
                         _logger.warning("what node %s has made is too large to travel: it is made again", node_id)
                     elif content is not None:
                         self._send("made", [id_, node_id], content)
-                if told.explains:
-                    self._send("recipes", [id_, encoded(self._recipes(id_, parts=True))])
+                if told.explains and (named := self._recipes(id_, parts=True)) is not None:
+                    self._send("recipes", [id_, named])
                 self._send("ended", {"id": id_, "how": "done"})
             case Interrupted():
                 self._send("ended", {"id": id_, "how": "interrupted"})
@@ -216,9 +215,12 @@ class _Process:
             return None
         return picture.hex()
 
-    def _recipes(self, id_: str, parts: bool) -> list[Recipe]:
-        told = self._runs.get(id_)
-        return [] if told is None or told.started is None else list(told.started.recipes(parts))
+    def _recipes(self, id_: str, parts: bool) -> Json:
+        """What named a run's results, as far as it can be told."""
+        started = told.started if (told := self._runs.get(id_)) is not None else None
+        if started is None:
+            return []
+        return self._attempt("explaining", lambda: encoded(list(started.recipes(parts))))
 
     def _attempt(self, what: str, do: Callable[[], object]) -> Json:
         """What `do` returns, or null if it fails, which the log has."""

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import random
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import PIL.Image
 import pytest
 
+from graph.events import RunStarted
+from graph.files import Folders
+from graph.live import Results
+from graph.recipe import Recipe
+from server.backend import Engine, LocalBackend
 from server.client import BlockingClient
 from server.deps import CREW, WATCH, Limits
 from server.kept_results import Fetch, KeptResults
 from server.links import piped
 from server.list_workers import list_workers
 from server.process_backend import ProcessBackend
-from server.wire import Channel
+from server.wire import Channel, Message
+from server.worker_process import _Process, _Telling
 from tests.server.loop import in_loop
+from tests.server.stub_nodes import factory
 from tests.server.support import Client, Ear, Json, chain, deps_of, in_background, serving
 
 SOURCE = Path(__file__).resolve().parents[2]
@@ -110,6 +119,20 @@ async def begins_again_after_what_was_kept(client: Client, ear: Ear, backends: l
     assert "again" in begun
     assert "s" not in begun
     assert (await client.entry(job))["status"]["completed"]
+
+
+def test_a_part_of_a_run_ends_also_where_what_named_its_results_cannot_be_told(tmp_path: Path) -> None:
+    def fail(parts: bool) -> list[Recipe]:
+        raise RuntimeError("no")
+
+    out, done = io.BytesIO(), Future[Results]()
+    done.set_result({})
+    process = _Process(LocalBackend(factory(Folders.standard(tmp_path)), Folders.standard(tmp_path)), Channel(out, out))
+    told = _Telling(explains=True, started=RunStarted("a", (), recipes=fail))
+    process._runs["a"] = told
+    process._end("a", told, done, cast(Engine, None))
+    out.seek(0)
+    assert process._channel.receive() == Message("ended", {"id": "a", "how": "done"})
 
 
 @in_loop
