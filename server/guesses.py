@@ -40,6 +40,8 @@ class Guesses:
 
     def look(self, address: str | None) -> None:
         """Raise Refused while an address has to wait; its token is not even read then."""
+        if not self._tries:
+            return
         who = _neighbourhood(address)
         tries, now = self._tries.get(who), self._clock()
         if tries is not None and who not in self._trusted and now < tries.until:

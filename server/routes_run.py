@@ -90,7 +90,8 @@ async def enqueue(app: web.Application, checked: Callable[[], Checked]) -> tuple
     if not accepted.repeated:
         app[RECENT].keep(found.submission, found.given)
         app[HUB].status(accepted.remaining)
-        app[CREW].wake()
+        if app[DEPS].workers:  # the only worker is given the job by the commit that accepts it
+            app[CREW].wake()
     return found, accepted
 
 

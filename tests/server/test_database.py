@@ -273,6 +273,39 @@ def test_the_command_says_what_is_damaged_in_a_line(tmp_path: Path) -> None:
     assert "darkroom.db is damaged" in found.stderr and "--set-database-aside" in found.stderr
 
 
+def test_a_job_costs_as_much_after_a_long_history_as_after_a_short_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted are instructions of SQLite's virtual machine."""
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    class Counting(sqlite3.Connection):
+        def __init__(self, *args: Any, **named: Any) -> None:
+            super().__init__(*args, **named)
+            self.set_progress_handler(count, 1)
+
+    monkeypatch.setattr("server.database.sqlite3.connect", partial(sqlite3.connect, factory=Counting))
+    store = Store(tmp_path / "x.db")
+
+    def steps_of(name: str) -> int:
+        nonlocal steps
+        steps = 0
+        ended(store, name)
+        return steps
+
+    ended(store, "first")
+    short = steps_of("short")
+    with store.together(durable=False):
+        ended(store, *map(str, range(500)))
+    assert steps_of("long") < 1.2 * short
+    store.close()
+
+
 # migrations
 
 
