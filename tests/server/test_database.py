@@ -122,7 +122,8 @@ async def test_what_is_prepared_elsewhere_is_committed_together_and_what_cannot_
     tmp_path: Path,
 ) -> None:
     """More jobs than fit into one commit, checked in four threads."""
-    desk, busy, pool = Desk(Store, tmp_path / "x.db"), threading.Event(), ThreadPoolExecutor(4)
+    desk, pool = Desk(Store, tmp_path / "x.db"), ThreadPoolExecutor(4)
+    held, busy = threading.Event(), threading.Event()
     answered: list[str] = []
     answered_at: list[int] = []
 
@@ -140,8 +141,12 @@ async def test_what_is_prepared_elsewhere_is_committed_together_and_what_cannot_
         assert accepted.number == number
         answered.append(submitted.id)
 
-    waiting = asyncio.ensure_future(desk(lambda store: busy.wait(20)))
-    await asyncio.sleep(0)
+    def hold(store: Store) -> None:
+        held.set()
+        busy.wait(20)
+
+    waiting = asyncio.ensure_future(desk(hold))
+    await asyncio.to_thread(held.wait, 20)
     tasks = [asyncio.ensure_future(accept(number)) for number in range(100)]
     await asyncio.sleep(0)
     await asyncio.to_thread(pool.shutdown)
