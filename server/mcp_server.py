@@ -66,11 +66,14 @@ def create(opened: Opened, version: str) -> MCPServer[Any]:
     return server
 
 
-def sessions(opened: Opened, version: str) -> StreamableHTTPSessionManager:
-    """The same over streamable HTTP: `handle_request` is an ASGI application, and `run` has to be entered once."""
+def sessions(opened: Opened, version: str, largest: int) -> StreamableHTTPSessionManager:
+    """The same over streamable HTTP: `handle_request` is an ASGI application, and `run` has to be entered once.
+
+    largest: bytes of a message.
+    """
     server = create(opened, version)
     ours = TransportSecuritySettings(enable_dns_rebinding_protection=False)  # names of hosts are checked before
-    server.streamable_http_app(transport_security=ours)
+    server.streamable_http_app(transport_security=ours, max_request_body_size=largest)
     return server.session_manager
 
 

@@ -20,7 +20,10 @@ class Manager(Protocol):
     def run(self) -> AbstractAsyncContextManager[None]: ...
 
 
-Begin: TypeAlias = Callable[[Callable[[], Client], str], Manager]
+Begin: TypeAlias = Callable[[Callable[[], Client], str, int], Manager]
+
+LARGEST_MESSAGE = 16 * 2**20
+"""Bytes: a picture in base64 among others."""
 
 
 class Programs:
@@ -53,7 +56,7 @@ class Programs:
         """Keep the sessions open in one task, as the package asks."""
         try:
             sessions = await asyncio.to_thread(_sessions)
-            manager = sessions(lambda: Client(address, self._token or "", trust=True), self._version)
+            manager = sessions(lambda: Client(address, self._token or "", trust=True), self._version, LARGEST_MESSAGE)
             async with manager.run():
                 begun.set_result(manager.handle_request)
                 await self._end.wait()

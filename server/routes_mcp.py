@@ -9,9 +9,8 @@ from aiohttp import web
 from server.asgi import answer
 from server.body import read_body
 from server.deps import PROGRAMS
+from server.programs import LARGEST_MESSAGE
 from server.refused import Refused
-
-_BODY = 16 * 2**20
 
 
 def routes() -> list[web.RouteDef]:
@@ -24,7 +23,7 @@ async def post_mcp(request: web.Request) -> web.StreamResponse:
     if find_spec("mcp") is None:
         raise Refused(501, "mcp_missing", "the package mcp is not installed here: pip install -r requirements-mcp.txt")
     application = await request.app[PROGRAMS].application(_own_address(request))
-    return await answer(application, request, await read_body(request, _BODY))
+    return await answer(application, request, await read_body(request, LARGEST_MESSAGE))
 
 
 async def get_mcp(request: web.Request) -> web.StreamResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from server.fixes import fix
 from server.security import Guard
 from tests.server.loop import in_loop
 from tests.server.support import Client, chain, deps_of, serving
+from tests.server.test_security import picture
 
 DRAW = [
     {"add": "Value", "name": "v", "inputs": {"value": 40}},
@@ -107,6 +109,15 @@ async def test_what_cannot_be_done_says_why_and_what_would(tmp_path: Path) -> No
         for name in ("../../../escaped", "a/../../../../b"):
             await refused(client, "edit_workflow", name=name, edits=[], create=True)
         assert not list(tmp_path.rglob("escaped*"))
+
+
+@in_loop
+async def test_a_picture_of_several_megabytes_can_be_sent(tmp_path: Path) -> None:
+    """The package's own server takes messages of up to 4 MiB."""
+    content = picture() + bytes(6 * 2**20)
+    async with serving(deps_of(tmp_path)) as running, program(running) as client:
+        sent = await told(client, "upload_picture", name="a.png", content_base64=b64encode(content).decode())
+    assert (tmp_path / "input" / sent).read_bytes() == content
 
 
 @in_loop
