@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,20 +102,27 @@ def openvino(task: Task) -> Networks:
     hints = {"INFERENCE_PRECISION_HINT": "bf16" if computed(task.dtype, CPU) == torch.bfloat16 else "f32"}
 
     def load(name: str, dtype: torch.dtype = torch.float32) -> Any:
-        path = _folder(task, name) / "network.xml"
-        if not path.exists():
-            network, example = _traceable(task, name)
-            openvino.save_model(openvino.convert_model(network, example_input=example), path, compress_to_fp16=True)
+        path = _made(_to_openvino, task, name, "network.xml")
         if dtype == torch.int8:
-            path, whole = path.with_stem("int8"), path
-            if not path.exists():
-                import nncf
-
-                openvino.save_model(nncf.compress_weights(core.read_model(whole)), path)
+            path = _made(_to_openvino_int8, task, name, "int8.xml")
         return core.compile_model(path, "CPU", hints)
 
     unet, decoder = load("unet", task.dtype), load("decoder")
     return Networks(lambda x, t, context: unet((x, t, context))[0], lambda z: decoder((z,))[0])
+
+
+def _to_openvino(task: Task, name: str, path: Path) -> None:
+    import openvino
+
+    network, example = _traceable(task, name)
+    openvino.save_model(openvino.convert_model(network, example_input=example), path, compress_to_fp16=True)
+
+
+def _to_openvino_int8(task: Task, name: str, path: Path) -> None:
+    import nncf
+    import openvino
+
+    openvino.save_model(nncf.compress_weights(openvino.Core().read_model(path.with_name("network.xml"))), path)
 
 
 def onnxruntime(task: Task) -> Networks:
@@ -125,15 +133,26 @@ def onnxruntime(task: Task) -> Networks:
     options.intra_op_num_threads = torch.get_num_threads()
 
     def load(name: str) -> Callable[..., Array]:
-        path = _folder(task, name) / "network.onnx"
-        if not path.exists():
-            network, example = _traceable(task, name)
-            torch.onnx.export(network, example, path, dynamo=True, external_data=True)
+        path = _made(_to_onnx, task, name, "network.onnx")
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         names = [given.name for given in session.get_inputs()]
         return lambda *arrays: session.run(None, dict(zip(names, arrays, strict=True)))[0]
 
     return Networks(load("unet"), load("decoder"))
+
+
+def _to_onnx(task: Task, name: str, path: Path) -> None:
+    network, example = _traceable(task, name)
+    torch.onnx.export(network, example, path, dynamo=True, external_data=True)
+
+
+def _made(make: Callable[[Task, str, Path], None], task: Task, name: str, file: str) -> Path:
+    """The file, made in a process of its own where it is not there: what that needs is not the program's peak."""
+    path = _folder(task, name) / file
+    if not path.exists():
+        with get_context("spawn").Pool(1) as pool:
+            pool.apply(make, (task, name, path))
+    return path
 
 
 class _Traced(torch.nn.Module):

@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-
-
-def group_norm(channels: int, eps: float) -> nn.GroupNorm:
-    """GroupNorm with min(32, channels / 4) groups: SD v1's 32, and still a group of 4 in a narrow model,
-    where 32 groups of one or two channels would normalise colour away."""
-    return nn.GroupNorm(min(32, channels // 4), channels, eps=eps)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, causal: bool = False, mask: Tensor | None = None) -> Tensor:

@@ -17,6 +17,8 @@ from models.doubling import Upsample, doubled
 from models.streaming import placeholder
 
 TOKENS = 512  # rows of a typical Linear's input; only a hint for the layout
+WIDE = 256
+"""Channels from which on a doubling and its convolution are one. With fewer it is no faster, and oneDNN sums by threads."""
 
 
 def can_pack(dtype: torch.dtype = torch.float32) -> bool:
@@ -32,7 +34,7 @@ def pack(network: nn.Module) -> None:
     one after the other: no more than one weight is ever in memory twice. The network is not trained any more."""
     for name, child in network.named_children():
         match child:
-            case Upsample():
+            case Upsample() if child.conv.in_channels >= WIDE:
                 setattr(network, name, PackedUpsample(child))
             case nn.Linear():
                 setattr(network, name, PackedLinear(child))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from models.attention import Place, Site, group_norm
+from models.attention import Place, Site
 from models.reading import Reading
+from models.repeatable import gelu, group_norm
 
 
 class CrossAttention(nn.Module):
@@ -40,7 +40,7 @@ class GEGLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, C] -> [B, N, inner]."""
         h, gate = self.proj(x).chunk(2, dim=-1)
-        return h * F.gelu(gate)
+        return h * gelu(gate)
 
 
 class FeedForward(nn.Module):

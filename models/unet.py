@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.attention import Place, group_norm
+from models.attention import Place
 from models.config import UNetConfig
 from models.reading import Reading
+from models.repeatable import SiLU, group_norm
 from models.sinusoids import timestep_embedding
 from models.transformer import SpatialTransformer
 
@@ -28,12 +29,12 @@ class ResBlock(nn.Module):
     def __init__(self, channels: int, out_channels: int, time_channels: int) -> None:
         super().__init__()
         self.in_layers = nn.Sequential(
-            group_norm(channels, eps=1e-5), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
+            group_norm(channels, eps=1e-5), SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
         )
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(time_channels, out_channels))
         self.out_layers = nn.Sequential(
             group_norm(out_channels, eps=1e-5),
-            nn.SiLU(),
+            SiLU(),
             nn.Identity(),
             nn.Conv2d(out_channels, out_channels, 3, padding=1),
         )
@@ -147,7 +148,7 @@ class UNet(InputSide):
                     parts.append(Upsample(channels))
                 self.output_blocks.append(_stage(*parts))
         self.out = nn.Sequential(
-            group_norm(channels, eps=1e-5), nn.SiLU(), nn.Conv2d(channels, config.out_channels, 3, padding=1)
+            group_norm(channels, eps=1e-5), SiLU(), nn.Conv2d(channels, config.out_channels, 3, padding=1)
         )
 
     def forward(self, x: Tensor, t: Tensor, reading: Reading, tick: Tick = lambda: None) -> Tensor:

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.attention import attention, group_norm
+from models.attention import attention
 from models.config import VaeConfig
 from models.doubling import Upsample
+from models.repeatable import group_norm, silu
 
 Tick = Callable[[], None]
 
@@ -22,7 +23,7 @@ Tick = Callable[[], None]
 def _silu(x: Tensor) -> Tensor:
     """SiLU of what nobody else reads: in place, so that the largest feature maps are held once less. Gradients need
     both."""
-    return F.silu(x, inplace=not torch.is_grad_enabled())
+    return silu(x, inplace=not torch.is_grad_enabled())
 
 
 def _sum(x: Tensor, y: Tensor) -> Tensor:

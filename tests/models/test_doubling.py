@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ def test_the_transposed_convolution_is_the_convolution_of_what_was_doubled(size:
 @torch.inference_mode()
 def test_a_packed_decoder_doubles_and_convolves_at_once_and_holds_its_weight_once() -> None:
     torch.manual_seed(0)
-    vae = AutoencoderKL(VAE)
+    vae = AutoencoderKL(replace(VAE, ch=128))
     packed = copy.deepcopy(vae)
     pack(packed)
     layers = [layer for layer in packed.modules() if isinstance(layer, PackedUpsample)]
