@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+_LONG = 4096
+"""Keys from which on a CPU looks at them faster where each head's lie together; in float32 a twentieth of a step at 512x512."""
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, causal: bool = False, mask: Tensor | None = None) -> Tensor:
     """Multi-head scaled dot-product attention. q: [B, N, C], k and v: [B, M, C] -> [B, N, C]. mask: which of [B, 1, N, M]
     is looked at."""
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # [B, heads, N, C / heads]
+    if k.shape[2] >= _LONG and k.dtype == torch.float32 and k.device.type == "cpu":
+        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
     return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal).transpose(1, 2).flatten(2)
 
 
