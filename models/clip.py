@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from models.attention import attention
 from models.config import ClipConfig, TowerConfig
+from models.repeatable import gelu, sigmoid
 
 Tick = Callable[[], None]
 
@@ -57,7 +57,7 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]."""
         h = self.fc1(x)
-        return self.fc2(h * torch.sigmoid(1.702 * h) if self.quick else F.gelu(h))
+        return self.fc2(h * sigmoid(1.702 * h) if self.quick else gelu(h))
 
 
 class EncoderLayer(nn.Module):

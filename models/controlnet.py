@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from models.config import Shapes, UNetConfig, unet_config
 from models.reading import NO_RESIDUALS, Reading, Residuals
+from models.repeatable import SiLU
 from models.sinusoids import timestep_embedding
 from models.style_adapter import ClipBlock
 from models.unet import InputSide, Tick
@@ -102,7 +103,7 @@ def _eyes(widths: tuple[int, ...]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for channels, out_channels in pairwise(widths):
         stride = 2 if len(layers) in HALVING else 1
-        layers += [nn.Conv2d(channels, out_channels, 3, stride, padding=1), nn.SiLU()]
+        layers += [nn.Conv2d(channels, out_channels, 3, stride, padding=1), SiLU()]
     return nn.Sequential(*layers[:-1])
 
 

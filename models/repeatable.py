@@ -1,10 +1,12 @@
 """Layers that give the same to the bit however many threads share the work, where torch's own do not on the CPU.
 
-torch's GroupNorm of channels_last sums one part a thread, and its SiLU and GELU compute the last numbers of each thread's
-part by another routine than all others. Networks in training use torch's own.
+torch's GroupNorm of channels_last sums one part a thread, and its SiLU, GELU and sigmoid compute the last numbers of each
+thread's part by another routine than all others. Networks in training use torch's own.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -79,15 +81,14 @@ def _is_summed_by_threads(x: Tensor) -> bool:
 
 def silu(x: Tensor, inplace: bool = False) -> Tensor:
     """x * sigmoid(x) (Elfwing et al. 2017, arXiv:1702.03118)."""
-    flat = _flat(x) if _is_ours(x) else None
-    if flat is None or (whole := _divided(len(flat))) == len(flat):
+    if not _is_ours(x):
         return F.silu(x, inplace=inplace)
-    out = x if inplace else torch.empty_like(x)
-    flat_out = _flat(out)
-    assert flat_out is not None
-    for piece in (slice(whole), slice(whole, None)):
-        torch.ops.aten.silu.out(flat[piece], out=flat_out[piece])
-    return out
+    return _evenly(torch.ops.aten.silu.out, x, x if inplace else torch.empty_like(x))
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return _evenly(torch.sigmoid, x, torch.empty_like(x)) if _is_ours(x) else torch.sigmoid(x)
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -104,6 +105,18 @@ def gelu(x: Tensor) -> Tensor:
 
 def _is_ours(x: Tensor) -> bool:
     return x.device.type == "cpu" and not torch.is_grad_enabled()
+
+
+def _evenly(function: Callable[..., Tensor], x: Tensor, out: Tensor) -> Tensor:
+    """`out`, which `function` fills from `x` in pieces that threads divide evenly."""
+    given, made = _flat(x), _flat(out)
+    if given is None or made is None:
+        return function(x, out=out)
+    whole = _divided(len(given))
+    function(given[:whole], out=made[:whole])
+    if whole < len(given):
+        function(given[whole:], out=made[whole:])
+    return out
 
 
 def _flat(x: Tensor) -> Tensor | None:

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.checkpoint import Part, load_part, read_header
-from models.packed import can_pack
+from models.clip import TextModel
+from models.config import Activation, ClipConfig
+from models.packed import can_pack, pack
 from models.reading import Reading
-from models.repeatable import GroupNorm, gelu, silu
+from models.repeatable import GroupNorm, gelu, sigmoid, silu
 
 EMBEDDED = Path(__file__).parents[2] / "models/embedded/checkpoints/darkroom-world-256.safetensors"
 THREADS = 1, 2, 3, 5, 8
@@ -61,12 +63,30 @@ def test_a_step_and_a_picture_are_the_same_with_any_number_of_threads(size: tupl
     assert unlike(lambda: loaded("vae").decode(latent[:1])) == []
 
 
+@pytest.mark.skipif(not can_pack(), reason="this torch has no oneDNN operations")
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
+def test_a_text_is_read_the_same_with_any_number_of_threads(activation: Activation) -> None:
+    torch.manual_seed(0)
+    text = TextModel(ClipConfig(width=768, layers=2, intermediate=3072, vocab=100, activation=activation))
+    weights, tokens = text.state_dict(), torch.randint(100, (2, 77))
+
+    def read() -> Tensor:
+        again = TextModel(text.config)
+        again.load_state_dict(weights)
+        pack(again)
+        states: Tensor = again(tokens)
+        return states
+
+    assert unlike(read) == []
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_normalising_and_activating_are_the_same_with_any_number_of_threads(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     x = torch.randn(shape).to(memory_format=torch.channels_last)
     norm = GroupNorm(32, shape[1])
     assert unlike(lambda: norm(x)) == unlike(lambda: silu(x)) == unlike(lambda: silu(x.clone(), inplace=True)) == []
+    assert unlike(lambda: sigmoid(x)) == []
     tokens = torch.randn(2, shape[2] * shape[3], 2 * shape[1]).chunk(2, dim=-1)[1]
     assert unlike(lambda: gelu(tokens)) == unlike(lambda: gelu(tokens[:1])) == []
 
@@ -83,6 +103,7 @@ def test_they_give_what_torch_gives(shape: tuple[int, ...]) -> None:
     assert float((norm(x) - exact).abs().max()) < 2e-5
     assert norm(x).stride() == x.stride()
     assert float((silu(x) - F.silu(x.double())).abs().max()) < 2e-6
+    assert float((sigmoid(x) - x.double().sigmoid()).abs().max()) < 2e-6
     tokens = torch.randn(2, shape[2] * shape[3], 2 * shape[1]).chunk(2, dim=-1)[1]
     assert float((gelu(tokens) - F.gelu(tokens.double())).abs().max()) < 2e-6
 
